@@ -1,0 +1,69 @@
+"""The errors of the lab: every bad input ends in one of these, with what came, what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ClipdiyError(Exception):
+    """Base of every error that the lab raises on purpose.
+
+    The message is one or two sentences: what was given, what was expected, what to do.
+    """
+
+
+class ConfigError(ClipdiyError, ValueError):
+    """A `Config` value, or a combination of values, that makes no sense."""
+
+
+class LabelError(ClipdiyError, ValueError):
+    """Labels that cannot be prompted: none, empty, twice the same, not text, or too long."""
+
+
+class ImageError(ClipdiyError, ValueError):
+    """An image that cannot be read, or that would silently be read wrongly."""
+
+
+class SaliencyError(ClipdiyError, ValueError):
+    """A saliency map of the wrong shape or range, or a saliency source that cannot work."""
+
+
+class ModelError(ClipdiyError):
+    """A model that is unknown, not available here, or does not fit its weights."""
+
+
+class WeightsError(ModelError):
+    """A weights file that is missing, has another hash, or holds other shapes."""
+
+
+class DatasetError(ClipdiyError):
+    """A dataset that is unknown, incomplete or inconsistent."""
+
+
+class RunError(ClipdiyError):
+    """A run (file or tree) that is corrupted, foreign or lacks the stage that is needed."""
+
+
+class OutputError(ClipdiyError, OSError):
+    """A place that results cannot be written to; nothing half-written stays behind."""
+
+
+class ClipdiyWarning(UserWarning):
+    """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...)."""
+
+
+def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
+    """Sentence that names the known spellings closest to `name`.
+
+    Examples
+    --------
+    >>> nearest("sofaa", ["sofa", "cat"])
+    "Did you mean 'sofa'?"
+    """
+    known = list(known)
+    hits = difflib.get_close_matches(name, known, n=n, cutoff=0.5)
+    if hits:
+        return "Did you mean " + " or ".join(repr(hit) for hit in hits) + "?"
+    listed = ", ".join(repr(one) for one in sorted(known)[:8])
+    return f"Known: {listed}{', ...' if len(known) > 8 else ''}."
