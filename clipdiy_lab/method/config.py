@@ -1,0 +1,323 @@
+"""Every knob of the method as one frozen, validated value.
+
+A knob's metadata says to which tier it belongs (`encode` knobs touch the network, `fuse` knobs never do), which values
+it takes and what it does; user interfaces, sweeps and documents are built from that and from nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, dataclass, field, fields
+from dataclasses import replace as dataclass_replace
+from typing import Any, Literal, get_args
+
+from clipdiy_lab.errors import ConfigError, nearest
+
+Tier = Literal["encode", "fuse"]
+Resize = Literal["bilinear", "nearest"]
+Placement = Literal["stretched", "centred"]
+Interpolation = Literal["bilinear", "nearest"]
+Article = Literal["official", "grammatical"]
+Background = Literal["saliency", "prompt", "none"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+SaliencyInput = Literal["image", "frame"]
+
+MAX_SIDE = 8192
+"""Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
+
+
+class ScaleWeights(Mapping[int, float]):
+    """Weight of each scale: a mapping that never changes and can be hashed.
+
+    Examples
+    --------
+    >>> weights = ScaleWeights({256: 0, 64: 1})
+    >>> weights[64], weights
+    (1.0, {256: 0.0, 64: 1.0})
+    """
+
+    def __init__(self, weights: Mapping[int, float]) -> None:
+        self._items = tuple((int(scale), float(weight)) for scale, weight in weights.items())
+
+    def __getitem__(self, scale: int) -> float:
+        return dict(self._items)[scale]
+
+    def __iter__(self) -> Iterator[int]:
+        return (scale for scale, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items))
+
+    def __repr__(self) -> str:
+        return repr(dict(self._items))
+
+
+def _knob(default: Any, tier: Tier, help: str, **meta: Any) -> Any:
+    return field(default=default, metadata={"tier": tier, "help": help, **meta})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """The method's knobs. The defaults are the official evaluation of the paper.
+
+    Attributes
+    ----------
+    scales : tuple of int
+        Sides of the square windows, in pixels of the frame.
+    stride : int
+        Windows per window side: the hop is ``scale // stride``, so 2 means half overlap.
+    scale_weights : mapping of int to float, or None
+        Weight of each scale in the merge; None weighs each with 1. The merge divides by the number of scales, not by
+        the sum of the weights (wysoczanska/clip-diy at f88932d, ``src/clip_conv.py``).
+    image_size : int or (int, int)
+        Height and width of the frame in pixels that the image is resized to; one number means a square.
+    image_resize : {"bilinear", "nearest"}
+        How: ``bilinear`` is OpenCV's ``INTER_LINEAR`` on uint8 (evaluation), ``nearest`` is the official demo.
+    placement : {"stretched", "centred"}
+        ``stretched`` spreads the grid of similarities over the whole frame as the official code does; ``centred``
+        puts each value at the true centre of its window.
+    interpolation : {"bilinear", "nearest"}
+        Between windows.
+    align_corners : bool
+        As in `torch.nn.functional.interpolate`; bilinear and stretched only.
+    template : str or tuple of str
+        Prompt with the field ``{label}``; several are embedded one by one, averaged and normalised again.
+    article : {"official", "grammatical"}
+        ``official`` leaves "a {label}" as it is; ``grammatical`` writes "an" before a vowel.
+    background : {"saliency", "prompt", "none"}
+        ``saliency``: a background label, and the guide of the paper. ``prompt``: the background label competes by its
+        text alone. ``none``: no background label is added and saliency is not applied.
+    background_label : str
+        Which label is the background; added as the first label where the labels lack it.
+    saliency_input : {"image", "frame"}
+        What the saliency source sees: the image at its own size (evaluation) or the resized frame (demo).
+    saliency_weight : float
+        ``guide_w = (1 - w) + w * guide``: 1 is the paper, 0 ignores saliency.
+    saliency_threshold : float or None
+        None keeps the saliency soft; a number makes it ``saliency > threshold``.
+    temperature : float
+        Of the softmax that turns fused scores into probabilities; it changes no label.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        Of the encoder's arithmetic; ``auto`` leaves it as the encoder was loaded.
+
+    Raises
+    ------
+    ConfigError
+        For a value, or a combination of values, that makes no sense.
+
+    Examples
+    --------
+    >>> Config() == Config.paper()
+    True
+    >>> Config(scales=(128, 64), scale_weights={128: 1, 64: 0.5}).weights
+    (1.0, 0.5)
+    """
+
+    scales: tuple[int, ...] = _knob((256, 128, 64), "encode", "window sides in pixels", min=1, max=MAX_SIDE)
+    stride: int = _knob(2, "encode", "windows per window side", min=1, max=16, step=1)
+    image_size: tuple[int, int] = _knob((256, 256), "encode", "frame height and width", min=1, max=MAX_SIDE)
+    image_resize: Resize = _knob("bilinear", "encode", "how the image becomes the frame", choices=get_args(Resize))
+    precision: Precision = _knob("auto", "encode", "arithmetic of the encoder", choices=get_args(Precision))
+    saliency_input: SaliencyInput = _knob(
+        "image", "encode", "what the saliency source sees", choices=get_args(SaliencyInput)
+    )
+    scale_weights: ScaleWeights | None = _knob(None, "fuse", "weight of each scale", min=0.0, max=4.0, step=0.05)
+    placement: Placement = _knob("stretched", "fuse", "where a window's value stands", choices=get_args(Placement))
+    interpolation: Interpolation = _knob("bilinear", "fuse", "between windows", choices=get_args(Interpolation))
+    align_corners: bool = _knob(False, "fuse", "corner pixels are grid points")
+    template: str | tuple[str, ...] = _knob("a photo of a {label}", "fuse", "prompt around a label")
+    article: Article = _knob("official", "fuse", "'a' always, or by the vowel", choices=get_args(Article))
+    background: Background = _knob("saliency", "fuse", "what makes a pixel background", choices=get_args(Background))
+    background_label: str = _knob("background", "fuse", "name of the background label")
+    saliency_weight: float = _knob(1.0, "fuse", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05)
+    saliency_threshold: float | None = _knob(None, "fuse", "hard saliency above this", min=0.0, max=1.0, step=0.05)
+    temperature: float = _knob(1.0, "fuse", "of the softmax", min=1e-3, max=100.0, step=0.01)
+
+    def __post_init__(self) -> None:
+        """Bring the values to their canonical types and check them."""
+        self._set("scales", _scales(self.scales))
+        self._set("image_size", _size(self.image_size))
+        self._set("template", _template(self.template))
+        if self.scale_weights is not None:
+            self._set("scale_weights", _weights(self.scale_weights, self.scales))
+        for knob in fields(self):
+            _check_range(knob, getattr(self, knob.name))
+        if not isinstance(self.background_label, str) or not self.background_label.strip():
+            raise ConfigError(f"background_label is {self.background_label!r}; expected a word such as 'background'.")
+        if not isinstance(self.align_corners, bool):
+            raise ConfigError(f"align_corners is {self.align_corners!r}; expected True or False.")
+        if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
+            raise ConfigError(
+                "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
+                f"got {self.interpolation!r} and {self.placement!r}."
+            )
+        for scale in self.scales:
+            if scale > min(self.image_size):
+                raise ConfigError(
+                    f"scale {scale} does not fit into the frame of {self.image_size[0]} x {self.image_size[1]} pixels; "
+                    f"use scales up to {min(self.image_size)} or a larger image_size."
+                )
+            if scale < self.stride:
+                raise ConfigError(f"scale {scale} with stride {self.stride} hops 0 pixels; use a stride up to {scale}.")
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Weight of each scale, in the order of `scales`."""
+        if self.scale_weights is None:
+            return (1.0,) * len(self.scales)
+        return tuple(self.scale_weights[scale] for scale in self.scales)
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """The templates, also where there is only one."""
+        return (self.template,) if isinstance(self.template, str) else self.template
+
+    @classmethod
+    def paper(cls) -> Config:
+        """Return the settings of the official evaluation, which gave 59.9 mIoU on PASCAL VOC."""
+        return cls(precision="fp32")
+
+    @classmethod
+    def demo(cls) -> Config:
+        """Return the settings of the official demo notebook: nearest resize, saliency on the resized frame."""
+        return cls(precision="fp32", image_resize="nearest", saliency_input="frame")
+
+    @classmethod
+    def knobs(cls, tier: Tier | None = None) -> dict[str, Mapping[str, Any]]:
+        """Metadata of every knob, or of one tier's: help, and min, max, step or choices where they exist."""
+        return {knob.name: knob.metadata for knob in fields(cls) if tier in (None, knob.metadata["tier"])}
+
+    def replace(self, **changes: Any) -> Config:
+        """Return a copy with some knobs changed.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown knob, with the nearest names, or a value that makes no sense.
+        """
+        _known(changes)
+        return dataclass_replace(self, **changes)
+
+    def changed(self, other: Config, tier: Tier | None = None) -> tuple[str, ...]:
+        """Names of the knobs in which two configurations differ."""
+        return tuple(name for name in self.knobs(tier) if getattr(self, name) != getattr(other, name))
+
+    def to_json(self) -> str:
+        """One line of JSON that `from_json` reads back to an equal value."""
+        values = {knob.name: getattr(self, knob.name) for knob in fields(self)}
+        if self.scale_weights is not None:
+            values["scale_weights"] = {str(scale): weight for scale, weight in self.scale_weights.items()}
+        return json.dumps(values)
+
+    @classmethod
+    def from_json(cls, text: str) -> Config:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ConfigError
+            If it is not JSON, names an unknown knob or holds a value that makes no sense.
+        """
+        try:
+            values = json.loads(text)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
+        _known(values)
+        if isinstance(values.get("template"), list):
+            values["template"] = tuple(values["template"])
+        if isinstance(values.get("scale_weights"), dict):
+            values["scale_weights"] = {_integer(key, "scale_weights"): v for key, v in values["scale_weights"].items()}
+        return cls(**values)
+
+
+def _known(values: Mapping[str, Any]) -> None:
+    for name in values:
+        if name not in Config.knobs():
+            raise ConfigError(f"there is no knob {name!r}. {nearest(name, Config.knobs())}")
+
+
+def _integer(value: Any, name: str) -> int:
+    try:
+        as_int = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigError(f"{name} holds {value!r}; expected whole numbers of pixels.") from None
+    if isinstance(value, bool) or (not isinstance(value, str) and as_int != value):
+        raise ConfigError(f"{name} holds {value!r}; expected whole numbers of pixels.")
+    return as_int
+
+
+def _scales(given: Any) -> tuple[int, ...]:
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise ConfigError(f"scales is {given!r}; expected window sides in pixels such as (256, 128, 64).")
+    scales = tuple(_integer(scale, "scales") for scale in given)
+    if not scales:
+        raise ConfigError("scales is empty; expected at least one window side in pixels such as (256, 128, 64).")
+    if len(set(scales)) != len(scales):
+        raise ConfigError(f"scales {scales} names a scale twice; give each once and use scale_weights to weigh it.")
+    if min(scales) < 1:
+        raise ConfigError(f"scales {scales} holds a side below one pixel; expected positive sides.")
+    return scales
+
+
+def _size(given: Any) -> tuple[int, int]:
+    size = (given, given) if not hasattr(given, "__iter__") else tuple(given)
+    if len(size) != 2:
+        raise ConfigError(f"image_size is {given!r}; expected one side or (height, width) in pixels.")
+    height, width = (_integer(side, "image_size") for side in size)
+    if not (1 <= min(height, width) and max(height, width) <= MAX_SIDE):
+        raise ConfigError(f"image_size is {height} x {width}; expected sides from 1 to {MAX_SIDE} pixels.")
+    return height, width
+
+
+def _template(given: Any) -> str | tuple[str, ...]:
+    templates = (given,) if isinstance(given, str) else given
+    if not isinstance(templates, (tuple, list)) or not templates:
+        raise ConfigError(f"template is {given!r}; expected a text with the field {{label}}, or several of them.")
+    for template in templates:
+        if not isinstance(template, str) or "{label}" not in template:
+            raise ConfigError(f"template {template!r} lacks the field {{label}}; expected e.g. 'a photo of a {{label}}'.")
+    return given if isinstance(given, str) else tuple(templates)
+
+
+def _weights(given: Any, scales: tuple[int, ...]) -> ScaleWeights:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"scale_weights is {given!r}; expected a weight for each scale, e.g. {{256: 1, 128: 1}}.")
+    keys = {_integer(scale, "scale_weights"): weight for scale, weight in given.items()}
+    if set(keys) != set(scales):
+        missing, extra = sorted(set(scales) - set(keys)), sorted(set(keys) - set(scales))
+        raise ConfigError(
+            f"scale_weights is for other scales than {scales}: missing {missing}, too many {extra}; "
+            "give one weight for each scale (0 switches a scale off)."
+        )
+    for scale, weight in keys.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
+            raise ConfigError(f"the weight of scale {scale} is {weight!r}; expected a finite number from 0 up.")
+    if not any(keys.values()):
+        raise ConfigError("every scale has weight 0, so nothing is left to merge; give at least one a positive weight.")
+    return ScaleWeights({scale: keys[scale] for scale in scales})
+
+
+def _check_range(knob: Field[Any], value: Any) -> None:
+    meta = knob.metadata
+    if "choices" in meta and value not in meta["choices"]:
+        hint = nearest(str(value), meta["choices"])
+        raise ConfigError(f"{knob.name} is {value!r}; expected one of {', '.join(meta['choices'])}. {hint}")
+    if "min" not in meta or knob.name in ("scales", "image_size", "scale_weights"):
+        return
+    if value is None and knob.default is None:
+        return
+    whole = isinstance(knob.default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+        raise ConfigError(f"{knob.name} is {value!r}; expected a {'whole ' if whole else ''}number.")
+    if not meta["min"] <= value <= meta["max"]:
+        raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")

@@ -1,0 +1,218 @@
+"""The mathematics of the method: tensors in, tensors out, one function a stage.
+
+Shapes are checked by jaxtyping in the tests. `H W` is the image's own size, `y x` the frame, `L` labels, `N` windows,
+`D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from clipdiy_lab.method.config import Resize
+from clipdiy_lab.method.grid import ScaleGrid
+
+# OpenCV keeps interpolation weights of 8-bit images as integers of 11 bits (INTER_RESIZE_COEF_BITS).
+_CV_BITS = 11
+# Pillow's resampling of 8-bit images: 32 bits less 8 for the pixel and 2 of headroom (PRECISION_BITS).
+_PILLOW_BITS = 22
+
+
+def resize_image(image: UInt8[Tensor, "H W 3"], size: tuple[int, int], how: Resize = "bilinear") -> UInt8[Tensor, "y x 3"]:
+    """Resize an image to the frame, aspect ratio ignored, without antialias.
+
+    Parameters
+    ----------
+    image : uint8 tensor, H x W x 3
+        RGB, 0 to 255.
+    size : (int, int)
+        Height and width of the frame.
+    how : {"bilinear", "nearest"}
+        ``bilinear`` repeats OpenCV's ``INTER_LINEAR`` on uint8 to the last bit: weights rounded to 1/2048, one rounding
+        at the end. ``nearest`` repeats ``INTER_NEAREST``: the pixel that the scaled index falls into.
+    """
+    height, width = size
+    if (height, width) == tuple(image.shape[:2]):
+        return image
+    if how == "nearest":
+        rows, cols = (_nearest_index(old, new, image.device) for old, new in zip(image.shape[:2], size))
+        return image[rows][:, cols]
+    # Horizontal pass in exact integers, then vertical with OpenCV's order of shifts.
+    left, right, left_w, right_w = _cv_taps(image.shape[1], width, image.device)
+    wide = image.to(torch.int32)
+    across = wide[:, left] * left_w[None, :, None] + wide[:, right] * right_w[None, :, None]
+    top, bottom, top_w, bottom_w = _cv_taps(image.shape[0], height, image.device)
+    upper = ((across[top] >> 4) * top_w[:, None, None]) >> 16
+    lower = ((across[bottom] >> 4) * bottom_w[:, None, None]) >> 16
+    return ((upper + lower + 2) >> 2).clamp(0, 255).to(torch.uint8)
+
+
+def _nearest_index(old: int, new: int, device: torch.device) -> Int[Tensor, " new"]:
+    scaled = torch.arange(new, dtype=torch.float64, device=device) * (old / new)
+    return scaled.floor().long().clamp(max=old - 1)
+
+
+def _cv_taps(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two source indices of each target pixel and their weights in units of 1/2048."""
+    # OpenCV computes the position in double and keeps it as float32 before it takes the fraction.
+    position = ((torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new) - 0.5).to(torch.float32)
+    low = position.floor()
+    share = position - low
+    index = low.to(torch.int64)
+    share = torch.where((index < 0) | (index >= old - 1), torch.zeros_like(share), share)
+    index = index.clamp(0, old - 1)
+    unit = float(1 << _CV_BITS)
+    second = torch.round(share * unit).to(torch.int32)
+    first = torch.round((1 - share) * unit).to(torch.int32)
+    return index, (index + 1).clamp(max=old - 1), first, second
+
+
+def cut_windows(frame: UInt8[Tensor, "y x 3"], grid: ScaleGrid) -> UInt8[Tensor, "N 3 p p"]:
+    """Cut the windows of one scale, row by row.
+
+    Returns
+    -------
+    uint8 tensor, (rows * cols) x 3 x scale x scale
+    """
+    patches = frame.permute(2, 0, 1).unfold(1, grid.scale, grid.hop).unfold(2, grid.scale, grid.hop)
+    return patches.permute(1, 2, 0, 3, 4).reshape(-1, 3, grid.scale, grid.scale)
+
+
+def to_encoder_input(
+    crops: UInt8[Tensor, "N 3 p p"], size: int, mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "N 3 s s"]:
+    """Bring crops to the encoder's input: bicubic with antialias as Pillow does it, to [0, 1], normalised.
+
+    Parameters
+    ----------
+    crops : uint8 tensor, N x 3 x p x p
+    size : int
+        Side of the encoder's input, pixels.
+    mean, std : three floats each
+        Of the encoder's training images, on the scale [0, 1].
+    """
+    if crops.shape[-1] != size:
+        weights = torch.from_numpy(_pillow_weights(crops.shape[-1], size)).to(crops.device)
+        # Pillow resizes across, rounds to 8 bits, then resizes down. Its weights are integers of 22 bits, so products
+        # and sums stay below 2**53 and this matrix product is exact in float64, on every device.
+        across = _round_pixels(crops.double() @ weights.T)
+        crops = _round_pixels(weights @ across)
+    shift = torch.tensor(mean, device=crops.device).view(1, 3, 1, 1)
+    scale = torch.tensor(std, device=crops.device).view(1, 3, 1, 1)
+    return (crops.float() / 255 - shift) / scale
+
+
+def _round_pixels(scaled: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Divide by the unit of the weights, round half up as Pillow's shift does, and clip to 8 bits."""
+    return torch.floor(scaled / (1 << _PILLOW_BITS) + 0.5).clamp_(0, 255)
+
+
+@lru_cache(maxsize=64)
+def _pillow_weights(old: int, new: int) -> npt.NDArray[np.float64]:
+    """Integer weights of Pillow's bicubic resampling (Resample.c: a = -0.5, 22 bits), shape (new, old)."""
+    ratio = old / new
+    stretch = max(ratio, 1.0)
+    weights = np.zeros((new, old))
+    for target in range(new):
+        centre = (target + 0.5) * ratio
+        low = max(int(centre - 2 * stretch + 0.5), 0)
+        high = min(int(centre + 2 * stretch + 0.5), old)
+        taps = _cubic((np.arange(low, high) - centre + 0.5) / stretch)
+        taps /= taps.sum()
+        # C's conversion to int drops the fraction, so half a unit is added away from zero.
+        weights[target, low:high] = np.trunc(taps * (1 << _PILLOW_BITS) + np.copysign(0.5, taps))
+    return weights
+
+
+def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Keys' cubic convolution kernel with a = -0.5 (Keys, 1981)."""
+    x = np.abs(x)
+    near = 1 - 2.5 * x**2 + 1.5 * x**3
+    far = 2 - 4 * x + 2.5 * x**2 - 0.5 * x**3
+    return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def cosine(embedding: Float[Tensor, "rows cols D"], text: Float[Tensor, "L D"]) -> Float[Tensor, "rows cols L"]:
+    """Cosine of each window with each label; no logit scale.
+
+    Parameters
+    ----------
+    embedding, text : float tensors
+        Unit vectors.
+    """
+    return embedding @ text.T
+
+
+def upsample(
+    similarity: Float[Tensor, "rows cols L"], down: Float[Tensor, "y rows"], across: Float[Tensor, "x cols"]
+) -> Float[Tensor, "L y x"]:
+    """Spread a grid of similarities over the frame with the matrices of `ScaleGrid.matrices`."""
+    return down @ similarity.permute(2, 0, 1) @ across.T
+
+
+def merge(logits: Float[Tensor, "scales L y x"], weights: Sequence[float]) -> Float[Tensor, "L y x"]:
+    """Weighted sum of the scales divided by their number (not by the sum of the weights)."""
+    factors = torch.tensor(weights, dtype=logits.dtype, device=logits.device) / len(weights)
+    return torch.einsum("s,slyx->lyx", factors, logits)
+
+
+def resize_saliency(saliency: Float[Tensor, "H W"], size: tuple[int, int]) -> Float[Tensor, "y x"]:
+    """Bring a saliency map to the frame: bilinear without antialias, pixel centres aligned."""
+    if tuple(saliency.shape) == size:
+        return saliency
+    return F.interpolate(saliency[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def guide(
+    saliency: Float[Tensor, "y x"], labels: int, background: int | None, weight: float = 1.0
+) -> Float[Tensor, "L y x"]:
+    """Return the factor that saliency puts on each label.
+
+    ``1 - s`` on the background label, ``s`` on every other; with weight w the factor is ``(1 - w) + w * guide``. The
+    paper has w = 1; the weight is ours.
+
+    Parameters
+    ----------
+    saliency : float tensor, y x x, in [0, 1]
+    labels : int
+        Number of labels.
+    background : int or None
+        Index of the background label; None: every label counts as foreground.
+    weight : float
+        0 (factor 1 everywhere) to 1 (the paper).
+    """
+    factor = saliency.expand(labels, *saliency.shape).clone()
+    if background is not None:
+        factor[background] = 1 - saliency
+    return (1 - weight) + weight * factor
+
+
+def fuse(merged: Float[Tensor, "L y x"], guide: Float[Tensor, "L y x"]) -> Float[Tensor, "L y x"]:
+    """Similarity times guide."""
+    return merged * guide
+
+
+def probability(fused: Float[Tensor, "L y x"], temperature: float = 1.0) -> Float[Tensor, "L y x"]:
+    """Softmax over the labels."""
+    return torch.softmax(fused / temperature, dim=0)
+
+
+def margin(fused: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
+    """Score of the winner minus the runner-up's; with one label the score has no rival and the margin is 0."""
+    if fused.shape[0] == 1:
+        return torch.zeros_like(fused[0])
+    first, second = fused.topk(2, dim=0).values
+    return first - second
+
+
+def resize_labels(labels: Int[Tensor, "y x"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
+    """Bring a label map to another size, nearest."""
+    rows, cols = (_nearest_index(old, new, labels.device) for old, new in zip(labels.shape, size))
+    return labels[rows][:, cols]

@@ -1,0 +1,154 @@
+"""One vocabulary: dimensions, stages, units and ranges, and the check that a tree speaks it.
+
+Nothing else in the lab spells a dimension or a stage name; figures, documents and files take them from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from clipdiy_lab.errors import RunError
+
+Y, X, CHANNEL = "y", "x", "channel"
+SCALE, LABEL = "scale", "label"
+ROW, COL, FEATURE = "row", "col", "feature"
+Y_FULL, X_FULL = "y_full", "x_full"
+
+SCALES = "scales"
+"""Name of the node whose children are the scales."""
+
+SCHEMA_VERSION = 1
+"""Written into every run; a reader refuses a run of another version rather than guess."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one stage of a run is.
+
+    Attributes
+    ----------
+    name : str
+        Name of the variable in the tree.
+    dims : tuple of str
+        Its dimensions, in order.
+    kind : {"u1", "f4", "i2"}
+        Numpy kind and size of its values.
+    low, high : float or None
+        Range that every value keeps (None: no bound).
+    long_name, units : str
+        As they stand in the attributes of the array and beside every figure.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    kind: str
+    long_name: str
+    low: float | None = None
+    high: float | None = None
+    units: str = "1"
+
+    def attrs(self) -> dict[str, str]:
+        """Attributes that an array of this stage carries."""
+        return {"long_name": self.long_name, "units": self.units}
+
+
+_RUN = (
+    Stage(name="image", dims=(Y, X, CHANNEL), kind="u1", long_name="image in the frame", low=0, high=255),
+    Stage(name="logits", dims=(SCALE, LABEL, Y, X), kind="f4", long_name="similarity map of one scale", low=-1, high=1),
+    Stage(name="merged", dims=(LABEL, Y, X), kind="f4", long_name="weighted mean of the scales"),
+    Stage(name="saliency", dims=(Y, X), kind="f4", long_name="foreground probability", low=0, high=1),
+    Stage(name="guide", dims=(LABEL, Y, X), kind="f4", long_name="factor that saliency puts on a label", low=0, high=1),
+    Stage(name="fused", dims=(LABEL, Y, X), kind="f4", long_name="merged similarity times guide"),
+    Stage(name="probability", dims=(LABEL, Y, X), kind="f4", long_name="softmax of fused", low=0, high=1),
+    Stage(name="labels", dims=(Y, X), kind="i2", long_name="index of the winning label", low=0),
+    Stage(name="margin", dims=(Y, X), kind="f4", long_name="fused score of the winner minus the runner-up", low=0),
+    Stage(name="labels_full", dims=(Y_FULL, X_FULL), kind="i2", long_name="labels at the image's own size", low=0),
+)
+_PER_SCALE = (
+    Stage(name="embedding", dims=(ROW, COL, FEATURE), kind="f4", long_name="unit image embedding of a window"),
+    Stage(
+        name="similarity", dims=(ROW, COL, LABEL), kind="f4", long_name="cosine of window and label", low=-1, high=1
+    ),
+)
+
+RUN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _RUN}
+"""Stages at the root of a run, in the order in which they are made."""
+SCALE_STAGES: dict[str, Stage] = {stage.name: stage for stage in _PER_SCALE}
+"""Stages of each node below `scales`."""
+
+RUN_ATTRS = ("config", "encoder", "encoder_fingerprint", "saliency_source", "image_sha256", "schema_version")
+"""Attributes that every run carries; the rest are listed in `pipeline.stages`."""
+
+# float32 cosines of unit vectors overshoot 1 by rounding.
+_TOLERANCE = 1e-4
+
+
+def scale_node(scale: int) -> str:
+    """Name of the node of a scale, zero-padded so that nodes sort by size.
+
+    Examples
+    --------
+    >>> scale_node(64)
+    's064'
+    """
+    return f"s{scale:03d}"
+
+
+def _check(where: str, array: xr.DataArray, stage: Stage) -> None:
+    if array.dims != stage.dims:
+        raise RunError(f"{where} has dimensions {array.dims}, expected {stage.dims}; is this a run of clipdiy_lab?")
+    kind = np.dtype(stage.kind).kind
+    if array.dtype.kind != kind and not (kind == "i" and array.dtype.kind == "u"):
+        raise RunError(f"{where} holds {array.dtype}, expected {np.dtype(stage.kind)} or another width of it.")
+    if array.size == 0:
+        raise RunError(f"{where} is empty; segment the image again.")
+    values = array.values
+    if kind == "f" and not np.isfinite(values).all():
+        raise RunError(f"{where} holds NaN or infinite values; segment the image again or check the injected stage.")
+    low, high = float(values.min()), float(values.max())
+    if (stage.low is not None and low < stage.low - _TOLERANCE) or (
+        stage.high is not None and high > stage.high + _TOLERANCE
+    ):
+        raise RunError(f"{where} spans [{low:.4g}, {high:.4g}], expected [{stage.low}, {stage.high}].")
+
+
+def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fused", "labels")) -> None:
+    """Check that a tree is a run: stages, dimensions, ranges, attributes.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        What `Segmenter.segment` gives or `open_run` reads.
+    need : iterable of str
+        Stages that must be there. Other known stages are checked where they exist.
+
+    Raises
+    ------
+    RunError
+        With the name of the stage or attribute that is wrong and what was expected.
+    """
+    if not isinstance(tree, xr.DataTree):
+        raise RunError(f"expected a run (xarray.DataTree), got {type(tree).__name__}; make one with segmenter.segment.")
+    missing = [name for name in RUN_ATTRS if name not in tree.attrs]
+    if missing or SCALES not in tree.children:
+        what = f"the attributes {missing}" if missing else f"the node '{SCALES}'"
+        raise RunError(f"the tree lacks {what}, so it is not a run of clipdiy_lab; make one with segmenter.segment.")
+    if int(tree.attrs["schema_version"]) != SCHEMA_VERSION:
+        raise RunError(
+            f"the run has schema version {tree.attrs['schema_version']}, this clipdiy_lab reads {SCHEMA_VERSION}; "
+            "segment the image again."
+        )
+    for name in need:
+        if name not in tree.data_vars:
+            raise RunError(f"the run has no stage {name!r}; segment the image with labels (Segmenter.segment) first.")
+    for name, stage in RUN_STAGES.items():
+        if name in tree.data_vars:
+            _check(f"stage {name!r}", tree[name], stage)
+    for node in tree[SCALES].children.values():
+        for name, stage in SCALE_STAGES.items():
+            if name in node.data_vars:
+                _check(f"stage '{SCALES}/{node.name}/{name}'", node[name], stage)
