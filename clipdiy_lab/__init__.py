@@ -1,3 +1,82 @@
-"""clipdiy_lab: an explainable laboratory around CLIP-DIY."""
+"""clipdiy_lab: an explainable laboratory around CLIP-DIY.
+
+Everything a notebook needs stands at the front door; nothing heavy is imported before it is used.
+
+Examples
+--------
+>>> import clipdiy_lab as lab
+>>> lab.Config.paper().scales
+(256, 128, 64)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from clipdiy_lab.analysis.evaluate import evaluate
+    from clipdiy_lab.analysis.sweep import sweep
+    from clipdiy_lab.datasets.registry import list_datasets, open_dataset
+    from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning
+    from clipdiy_lab.method.config import Config
+    from clipdiy_lab.method.grid import Plan
+    from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.pipeline.fusion import recombine
+    from clipdiy_lab.pipeline.segmenter import Segmenter, load
+    from clipdiy_lab.pipeline.store import open_run, save_run
+    from clipdiy_lab.views import figures
+    from clipdiy_lab.views.report import report
+
+_WHERE = {
+    "ClipdiyError": "errors",
+    "ClipdiyWarning": "errors",
+    "Config": "method.config",
+    "Plan": "method.grid",
+    "Segmenter": "pipeline.segmenter",
+    "evaluate": "analysis.evaluate",
+    "list_datasets": "datasets.registry",
+    "list_models": "models.encoders",
+    "load": "pipeline.segmenter",
+    "open_dataset": "datasets.registry",
+    "open_run": "pipeline.store",
+    "recombine": "pipeline.fusion",
+    "report": "views.report",
+    "save_run": "pipeline.store",
+    "sweep": "analysis.sweep",
+}
+
+__all__ = [
+    "ClipdiyError",
+    "ClipdiyWarning",
+    "Config",
+    "Plan",
+    "Segmenter",
+    "evaluate",
+    "figures",
+    "list_datasets",
+    "list_models",
+    "load",
+    "open_dataset",
+    "open_run",
+    "recombine",
+    "report",
+    "save_run",
+    "sweep",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name == "figures":
+        return importlib.import_module("clipdiy_lab.views.figures")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'clipdiy_lab' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"clipdiy_lab.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the front door, for tab completion."""
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Studying the method: evaluation and sweeps; xarray or pandas out."""

@@ -1,0 +1,1 @@
+"""What the method looks at: images, datasets, label maps."""

@@ -1,0 +1,1 @@
+"""The method: mathematics on tensors; no I/O, no network, no plots."""

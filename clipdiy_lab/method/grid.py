@@ -152,8 +152,9 @@ def _stretched(n: int, side: int, interpolation: Interpolation, align_corners: b
     """Source positions of `torch.nn.functional.interpolate`, which treats the n values as tiles of the whole side."""
     pixels = np.arange(side, dtype=np.float64)
     if interpolation == "nearest":
-        # torch's "nearest" takes the tile that the pixel's left edge falls into.
-        return _read_only(np.eye(n)[np.minimum(np.floor(pixels * (n / side)).astype(int), n - 1)])
+        # torch's "nearest" takes the tile that the pixel's left edge falls into, computed in float32.
+        tile = np.floor(pixels.astype(np.float32) * (np.float32(n) / np.float32(side))).astype(int)
+        return _read_only(np.eye(n)[np.minimum(tile, n - 1)])
     if align_corners:
         positions = pixels * ((n - 1) / (side - 1)) if side > 1 else pixels * 0
     else:

@@ -213,6 +213,5 @@ def margin(fused: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
 
 
 def resize_labels(labels: Int[Tensor, "y x"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
-    """Bring a label map to another size, nearest."""
-    rows, cols = (_nearest_index(old, new, labels.device) for old, new in zip(labels.shape, size))
-    return labels[rows][:, cols]
+    """Bring a label map to another size, nearest, as torch (and so the official evaluation) rounds."""
+    return F.interpolate(labels[None, None].float(), size=size, mode="nearest")[0, 0].to(labels.dtype)

@@ -58,6 +58,7 @@ class Stage:
 
 _RUN = (
     Stage(name="image", dims=(Y, X, CHANNEL), kind="u1", long_name="image in the frame", low=0, high=255),
+    Stage(name="text_embedding", dims=(LABEL, FEATURE), kind="f4", long_name="unit text embedding of a label"),
     Stage(name="logits", dims=(SCALE, LABEL, Y, X), kind="f4", long_name="similarity map of one scale", low=-1, high=1),
     Stage(name="merged", dims=(LABEL, Y, X), kind="f4", long_name="weighted mean of the scales"),
     Stage(name="saliency", dims=(Y, X), kind="f4", long_name="foreground probability", low=0, high=1),
@@ -98,22 +99,45 @@ def scale_node(scale: int) -> str:
     return f"s{scale:03d}"
 
 
-def _check(where: str, array: xr.DataArray, stage: Stage) -> None:
-    if array.dims != stage.dims:
-        raise RunError(f"{where} has dimensions {array.dims}, expected {stage.dims}; is this a run of clipdiy_lab?")
-    kind = np.dtype(stage.kind).kind
+def stage(tree: xr.DataTree, name: str, scale: int | None = None) -> xr.DataArray:
+    """Return one stage of a run, of one scale where it has scales.
+
+    Raises
+    ------
+    RunError
+        If the run has no such stage.
+    """
+    path = name if scale is None else f"{SCALES}/{scale_node(scale)}/{name}"
+    try:
+        found = tree[path]
+    except KeyError:
+        found = None
+    if not isinstance(found, xr.DataArray):
+        raise RunError(f"the run has no stage {path!r}; segment the image with labels (Segmenter.segment) first.")
+    return found
+
+
+def labels_of(array: xr.DataArray) -> tuple[str, ...]:
+    """Return the label names along an array's label dimension."""
+    return tuple(str(label) for label in array[LABEL].values)
+
+
+def _check(where: str, array: xr.DataArray, known: Stage) -> None:
+    if array.dims != known.dims:
+        raise RunError(f"{where} has dimensions {array.dims}, expected {known.dims}; is this a run of clipdiy_lab?")
+    kind = np.dtype(known.kind).kind
     if array.dtype.kind != kind and not (kind == "i" and array.dtype.kind == "u"):
-        raise RunError(f"{where} holds {array.dtype}, expected {np.dtype(stage.kind)} or another width of it.")
+        raise RunError(f"{where} holds {array.dtype}, expected {np.dtype(known.kind)} or another width of it.")
     if array.size == 0:
         raise RunError(f"{where} is empty; segment the image again.")
     values = array.values
     if kind == "f" and not np.isfinite(values).all():
-        raise RunError(f"{where} holds NaN or infinite values; segment the image again or check the injected stage.")
+        raise RunError(f"{where} holds NaN or infinite values; segment the image again or check the injected known.")
     low, high = float(values.min()), float(values.max())
-    if (stage.low is not None and low < stage.low - _TOLERANCE) or (
-        stage.high is not None and high > stage.high + _TOLERANCE
+    if (known.low is not None and low < known.low - _TOLERANCE) or (
+        known.high is not None and high > known.high + _TOLERANCE
     ):
-        raise RunError(f"{where} spans [{low:.4g}, {high:.4g}], expected [{stage.low}, {stage.high}].")
+        raise RunError(f"{where} spans [{low:.4g}, {high:.4g}], expected [{known.low}, {known.high}].")
 
 
 def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fused", "labels")) -> None:
@@ -143,12 +167,11 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
             "segment the image again."
         )
     for name in need:
-        if name not in tree.data_vars:
-            raise RunError(f"the run has no stage {name!r}; segment the image with labels (Segmenter.segment) first.")
-    for name, stage in RUN_STAGES.items():
+        stage(tree, name)
+    for name, known in RUN_STAGES.items():
         if name in tree.data_vars:
-            _check(f"stage {name!r}", tree[name], stage)
-    for node in tree[SCALES].children.values():
-        for name, stage in SCALE_STAGES.items():
+            _check(f"stage {name!r}", stage(tree, name), known)
+    for node in tree.children[SCALES].children.values():
+        for name, known in SCALE_STAGES.items():
             if name in node.data_vars:
-                _check(f"stage '{SCALES}/{node.name}/{name}'", node[name], stage)
+                _check(f"stage '{SCALES}/{node.name}/{name}'", stage(node, name), known)

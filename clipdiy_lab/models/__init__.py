@@ -1,0 +1,1 @@
+"""What the method looks through: encoders, saliency sources, prompts, weights."""

@@ -1,0 +1,1 @@
+"""Running the method: stages, segmenter, runs as files."""

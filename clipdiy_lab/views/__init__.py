@@ -1,0 +1,1 @@
+"""Showing the method: pictures, figures and pages; labelled data in, no model."""

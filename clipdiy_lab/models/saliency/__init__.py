@@ -1,0 +1,153 @@
+"""Sources of saliency: where in an image there are objects, whatever they may be called.
+
+A source is anything that meets `Saliency`. Those that the lab brings are built by name:
+
+========== =====================================================================================
+name       what it is
+========== =====================================================================================
+found      FOUND as published: DINO ViT-S/8 and a 1x1 head (fetched at first use)
+found-seed FOUND's training-free background discovery on the same transformer (fetched at first use)
+found-tiny FOUND's recipe on the embedded transformer; nothing to fetch
+spectral   OpenCV's spectral residual; no weights, needs the extra `spectral`
+file       a map from a `.npy` file or a gray image
+constant   one value everywhere
+none       saliency is not applied
+========== =====================================================================================
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from clipdiy_lab.errors import ModelError, nearest
+from clipdiy_lab.models.saliency.protocol import Saliency, check_image, validate_map
+
+__all__ = ["Saliency", "build", "check_image", "names", "validate_map"]
+
+# Builders import what they need when they are called, so that asking for the names loads neither torch nor OpenCV.
+
+
+def _found(device: str = "cpu") -> Saliency:
+    from clipdiy_lab.models.saliency.found import Found
+
+    return Found.published(device=device)
+
+
+def _found_seed(
+    tau: float = 0.3, weigh_heads: bool = True, epsilon: float = 1e-10, block: int = -1, device: str = "cpu"
+) -> Saliency:
+    from clipdiy_lab.models.saliency.found import FoundSeed, published_backbone
+
+    return FoundSeed(
+        published_backbone(), tau=tau, weigh_heads=weigh_heads, epsilon=epsilon, block=block, device=device
+    )
+
+
+def _found_tiny(device: str = "cpu") -> Saliency:
+    from clipdiy_lab.models.saliency.found_tiny import FoundTiny
+
+    return FoundTiny(device=device)
+
+
+def _spectral() -> Saliency:
+    from clipdiy_lab.models.saliency.spectral import SpectralSaliency
+
+    return SpectralSaliency()
+
+
+def _file(path: str | Path) -> Saliency:
+    from clipdiy_lab.models.saliency.simple import FileSaliency
+
+    return FileSaliency(path)
+
+
+def _constant(value: float) -> Saliency:
+    from clipdiy_lab.models.saliency.simple import ConstantSaliency
+
+    return ConstantSaliency(value)
+
+
+def _none() -> Saliency:
+    from clipdiy_lab.models.saliency.simple import NoSaliency
+
+    return NoSaliency()
+
+
+_BUILDERS: dict[str, Callable[..., Saliency]] = {
+    "found": _found,
+    "found-seed": _found_seed,
+    "found-tiny": _found_tiny,
+    "spectral": _spectral,
+    "file": _file,
+    "constant": _constant,
+    "none": _none,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names that `build` knows.
+
+    Returns
+    -------
+    tuple of str
+        In the order of the table above.
+
+    Examples
+    --------
+    >>> names()
+    ('found', 'found-seed', 'found-tiny', 'spectral', 'file', 'constant', 'none')
+    """
+    return tuple(_BUILDERS)
+
+
+def build(name: str, *, device: str = "cpu", **options: Any) -> Saliency:
+    """Build a saliency source by name.
+
+    Parameters
+    ----------
+    name : str
+        One of `names()`.
+    device : str
+        "cpu", "cuda", "mps" or "auto", for the sources that run a network; the others ignore it.
+    **options
+        What the source takes: `tau`, `weigh_heads`, `epsilon`, `block` for "found-seed"; `path` for "file"; `value`
+        for "constant".
+
+    Returns
+    -------
+    Saliency
+        The source. The lab's own keep what they were built with in `options`: `build(s.name, **s.options)` repeats
+        them.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, an option is unknown or missing, or the source cannot work on this machine.
+    SaliencyError
+        If the value or file of "constant" or "file" is no saliency.
+
+    Examples
+    --------
+    >>> build("constant", value=0.5).name
+    'constant'
+    >>> build("fuond")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    clipdiy_lab.errors.ModelError: There is no saliency 'fuond'. Did you mean 'found'...
+    """
+    builder = _BUILDERS.get(name)
+    if builder is None:
+        raise ModelError(f"There is no saliency {name!r}. {nearest(str(name), _BUILDERS)}")
+    signature = inspect.signature(builder)
+    if "device" in signature.parameters:
+        options["device"] = device
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        takes = [one for one in signature.parameters if one != "device"]
+        given = [one for one in options if one != "device"]
+        raise ModelError(f"The saliency {name!r} got the options {given}, but takes {takes}: {error}.") from error
+    return builder(**options)

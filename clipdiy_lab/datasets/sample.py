@@ -1,0 +1,49 @@
+"""What a dataset is made of: samples, and the little that the lab asks of a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = 255  # the mask value of pixels that no measure counts
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One annotated image.
+
+    Parameters
+    ----------
+    id : str
+        Name of the image within its dataset; also its file name without ending.
+    image : ndarray of uint8, height x width x 3
+        RGB.
+    mask : ndarray of uint8, height x width
+        Index into the dataset's `label_names`; 255 = ignore.
+    """
+
+    id: str
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Anything with a name, label names, a length and samples by number."""
+
+    @property
+    def name(self) -> str:
+        """Short name, for tables and file names."""
+        ...
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names in the order of the mask's indices."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample: ...

@@ -1,0 +1,335 @@
+"""What looks at the crops: the encoder protocol, open_clip's models, and the embedded one."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import open_clip
+import pandas as pd
+import torch
+from huggingface_hub import constants, try_to_load_from_cache
+from torch import Tensor
+
+from clipdiy_lab.errors import LabelError, ModelError, nearest
+from clipdiy_lab.method.config import Precision
+from clipdiy_lab.models import tiny, weights
+
+EMBEDDED = "tiny"
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_REACH_TIMEOUT = 10.0  # seconds
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """What an encoder has to offer; any object that meets it will do.
+
+    Attributes
+    ----------
+    name : str
+    image_size : int
+        Side of the square input, pixels.
+    mean, std : tuple of three floats
+        Normalisation of the input, on the scale [0, 1].
+    embedding_dim : int
+    fingerprint : str
+        Identifies the weights, usually their sha256.
+    """
+
+    name: str
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    embedding_dim: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the weights."""
+        ...
+
+    def encode_crops(self, crops: Tensor) -> Tensor:
+        """Encode N x 3 x s x s normalised crops to N x D vectors of length 1."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Encode L texts to L x D vectors of length 1."""
+        ...
+
+
+class OpenClipEncoder:
+    """An open_clip model as an encoder.
+
+    Parameters
+    ----------
+    model : open_clip.CLIP or open_clip.CustomTextCLIP
+    tokenizer : callable
+        As open_clip makes it.
+    name : str
+    mean, std : tuple of three floats
+    device : str
+        A torch device.
+    precision : {"auto", "fp32", "bf16", "fp16"}
+        ``auto``: bf16 on a CUDA device that has it, fp32 elsewhere.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        name: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: str = "cpu",
+        precision: Precision = "auto",
+    ) -> None:
+        self.name = name
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.device = torch.device(device)
+        self.precision = _resolve_precision(precision, self.device)
+        self._source = model.eval()
+        self._tokenizer = tokenizer
+        side = model.visual.image_size
+        self.image_size = int(side if isinstance(side, int) else side[0])
+        self._model = self._cast()
+        with torch.inference_mode():
+            self.embedding_dim = int(self._encode_ids(self._tokenizer(["a"])).shape[-1])
+
+    def _cast(self) -> Any:
+        dtype = _DTYPES[self.precision]
+        model = self._source if dtype is torch.float32 else copy.deepcopy(self._source).to(dtype)
+        return model.to(self.device)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash (sha256) over the names and values of all float32 weights."""
+        return weights.fingerprint(self._source.state_dict())
+
+    def with_precision(self, precision: Precision) -> OpenClipEncoder:
+        """Return the same model computing in another precision."""
+        return OpenClipEncoder(
+            self._source,
+            self._tokenizer,
+            name=self.name,
+            mean=self.mean,
+            std=self.std,
+            device=str(self.device),
+            precision=precision,
+        )
+
+    @property
+    def visual(self) -> torch.nn.Module:
+        """The image tower in float32, for methods that read its keys."""
+        tower: torch.nn.Module = self._source.visual
+        return tower
+
+    def encode_crops(self, crops: Tensor) -> Tensor:
+        """Encode N x 3 x s x s normalised crops to N x D float32 vectors of length 1."""
+        features: Tensor = self._model.encode_image(crops.to(self.device, _DTYPES[self.precision]))
+        return torch.nn.functional.normalize(features.float(), dim=-1)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Encode L texts to L x D float32 vectors of length 1.
+
+        Raises
+        ------
+        LabelError
+            If a text has more tokens than the model reads (it would be cut silently).
+        """
+        limit = int(self._tokenizer.context_length)
+        for text in texts:
+            tokens = self._count_tokens(text)
+            if tokens > limit:
+                raise LabelError(
+                    f"the prompt {text[:60]!r}... has {tokens} tokens, {self.name} reads {limit}; shorten the label."
+                )
+        return torch.nn.functional.normalize(self._encode_ids(self._tokenizer(list(texts))).float(), dim=-1)
+
+    def _encode_ids(self, ids: Tensor) -> Tensor:
+        encoded: Tensor = self._model.encode_text(ids.to(self.device))
+        return encoded
+
+    def _count_tokens(self, text: str) -> int:
+        if hasattr(self._tokenizer, "encode"):
+            return len(self._tokenizer.encode(text)) + 2  # start and end
+        return len(self._tokenizer.tokenizer(text)["input_ids"])
+
+
+def resolve_device(device: str = "auto") -> str:
+    """Return "cuda", "mps" or "cpu": the first that is there for "auto", or the one asked for.
+
+    Raises
+    ------
+    ModelError
+        If the device asked for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, available in there.items() if available)
+    kind = device.split(":")[0]
+    if not there.get(kind, False):
+        raise ModelError(f"device {device!r} is not available; here: {', '.join(k for k, v in there.items() if v)}.")
+    return device
+
+
+def _resolve_precision(precision: Precision, device: torch.device) -> str:
+    if precision != "auto":
+        if precision not in _DTYPES:
+            raise ModelError(f"precision is {precision!r}. {nearest(str(precision), ['auto', *_DTYPES])}")
+        return precision
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def load_encoder(
+    name: str,
+    *,
+    checkpoint: str | PathLike[str] | None = None,
+    sha256: str | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> OpenClipEncoder:
+    """Load an encoder by name.
+
+    Parameters
+    ----------
+    name : str
+        ``"tiny"`` (embedded), ``"ARCHITECTURE/TAG"`` of `open_clip.list_pretrained`, or with `checkpoint` an
+        architecture of open_clip.
+    checkpoint : path, optional
+        Local weights: ``.safetensors``, or ``.pt`` read with ``weights_only=True``.
+    sha256 : str, optional
+        Expected hash of the checkpoint.
+    device, precision : str
+        See `resolve_device` and `OpenClipEncoder`.
+
+    Raises
+    ------
+    ModelError
+        Unknown architecture or tag (with the nearest names), or weights that are neither here nor to be fetched.
+    WeightsError
+        A checkpoint that is missing, has another hash, or does not fit the architecture.
+    """
+    device = resolve_device(device)
+    if name == EMBEDDED and checkpoint is None:
+        card = tiny.card()
+        return OpenClipEncoder(
+            tiny.build_tiny(),
+            open_clip.SimpleTokenizer(context_length=card.context_length),
+            name=name,
+            mean=card.mean,
+            std=card.std,
+            device=device,
+            precision=precision,
+        )
+    architecture, _, tag = name.partition("/")
+    _check_known(architecture, tag, checkpoint is not None)
+    with _quiet():
+        if checkpoint is not None:
+            model = open_clip.create_model(architecture)
+            state = _plain_state(weights.load_tensors(Path(checkpoint), sha256))
+            weights.load_into(model, state, f"{checkpoint} for {architecture}")
+        else:
+            model = _create_pretrained(architecture, tag)
+        tokenizer = open_clip.get_tokenizer(architecture)
+    preprocess = model.visual.preprocess_cfg
+    return OpenClipEncoder(
+        model,
+        tokenizer,
+        name=name,
+        mean=preprocess["mean"],
+        std=preprocess["std"],
+        device=device,
+        precision=precision,
+    )
+
+
+def _check_known(architecture: str, tag: str, has_checkpoint: bool) -> None:
+    if architecture not in open_clip.list_models():
+        raise ModelError(f"there is no model {architecture!r}. {nearest(architecture, [EMBEDDED, *open_clip.list_models()])}")
+    tags = open_clip.list_pretrained_tags_by_model(architecture)
+    if has_checkpoint:
+        return
+    if not tag:
+        raise ModelError(
+            f"model {architecture!r} needs a tag, e.g. '{architecture}/{tags[0]}', or checkpoint=PATH."
+            if tags
+            else f"open_clip knows no weights for {architecture!r}; give checkpoint=PATH."
+        )
+    if tag not in tags:
+        raise ModelError(f"model {architecture!r} has no weights {tag!r}. {nearest(tag, tags)}")
+
+
+def _create_pretrained(architecture: str, tag: str) -> Any:
+    if not (_cached(architecture, tag) or _hub_answers()):
+        raise ModelError(
+            f"the weights of '{architecture}/{tag}' are not on this machine and {constants.ENDPOINT} does not answer; "
+            f"fetch them on a machine with a network (checkpoint=PATH), or use the embedded model {EMBEDDED!r}."
+        )
+    try:
+        return open_clip.create_model(architecture, pretrained=tag)
+    except (RuntimeError, OSError) as error:
+        raise ModelError(
+            f"the weights of '{architecture}/{tag}' could not be fetched ({str(error).splitlines()[0]}); "
+            f"try again, give checkpoint=PATH, or use the embedded model {EMBEDDED!r}."
+        ) from error
+
+
+def _cached(architecture: str, tag: str) -> bool:
+    """Whether open_clip would find the weights without a network."""
+    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").strip("/")
+    names = (constants.SAFETENSORS_SINGLE_FILE, "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    return bool(repository) and any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+
+
+def _hub_answers() -> bool:
+    # open_clip would retry for a minute before it says that there is no network.
+    if constants.HF_HUB_OFFLINE:
+        return False
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - https, set by huggingface_hub
+    try:
+        urllib.request.urlopen(request, timeout=_REACH_TIMEOUT).close()  # noqa: S310
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except OSError:
+        return False
+    return True
+
+
+def _plain_state(state: dict[str, Any]) -> dict[str, Tensor]:
+    """Unwrap what open_clip's training saves: a 'state_dict' with the prefix 'module.'."""
+    inner = state.get("state_dict", state)
+    return {name.removeprefix("module."): value for name, value in inner.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # open_clip and huggingface_hub log to the root logger what we say in our own errors.
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def list_models() -> pd.DataFrame:
+    """Every encoder that can be named: the embedded one, and open_clip's models and tags.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``name`` (what `load` takes), ``architecture``, ``tag``, ``here`` (usable without a download).
+    """
+    rows = [{"name": EMBEDDED, "architecture": "ViT-S/8 at 64 px", "tag": "scenes", "here": True}]
+    rows += [
+        {"name": f"{a}/{t}", "architecture": a, "tag": t, "here": _cached(a, t)} for a, t in open_clip.list_pretrained()
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,96 @@
+"""The embedded model `tiny`: a small CLIP, as open_clip builds it, that knows the drawings of the embedded world."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from clipdiy_lab.errors import WeightsError
+
+_FOLDER = resources.files("clipdiy_lab") / "assets" / "tiny"
+_IDS, _ROWS, _TABLE = "token_ids", "token_rows", "token_embedding.weight"
+
+
+def read_config(path: Path | None = None) -> dict[str, Any]:
+    """`config.json` beside the weights: open_clip's `embed_dim`, `vision_cfg`, `text_cfg`, and the preprocessing."""
+    config: dict[str, Any] = json.loads(_file(path, "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def expand_state(state: dict[str, Tensor], vocabulary: int = 49408) -> dict[str, Tensor]:
+    """Return the state that open_clip's model loads, float32, from what the file stores.
+
+    The file holds float16 and, of the table of token embeddings, only the rows that training touched. Every other row
+    becomes the mean of these: an unknown word then says nothing, rather than something at random.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        As read from the file.
+    vocabulary : int
+        Number of tokens of the full table.
+    """
+    full = {name: tensor.float() for name, tensor in state.items() if name not in (_IDS, _ROWS)}
+    rows = state[_ROWS].float()
+    table = rows.mean(dim=0).repeat(vocabulary, 1)
+    table[state[_IDS].long()] = rows
+    full[_TABLE] = table
+    return full
+
+
+def build_tiny(path: Path | None = None) -> open_clip.CLIP:
+    """Return `tiny` with its weights, float32, in eval mode.
+
+    Parameters
+    ----------
+    path : Path, optional
+        A folder with another `config.json` and `model.safetensors` of the same kind.
+
+    Raises
+    ------
+    WeightsError
+        If the files are missing or do not fit each other.
+    """
+    try:
+        config = read_config(path)
+        state = expand_state(load_tensors(_file(path, "model.safetensors").read_bytes()))
+        model = open_clip.CLIP(**{key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")})
+        model.load_state_dict(state)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        where = path or "the installed package"
+        raise WeightsError(f"The weights of 'tiny' in {where} cannot be read ({error}); reinstall the package.") from error
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    return model
+
+
+def known_words(path: Path | None = None) -> tuple[str, ...]:
+    """Names and synonyms that `tiny` was trained on, in alphabetical order."""
+    return tuple(sorted(read_config(path)["known_words"]))
+
+
+def pack_state(state: dict[str, Tensor], token_ids: Tensor) -> dict[str, Tensor]:
+    """The reverse of `expand_state`, for the training script: float16, `token_ids` and their rows.
+
+    Parameters
+    ----------
+    state : dict of Tensor
+        A state whose table of token embeddings holds the rows of `token_ids` only, in this order.
+    token_ids : Tensor of int
+        The tokens that training used.
+    """
+    packed = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items() if name != _TABLE}
+    return {**packed, _IDS: token_ids.to(torch.int32), _ROWS: state[_TABLE].to(torch.float16).contiguous()}
+
+
+def _file(path: Path | None, name: str) -> Traversable:
+    return _FOLDER / name if path is None else Path(path) / name

@@ -1,0 +1,344 @@
+"""Weights of networks: fetched once, checked by sha256 every time, opened without running anybody's code."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pooch
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.errors import WeightsError
+
+KNOWN_HASHES = "known_hashes.json"
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin")
+_log = logging.getLogger(__name__)
+# Files that this process has already hashed: (path, bytes, modification time in ns) -> sha256.
+_hashed: dict[tuple[Path, int, int], str] = {}
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights, where it comes from, and how to know that it is the right one.
+
+    Attributes
+    ----------
+    name : str
+        File name in the cache, with its suffix.
+    url : str
+        Where it is fetched from, over http or https.
+    sha256 : str or None
+        Hexadecimal; None where the publisher gives none. It is then recorded at first use and checked from then on.
+    bytes : int or None
+        Size of the file, where it is known.
+    source : str
+        Who made it and under which licence, in words.
+    """
+
+    name: str
+    url: str
+    sha256: str | None = None
+    bytes: int | None = None
+    source: str = ""
+
+
+def cache_folder() -> Path:
+    """Folder that weights are kept in.
+
+    Returns
+    -------
+    Path
+        `weights` below `$CLIPDIY_LAB_CACHE`, or else below the platform's cache folder of the user. It need not exist.
+    """
+    chosen = os.environ.get("CLIPDIY_LAB_CACHE", "")
+    root = Path(chosen).expanduser() if chosen else Path(pooch.os_cache("clipdiy_lab"))
+    return root / "weights"
+
+
+def fetch(entry: WeightsFile, instead: str | None = None) -> Path:
+    """File on this machine that holds `entry`, fetched if need be and checked in any case.
+
+    Parameters
+    ----------
+    entry : WeightsFile
+        What to fetch.
+    instead : str or None
+        Embedded model that an error may name as a way out, such as "found-tiny".
+
+    Returns
+    -------
+    Path
+        File in the cache whose sha256 is the published one, or the one recorded when the file was first used.
+
+    Raises
+    ------
+    WeightsError
+        If the file is not there and cannot be fetched, or is not the one it should be. A wrong download is not kept.
+
+    Notes
+    -----
+    `CLIPDIY_LAB_OFFLINE=1` forbids fetching; files in the cache are used as ever. Two processes that record first
+    uses at the same moment may lose one of the two records; that file is then recorded at its next use.
+    """
+    path = cache_folder() / entry.name
+    if path.is_file():
+        _refuse_impostor(path)
+        _check(entry, path, _sha256_once(path), f"Delete {path}, so that it is fetched again.")
+    else:
+        _download(entry, path, instead)
+    return path
+
+
+def load_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a weights file, on the CPU, without running code that the file may hold.
+
+    Parameters
+    ----------
+    path : str or Path
+        A `.safetensors` file, or one that `torch.save` wrote: `.pt`, `.pth`, `.bin`.
+    sha256 : str or None
+        Hexadecimal hash that the file must have; checked before anything is read from it.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Nested dictionaries become dotted names (`{"decoder": {"weight": w}}` gives `decoder.weight`). What is no
+        tensor, such as a number of epochs, is left out.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, has another hash, is no weights file, is cut short, or holds code.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
+        raise WeightsError(
+            f"{path} does not look like weights: expected .safetensors, {', '.join(_TORCH_SUFFIXES)}; "
+            "rename the file if it is one of these."
+        )
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file {path}: check the path.")
+    _refuse_impostor(path)
+    if sha256 is not None and (got := _sha256(path)) != sha256.lower():
+        raise WeightsError(
+            f"{path} has sha256 {got}, expected {sha256.lower()}: get the file again; it was not opened."
+        )
+    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    if not tensors:
+        raise WeightsError(f"{path} holds no named tensors: check that it is a state dict.")
+    return tensors
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Hash of a set of named tensors.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        Usually a `state_dict()`; the order does not matter, the device neither.
+
+    Returns
+    -------
+    str
+        sha256, hexadecimal, over names, types, shapes and bytes.
+
+    Examples
+    --------
+    >>> one, two = torch.ones(2), torch.zeros(3)
+    >>> fingerprint({"a": one, "b": two}) == fingerprint({"b": two, "a": one})
+    True
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        # Through uint8, because numpy has no bfloat16.
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load tensors into a module, all of them or none.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Changed in place.
+    state : mapping of str to Tensor
+        Exactly the names and shapes of `module.state_dict()`.
+    where : str
+        Where the tensors come from, for the error.
+
+    Raises
+    ------
+    WeightsError
+        If names are missing or left over, or shapes differ; the first few are named.
+    """
+    expected = module.state_dict()
+    problems = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": [
+            f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in state and state[name].shape != tensor.shape
+        ],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in problems.items() if names)
+        raise WeightsError(
+            f"The weights of {where} do not fit {type(module).__name__}: {listed}. "
+            "Use the file that was made for this model."
+        )
+    module.load_state_dict(state, strict=True)
+
+
+def _download(entry: WeightsFile, path: Path, instead: str | None) -> None:
+    ways_out = f"put the file at {path}" + (f", or use the embedded {instead!r}" if instead else "")
+    if os.environ.get("CLIPDIY_LAB_OFFLINE", "0") not in ("", "0"):
+        raise WeightsError(
+            f"{entry.name} is not on this machine, and CLIPDIY_LAB_OFFLINE forbids fetching: {ways_out}."
+        )
+    with _into_cache(path) as part:
+        _log.info("fetching %s from %s", entry.name, entry.url)
+        try:
+            download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=30)
+            download(entry.url, str(part), None)
+        except (OSError, ValueError) as error:
+            # The network's errors are children of OSError without a number; those with one are the disk's.
+            if getattr(error, "errno", None) is not None:
+                raise
+            raise WeightsError(
+                f"{entry.name} is not on this machine and could not be fetched from {entry.url} "
+                f"({type(error).__name__}: {error}): {ways_out}."
+            ) from error
+        _refuse_impostor(part)
+        _check(entry, part, _sha256(part), f"The download was not kept; try again later, or {ways_out}.")
+
+
+def _check(entry: WeightsFile, path: Path, got: str, advice: str) -> None:
+    """Compare size and hash with what is known of `entry`; record the hash where none is."""
+    size = path.stat().st_size
+    if entry.bytes is not None and size != entry.bytes:
+        raise WeightsError(f"{entry.name} ({path}) has {size} bytes, expected {entry.bytes}. {advice}")
+    records = cache_folder() / KNOWN_HASHES
+    known = {} if entry.sha256 else _read_known(records)
+    expected = entry.sha256 or known.get(entry.name, {}).get("sha256")
+    if expected is None:
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        known[entry.name] = {"sha256": got, "bytes": size, "url": entry.url, "first_used": today}
+        _write_known(records, known)
+        _log.info("%s: sha256 %s recorded at first use in %s", entry.name, got, records)
+    elif got != expected.lower():
+        origin = "published" if entry.sha256 else f"recorded at first use; to accept another, edit {records}"
+        raise WeightsError(f"{entry.name} ({path}) has sha256 {got}, expected {expected} ({origin}). {advice}")
+
+
+def _read_known(records: Path) -> dict[str, dict[str, Any]]:
+    if not records.is_file():
+        return {}
+    try:
+        known = json.loads(records.read_text(encoding="utf-8"))
+        if not all(isinstance(record["sha256"], str) for record in known.values()):
+            raise TypeError("a record without its hash")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        # Starting afresh would quietly accept whatever file is there now.
+        raise WeightsError(
+            f"The record of hashes {records} cannot be read ({error}): "
+            "delete it, so that hashes are recorded anew at the next use."
+        ) from error
+    return dict(known)
+
+
+def _write_known(records: Path, known: dict[str, dict[str, Any]]) -> None:
+    with _into_cache(records) as part:
+        part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _into_cache(path: Path) -> Iterator[Path]:
+    """Lend a temporary path that becomes `path` when the block ends well."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as part:
+            yield part
+    except OSError as error:
+        raise WeightsError(
+            f"The cache folder {path.parent} cannot be written ({error}): set CLIPDIY_LAB_CACHE to a folder that can."
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_once(path: Path) -> str:
+    """Hash of a file; read again only when its size or time changed since this process last read it."""
+    status = path.stat()
+    key = (path, status.st_size, status.st_mtime_ns)
+    if key not in _hashed:
+        _hashed[key] = _sha256(path)
+    return _hashed[key]
+
+
+def _refuse_impostor(path: Path) -> None:
+    """Refuse what often lies where weights should: nothing, a web page, a pointer of Git LFS."""
+    with path.open("rb") as file:
+        head = file.read(64).lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        found = "is a web page (an error or login page, perhaps)"
+    elif head.startswith(b"version https://git-lfs"):
+        found = "is a Git LFS pointer, not the file that it points to"
+    elif not head:
+        found = "is empty"
+    else:
+        return
+    raise WeightsError(f"{path} {found}, not weights: delete it and get the file itself.")
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} cannot be read as safetensors ({error}): it is cut short or another kind of file; get it again."
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken pickle can raise anything
+        # torch's own message is not repeated: it advises to load with weights_only=False.
+        raise WeightsError(
+            f"{path} cannot be read as plain tensors ({type(error).__name__}): it is cut short, another kind of file, "
+            "or holds Python objects, which the lab never loads; get it again, or convert it to .safetensors."
+        ) from error
+    return dict(_flatten(content, ""))
+
+
+def _flatten(content: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+            else:
+                yield from _flatten(value, f"{prefix}{name}.")
+
+
+def _first(names: list[str], count: int = 3) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

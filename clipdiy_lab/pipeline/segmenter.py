@@ -1,0 +1,293 @@
+"""What needs the network: from an image to embeddings of its windows, and on to a run."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor
+
+import clipdiy_lab
+from clipdiy_lab.datasets.images import content_hash, describe, read_image
+from clipdiy_lab.errors import ConfigError, ModelError
+from clipdiy_lab.method import ops
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config, Precision
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder, resolve_device
+from clipdiy_lab.models.prompts import TextCache, check_labels, unit, with_background
+from clipdiy_lab.models.saliency import Saliency, build, validate_map
+from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.fusion import fuse
+
+FloatMap = npt.NDArray[np.float32]
+
+
+class Segmenter:
+    """An encoder and a saliency source, ready for images.
+
+    Parameters
+    ----------
+    encoder : str or Encoder
+        A name for `load_encoder`, or any object that meets the protocol.
+    saliency : str or Saliency
+        A name for `models.saliency.build`, or any object that meets the protocol; ``"none"`` applies no saliency.
+    batch_size : int, optional
+        Crops that go through the network at once. None: all crops of an image; halved by itself, and kept there, where
+        memory runs out.
+
+    Examples
+    --------
+    >>> import clipdiy_lab as lab
+    >>> segmenter = lab.load("tiny")
+    >>> sample = lab.open_dataset("scenes")[0]
+    >>> run = segmenter.segment(sample.image, ["cat", "train"])
+    >>> dict(run["labels"].sizes)
+    {'y': 256, 'x': 256}
+    """
+
+    def __init__(
+        self, encoder: str | Encoder = EMBEDDED, saliency: str | Saliency = "none", *, batch_size: int | None = None
+    ) -> None:
+        self.encoder: Encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
+        if not isinstance(self.encoder, Encoder):
+            raise ModelError(
+                f"encoder is a {type(encoder).__name__}; expected a name or an object with the attributes and methods "
+                "of clipdiy_lab.models.encoders.Encoder."
+            )
+        self.saliency: Saliency = build(saliency) if isinstance(saliency, str) else saliency
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; expected a positive number of crops, or None.")
+        self.batch_size = batch_size
+        self._texts = TextCache(self.encoder)
+        self._precisions: dict[str, Encoder] = {}
+
+    def segment(
+        self,
+        image: Any,
+        labels: Sequence[str],
+        config: Config | None = None,
+        *,
+        text_embeddings: npt.ArrayLike | None = None,
+        saliency: npt.ArrayLike | None = None,
+    ) -> xr.DataTree:
+        """Segment an image with free-text labels.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL image or H x W x 3 uint8 array
+        labels : sequence of str
+            What to look for. A background label is added as the policy asks.
+        config : Config, optional
+            Default: `Config()`, the paper's settings.
+        text_embeddings : array, labels x features, optional
+            Used instead of the encoder's own for the given labels; scaled to length 1.
+        saliency : array, H x W (the image's own size) in [0, 1], optional
+            Used instead of the saliency source.
+
+        Returns
+        -------
+        xarray.DataTree
+            The run: every stage as a labelled array, see `method.schema`.
+
+        Raises
+        ------
+        ClipdiyError
+            A child of it for every kind of bad input.
+        """
+        config = config or Config()
+        checked = check_labels(labels)
+        text = self.text_embeddings(checked, config, text_embeddings)
+        return fuse(self.encode(image, config, saliency=saliency), text, config)
+
+    def encode(
+        self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None
+    ) -> xr.DataTree:
+        """Do what needs the network: frame, embeddings of all windows, saliency.
+
+        Returns
+        -------
+        xarray.DataTree
+            A run without labels; `fuse` makes it whole.
+        """
+        config = config or Config()
+        pixels = read_image(image)
+        frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
+        root = {"image": stages.image(frame)}
+        found = self._saliency(pixels, frame.numpy(), config, saliency)
+        if found is not None:
+            root["saliency"] = stages.saliency(found, config.image_size)
+        nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=self._attrs(image, pixels, config, saliency is not None))}
+        for grid, vectors in zip(Plan.of(config), self._embed(frame, config), strict=True):
+            nodes[f"/{s.SCALES}/{s.scale_node(grid.scale)}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
+        return xr.DataTree.from_dict(nodes)
+
+    def text_embeddings(
+        self, labels: Sequence[str], config: Config | None = None, given: npt.ArrayLike | None = None
+    ) -> xr.DataArray:
+        """Embed labels, the background label of the policy included; every prompt is embedded only once.
+
+        Parameters
+        ----------
+        labels : sequence of str
+        config : Config, optional
+        given : array, labels x features, optional
+            Rows for `labels` to use instead of the encoder's.
+
+        Raises
+        ------
+        LabelError
+            Labels that cannot be prompted.
+        ModelError
+            `given` of another shape, or holding zero, NaN or infinite vectors.
+        """
+        config = config or Config()
+        checked = check_labels(labels)
+        all_labels, _ = with_background(checked, config)
+        if given is None:
+            vectors = self._texts.embed(all_labels, config)
+        else:
+            rows = self._given_rows(given, checked)
+            added = [label for label in all_labels if label not in checked]
+            vectors = np.concatenate([self._texts.embed(added, config), rows]) if added else rows
+        return stages.text_embedding(vectors, all_labels)
+
+    def _given_rows(self, given: npt.ArrayLike, labels: tuple[str, ...]) -> FloatMap:
+        rows = np.asarray(given, dtype=np.float32)
+        expected = (len(labels), self.encoder.embedding_dim)
+        if rows.shape != expected:
+            raise ModelError(
+                f"text_embeddings has shape {rows.shape}, expected {expected}: a row a label, as wide as the "
+                f"embeddings of {self.encoder.name!r}."
+            )
+        return unit(rows, "text_embeddings")
+
+    def _saliency(
+        self, pixels: npt.NDArray[np.uint8], frame: npt.NDArray[np.uint8], config: Config, given: npt.ArrayLike | None
+    ) -> FloatMap | None:
+        if given is not None:
+            return validate_map(given, pixels.shape[:2])
+        if self.saliency.name == "none":
+            return None
+        seen = frame if config.saliency_input == "frame" else pixels
+        return validate_map(self.saliency(seen), seen.shape[:2])
+
+    def _embed(self, frame: Tensor, config: Config) -> list[Tensor]:
+        """Embeddings of every scale's windows; all scales share the batches."""
+        encoder = self._at(config)
+        # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
+        device = getattr(encoder, "device", torch.device("cpu"))
+        frame = frame.to(device) if device.type == "cuda" else frame
+        plan = Plan.of(config)
+        with torch.inference_mode():
+            crops = [
+                ops.to_encoder_input(ops.cut_windows(frame, grid), encoder.image_size, encoder.mean, encoder.std)
+                for grid in plan
+            ]
+            vectors = self._encode_batched(encoder, torch.cat(crops))
+        if tuple(vectors.shape) != (len(plan), encoder.embedding_dim) or not bool(torch.isfinite(vectors).all()):
+            raise ModelError(
+                f"encoder {encoder.name!r} gave embeddings of shape {tuple(vectors.shape)} (NaN or infinite: "
+                f"{not bool(torch.isfinite(vectors).all())}); expected {(len(plan), encoder.embedding_dim)}, all finite."
+            )
+        return list(torch.split(vectors, [grid.rows * grid.cols for grid in plan]))
+
+    def _encode_batched(self, encoder: Encoder, crops: Tensor) -> Tensor:
+        size = self.batch_size or len(crops)
+        while True:
+            try:
+                return torch.cat([encoder.encode_crops(part).float().cpu() for part in torch.split(crops, size)])
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                size = self.batch_size = (size + 1) // 2
+                torch.cuda.empty_cache()
+
+    def _at(self, config: Config) -> Encoder:
+        """Return the encoder in the precision that the configuration asks for."""
+        wanted = config.precision
+        if wanted in ("auto", getattr(self.encoder, "precision", "auto")):
+            return self.encoder
+        if not hasattr(self.encoder, "with_precision"):
+            if wanted == "fp32":
+                return self.encoder  # a plain object computes in float32
+            raise ConfigError(f"encoder {self.encoder.name!r} cannot change its precision; use precision='auto'.")
+        if wanted not in self._precisions:
+            self._precisions[wanted] = self.encoder.with_precision(wanted)
+        return self._precisions[wanted]
+
+    def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
+        """Collect what it takes to repeat the run."""
+        applied = injected or self.saliency.name != "none"
+        return {
+            "schema_version": s.SCHEMA_VERSION,
+            "config": config.replace(precision=getattr(self._at(config), "precision", config.precision)).to_json(),
+            "encoder": self.encoder.name,
+            "encoder_fingerprint": self.encoder.fingerprint,
+            "saliency_source": "given" if injected else self.saliency.name,
+            "saliency_fingerprint": "" if injected or not applied else self.saliency.fingerprint,
+            "image_source": describe(image),
+            "image_sha256": content_hash(pixels),
+            "image_height": pixels.shape[0],
+            "image_width": pixels.shape[1],
+            "versions": json.dumps(_versions()),
+        }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "clipdiy_lab": clipdiy_lab.__version__,
+        "torch": torch.__version__,
+        "xarray": xr.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def load(
+    name: str = EMBEDDED,
+    *,
+    saliency: str | Saliency | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    sha256: str | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | None = None,
+) -> Segmenter:
+    """Load a segmenter by the name of its encoder.
+
+    Parameters
+    ----------
+    name : str
+        ``"tiny"`` (embedded, knows pictograms), or ``"ARCHITECTURE/TAG"`` of `list_models`, such as
+        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's.
+    saliency : str or Saliency, optional
+        ``found``, ``found-seed``, ``found-tiny``, ``spectral``, ``none``, or any object that meets the protocol.
+        Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
+    checkpoint : path, optional
+        Local weights for the architecture `name`.
+    sha256 : str, optional
+        Expected hash of the checkpoint.
+    device : {"auto", "cuda", "mps", "cpu"}
+    precision : {"auto", "fp32", "bf16", "fp16"}
+    batch_size : int, optional
+        See `Segmenter`.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown, or the weights are neither on this machine nor to be fetched.
+    """
+    encoder = load_encoder(name, checkpoint=checkpoint, sha256=sha256, device=device, precision=precision)
+    if saliency is None:
+        saliency = "found-tiny" if name == EMBEDDED else "found"
+    if isinstance(saliency, str):
+        saliency = build(saliency, device=resolve_device(device))
+    return Segmenter(encoder, saliency, batch_size=batch_size)

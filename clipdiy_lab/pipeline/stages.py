@@ -1,0 +1,147 @@
+"""The only bridge between torch and xarray: one function a stage, labelled arrays in and out.
+
+Every function below `encode` works on what is already there and never touches a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor
+
+from clipdiy_lab.method import ops
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan, ScaleGrid
+
+Similarities = Mapping[int, xr.DataArray]
+
+
+def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = None) -> xr.DataArray:
+    stage = (s.RUN_STAGES | s.SCALE_STAGES)[name]
+    numpy = values.detach().cpu().numpy().astype(stage.kind, copy=False)
+    kept = {dim: coords[dim] for dim in stage.dims if coords and dim in coords}
+    return xr.DataArray(numpy, dims=stage.dims, coords=kept, name=name, attrs=stage.attrs())
+
+
+def _tensor(array: xr.DataArray) -> Tensor:
+    # Arrays read from a file may be read-only or half precision; torch wants neither.
+    values = array.values
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
+
+
+def _pixels(size: tuple[int, int]) -> dict[Hashable, Any]:
+    return {dim: (dim, np.arange(side), {"units": "pixel"}) for dim, side in zip((s.Y, s.X), size, strict=True)}
+
+
+def _texts(words: Sequence[str]) -> npt.NDArray[np.object_]:
+    # Zarr has no stable form for numpy's fixed-width text.
+    return np.array(words, dtype=object)
+
+
+def image(frame: Tensor) -> xr.DataArray:
+    """Wrap the frame, y x x x 3 uint8."""
+    channels = {s.CHANNEL: _texts(["red", "green", "blue"])}
+    return _array("image", frame, _pixels((frame.shape[0], frame.shape[1])) | channels)
+
+
+def embedding(vectors: Tensor, grid: ScaleGrid) -> xr.DataArray:
+    """Wrap the embeddings of one scale, (rows * cols) x D float, with the place of every window."""
+    wrapped = _array("embedding", vectors.reshape(grid.rows, grid.cols, -1))
+    pixel = {"units": "pixel"}
+    return wrapped.assign_coords(
+        top=(s.ROW, grid.tops, pixel),
+        left=(s.COL, grid.lefts, pixel),
+        centre_y=(s.ROW, grid.centre_y, pixel),
+        centre_x=(s.COL, grid.centre_x, pixel),
+    )
+
+
+def saliency(values: npt.NDArray[np.float32], size: tuple[int, int]) -> xr.DataArray:
+    """Bring a soft saliency map, H x W in [0, 1], to the frame."""
+    frame = ops.resize_saliency(torch.from_numpy(np.ascontiguousarray(values)), size)
+    return _array("saliency", frame.clamp(0, 1), _pixels(size))
+
+
+def text_embedding(vectors: npt.NDArray[np.float32], labels: Sequence[str]) -> xr.DataArray:
+    """Wrap unit text embeddings, labels x features."""
+    return _array("text_embedding", torch.from_numpy(vectors), {s.LABEL: _texts(labels)})
+
+
+def similarity(embedding: xr.DataArray, text: xr.DataArray) -> xr.DataArray:
+    """Cosine of every window of a scale with every label."""
+    places = {name: embedding.coords[name] for name in embedding.coords}
+    cosines = ops.cosine(_tensor(embedding), _tensor(text))
+    return _array("similarity", cosines, {s.LABEL: text[s.LABEL].values}).assign_coords(places)
+
+
+def logits(similarities: Similarities, config: Config) -> xr.DataArray:
+    """Spread every scale's grid of similarities over the frame."""
+    plan = Plan.of(config)
+    label = next(iter(similarities.values()))[s.LABEL].values
+    maps = [_upsampled(similarities[scale], plan[scale], config) for scale in config.scales]
+    scales = (s.SCALE, list(config.scales), {"units": "pixel"})
+    return _array("logits", torch.stack(maps), {s.SCALE: scales, s.LABEL: label, **_pixels(config.image_size)})
+
+
+def _upsampled(similarity: xr.DataArray, grid: ScaleGrid, config: Config) -> Tensor:
+    down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
+    return ops.upsample(_tensor(similarity), *(torch.tensor(m, dtype=torch.float32) for m in (down, across)))
+
+
+def merged(logits: xr.DataArray, config: Config) -> xr.DataArray:
+    """Weighted sum of the scales divided by their number."""
+    return _array("merged", ops.merge(_tensor(logits), config.weights), logits.coords)
+
+
+def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
+    """Return the factor of the saliency on every label; 1 everywhere where saliency is not applied.
+
+    Parameters
+    ----------
+    saliency : array or None
+        Soft map in the frame; made hard here where the configuration has a threshold.
+    like : array
+        The merged map, for labels and pixels.
+    background : int or None
+        Index of the background label.
+    config : Config
+    """
+    if saliency is None or background is None or config.background != "saliency":
+        return _array("guide", torch.ones(like.shape), like.coords)
+    soft = _tensor(saliency)
+    if config.saliency_threshold is not None:
+        soft = (soft > config.saliency_threshold).to(soft.dtype)
+    return _array("guide", ops.guide(soft, like.sizes[s.LABEL], background, config.saliency_weight), like.coords)
+
+
+def fused(merged: xr.DataArray, guide: xr.DataArray) -> xr.DataArray:
+    """Similarity times guide."""
+    return _array("fused", ops.fuse(_tensor(merged), _tensor(guide)), merged.coords)
+
+
+def probability(fused: xr.DataArray, config: Config) -> xr.DataArray:
+    """Softmax over the labels."""
+    return _array("probability", ops.probability(_tensor(fused), config.temperature), fused.coords)
+
+
+def labels(fused: xr.DataArray) -> xr.DataArray:
+    """Index of the winning label at every pixel; the first of equals wins, as torch's argmax has it."""
+    return _array("labels", _tensor(fused).argmax(0), fused.coords)
+
+
+def margin(fused: xr.DataArray) -> xr.DataArray:
+    """Winner's score minus the runner-up's."""
+    return _array("margin", ops.margin(_tensor(fused)), fused.coords)
+
+
+def labels_full(labels: xr.DataArray, size: tuple[int, int]) -> xr.DataArray:
+    """Labels at the image's own height and width, nearest."""
+    return _array("labels_full", ops.resize_labels(_tensor(labels), size))

@@ -1,0 +1,172 @@
+"""Arrays as pictures: heat maps, label maps, legends, small multiples. Needs Pillow only."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+Rgb = npt.NDArray[np.uint8]
+
+# Viridis at ten even steps (matplotlib's colour map, CC0): even in lightness, readable without colour vision.
+_VIRIDIS = ("440154", "482878", "3e4a89", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
+# Okabe and Ito (2008), "Color Universal Design", without black.
+_OKABE_ITO = ("e69f00", "56b4e9", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7")
+BACKGROUND = (46, 46, 52)
+
+_INK, _PAPER, _QUIET = (28, 28, 32), (255, 255, 255), (110, 110, 118)
+_GAP, _LINE = 6, 18
+
+
+def _rgb(hexes: Sequence[str]) -> npt.NDArray[np.float64]:
+    return np.array([[int(one[i : i + 2], 16) for i in (0, 2, 4)] for one in hexes], dtype=np.float64)
+
+
+def label_colors(count: int, background: int | None = None) -> Rgb:
+    """Return a colour for every label: Okabe and Ito's first, then hues far apart; the background is dark grey.
+
+    Parameters
+    ----------
+    count : int
+        Number of labels.
+    background : int or None
+        Index of the background label.
+
+    Returns
+    -------
+    uint8 array, count x 3
+    """
+    wanted = count - (background is not None)
+    colors = [tuple(int(v) for v in color) for color in _rgb(_OKABE_ITO)[:wanted]]
+    for extra in range(wanted - len(colors)):
+        # Steps of the golden ratio keep hues apart however many there are; two lightnesses double what can be told.
+        red, green, blue = colorsys.hls_to_rgb((0.13 + extra * 0.618034) % 1, 0.38 if extra % 2 else 0.68, 0.6)
+        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
+    if background is not None:
+        colors.insert(background, BACKGROUND)
+    return np.array(colors, dtype=np.uint8).reshape(-1, 3)
+
+
+def heat(values: npt.NDArray[np.floating], low: float, high: float) -> Rgb:
+    """Colour a map of numbers, y x x, with viridis from `low` to `high`; values beyond are clipped."""
+    span = high - low if high > low else 1.0
+    place = np.clip((values - low) / span, 0, 1) * (len(_VIRIDIS) - 1)
+    steps = np.arange(len(_VIRIDIS))
+    channels = [np.interp(place, steps, channel) for channel in _rgb(_VIRIDIS).T]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def paint(labels: npt.NDArray[np.integer], colors: Rgb) -> Rgb:
+    """Colour a label map, y x x."""
+    return colors[labels]
+
+
+def overlay(
+    image: Rgb, labels: npt.NDArray[np.integer], colors: Rgb, background: int | None = None, opacity: float = 0.55
+) -> Rgb:
+    """Lay a label map over an image of the same size; the background stays as it is."""
+    share = np.full(labels.shape, opacity)
+    if background is not None:
+        share[labels == background] = 0
+    mixed = image * (1 - share[..., None]) + paint(labels, colors) * share[..., None]
+    edge = _edges(labels)
+    mixed[edge] = paint(labels, colors)[edge]
+    return mixed.round().astype(np.uint8)
+
+
+def _edges(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    edge = np.zeros(labels.shape, dtype=bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    return edge
+
+
+def font(size: int = 13) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return Pillow's own font, so that pictures look the same on every machine."""
+    return ImageFont.load_default(size)
+
+
+def legend(names: Sequence[str], colors: Rgb, width: int) -> Image.Image:
+    """Draw a legend that wraps at `width` pixels."""
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    places, x, y = [], _GAP, _GAP
+    for name in names:
+        needed = _LINE + round(draw.textlength(name, font())) + 2 * _GAP
+        if x > _GAP and x + needed > width:
+            x, y = _GAP, y + _LINE + 2
+        places.append((x, y))
+        x += needed
+    canvas = Image.new("RGB", (width, y + _LINE + _GAP), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for name, color, (left, top) in zip(names, colors, places, strict=True):
+        draw.rectangle((left, top + 2, left + 12, top + 14), fill=tuple(int(v) for v in color))
+        draw.text((left + _LINE, top), name, _INK, font())
+    return canvas
+
+
+def scale_bar(low: float, high: float, width: int, caption: str = "") -> Image.Image:
+    """Draw the colour scale of `heat` with its two ends."""
+    canvas = Image.new("RGB", (width, 2 * _LINE), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    bar = min(180, width // 3)
+    ramp = heat(np.tile(np.linspace(0, 1, bar), (10, 1)), 0, 1)
+    first = f"{low:.3g}"
+    left = _GAP + round(draw.textlength(first, font())) + 4
+    draw.text((_GAP, 8), first, _QUIET, font())
+    canvas.paste(Image.fromarray(ramp), (left, 11))
+    draw.text((left + bar + 4, 8), f"{high:.3g}   {caption}", _QUIET, font())
+    return canvas
+
+
+def small_multiples(
+    panels: Sequence[Sequence[Rgb]], columns: Sequence[str], rows: Sequence[str] = (), side: int = 168
+) -> Image.Image:
+    """Lay out pictures in a grid with titles over the columns and, where given, words before the rows.
+
+    Parameters
+    ----------
+    panels : rows of uint8 arrays, y x x x 3
+    columns, rows : sequence of str
+        Titles.
+    side : int
+        Height of a panel, pixels; the width follows the picture.
+    """
+    first = panels[0][0]
+    width = max(1, round(side * first.shape[1] / first.shape[0]))
+    gutter = 70 if rows else 0
+    size = (gutter + len(columns) * (width + _GAP) + _GAP, _LINE + _GAP + len(panels) * (side + _GAP))
+    canvas = Image.new("RGB", size, _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for c, title in enumerate(columns):
+        draw.text((gutter + _GAP + c * (width + _GAP), 3), _fit(draw, title, width), _INK, font())
+    for r, row in enumerate(panels):
+        top = _LINE + _GAP + r * (side + _GAP)
+        if rows:
+            draw.text((_GAP, top + side // 2 - 8), rows[r], _INK, font())
+        for c, panel in enumerate(row):
+            # Label maps and grids keep their hard edges.
+            picture = Image.fromarray(panel).resize((width, side), Image.Resampling.NEAREST)
+            canvas.paste(picture, (gutter + _GAP + c * (width + _GAP), top))
+    return canvas
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
+    """Cut a title that is wider than its panel, visibly."""
+    if draw.textlength(text, font()) <= width:
+        return text
+    while text and draw.textlength(text + "…", font()) > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def stack(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures under one another, left-aligned."""
+    canvas = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), _PAPER)
+    top = 0
+    for picture in pictures:
+        canvas.paste(picture, (0, top))
+        top += picture.height
+    return canvas

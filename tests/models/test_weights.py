@@ -1,0 +1,399 @@
+"""Fetching, checking and opening weights, with a server on this machine that behaves well and badly."""
+
+import hashlib
+import http.server
+import json
+import pickle
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from clipdiy_lab.errors import WeightsError
+from clipdiy_lab.models import weights
+from clipdiy_lab.models.weights import WeightsFile, cache_folder, fetch, fingerprint, load_into, load_tensors
+
+GOOD = b"good weights" * 1000
+SHA256 = hashlib.sha256(GOOD).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """/good serves GOOD, /page a web page, /cut stops half-way; anything else is not there."""
+
+    asked: list[str]
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.path == "/cut":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(GOOD)))
+            self.end_headers()
+            self.wfile.write(GOOD[:5000])
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        bodies = {"/good": GOOD, "/page": b"<!DOCTYPE html><p>Please log in", "/empty": b""}
+        body = bodies.get(self.path)
+        self.send_response(200 if body is not None else 404)
+        self.send_header("Content-Length", str(len(body or b"")))
+        self.end_headers()
+        self.wfile.write(body or b"")
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[http.server.ThreadingHTTPServer]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked = []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("CLIPDIY_LAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("CLIPDIY_LAB_OFFLINE", raising=False)
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    return tmp_path / "cache" / "weights"
+
+
+def entry(server, path: str = "/good", **changes) -> WeightsFile:
+    host, port = server.server_address
+    return WeightsFile(name="net.pt", url=f"http://{host}:{port}{path}", **changes)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+# --- fetching -----------------------------------------------------------------------------------------------------
+
+
+def test_a_good_file_is_fetched_once(server, cache):
+    server.asked.clear()
+    wanted = entry(server, sha256=SHA256.upper(), bytes=len(GOOD))
+    path = fetch(wanted)
+    assert path == cache / "net.pt"
+    assert path.read_bytes() == GOOD
+    assert fetch(wanted) == path
+    assert server.asked == ["/good"]
+    assert files(cache) == {"net.pt"}
+
+
+def test_an_unknown_hash_is_recorded_and_checked_from_then_on(server, cache):
+    path = fetch(entry(server))
+    record = json.loads((cache / "known_hashes.json").read_text())["net.pt"]
+    assert record["sha256"] == SHA256
+    assert record["bytes"] == len(GOOD)
+    assert record["url"].endswith("/good")
+    assert fetch(entry(server)) == path
+    path.write_bytes(GOOD[:-1] + b"!")
+    with pytest.raises(WeightsError, match=rf"has sha256 \w+, expected {SHA256} \(recorded at first use.*Delete"):
+        fetch(entry(server))
+    path.unlink()
+    assert fetch(entry(server)).read_bytes() == GOOD
+
+
+def test_a_recorded_hash_also_guards_the_next_download(server, cache):
+    fetch(entry(server)).unlink()
+    records = cache / "known_hashes.json"
+    records.write_text(records.read_text().replace(SHA256, "0" * 64))
+    with pytest.raises(WeightsError, match=r"recorded at first use.*The download was not kept"):
+        fetch(entry(server))
+    assert files(cache) == {"known_hashes.json"}
+
+
+def test_records_of_several_files_stand_beside_each_other(server, cache):
+    fetch(entry(server))
+    host, port = server.server_address
+    fetch(WeightsFile("other.pt", f"http://{host}:{port}/good"))
+    assert set(json.loads((cache / "known_hashes.json").read_text())) == {"net.pt", "other.pt"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"net.pt": {}}', '{"net.pt": {"sha256": 3}}'])
+def test_a_broken_record_is_not_started_afresh(server, cache, content):
+    fetch(entry(server))
+    (cache / "known_hashes.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"record of hashes .*known_hashes.json cannot be read.*delete it"):
+        fetch(entry(server))
+    assert (cache / "known_hashes.json").read_text() == content
+
+
+def test_a_wrong_hash_keeps_nothing(server, cache):
+    with pytest.raises(WeightsError, match=rf"has sha256 {SHA256}, expected {'0' * 64} \(published\).*not kept"):
+        fetch(entry(server, sha256="0" * 64))
+    assert files(cache) == set()
+
+
+def test_a_file_that_changed_on_disk_is_refused(server, cache):
+    path = fetch(entry(server, sha256=SHA256))
+    path.write_bytes(GOOD + b"!")
+    with pytest.raises(WeightsError, match=r"net.pt \(.*net.pt\) has sha256 .*Delete .*fetched again"):
+        fetch(entry(server, sha256=SHA256))
+    assert path.exists()
+
+
+def test_a_wrong_size_is_refused(server, cache):
+    with pytest.raises(WeightsError, match=f"has {len(GOOD)} bytes, expected 5"):
+        fetch(entry(server, bytes=5))
+    assert files(cache) == set()
+
+
+@pytest.mark.parametrize("path", ["/missing", "/cut"])
+def test_failing_downloads_keep_nothing_and_show_ways_out(server, cache, path):
+    message = r"net.pt is not on this machine and could not be fetched from .*put the file at .*net.pt, or use the "
+    with pytest.raises(WeightsError, match=message + "embedded 'found-tiny'"):
+        fetch(entry(server, path), instead="found-tiny")
+    assert files(cache) == set()
+
+
+@pytest.mark.parametrize(("path", "found"), [("/page", "is a web page"), ("/empty", "is empty")])
+def test_what_is_no_weights_file_is_never_recorded(server, cache, path, found):
+    with pytest.raises(WeightsError, match=found):
+        fetch(entry(server, path))
+    assert files(cache) == set()
+
+
+@pytest.mark.parametrize("url", ["not a url", "http://", "gopher://127.0.0.1/x"])
+def test_odd_addresses_end_in_the_same_error(cache, url):
+    with pytest.raises(WeightsError, match="could not be fetched"):
+        fetch(WeightsFile("net.pt", url))
+
+
+def test_no_network(cache):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/good"
+        with pytest.raises(WeightsError, match=r"could not be fetched from .*ConnectionError"):
+            fetch(WeightsFile("net.pt", url))
+    assert files(cache) == set()
+
+
+def test_offline(server, cache, monkeypatch):
+    monkeypatch.setenv("CLIPDIY_LAB_OFFLINE", "1")
+    server.asked.clear()
+    with pytest.raises(WeightsError, match=r"CLIPDIY_LAB_OFFLINE forbids fetching: put the file at .*net.pt"):
+        fetch(entry(server))
+    assert server.asked == []
+    cache.mkdir(parents=True)
+    (cache / "net.pt").write_bytes(GOOD)
+    assert fetch(entry(server, sha256=SHA256)) == cache / "net.pt"
+    monkeypatch.setenv("CLIPDIY_LAB_OFFLINE", "0")
+    (cache / "net.pt").unlink()
+    assert fetch(entry(server)).read_bytes() == GOOD
+
+
+def test_a_file_is_hashed_once_a_process(server, monkeypatch):
+    wanted = entry(server, sha256=SHA256)
+    fetch(wanted)
+    fetch(wanted)
+    monkeypatch.setattr(weights, "_sha256", lambda path: pytest.fail("hashed again"))
+    fetch(wanted)
+
+
+def test_a_cache_that_cannot_be_made(server, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("CLIPDIY_LAB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(WeightsError, match=r"cannot be written.*CLIPDIY_LAB_CACHE"):
+        fetch(entry(server))
+
+
+def test_a_full_disk_is_not_called_a_network_problem(server, cache, monkeypatch):
+    def full(self, url, output_file, pooch):
+        Path(output_file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(weights.pooch.HTTPDownloader, "__call__", full)
+    with pytest.raises(WeightsError, match=r"cache folder .* cannot be written .*No space left"):
+        fetch(entry(server))
+    assert files(cache) == set()
+
+
+def test_the_cache_of_the_platform(monkeypatch, tmp_path):
+    monkeypatch.delenv("CLIPDIY_LAB_CACHE")
+    assert cache_folder().parts[-2:] == ("clipdiy_lab", "weights")
+    monkeypatch.setenv("CLIPDIY_LAB_CACHE", "~/somewhere")
+    assert cache_folder() == Path.home() / "somewhere" / "weights"
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
+
+
+def assert_same(got, expected):
+    assert set(got) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(got[name], tensor)
+        assert got[name].device.type == "cpu"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
+def test_torch_files(tmp_path, suffix):
+    path = tmp_path / f"net{suffix}"
+    torch.save({"epoch": 3, "name": "x", "state_dict": STATE, "optimizer": {"groups": [1]}}, path)
+    nested = {f"state_dict.{name}": tensor for name, tensor in STATE.items()}
+    assert_same(load_tensors(str(path), hashlib.sha256(path.read_bytes()).hexdigest()), nested)
+    torch.save(STATE, path, _use_new_zipfile_serialization=False)
+    assert_same(load_tensors(path), STATE)
+
+
+def test_safetensors_files(tmp_path):
+    path = tmp_path / "net.safetensors"
+    save_file(STATE, path)
+    assert_same(load_tensors(path, hashlib.sha256(path.read_bytes()).hexdigest().upper()), STATE)
+
+
+class Malicious:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("how", ["torch", "legacy", "pickle"])
+def test_code_in_a_pickle_never_runs(tmp_path, how):
+    trap, path = tmp_path / "trap", tmp_path / "net.pt"
+    payload = {"a.weight": Malicious(trap)}
+    if how == "pickle":
+        path.write_bytes(pickle.dumps(payload))
+    else:
+        torch.save(payload, path, _use_new_zipfile_serialization=how == "torch")
+    with pytest.raises(WeightsError, match="holds Python objects, which the lab never loads"):
+        load_tensors(path)
+    assert not trap.exists()
+    # The control: without the guard the trap does spring, so the test can fail.
+    if how == "pickle":
+        pickle.loads(path.read_bytes())
+    else:
+        torch.load(path, weights_only=False)
+    assert trap.exists()
+
+
+def test_the_hash_is_checked_before_anything_is_opened(tmp_path, monkeypatch):
+    path = tmp_path / "net.pt"
+    torch.save(STATE, path)
+    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("opened"))
+    with pytest.raises(WeightsError, match=rf"has sha256 \w+, expected {'0' * 64}.*not opened"):
+        load_tensors(path, "0" * 64)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("keep", [0.2, 0.9, 0.999])
+def test_files_cut_short(tmp_path, suffix, keep):
+    path = tmp_path / f"net{suffix}"
+    state = {"a": torch.randn(1000)}
+    if suffix == ".pt":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    with pytest.raises(WeightsError, match="cut short"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n <!DOCTYPE html><html>", "is a web page"),
+        (b"<HTML>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "is a Git LFS pointer"),
+        (b"just some text", "cannot be read"),
+        (bytes(range(256)) * 4, "cannot be read"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path, suffix, content, message):
+    path = tmp_path / f"net{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        load_tensors(path)
+
+
+def test_scripted_modules_are_refused(tmp_path):
+    import zipfile
+
+    path = tmp_path / "net.pt"
+    torch.save(STATE, path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("net/constants.pkl", b"")
+    with pytest.raises(WeightsError, match="another kind of file"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("content", [3, [torch.ones(2)], {}, torch.ones(2), {"epoch": 3}])
+def test_files_without_named_tensors(tmp_path, content):
+    torch.save(content, tmp_path / "net.pt")
+    with pytest.raises(WeightsError, match="no named tensors"):
+        load_tensors(tmp_path / "net.pt")
+
+
+def test_missing_files_and_unknown_kinds(tmp_path):
+    with pytest.raises(WeightsError, match="There is no weights file"):
+        load_tensors(tmp_path / "net.pt")
+    (tmp_path / "folder.pt").mkdir()
+    with pytest.raises(WeightsError, match="There is no weights file"):
+        load_tensors(tmp_path / "folder.pt")
+    with pytest.raises(WeightsError, match=r"expected .safetensors, .pt, .pth, .bin"):
+        load_tensors(tmp_path / "net.onnx")
+
+
+# --- hashing and loading ------------------------------------------------------------------------------------------
+
+
+def test_fingerprint_looks_at_names_types_shapes_and_values():
+    base = fingerprint(STATE)
+    assert base == fingerprint(dict(reversed(STATE.items())))
+    assert base == fingerprint({name: tensor.clone().requires_grad_() for name, tensor in STATE.items()})
+    weight = STATE["a.weight"]
+    variants = [
+        {**STATE, "a.weight": weight.reshape(3, 2)},
+        {**STATE, "a.weight": weight.double()},
+        {**STATE, "a.weight": weight.bfloat16()},
+        {**STATE, "a.weight": weight + 1},
+        {**STATE, "a.weight": weight.view(torch.int32)},
+        {"b.weight": weight, "a.bias": STATE["a.bias"]},
+        {"a.weight": weight},
+        {**STATE, "number": torch.tensor(3)},
+        {**STATE, "none": torch.ones(0)},
+    ]
+    assert len({base, *map(fingerprint, variants)}) == len(variants) + 1
+
+
+def test_fingerprint_looks_at_values_not_at_memory():
+    weight = STATE["a.weight"]
+    assert fingerprint({"w": weight.T}) == fingerprint({"w": weight.T.contiguous()})
+
+
+def test_load_into():
+    linear = nn.Linear(3, 2)
+    load_into(linear, {"weight": STATE["a.weight"], "bias": STATE["a.bias"]}, "a test")
+    assert torch.equal(linear.weight, STATE["a.weight"])
+
+
+def test_load_into_names_what_does_not_fit():
+    linear = nn.Linear(3, 2)
+    before = linear.weight.clone()
+    wrong = {"weight": torch.zeros(3, 2), **{f"extra{i}": torch.zeros(1) for i in range(5)}}
+    with pytest.raises(WeightsError) as caught:
+        load_into(linear, wrong, "net.pt")
+    assert str(caught.value) == (
+        "The weights of net.pt do not fit Linear: 1 missing (bias); 5 unexpected (extra0, extra1, extra2, ...); "
+        "1 of another shape (weight (3, 2) instead of (2, 3)). Use the file that was made for this model."
+    )
+    assert torch.equal(linear.weight, before)

@@ -1,0 +1,404 @@
+"""Train `tiny`, the embedded CLIP, on scenes of the training families.
+
+About an hour on two CPU cores, minutes on a GPU::
+
+    python tools/train_tiny.py --run DIR            # trains, or goes on with what DIR holds
+    python tools/train_tiny.py --run DIR --export   # writes the averaged weights of DIR into the package
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import queue
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from clipdiy_lab.datasets.drawings import things
+from clipdiy_lab.datasets.grounds import GROUNDS
+from clipdiy_lab.datasets.scenes import Scenes
+from clipdiy_lab.models.tiny import pack_state
+
+ASSETS = Path(__file__).resolve().parents[1] / "clipdiy_lab" / "assets" / "tiny"
+FRAME, INPUT, PATCH = 256, 64, 8
+CONFIG: dict[str, Any] = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": INPUT, "layers": 6, "width": 192, "head_width": 32, "patch_size": PATCH},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 2},
+}
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+TEMPLATES = (
+    "a photo of a {}",
+    "a photo of a {}",
+    "a photo of the {}",
+    "a picture of a {}",
+    "a picture of the {}",
+    "an image of a {}",
+    "a drawing of a {}",
+    "a {}",
+    "the {}",
+    "{}",
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result."""
+
+    steps: int = 3000
+    batch: int = 256
+    rate: float = 1.5e-3
+    warmup: int = 150
+    decay: float = 0.05
+    dropped: float = 0.5  # share of the patches that the image tower does not see ...
+    whole: float = 0.8  # ... until this share of the steps is done
+    average: float = 0.997
+    seed: int = 0
+    pool_voc: int = 2500
+    pool_open: int = 4500
+    quota_background: int = 40  # of a batch
+
+
+def words_of_labels() -> list[list[str]]:
+    """The spellings of each label: background, the open vocabulary's names, the grounds."""
+    named = [[thing.name, *thing.synonyms, *([thing.coco] if thing.coco else [])] for thing in things()]
+    return [["background"], *[list(dict.fromkeys(words)) for words in named], *[[name] for name in GROUNDS]]
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+def squash(job: tuple[str, int, int]) -> tuple[np.ndarray, np.ndarray, int]:
+    """One training scene at 256 x 256, its labels (of the open vocabulary) on every second pixel, and its ground."""
+    vocabulary, seed, number = job
+    scenes = Scenes("train", vocabulary, length=number + 1, seed=seed)
+    scene = scenes.scene(number)
+    order = {thing.name: position + 1 for position, thing in enumerate(things())}
+    mask = np.zeros(scene.image.shape[:2], dtype=np.uint8)
+    for instance in scene.instances:
+        mask[instance.mask] = order[instance.name]
+    image = Image.fromarray(scene.image).resize((FRAME, FRAME), Image.Resampling.BILINEAR)
+    small = Image.fromarray(mask).resize((FRAME // 2, FRAME // 2), Image.Resampling.NEAREST)
+    ground = tuple(GROUNDS).index(scene.ground_names[0]) if len(scene.ground_names) == 1 else -1
+    return np.asarray(image), np.asarray(small), ground
+
+
+def make_pool(run: Path, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All scenes that training draws its crops from; made once, kept in the run's folder."""
+    files = [run / f"pool_{part}.npy" for part in ("images", "labels", "grounds")]
+    if not all(file.exists() for file in files):
+        jobs = [("voc", recipe.seed, n) for n in range(recipe.pool_voc)]
+        jobs += [("open", recipe.seed, n) for n in range(recipe.pool_open)]
+        with multiprocessing.Pool() as workers:
+            parts = workers.map(squash, jobs, chunksize=50)
+        for file, column in zip(files, zip(*parts, strict=True), strict=True):
+            np.save(file, np.stack([np.asarray(part) for part in column]))
+    images, labels, grounds = (np.load(file) for file in files)
+    return images, labels, grounds
+
+
+def throw_window(random: np.random.Generator) -> tuple[int, int, int]:
+    """Top, left and side of a crop: mostly the segmenter's sizes."""
+    side = int(random.choice((256, 128, 64, 0), p=(0.2, 0.3, 0.35, 0.15)))
+    side = side or int(random.integers(56, 224))
+    top, left = random.integers(0, FRAME - side + 1, 2)
+    return int(top), int(left), side
+
+
+def describe(labels: np.ndarray, ground: int, count: int, random: np.random.Generator) -> np.ndarray:
+    """How a caption writer would name a crop, as shares of the labels.
+
+    Objects in proportion to their visible area; the less they cover together below a tenth, the more "background", and of
+    an empty crop on one ground, half the time the ground's own name.
+    """
+    target = np.zeros(count, dtype=np.float32)
+    areas = np.bincount(labels.ravel(), minlength=count).astype(np.float32)
+    covered = 1 - areas[0] / labels.size
+    areas[0] = 0
+    if areas.any():
+        target += areas / areas.sum() * min(1.0, covered / 0.1)
+    rest = 1 - target.sum()
+    empty = 0 if ground < 0 or random.random() < 0.5 else count - len(GROUNDS) + ground
+    target[empty] += rest
+    return target
+
+
+def make_batch(
+    pool: tuple[np.ndarray, np.ndarray, np.ndarray], recipe: Recipe, step: int, count: int, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The crops (uint8) and targets of one step; depends on the seed and the step alone."""
+    random = np.random.default_rng((recipe.seed, step))
+    images, labels, grounds = pool
+    crops = np.empty((recipe.batch, side, side, 3), dtype=np.uint8)
+    targets = np.empty((recipe.batch, count), dtype=np.float32)
+    done = empty = 0
+    while done < recipe.batch:
+        number = int(random.integers(len(images)))
+        top, left, window = throw_window(random)
+        part = labels[number, top // 2 : (top + window) // 2, left // 2 : (left + window) // 2]
+        if (part > 0).mean() < 0.05:
+            empty += 1
+            if empty > recipe.quota_background:
+                continue
+        targets[done] = describe(part, int(grounds[number]), count, random)
+        image = Image.fromarray(images[number])
+        box = (left, top, left + window, top + window)
+        crop = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
+        crops[done] = crop[:, ::-1] if random.random() < 0.5 else crop
+        done += 1
+    return crops, targets
+
+
+def jitter(crops: Tensor, generator: torch.Generator) -> Tensor:
+    """Change colours, blur and add noise, so that drawings of another hand are recognised; N x 3 x s x s in 0..1."""
+    count = len(crops)
+
+    def throw(low: float, high: float) -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=generator) * (high - low) + low
+
+    grey = crops.mean(dim=1, keepdim=True)
+    saturation = throw(0.4, 1.5) * (throw(0, 1) > 0.06)
+    crops = grey + (crops - grey) * saturation
+    crops = turn_hue(crops, throw(-1, 1).flatten(), throw(0, 1).flatten() < 0.15)
+    middle = crops.mean(dim=(1, 2, 3), keepdim=True)
+    crops = (crops - middle) * throw(0.6, 1.3) + middle + throw(-0.15, 0.15)
+    blurred = F.avg_pool2d(F.pad(crops, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    crops = torch.where(throw(0, 1) < 0.2, blurred, crops)
+    noise = torch.randn(crops.shape, generator=generator) * throw(0.01, 0.08) * (throw(0, 1) < 0.3)
+    return (crops + noise).clamp(0, 1)
+
+
+def turn_hue(crops: Tensor, amount: Tensor, strong: Tensor) -> Tensor:
+    """Rotate colours about the grey axis: by up to 20 degrees, or anywhere where `strong`."""
+    angle = amount * torch.where(strong, math.pi, math.pi / 9)
+    cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    axis = torch.full((3, 3), 1 / 3)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    matrix = cosine * torch.eye(3) + (1 - cosine) * axis + sine * cross
+    return torch.einsum("nij,njyx->niyx", matrix, crops)
+
+
+class Feeder:
+    """Makes the next batches in a thread while the network works."""
+
+    def __init__(self, pool: Any, recipe: Recipe, first: int, count: int) -> None:
+        self._queue: queue.Queue[tuple[np.ndarray, np.ndarray]] = queue.Queue(maxsize=3)
+        threading.Thread(target=self._run, args=(pool, recipe, first, count), daemon=True).start()
+
+    def _run(self, pool: Any, recipe: Recipe, first: int, count: int) -> None:
+        for step in range(first, recipe.steps):
+            self._queue.put(make_batch(pool, recipe, step, count, side_of_step(recipe, step)))
+
+    def next(self) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of the next step."""
+        return self._queue.get()
+
+
+def side_of_step(recipe: Recipe, step: int) -> int:
+    """Mostly the model's own input; one step in eight 96 pixels, so that finer grids of keys make sense too."""
+    return 96 if step % 8 == 7 and step < recipe.whole * recipe.steps else INPUT
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+def image_features(model: open_clip.CLIP, images: Tensor, keep: float, generator: torch.Generator) -> Tensor:
+    """`model.visual` for any side (positions interpolated) and, in training, on a share of the patches."""
+    tower = model.visual
+    patches = tower.conv1(images).flatten(2).transpose(1, 2)
+    side = round(patches.shape[1] ** 0.5)
+    places = tower.positional_embedding
+    own = round((len(places) - 1) ** 0.5)
+    if side != own:
+        grid = places[1:].T.reshape(1, -1, own, own)
+        grid = F.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
+        places = torch.cat([places[:1], grid.flatten(2)[0].T])
+    patches = patches + places[1:]
+    if keep < 1:
+        count = round(patches.shape[1] * keep)
+        chosen = torch.rand(patches.shape[:2], generator=generator).argsort(dim=1)[:, :count].to(patches.device)
+        patches = patches.gather(1, chosen[..., None].expand(-1, -1, patches.shape[2]))
+    first = (tower.class_embedding + places[0]).expand(len(patches), 1, -1)
+    tokens = tower.transformer(tower.ln_pre(torch.cat([first, patches], dim=1)))
+    return F.normalize(tower.ln_post(tokens[:, 0]) @ tower.proj, dim=-1)
+
+
+class Texts:
+    """Prompts of every label, as tokens of a table that holds only what training uses."""
+
+    def __init__(self, words: list[list[str]]) -> None:
+        tokenizer = open_clip.SimpleTokenizer(context_length=CONFIG["text_cfg"]["context_length"])
+        prompts = [[[template.format(word) for template in TEMPLATES] for word in spelt] for spelt in words]
+        tokens = [[tokenizer(texts) for texts in spelt] for spelt in prompts]
+        used = torch.cat([batch.flatten() for spelt in tokens for batch in spelt])
+        # Sorted, so that the end token stays the largest: open_clip finds the end of a text by that.
+        self.ids = torch.unique(used)
+        self._tokens = [[torch.searchsorted(self.ids, batch) for batch in spelt] for spelt in tokens]
+
+    def throw(self, random: np.random.Generator) -> Tensor:
+        """One prompt a label: the main spelling half the time, any template."""
+        rows = []
+        for spelt in self._tokens:
+            word = 0 if random.random() < 0.5 else int(random.integers(len(spelt)))
+            rows.append(spelt[word][int(random.integers(len(TEMPLATES)))])
+        return torch.stack(rows)
+
+    def plain(self) -> Tensor:
+        """The first template with each label's main spelling."""
+        return torch.stack([spelt[0][0] for spelt in self._tokens])
+
+
+def make_model(texts: Texts, seed: int) -> open_clip.CLIP:
+    """The untrained model with the short table of tokens."""
+    torch.manual_seed(seed)
+    config = {**CONFIG, "text_cfg": {**CONFIG["text_cfg"], "vocab_size": len(texts.ids)}}
+    return open_clip.CLIP(**config)
+
+
+def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy with shares as targets; "background" and the grounds' names are never each other's negatives."""
+    empty = torch.zeros(targets.shape[1], dtype=torch.bool, device=targets.device)
+    empty[0] = True
+    empty[-len(GROUNDS) :] = True
+    ambiguous = (targets[:, empty].sum(dim=1) > 0)[:, None] & empty & (targets == 0)
+    return -(targets * F.log_softmax(logits.masked_fill(ambiguous, -1e4), dim=1)).sum(dim=1).mean()
+
+
+def rate_at(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if step < recipe.warmup:
+        return recipe.rate * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+class Training:
+    """A run: its state, and how it goes on."""
+
+    def __init__(self, run: Path, recipe: Recipe) -> None:
+        self.run, self.recipe = run, recipe
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.words = words_of_labels()
+        self.texts = Texts(self.words)
+        self.model = make_model(self.texts, recipe.seed).to(self.device)
+        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
+        others = [p for p in self.model.parameters() if p.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
+        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.step = 0
+        if (run / "last.pt").exists():
+            self._load()
+
+    def _load(self) -> None:
+        state = torch.load(self.run / "last.pt", map_location=self.device, weights_only=True)
+        if state["recipe"] != asdict(self.recipe):
+            raise SystemExit(f"{self.run} holds a run of another recipe: {state['recipe']}")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average, self.step = state["average"], state["step"]
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "recipe": asdict(self.recipe),
+        }
+        torch.save(state, self.run / "last.tmp")
+        (self.run / "last.tmp").replace(self.run / "last.pt")
+
+    def learn(self, crops: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+        """One step; returns the loss and the share of crops whose main label came first."""
+        recipe = self.recipe
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
+        images = jitter(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255, generator)
+        images = ((images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]).to(self.device)
+        goal = torch.from_numpy(targets).to(self.device)
+        prompts = self.texts.throw(np.random.default_rng((recipe.seed, self.step, 1))).to(self.device)
+        keep = 1 - recipe.dropped if self.step < recipe.whole * recipe.steps else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(recipe, self.step)
+        seen = image_features(self.model, images, keep, generator)
+        read = self.model.encode_text(prompts, normalize=True)
+        logits = self.model.logit_scale.exp() * seen @ read.T
+        loss = loss_of(logits, goal)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(max=math.log(60))
+        self.step += 1
+        self._track()
+        return float(loss.detach()), float((logits.argmax(1) == goal.argmax(1)).float().mean())
+
+    def _track(self) -> None:
+        weight = min(self.recipe.average, self.step / (self.step + 20))
+        for name, value in self.model.state_dict().items():
+            self.average[name].lerp_(value, 1 - weight)
+
+    def go(self) -> None:
+        """Train to the end."""
+        pool = make_pool(self.run, self.recipe)
+        feeder = Feeder(pool, self.recipe, self.step, len(self.words))
+        start, losses, hits = time.monotonic(), [], []
+        while self.step < self.recipe.steps:
+            loss, hit = self.learn(*feeder.next())
+            losses.append(loss)
+            hits.append(hit)
+            if self.step % 20 == 0 or self.step == self.recipe.steps:
+                spent = (time.monotonic() - start) / len(losses)
+                line = f"step {self.step:5} loss {np.mean(losses[-20:]):.3f} top-1 {np.mean(hits[-20:]):.3f} {spent:.2f} s"
+                print(line, flush=True)
+            if self.step % 100 == 0 or self.step == self.recipe.steps:
+                self.save()
+
+    def export(self, folder: Path) -> None:
+        """Write the averaged weights and the config."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(pack_state(self.average, self.texts.ids), folder / "model.safetensors")
+        config = {
+            **CONFIG,
+            "preprocess_cfg": {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "squash"},
+            "trained_steps": self.step,
+            "recipe": asdict(self.recipe),
+            "templates": sorted(set(TEMPLATES)),
+            "known_words": sorted({word for spelt in self.words for word in spelt}),
+        }
+        (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def main() -> None:
+    """Read the command line and train or export."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder for the pool of scenes and the checkpoints")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 = its own choice")
+    parser.add_argument("--export", action="store_true", help="write the averaged weights into the package")
+    parser.add_argument("--to", type=Path, default=ASSETS, help="where --export writes")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    training = Training(arguments.run, Recipe(steps=arguments.steps))
+    if arguments.export:
+        training.export(arguments.to)
+    else:
+        training.go()
+
+
+if __name__ == "__main__":
+    main()
