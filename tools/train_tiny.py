@@ -12,8 +12,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import queue
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,18 +56,18 @@ TEMPLATES = (
 class Recipe:
     """Everything that decides the result."""
 
-    steps: int = 3000
-    batch: int = 256
+    steps: int = 2200
+    batch: int = 192
     rate: float = 1.5e-3
-    warmup: int = 150
+    warmup: int = 120
     decay: float = 0.05
     dropped: float = 0.5  # share of the patches that the image tower does not see ...
-    whole: float = 0.8  # ... until this share of the steps is done
+    whole: float = 0.88  # ... until this share of the steps is done
     average: float = 0.997
     seed: int = 0
     pool_voc: int = 2500
     pool_open: int = 4500
-    quota_background: int = 40  # of a batch
+    quota_background: int = 30  # of a batch
 
 
 def words_of_labels() -> list[list[str]]:
@@ -104,7 +102,7 @@ def make_pool(run: Path, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.nda
             parts = workers.map(squash, jobs, chunksize=50)
         for file, column in zip(files, zip(*parts, strict=True), strict=True):
             np.save(file, np.stack([np.asarray(part) for part in column]))
-    images, labels, grounds = (np.load(file) for file in files)
+    images, labels, grounds = (np.load(file, mmap_mode="r") for file in files)
     return images, labels, grounds
 
 
@@ -189,25 +187,16 @@ def turn_hue(crops: Tensor, amount: Tensor, strong: Tensor) -> Tensor:
     return torch.einsum("nij,njyx->niyx", matrix, crops)
 
 
-class Feeder:
-    """Makes the next batches in a thread while the network works."""
-
-    def __init__(self, pool: Any, recipe: Recipe, first: int, count: int) -> None:
-        self._queue: queue.Queue[tuple[np.ndarray, np.ndarray]] = queue.Queue(maxsize=3)
-        threading.Thread(target=self._run, args=(pool, recipe, first, count), daemon=True).start()
-
-    def _run(self, pool: Any, recipe: Recipe, first: int, count: int) -> None:
-        for step in range(first, recipe.steps):
-            self._queue.put(make_batch(pool, recipe, step, count, side_of_step(recipe, step)))
-
-    def next(self) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of the next step."""
-        return self._queue.get()
+def feed(run: Path, recipe: Recipe, first: int, count: int, out: Any) -> None:
+    """Make the batches from step `first` on; runs in a process of its own, beside the network's."""
+    pool = make_pool(run, recipe)
+    for step in range(first, recipe.steps):
+        out.put(make_batch(pool, recipe, step, count, side_of_step(recipe, step)))
 
 
 def side_of_step(recipe: Recipe, step: int) -> int:
-    """Mostly the model's own input; one step in eight 96 pixels, so that finer grids of keys make sense too."""
-    return 96 if step % 8 == 7 and step < recipe.whole * recipe.steps else INPUT
+    """Mostly the model's own input; now and then 96 pixels, so that finer grids of keys make sense too."""
+    return 96 if step % 16 == 15 and step < recipe.whole * recipe.steps else INPUT
 
 
 # --------------------------------------------------------------------------------------------------------------- model
@@ -329,6 +318,7 @@ class Training:
         goal = torch.from_numpy(targets).to(self.device)
         prompts = self.texts.throw(np.random.default_rng((recipe.seed, self.step, 1))).to(self.device)
         keep = 1 - recipe.dropped if self.step < recipe.whole * recipe.steps else 1.0
+        keep *= INPUT / crops.shape[1]
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(recipe, self.step)
         seen = image_features(self.model, images, keep, generator)
@@ -352,11 +342,14 @@ class Training:
 
     def go(self) -> None:
         """Train to the end."""
-        pool = make_pool(self.run, self.recipe)
-        feeder = Feeder(pool, self.recipe, self.step, len(self.words))
+        make_pool(self.run, self.recipe)
+        context = multiprocessing.get_context("spawn")
+        batches: Any = context.Queue(maxsize=3)
+        job = (self.run, self.recipe, self.step, len(self.words), batches)
+        context.Process(target=feed, args=job, daemon=True).start()
         start, losses, hits = time.monotonic(), [], []
         while self.step < self.recipe.steps:
-            loss, hit = self.learn(*feeder.next())
+            loss, hit = self.learn(*batches.get())
             losses.append(loss)
             hits.append(hit)
             if self.step % 20 == 0 or self.step == self.recipe.steps:

@@ -11,7 +11,8 @@ CMYK                       converted without colour management; warns where the 
 EXIF orientation 1 to 8    applied; an unreadable EXIF block warns
 animation, several pages   the first frame, with a warning that counts them (not for the previews in a phone's JPEG)
 float, 32-bit integer      refused: nobody but the author knows which value is white
-damaged or cut off         refused, also where only a PNG checksum shows it
+damaged or cut off         refused, also where only a PNG checksum shows it; what a format cannot tell (a flipped bit in
+                           a JPEG, a PNG written with rows missing) goes unseen
 =========================  ===========================================================================================
 """
 
@@ -47,6 +48,10 @@ ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image
 
 MAX_PIXELS: Final = 64 * 1024 * 1024
 """Default cap: 67 megapixels, 192 MiB as RGB. Files ask for memory before they prove that they have the pixels."""
+
+_MAX_SIDE: Final = 65_535
+"""The longest side that a JPEG can have. Pillow's time grows with the square of a row's length: half a kilobyte of WebP
+that claims rows of 10 million pixels keeps it busy for a minute, however few the pixels are in all."""
 
 # Formats by their first bytes. Pillow's classes are called directly, not through `Image.open`: no other decoder can be
 # reached; the cap is ours, checked before Pillow's bomb warning, so no process-wide setting has to change; and the
@@ -119,8 +124,8 @@ def read_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> UInt8[np
         A file (JPEG, PNG, WebP, BMP, TIFF, GIF or PNM), its bytes, a stream of them (read from its start, left open),
         a PIL image (the frame that it stands at), or an array: H x W x 3 RGB, H x W x 4 RGBA or H x W gray, all uint8.
     max_pixels : int
-        Most pixels that a file or PIL image may have; checked from the header, before anything is decoded. Arrays are
-        in memory already and go unchecked.
+        Most pixels that a file or PIL image may have (and no side may exceed 65535); checked from the header, before
+        anything is decoded. Arrays are in memory already and go unchecked.
 
     Returns
     -------
@@ -330,6 +335,8 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels ({width} x {height}). Expected at least one.")
+    if max(width, height) > _MAX_SIDE:
+        raise ImageError(f"{name} is {width} x {height}. Expected no side over {_MAX_SIDE} pixels; cut it into pieces.")
     if width * height > max_pixels:
         raise ImageError(
             f"{name} has {width} x {height} = {width * height} pixels, over the cap of {max_pixels}. "

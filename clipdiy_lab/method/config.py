@@ -285,7 +285,9 @@ def _template(given: Any) -> str | tuple[str, ...]:
         raise ConfigError(f"template is {given!r}; expected a text with the field {{label}}, or several of them.")
     for template in templates:
         if not isinstance(template, str) or "{label}" not in template:
-            raise ConfigError(f"template {template!r} lacks the field {{label}}; expected e.g. 'a photo of a {{label}}'.")
+            raise ConfigError(
+                f"template {template!r} lacks the field {{label}}; expected e.g. 'a photo of a {{label}}'."
+            )
     return given if isinstance(given, str) else tuple(templates)
 
 

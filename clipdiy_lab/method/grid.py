@@ -59,12 +59,12 @@ class ScaleGrid:
     @property
     def centre_y(self) -> FloatArray:
         """Centre of each window row in pixel coordinates (pixel i has its centre at i), shape (rows,)."""
-        return self.tops + (self.scale - 1) / 2
+        return (self.tops + (self.scale - 1) / 2).astype(np.float64)
 
     @property
     def centre_x(self) -> FloatArray:
         """Centre of each window column in pixel coordinates, shape (cols,)."""
-        return self.lefts + (self.scale - 1) / 2
+        return (self.lefts + (self.scale - 1) / 2).astype(np.float64)
 
     @property
     def uncovered(self) -> tuple[int, int]:
@@ -76,7 +76,7 @@ class ScaleGrid:
         """How many windows see each pixel, shape (height, width)."""
         counts = [
             ((pixels[:, None] >= starts) & (pixels[:, None] < starts + self.scale)).sum(1)
-            for pixels, starts in zip((np.arange(self.frame[0]), np.arange(self.frame[1])), (self.tops, self.lefts))
+            for pixels, starts in zip(map(np.arange, self.frame), (self.tops, self.lefts), strict=True)
         ]
         return np.outer(counts[0], counts[1])
 
@@ -142,7 +142,9 @@ class Plan:
     def __repr__(self) -> str:
         height, width = self.grids[0].frame
         listed = ", ".join(f"{grid.scale} px {grid.rows} x {grid.cols}" for grid in self.grids)
-        missed = [f"{g.scale} px misses {g.uncovered[0]} rows, {g.uncovered[1]} columns" for g in self if any(g.uncovered)]
+        missed = [
+            f"{g.scale} px misses {g.uncovered[0]} rows, {g.uncovered[1]} columns" for g in self if any(g.uncovered)
+        ]
         tail = f"; {'; '.join(missed)}" if missed else ""
         return f"Plan(frame {height} x {width}, {len(self)} windows: {listed}{tail})"
 
@@ -167,7 +169,7 @@ def _centred(centres: FloatArray, side: int, interpolation: Interpolation) -> Fl
     n = len(centres)
     pixels = np.arange(side, dtype=np.float64)
     if interpolation == "nearest":
-        return np.eye(n)[np.abs(pixels[:, None] - centres).argmin(1)]
+        return _read_only(np.eye(n)[np.abs(pixels[:, None] - centres).argmin(1)])
     return _linear(np.interp(pixels, centres, np.arange(n, dtype=np.float64)), n)
 
 
@@ -177,7 +179,8 @@ def _linear(positions: FloatArray, n: int) -> FloatArray:
     low = np.minimum(np.floor(positions).astype(int), n - 1)
     high = np.minimum(low + 1, n - 1)
     share = (positions - low)[:, None]
-    return _read_only(np.eye(n)[low] * (1 - share) + np.eye(n)[high] * share)
+    weights: FloatArray = np.eye(n)[low] * (1 - share) + np.eye(n)[high] * share
+    return _read_only(weights)
 
 
 def _read_only(matrix: FloatArray) -> FloatArray:

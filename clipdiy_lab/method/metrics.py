@@ -65,7 +65,8 @@ def iou(counts: Counts, absent: Absent = "nan") -> npt.NDArray[np.float64]:
     hits = counts.diagonal().astype(np.float64)
     union = counts.sum(0) + counts.sum(1) - hits
     nothing = np.nan if absent == "nan" else 0.0
-    return np.divide(hits, union, out=np.full(len(hits), nothing), where=union > 0)
+    scores: npt.NDArray[np.float64] = np.divide(hits, union, out=np.full(len(hits), nothing), where=union > 0)
+    return scores
 
 
 def mean_iou(counts: Counts, absent: Absent = "nan") -> float:

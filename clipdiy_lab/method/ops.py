@@ -25,7 +25,9 @@ _CV_BITS = 11
 _PILLOW_BITS = 22
 
 
-def resize_image(image: UInt8[Tensor, "H W 3"], size: tuple[int, int], how: Resize = "bilinear") -> UInt8[Tensor, "y x 3"]:
+def resize_image(
+    image: UInt8[Tensor, "H W 3"], size: tuple[int, int], how: Resize = "bilinear"
+) -> UInt8[Tensor, "y x 3"]:
     """Resize an image to the frame, aspect ratio ignored, without antialias.
 
     Parameters
@@ -42,7 +44,7 @@ def resize_image(image: UInt8[Tensor, "H W 3"], size: tuple[int, int], how: Resi
     if (height, width) == tuple(image.shape[:2]):
         return image
     if how == "nearest":
-        rows, cols = (_nearest_index(old, new, image.device) for old, new in zip(image.shape[:2], size))
+        rows, cols = (_nearest_index(old, new, image.device) for old, new in zip(image.shape[:2], size, strict=True))
         return image[rows][:, cols]
     # Horizontal pass in exact integers, then vertical with OpenCV's order of shifts.
     left, right, left_w, right_w = _cv_taps(image.shape[1], width, image.device)
@@ -131,7 +133,7 @@ def _pillow_weights(old: int, new: int) -> npt.NDArray[np.float64]:
     return weights
 
 
-def _cubic(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _cubic(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     """Keys' cubic convolution kernel with a = -0.5 (Keys, 1981)."""
     x = np.abs(x)
     near = 1 - 2.5 * x**2 + 1.5 * x**3
@@ -208,8 +210,8 @@ def margin(fused: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
     """Score of the winner minus the runner-up's; with one label the score has no rival and the margin is 0."""
     if fused.shape[0] == 1:
         return torch.zeros_like(fused[0])
-    first, second = fused.topk(2, dim=0).values
-    return first - second
+    best = fused.topk(2, dim=0).values
+    return best[0] - best[1]
 
 
 def resize_labels(labels: Int[Tensor, "y x"], size: tuple[int, int]) -> Int[Tensor, "H W"]:

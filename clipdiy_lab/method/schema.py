@@ -71,9 +71,7 @@ _RUN = (
 )
 _PER_SCALE = (
     Stage(name="embedding", dims=(ROW, COL, FEATURE), kind="f4", long_name="unit image embedding of a window"),
-    Stage(
-        name="similarity", dims=(ROW, COL, LABEL), kind="f4", long_name="cosine of window and label", low=-1, high=1
-    ),
+    Stage(name="similarity", dims=(ROW, COL, LABEL), kind="f4", long_name="cosine of window and label", low=-1, high=1),
 )
 
 RUN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _RUN}

@@ -78,6 +78,8 @@ class OpenClipEncoder:
         A torch device.
     precision : {"auto", "fp32", "bf16", "fp16"}
         ``auto``: bf16 on a CUDA device that has it, fp32 elsewhere.
+    known_words : frozenset of str, optional
+        The only labels that mean something to a model of a closed world; None for CLIP's open vocabulary.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class OpenClipEncoder:
         std: Sequence[float],
         device: str = "cpu",
         precision: Precision = "auto",
+        known_words: frozenset[str] | None = None,
     ) -> None:
         self.name = name
+        self.known_words = known_words
         self.mean, self.std = tuple(mean), tuple(std)
         self.device = torch.device(device)
         self.precision = _resolve_precision(precision, self.device)
@@ -123,6 +127,7 @@ class OpenClipEncoder:
             std=self.std,
             device=str(self.device),
             precision=precision,
+            known_words=self.known_words,
         )
 
     @property
@@ -219,15 +224,16 @@ def load_encoder(
     """
     device = resolve_device(device)
     if name == EMBEDDED and checkpoint is None:
-        card = tiny.card()
+        config = tiny.read_config()
         return OpenClipEncoder(
             tiny.build_tiny(),
-            open_clip.SimpleTokenizer(context_length=card.context_length),
+            open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"]),
             name=name,
-            mean=card.mean,
-            std=card.std,
+            mean=config["preprocess_cfg"]["mean"],
+            std=config["preprocess_cfg"]["std"],
             device=device,
             precision=precision,
+            known_words=frozenset(tiny.known_words()),
         )
     architecture, _, tag = name.partition("/")
     _check_known(architecture, tag, checkpoint is not None)
@@ -253,7 +259,9 @@ def load_encoder(
 
 def _check_known(architecture: str, tag: str, has_checkpoint: bool) -> None:
     if architecture not in open_clip.list_models():
-        raise ModelError(f"there is no model {architecture!r}. {nearest(architecture, [EMBEDDED, *open_clip.list_models()])}")
+        raise ModelError(
+            f"there is no model {architecture!r}. {nearest(architecture, [EMBEDDED, *open_clip.list_models()])}"
+        )
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if has_checkpoint:
         return

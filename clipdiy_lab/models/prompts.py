@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from clipdiy_lab.errors import LabelError, ModelError
+from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.encoders import Encoder
 
@@ -123,12 +124,24 @@ class TextCache:
         ModelError
             If the encoder gives something else than one finite vector a prompt.
         """
+        self._warn_of_strangers(labels)
         wanted = {label: prompts(label, config) for label in labels}
         missing = list(dict.fromkeys(p for made in wanted.values() for p in made if p not in self._known))
         if missing:
             self._known |= dict(zip(missing, self._encode(missing), strict=True))
         means = np.stack([np.mean([self._known[p] for p in wanted[label]], axis=0) for label in labels])
         return unit(means, "the text encoder")
+
+    def _warn_of_strangers(self, labels: Sequence[str]) -> None:
+        known = getattr(self.encoder, "known_words", None)
+        strangers = [label for label in labels if known is not None and label.lower() not in known]
+        if strangers:
+            warnings.warn(
+                f"the model {self.encoder.name!r} never learned {', '.join(map(repr, strangers))}, so their scores mean "
+                f"nothing; it knows {len(known or ())} words of its embedded world, a real CLIP model knows the rest.",
+                ClipdiyWarning,
+                stacklevel=4,
+            )
 
     def _encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():

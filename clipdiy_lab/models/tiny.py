@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -17,6 +18,39 @@ from clipdiy_lab.errors import WeightsError
 
 _FOLDER = resources.files("clipdiy_lab") / "assets" / "tiny"
 _IDS, _ROWS, _TABLE = "token_ids", "token_rows", "token_embedding.weight"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one must know to feed `tiny`.
+
+    Parameters
+    ----------
+    image_size : int
+        Side of the square input in pixels.
+    mean, std : tuple of float
+        For the normalisation of RGB in [0, 1].
+    context_length : int
+        Tokens of a text, start and end included.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    context_length: int
+
+
+def card(path: Path | None = None) -> Card:
+    """The facts of `config.json` that users of the model need."""
+    config = read_config(path)
+    red, green, blue = config["preprocess_cfg"]["mean"]
+    of_red, of_green, of_blue = config["preprocess_cfg"]["std"]
+    return Card(
+        image_size=config["vision_cfg"]["image_size"],
+        mean=(red, green, blue),
+        std=(of_red, of_green, of_blue),
+        context_length=config["text_cfg"]["context_length"],
+    )
 
 
 def read_config(path: Path | None = None) -> dict[str, Any]:

@@ -171,8 +171,8 @@ def _text(
     held = s.labels_of(s.stage(run, "text_embedding"))
     background = int(run.attrs["background_index"])
     if labels is None:
-        added = background >= 0 and held[background].lower() == old.background_label.lower()
-        wanted = held if not added or new.background != "none" else tuple(x for i, x in enumerate(held) if i != background)
+        drop = new.background == "none" and background >= 0
+        wanted = tuple(label for i, label in enumerate(held) if not (drop and i == background))
     else:
         wanted = check_labels(labels)
     needed, _ = with_background(wanted, new)
@@ -201,7 +201,7 @@ def _given_text(
 ) -> xr.DataArray:
     rows = np.asarray(given, dtype=np.float32)
     if rows.ndim != 2 or len(rows) != len(wanted):
-        raise LabelError(f"text_embeddings has shape {rows.shape}; expected a row for each of the {len(wanted)} labels.")
+        raise LabelError(f"text_embeddings has shape {rows.shape}; expected a row for each of {len(wanted)} labels.")
     rows = unit(rows, "text_embeddings")
     if needed != wanted:
         held = s.stage(run, "text_embedding")

@@ -107,9 +107,7 @@ class Segmenter:
         text = self.text_embeddings(checked, config, text_embeddings)
         return fuse(self.encode(image, config, saliency=saliency), text, config)
 
-    def encode(
-        self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None
-    ) -> xr.DataTree:
+    def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
         """Do what needs the network: frame, embeddings of all windows, saliency.
 
         Returns
@@ -126,7 +124,8 @@ class Segmenter:
             root["saliency"] = stages.saliency(found, config.image_size)
         nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=self._attrs(image, pixels, config, saliency is not None))}
         for grid, vectors in zip(Plan.of(config), self._embed(frame, config), strict=True):
-            nodes[f"/{s.SCALES}/{s.scale_node(grid.scale)}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
+            node = f"/{s.SCALES}/{s.scale_node(grid.scale)}"
+            nodes[node] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
         return xr.DataTree.from_dict(nodes)
 
     def text_embeddings(
@@ -192,10 +191,11 @@ class Segmenter:
                 for grid in plan
             ]
             vectors = self._encode_batched(encoder, torch.cat(crops))
-        if tuple(vectors.shape) != (len(plan), encoder.embedding_dim) or not bool(torch.isfinite(vectors).all()):
+        shape, expected = tuple(vectors.shape), (len(plan), encoder.embedding_dim)
+        if shape != expected or not bool(torch.isfinite(vectors).all()):
+            what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
             raise ModelError(
-                f"encoder {encoder.name!r} gave embeddings of shape {tuple(vectors.shape)} (NaN or infinite: "
-                f"{not bool(torch.isfinite(vectors).all())}); expected {(len(plan), encoder.embedding_dim)}, all finite."
+                f"The encoder {encoder.name!r} gave embeddings {what}, expected shape {expected}, all finite."
             )
         return list(torch.split(vectors, [grid.rows * grid.cols for grid in plan]))
 
@@ -232,6 +232,7 @@ class Segmenter:
             "encoder": self.encoder.name,
             "encoder_fingerprint": self.encoder.fingerprint,
             "saliency_source": "given" if injected else self.saliency.name,
+            "saliency_options": json.dumps({} if injected else getattr(self.saliency, "options", {}), default=str),
             "saliency_fingerprint": "" if injected or not applied else self.saliency.fingerprint,
             "image_source": describe(image),
             "image_sha256": content_hash(pixels),

@@ -1,4 +1,4 @@
-"""Every stage of a run as one picture with a sentence on how to read it, in the order in which the method makes them."""
+"""Every stage of a run as one picture with a sentence on how to read it, in the order in which they are made."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ _STAGES: tuple[_Entry, ...] = (
     (
         "similarity",
         "2. Every window against every label",
-        "One cell is one crop that CLIP compared with the words; a row is a scale. Bright: the crop looks like the label.",
+        "One cell is one crop that CLIP compared with the words; a row is a scale. Bright: it looks like the label.",
         _similarity,
     ),
     (

@@ -61,7 +61,8 @@ def heat(values: npt.NDArray[np.floating], low: float, high: float) -> Rgb:
 
 def paint(labels: npt.NDArray[np.integer], colors: Rgb) -> Rgb:
     """Colour a label map, y x x."""
-    return colors[labels]
+    painted: Rgb = colors[labels]
+    return painted
 
 
 def overlay(
@@ -74,7 +75,8 @@ def overlay(
     mixed = image * (1 - share[..., None]) + paint(labels, colors) * share[..., None]
     edge = _edges(labels)
     mixed[edge] = paint(labels, colors)[edge]
-    return mixed.round().astype(np.uint8)
+    laid: Rgb = mixed.round().astype(np.uint8)
+    return laid
 
 
 def _edges(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:

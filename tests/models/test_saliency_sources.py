@@ -223,9 +223,10 @@ def test_truncated_missing_and_huge_files_are_refused(tmp_path, monkeypatch):
     for limit in (1500, 100):  # Pillow warns above its limit, and refuses above twice that
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         Image.fromarray((SOFT * 255).astype(np.uint8)).save(path)
-        with warnings.catch_warnings(), pytest.raises(SaliencyError, match="cannot be read as an image"):
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # as in a user's session, where a warning stops nothing
-            FileSaliency(path)
+            with pytest.raises(SaliencyError, match="cannot be read as an image"):
+                FileSaliency(path)
 
 
 # --- constant, none, spectral ------------------------------------------------------------------------------------

@@ -1,0 +1,50 @@
+# Two commands do everything on a machine that has git, make and Python 3.11 or newer: `make demo` and `make test`.
+# Each sets up what it needs in .venv and reuses it the next time.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lab notebooks lint types tests notebook-tests clean
+
+demo: $(STAMP)
+	$(BIN)/clipdiy-lab demo
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab --ip=127.0.0.1 notebooks/01_first_look.ipynb
+
+# The set-up. torch and torchvision come in one command, so that they are a pair; `doctor` proves that they are.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "clipdiy_lab needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 1; }
+	@test -x $(BIN)/python || { echo "Making .venv ..."; $(PYTHON) -m venv .venv; }
+	@echo "Installing (torch is large: some minutes the first time) ..."
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[lab,spectral,test]"
+	@$(BIN)/clipdiy-lab doctor
+	@touch $@
+
+test: lint types tests notebook-tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+tests: $(STAMP)
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+notebook-tests: $(STAMP)
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	  --nbval-sanitize-with notebooks/sanitize.cfg -p no:cacheprovider -W default notebooks
+
+# Executes the notebooks in place; commits nothing.
+notebooks: $(STAMP)
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
+	  notebooks/*.ipynb
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,90 @@
+"""The demonstration: one scene stage by stage, and a small ablation on forty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from PIL import Image
+
+from clipdiy_lab.analysis.sweep import sweep
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.datasets.registry import open_dataset
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.store import save_run
+from clipdiy_lab.views.report import label_table, write_folder
+
+SCENES = 40
+SCENE = 1
+
+
+def demo_configs() -> dict[str, Config]:
+    """Return the rows of the small ablation: each scale alone, all together, saliency weight 0, 0.5 and 1."""
+    paper = Config.paper()
+    alone = {f"scale {p} alone": paper.replace(scales=(p,)) for p in paper.scales}
+    weights = {f"all scales, saliency weight {w:g}": paper.replace(saliency_weight=w) for w in (0.0, 0.5, 1.0)}
+    return alone | weights
+
+
+def demo(folder: str | PathLike[str], say: Callable[[str], None]) -> Path:
+    """Run the demonstration and write its pictures, page and run into a folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder : path
+        Must not exist yet, or be empty.
+    say : callable
+        Receives each piece of text for the user.
+
+    Returns
+    -------
+    path
+        The HTML page.
+
+    Raises
+    ------
+    OutputError
+        If the folder is taken or cannot be written to.
+    """
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(target, folder=True) as part:
+        segmenter, dataset = load(), open_dataset("scenes")
+        sample = dataset[SCENE]
+        run = segmenter.segment(sample.image, dataset.label_names, Config.paper())
+        run.attrs["image_source"] = f"scenes/{sample.id}"
+        table = label_table(run)
+        say(f"{sample.id}, segmented by '{segmenter.encoder.name}' with saliency '{segmenter.saliency.name}':")
+        say(format_labels(table))
+        say(f"\nAblation on {SCENES} scenes of the validation split:")
+        ablation = _ablation(segmenter, dataset)
+        say(ablation.to_string(index=False, float_format="{:.1f}".format))
+        _write(run, sample.image, part, ablation)
+    return target / "index.html"
+
+
+def format_labels(table: pd.DataFrame) -> str:
+    """Format the labels that won pixels: share of the image and mean margin."""
+    won = table[table["share"] > 0]
+    shown = pd.DataFrame(
+        {"share %": (won["share"] * 100).round(1), "mean margin": won["mean_margin"].round(3)}, index=won.index
+    )
+    return str(shown.reset_index().to_string(index=False))
+
+
+def _ablation(segmenter: Segmenter, dataset: Dataset) -> pd.DataFrame:
+    configs = demo_configs()
+    scored = sweep(segmenter, dataset, list(configs.values()), limit=SCENES, progress=True)
+    return pd.DataFrame({"configuration": list(configs), "mIoU %": scored["miou"].to_numpy() * 100})
+
+
+def _write(run: xr.DataTree, image: np.ndarray, folder: Path, ablation: pd.DataFrame) -> None:
+    Image.fromarray(image).save(folder / "input.png")
+    save_run(run, folder / "run.nc")
+    write_folder(run, folder, {f"Ablation on {SCENES} scenes": ablation})

@@ -1,0 +1,85 @@
+"""The repository as a stranger meets it: import cost, environments that agree, a front door that opens."""
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+import clipdiy_lab as lab
+
+ROOT = Path(__file__).parents[1]
+CONDA_NAMES = {"torch": "pytorch", "opencv-contrib-python-headless": "opencv"}
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def split(requirement: str) -> tuple[str, str]:
+    name, bounds = re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", requirement.replace(" ", "")).groups()
+    return normal(name), bounds
+
+
+def pip_requirements() -> dict[str, str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = dict(split(one) for group in (project["dependencies"], *extras.values()) for one in group)
+    return {CONDA_NAMES.get(name, name): bounds for name, bounds in wanted.items()}
+
+
+def test_environment_yml_asks_for_what_pyproject_asks_for():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = dict(split(one) for one in listed if isinstance(one, str))
+    python = conda.pop("python")
+    conda.pop("pip")
+    assert conda == pip_requirements()
+    assert python == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+
+
+def test_constraints_are_exact_and_satisfied_by_what_runs_here():
+    lines = [x for x in (ROOT / "constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
+    pins = dict(line.split("==") for line in lines)
+    names = {normal(name) for name in pins}
+    back = {conda: pip for pip, conda in CONDA_NAMES.items()}
+    assert all(re.fullmatch(r"[\w.+]+", version) for version in pins.values())
+    assert {back.get(name, name) for name in pip_requirements()} <= names
+
+
+def test_import_is_light():
+    code = (
+        "import time, sys; start = time.perf_counter(); import clipdiy_lab; took = time.perf_counter() - start; "
+        "heavy = {'torch', 'plotly', 'numpy', 'xarray', 'pandas', 'open_clip', 'PIL'} & set(sys.modules); "
+        "print(took, sorted(heavy))"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    took, heavy = zip(*(run.stdout.strip().split(" ", 1) for run in runs), strict=True)
+    assert set(heavy) == {"[]"}
+    assert min(map(float, took)) < 0.5
+
+
+@pytest.mark.parametrize("name", lab.__all__)
+def test_every_public_name_opens(name):
+    assert getattr(lab, name) is not None
+    assert name in dir(lab)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'segmnter'"):
+        lab.segmnter  # noqa: B018
+
+
+def test_every_module_imports_alone():
+    for path in sorted((ROOT / "clipdiy_lab").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        if not module.endswith("__main__"):
+            assert importlib.import_module(module)
+
+
+def test_embedded_files_stay_small():
+    files = [path for path in (ROOT / "clipdiy_lab" / "assets").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 15_000_000
