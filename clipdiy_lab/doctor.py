@@ -68,9 +68,9 @@ def _imports() -> list[str]:
 def _hardware() -> dict[str, str]:
     import torch
 
-    from clipdiy_lab.models.encoders import resolve_device
+    from clipdiy_lab.models.devices import resolve_device
 
-    device = resolve_device("auto")
+    device = resolve_device("auto").type
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     precisions = ["fp32", "bf16"] + (["fp16"] if device != "cpu" else [])
     if device == "cuda" and not torch.cuda.is_bf16_supported():

@@ -39,14 +39,17 @@ FAMILIES = {
 }
 UNSEEN = ("twemoji",)
 # Drawings that were looked at and are something else than their name says, or are not one object.
-REJECTED = {line.strip() for line in (ROOT / "tools" / "drawings_rejected.txt").read_text().splitlines() if line.strip()}
-COCO = """1 person,2 bicycle,3 car,4 motorcycle,5 airplane,6 bus,7 train,8 truck,9 boat,10 traffic light,11 fire hydrant,
-13 stop sign,14 parking meter,15 bench,16 bird,17 cat,18 dog,19 horse,20 sheep,21 cow,22 elephant,23 bear,24 zebra,25 giraffe,
-27 backpack,28 umbrella,31 handbag,32 tie,33 suitcase,34 frisbee,35 skis,36 snowboard,37 sports ball,38 kite,39 baseball bat,
-40 baseball glove,41 skateboard,42 surfboard,43 tennis racket,44 bottle,46 wine glass,47 cup,48 fork,49 knife,50 spoon,51 bowl,
-52 banana,53 apple,54 sandwich,55 orange,56 broccoli,57 carrot,58 hot dog,59 pizza,60 donut,61 cake,62 chair,63 couch,
-64 potted plant,65 bed,67 dining table,70 toilet,72 tv,73 laptop,74 mouse,75 remote,76 keyboard,77 cell phone,78 microwave,
-79 oven,80 toaster,81 sink,82 refrigerator,84 book,85 clock,86 vase,87 scissors,88 teddy bear,89 hair drier,90 toothbrush"""
+REJECTED = set((ROOT / "tools" / "drawings_rejected.txt").read_text().splitlines())
+COCO = """1 person,2 bicycle,3 car,4 motorcycle,5 airplane,6 bus,7 train,8 truck,9 boat,
+10 traffic light,11 fire hydrant,13 stop sign,14 parking meter,15 bench,16 bird,17 cat,
+18 dog,19 horse,20 sheep,21 cow,22 elephant,23 bear,24 zebra,25 giraffe,27 backpack,
+28 umbrella,31 handbag,32 tie,33 suitcase,34 frisbee,35 skis,36 snowboard,37 sports ball,
+38 kite,39 baseball bat,40 baseball glove,41 skateboard,42 surfboard,43 tennis racket,
+44 bottle,46 wine glass,47 cup,48 fork,49 knife,50 spoon,51 bowl,52 banana,53 apple,
+54 sandwich,55 orange,56 broccoli,57 carrot,58 hot dog,59 pizza,60 donut,61 cake,62 chair,
+63 couch,64 potted plant,65 bed,67 dining table,70 toilet,72 tv,73 laptop,74 mouse,
+75 remote,76 keyboard,77 cell phone,78 microwave,79 oven,80 toaster,81 sink,82 refrigerator,
+84 book,85 clock,86 vase,87 scissors,88 teddy bear,89 hair drier,90 toothbrush"""
 COCO_IDS = {name: int(number) for number, name in (entry.strip().split(" ", 1) for entry in COCO.split(","))}
 
 
@@ -130,7 +133,7 @@ def build_family(family: str, icons: dict[str, Any], entries: list[dict[str, Any
     """Write the atlas of one family and enter its cells into the index; returns how many drawings it has."""
     cells: list[Image.Image] = []
     for entry in entries:
-        for slug in (variant for slug in entry["slugs"] for variant in candidates(slug)):
+        for slug in (variant for name in entry["slugs"] for variant in candidates(name)):
             image = None if f"{family} {slug}" in REJECTED else render(icons, slug)
             known = seen.setdefault(entry["name"], [])
             if image is None or any(same(image, other) for other in known):

@@ -56,14 +56,17 @@ TEMPLATES = (
 class Recipe:
     """Everything that decides the result."""
 
-    steps: int = 2200
+    steps: int = 1300
     batch: int = 192
-    rate: float = 1.5e-3
-    warmup: int = 120
+    rate: float = 1.2e-3
+    warmup: int = 60
     decay: float = 0.05
     dropped: float = 0.5  # share of the patches that the image tower does not see ...
-    whole: float = 0.88  # ... until this share of the steps is done
+    whole: float = 0.9  # ... until this share of the steps is done
     average: float = 0.997
+    scale_first: float = 25.0  # of the logits: grows to the last value, CLIP's own, in the first half
+    scale_last: float = 100.0
+    cone: float = 0.2  # mean cosine between images and texts, about that of OpenAI's and LAION's models
     seed: int = 0
     pool_voc: int = 2500
     pool_open: int = 4500
@@ -117,8 +120,8 @@ def throw_window(random: np.random.Generator) -> tuple[int, int, int]:
 def describe(labels: np.ndarray, ground: int, count: int, random: np.random.Generator) -> np.ndarray:
     """How a caption writer would name a crop, as shares of the labels.
 
-    Objects in proportion to their visible area; the less they cover together below a tenth, the more "background", and of
-    an empty crop on one ground, half the time the ground's own name.
+    Objects in proportion to their visible area; the less they cover together below a tenth, the more "background", and
+    of an empty crop on one ground, half the time the ground's own name.
     """
     target = np.zeros(count, dtype=np.float32)
     areas = np.bincount(labels.ravel(), minlength=count).astype(np.float32)
@@ -200,8 +203,8 @@ def side_of_step(recipe: Recipe, step: int) -> int:
 
 
 # --------------------------------------------------------------------------------------------------------------- model
-def image_features(model: open_clip.CLIP, images: Tensor, keep: float, generator: torch.Generator) -> Tensor:
-    """`model.visual` for any side (positions interpolated) and, in training, on a share of the patches."""
+def image_states(model: open_clip.CLIP, images: Tensor, keep: float, generator: torch.Generator) -> Tensor:
+    """What `model.visual` projects, for any side (positions interpolated) and, in training, on a share of the patches."""
     tower = model.visual
     patches = tower.conv1(images).flatten(2).transpose(1, 2)
     side = round(patches.shape[1] ** 0.5)
@@ -218,7 +221,17 @@ def image_features(model: open_clip.CLIP, images: Tensor, keep: float, generator
         patches = patches.gather(1, chosen[..., None].expand(-1, -1, patches.shape[2]))
     first = (tower.class_embedding + places[0]).expand(len(patches), 1, -1)
     tokens = tower.transformer(tower.ln_pre(torch.cat([first, patches], dim=1)))
-    return F.normalize(tower.ln_post(tokens[:, 0]) @ tower.proj, dim=-1)
+    states: Tensor = tower.ln_post(tokens[:, 0])
+    return states
+
+
+def text_features(model: open_clip.CLIP, tokens: Tensor) -> Tensor:
+    """`model.encode_text` without the padding: attention is causal, so what follows the end changes nothing."""
+    length = int(tokens.argmax(dim=1).max()) + 1
+    states = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+    states = model.ln_final(model.transformer(states, attn_mask=model.attn_mask[:length, :length]))
+    ends = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=1)]
+    return F.normalize(ends @ model.text_projection, dim=-1)
 
 
 class Texts:
@@ -262,6 +275,12 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * F.log_softmax(logits.masked_fill(ambiguous, -1e4), dim=1)).sum(dim=1).mean()
 
 
+def scale_at(recipe: Recipe, step: int) -> float:
+    """Factor of the cosines: grows exponentially during the first half."""
+    done = min(1.0, step / (recipe.steps / 2))
+    return recipe.scale_first * (recipe.scale_last / recipe.scale_first) ** done
+
+
 def rate_at(recipe: Recipe, step: int) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     if step < recipe.warmup:
@@ -280,8 +299,12 @@ class Training:
         self.words = words_of_labels()
         self.texts = Texts(self.words)
         self.model = make_model(self.texts, recipe.seed).to(self.device)
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
+        self.model.logit_scale.requires_grad_(False)
+        # A plain classifier beside the texts: while they still say nothing, it tells the image tower what to look at.
+        self.helper = torch.nn.Linear(CONFIG["vision_cfg"]["width"], len(self.words)).to(self.device)
+        parameters = [*self.model.parameters(), *self.helper.parameters()]
+        decayed = [p for p in parameters if p.ndim >= 2]
+        others = [p for p in parameters if p.ndim < 2]
         groups = [{"params": decayed, "weight_decay": recipe.decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98))
         self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -294,6 +317,7 @@ class Training:
         if state["recipe"] != asdict(self.recipe):
             raise SystemExit(f"{self.run} holds a run of another recipe: {state['recipe']}")
         self.model.load_state_dict(state["model"])
+        self.helper.load_state_dict(state["helper"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.average, self.step = state["average"], state["step"]
 
@@ -301,6 +325,7 @@ class Training:
         """Write the checkpoint, whole or not at all."""
         state = {
             "model": self.model.state_dict(),
+            "helper": self.helper.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -321,16 +346,21 @@ class Training:
         keep *= INPUT / crops.shape[1]
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(recipe, self.step)
-        seen = image_features(self.model, images, keep, generator)
-        read = self.model.encode_text(prompts, normalize=True)
-        logits = self.model.logit_scale.exp() * seen @ read.T
-        loss = loss_of(logits, goal)
+        states = image_states(self.model, images, keep, generator)
+        seen = F.normalize(states @ self.model.visual.proj, dim=-1)
+        read = text_features(self.model, prompts)
+        cosines = seen @ read.T
+        scale = scale_at(recipe, self.step)
+        logits = scale * cosines
+        # Cosines of large CLIP models are all positive and close together, and CLIP-DIY's product of similarity and
+        # saliency relies on it; a small model must be asked for the first.
+        loss = loss_of(logits, goal) + 20 * (cosines.mean() - recipe.cone) ** 2
+        loss = loss + loss_of(self.helper(states), goal)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(max=math.log(60))
+        self.model.logit_scale.fill_(math.log(scale))
         self.step += 1
         self._track()
         return float(loss.detach()), float((logits.argmax(1) == goal.argmax(1)).float().mean())
@@ -354,7 +384,9 @@ class Training:
             hits.append(hit)
             if self.step % 20 == 0 or self.step == self.recipe.steps:
                 spent = (time.monotonic() - start) / len(losses)
-                line = f"step {self.step:5} loss {np.mean(losses[-20:]):.3f} top-1 {np.mean(hits[-20:]):.3f} {spent:.2f} s"
+                line = (
+                    f"step {self.step:5} loss {np.mean(losses[-20:]):.3f} top-1 {np.mean(hits[-20:]):.3f} {spent:.2f} s"
+                )
                 print(line, flush=True)
             if self.step % 100 == 0 or self.step == self.recipe.steps:
                 self.save()

@@ -1,4 +1,4 @@
-"""Random numbers that are the same on every machine and with every version of every library: splitmix64, integers only."""
+"""Random numbers that are the same on every machine and with every version of every library: splitmix64."""
 
 from __future__ import annotations
 

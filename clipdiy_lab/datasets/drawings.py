@@ -69,7 +69,7 @@ def families(unseen: bool) -> tuple[str, ...]:
     return tuple(name for name, facts in _index()["families"].items() if facts["unseen"] == unseen)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _atlas(family: str) -> NDArray[np.uint8]:
     with (_FOLDER / family / "atlas.webp").open("rb") as file, Image.open(file) as image:
         return np.asarray(image.convert("RGBA"))

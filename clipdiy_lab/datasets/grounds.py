@@ -155,7 +155,9 @@ def tiles(dice: Dice, height: int, width: int) -> Picture:
     side = dice.between(26, 60)
     across, down = np.arange(width)[None, :], np.arange(height)[:, None]
     tone = dice.field((height - 1) // side + 1, (width - 1) // side + 1)[down // side, across // side]
-    picture = blend((tone + layers(dice, height, width, 40, 40)) >> 1, _shade(dice, (166, 160, 150), 30), (232, 230, 224))
+    picture = blend(
+        (tone + layers(dice, height, width, 40, 40)) >> 1, _shade(dice, (166, 160, 150), 30), (232, 230, 224)
+    )
     picture[(across % side < 2) | (down % side < 2)] = 118
     return _finish(picture)
 

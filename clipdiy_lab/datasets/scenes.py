@@ -19,9 +19,10 @@ from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import DatasetError, nearest
 
 # VOC's 20 names in its order; there is no drawing of a dining table.
-VOC_NAMES = tuple(
-    "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person".split()
-) + ("potted plant", "sheep", "sofa", "train", "tv/monitor")
+VOC_NAMES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
+    *("horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv/monitor"),
+)
 _LENGTHS = {"train": 2000, "val": 200, "val_unseen": 200}
 _COUNTS = (1,) * 35 + (2,) * 30 + (3,) * 18 + (4,) * 10 + (5,) * 7  # objects of a scene, in percent
 _TRIES = 8
@@ -112,8 +113,9 @@ def _turned(drawing: NDArray[np.int32], side: int, angle: int) -> NDArray[np.int
     sine = round(math.sin(math.radians(angle)) * 65536) * max(height, width) // side
     # Two transparent pixels around: sampling may step over the edge by one.
     padded = np.pad(drawing, ((2, 2), (2, 2), (0, 0)))
-    reach_x = (abs(cosine) * width + abs(sine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2
-    reach_y = (abs(sine) * width + abs(cosine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2
+    blur = side // max(height, width)  # how far bilinear sampling smears the edge
+    reach_x = (abs(cosine) * width + abs(sine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2 + blur
+    reach_y = (abs(sine) * width + abs(cosine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2 + blur
     across = np.arange(-reach_x, reach_x + 1, dtype=np.int64)[None, :]
     down = np.arange(-reach_y, reach_y + 1, dtype=np.int64)[:, None]
     u = np.clip(cosine * across + sine * down + (width + 3) * 32768, 0, (width + 3) * 65536 - 1)
@@ -124,7 +126,8 @@ def _turned(drawing: NDArray[np.int32], side: int, angle: int) -> NDArray[np.int
     start = row * (width + 4) + column
     upper = flat[start] * (256 - right) + flat[start + 1] * right
     lower = flat[start + width + 4] * (256 - right) + flat[start + width + 5] * right
-    return (upper * (256 - below) + lower * below + 32768) >> 16
+    turned: NDArray[np.int32] = (upper * (256 - below) + lower * below + 32768) >> 16
+    return turned
 
 
 def _throw_drawing(dice: Dice, thing: Thing, allowed: tuple[str, ...]) -> tuple[str, NDArray[np.int32]]:

@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from dataclasses import replace as dataclass_replace
-from typing import Any, Literal, get_args
+from functools import wraps
+from typing import Any, Literal, TypeVar, get_args
 
 from clipdiy_lab.errors import ConfigError, nearest
 
@@ -57,10 +58,27 @@ class ScaleWeights(Mapping[int, float]):
         return repr(dict(self._items))
 
 
+C = TypeVar("C")
+
+
+def _refuses_unknown_knobs(cls: type[C]) -> type[C]:
+    """Let the constructor name the nearest knobs instead of raising a bare TypeError."""
+    made = cls.__init__
+
+    @wraps(made)
+    def init(self: C, **knobs: Any) -> None:
+        _known(knobs)
+        made(self, **knobs)
+
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls
+
+
 def _knob(default: Any, tier: Tier, help: str, **meta: Any) -> Any:
     return field(default=default, metadata={"tier": tier, "help": help, **meta})
 
 
+@_refuses_unknown_knobs
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The method's knobs. The defaults are the official evaluation of the paper.
@@ -108,7 +126,7 @@ class Config:
     Raises
     ------
     ConfigError
-        For a value, or a combination of values, that makes no sense.
+        For an unknown knob, with the nearest names, or a value, or a combination of values, that makes no sense.
 
     Examples
     --------
@@ -146,11 +164,10 @@ class Config:
         if self.scale_weights is not None:
             self._set("scale_weights", _weights(self.scale_weights, self.scales))
         for knob in fields(self):
-            _check_range(knob, getattr(self, knob.name))
+            self._set(knob.name, _checked(knob, getattr(self, knob.name)))
         if not isinstance(self.background_label, str) or not self.background_label.strip():
             raise ConfigError(f"background_label is {self.background_label!r}; expected a word such as 'background'.")
-        if not isinstance(self.align_corners, bool):
-            raise ConfigError(f"align_corners is {self.align_corners!r}; expected True or False.")
+        self._set("background_label", str(self.background_label.strip()))
         if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
             raise ConfigError(
                 "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
@@ -228,15 +245,11 @@ class Config:
         """
         try:
             values = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
         if not isinstance(values, dict):
             raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
         _known(values)
-        if isinstance(values.get("template"), list):
-            values["template"] = tuple(values["template"])
-        if isinstance(values.get("scale_weights"), dict):
-            values["scale_weights"] = {_integer(key, "scale_weights"): v for key, v in values["scale_weights"].items()}
         return cls(**values)
 
 
@@ -246,20 +259,48 @@ def _known(values: Mapping[str, Any]) -> None:
             raise ConfigError(f"there is no knob {name!r}. {nearest(name, Config.knobs())}")
 
 
-def _integer(value: Any, name: str) -> int:
+def _plain(value: Any) -> Any:
+    """Python's own value in the place of a scalar of numpy or torch."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
+def _integer(given: Any, name: str) -> int:
+    """Whole number as an int; a float without fraction is one."""
+    value = _plain(given)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"{name} holds {given!r}; expected whole numbers of pixels.")
+    return value
+
+
+def _number(given: Any) -> float | None:
+    """Finite number as a float; None for anything else."""
+    value = _plain(given)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
     try:
-        as_int = int(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{name} holds {value!r}; expected whole numbers of pixels.") from None
-    if isinstance(value, bool) or (not isinstance(value, str) and as_int != value):
-        raise ConfigError(f"{name} holds {value!r}; expected whole numbers of pixels.")
-    return as_int
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _sequence(given: Any) -> tuple[Any, ...] | None:
+    """Members of a list-like value; None for a text, a mapping (its values would get lost) or a single value."""
+    if isinstance(given, (str, bytes, Mapping)):
+        return None
+    try:
+        return tuple(given)
+    except TypeError:
+        return None
 
 
 def _scales(given: Any) -> tuple[int, ...]:
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+    members = _sequence(given)
+    if members is None:
         raise ConfigError(f"scales is {given!r}; expected window sides in pixels such as (256, 128, 64).")
-    scales = tuple(_integer(scale, "scales") for scale in given)
+    scales = tuple(_integer(scale, "scales") for scale in members)
     if not scales:
         raise ConfigError("scales is empty; expected at least one window side in pixels such as (256, 128, 64).")
     if len(set(scales)) != len(scales):
@@ -270,11 +311,12 @@ def _scales(given: Any) -> tuple[int, ...]:
 
 
 def _size(given: Any) -> tuple[int, int]:
-    size = (given, given) if not hasattr(given, "__iter__") else tuple(given)
+    members = _sequence(given)
+    size = (given, given) if members is None else members
     if len(size) != 2:
         raise ConfigError(f"image_size is {given!r}; expected one side or (height, width) in pixels.")
     height, width = (_integer(side, "image_size") for side in size)
-    if not (1 <= min(height, width) and max(height, width) <= MAX_SIDE):
+    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
         raise ConfigError(f"image_size is {height} x {width}; expected sides from 1 to {MAX_SIDE} pixels.")
     return height, width
 
@@ -288,38 +330,47 @@ def _template(given: Any) -> str | tuple[str, ...]:
             raise ConfigError(
                 f"template {template!r} lacks the field {{label}}; expected e.g. 'a photo of a {{label}}'."
             )
-    return given if isinstance(given, str) else tuple(templates)
+    return str(given) if isinstance(given, str) else tuple(str(template) for template in templates)
 
 
 def _weights(given: Any, scales: tuple[int, ...]) -> ScaleWeights:
     if not isinstance(given, Mapping):
         raise ConfigError(f"scale_weights is {given!r}; expected a weight for each scale, e.g. {{256: 1, 128: 1}}.")
-    keys = {_integer(scale, "scale_weights"): weight for scale, weight in given.items()}
+    # JSON has only texts as keys.
+    keys = {int(k) if isinstance(k, str) and k.isdecimal() else _integer(k, "scale_weights"): given[k] for k in given}
     if set(keys) != set(scales):
         missing, extra = sorted(set(scales) - set(keys)), sorted(set(keys) - set(scales))
         raise ConfigError(
             f"scale_weights is for other scales than {scales}: missing {missing}, too many {extra}; "
             "give one weight for each scale (0 switches a scale off)."
         )
-    for scale, weight in keys.items():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight) or weight < 0:
-            raise ConfigError(f"the weight of scale {scale} is {weight!r}; expected a finite number from 0 up.")
-    if not any(keys.values()):
+    if len(keys) != len(given):
+        raise ConfigError(f"scale_weights {dict(given)} names a scale twice; give one weight for each scale.")
+    weights = {scale: _number(keys[scale]) for scale in scales}
+    for scale, weight in weights.items():
+        if weight is None or weight < 0:
+            raise ConfigError(f"the weight of scale {scale} is {keys[scale]!r}; expected a finite number from 0 up.")
+    if not any(weights.values()):
         raise ConfigError("every scale has weight 0, so nothing is left to merge; give at least one a positive weight.")
-    return ScaleWeights({scale: keys[scale] for scale in scales})
+    return ScaleWeights({scale: weight for scale, weight in weights.items() if weight is not None})
 
 
-def _check_range(knob: Field[Any], value: Any) -> None:
-    meta = knob.metadata
-    if "choices" in meta and value not in meta["choices"]:
+def _checked(knob: Field[Any], value: Any) -> Any:
+    """Value of a knob in its canonical type, checked against the knob's metadata."""
+    meta, value = knob.metadata, _plain(value)
+    if "choices" in meta and not (isinstance(value, str) and value in meta["choices"]):
         hint = nearest(str(value), meta["choices"])
         raise ConfigError(f"{knob.name} is {value!r}; expected one of {', '.join(meta['choices'])}. {hint}")
+    if isinstance(knob.default, bool) and not isinstance(value, bool):
+        raise ConfigError(f"{knob.name} is {value!r}; expected True or False.")
     if "min" not in meta or knob.name in ("scales", "image_size", "scale_weights"):
-        return
+        return value
     if value is None and knob.default is None:
-        return
+        return None
     whole = isinstance(knob.default, int)
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
+    number = _number(value)
+    if number is None or (whole and number != int(number)):
         raise ConfigError(f"{knob.name} is {value!r}; expected a {'whole ' if whole else ''}number.")
-    if not meta["min"] <= value <= meta["max"]:
+    if not meta["min"] <= number <= meta["max"]:
         raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")
+    return int(number) if whole else number

@@ -44,10 +44,11 @@ def confusion(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]
     valid = truth != IGNORE
     true, guess = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
     for what, values in (("mask", true), ("prediction", guess)):
-        if values.size and not 0 <= values.min() <= values.max() < labels:
+        outside = values[(values < 0) | (values >= labels)]
+        if outside.size:
+            ignored = f" or {IGNORE} (ignore)" if what == "mask" else ""
             raise DatasetError(
-                f"the {what} holds label {int(values.max())}, expected 0 to {labels - 1} or {IGNORE} (ignore); "
-                "check the label map."
+                f"the {what} holds label {int(outside[0])}, expected 0 to {labels - 1}{ignored}; check the label map."
             )
     return np.bincount(true * labels + guess, minlength=labels**2).reshape(labels, labels)
 

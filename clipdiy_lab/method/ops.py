@@ -47,33 +47,42 @@ def resize_image(
         rows, cols = (_nearest_index(old, new, image.device) for old, new in zip(image.shape[:2], size, strict=True))
         return image[rows][:, cols]
     # Horizontal pass in exact integers, then vertical with OpenCV's order of shifts.
-    left, right, left_w, right_w = _cv_taps(image.shape[1], width, image.device)
+    left, right, left_w, right_w = _cv_taps(image.shape[1], width, image.device, border_is_whole=True)
     wide = image.to(torch.int32)
     across = wide[:, left] * left_w[None, :, None] + wide[:, right] * right_w[None, :, None]
-    top, bottom, top_w, bottom_w = _cv_taps(image.shape[0], height, image.device)
+    top, bottom, top_w, bottom_w = _cv_taps(image.shape[0], height, image.device, border_is_whole=False)
     upper = ((across[top] >> 4) * top_w[:, None, None]) >> 16
     lower = ((across[bottom] >> 4) * bottom_w[:, None, None]) >> 16
     return ((upper + lower + 2) >> 2).clamp(0, 255).to(torch.uint8)
 
 
+def _cv_step(old: int, new: int) -> float:
+    """Source pixels a target pixel; OpenCV inverts the factor new / old, which may differ from old / new by a bit."""
+    return 1 / (new / old)
+
+
 def _nearest_index(old: int, new: int, device: torch.device) -> Int[Tensor, " new"]:
-    scaled = torch.arange(new, dtype=torch.float64, device=device) * (old / new)
+    scaled = torch.arange(new, dtype=torch.float64, device=device) * _cv_step(old, new)
     return scaled.floor().long().clamp(max=old - 1)
 
 
-def _cv_taps(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Two source indices of each target pixel and their weights in units of 1/2048."""
+def _cv_taps(old: int, new: int, device: torch.device, border_is_whole: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Two source indices of each target pixel and their weights in units of 1/2048.
+
+    Beyond the outermost pixel centres OpenCV gives the border pixel the whole weight in the pass across; in the pass
+    down it takes the border pixel twice, and each part is rounded by itself.
+    """
     # OpenCV computes the position in double and keeps it as float32 before it takes the fraction.
-    position = ((torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new) - 0.5).to(torch.float32)
-    low = position.floor()
-    share = position - low
-    index = low.to(torch.int64)
-    share = torch.where((index < 0) | (index >= old - 1), torch.zeros_like(share), share)
-    index = index.clamp(0, old - 1)
+    target = torch.arange(new, dtype=torch.float64, device=device)
+    position = ((target + 0.5) * _cv_step(old, new) - 0.5).to(torch.float32)
+    index = position.floor().to(torch.int64)
+    share = position - position.floor()
+    if border_is_whole:
+        share = torch.where((index < 0) | (index >= old - 1), torch.zeros_like(share), share)
     unit = float(1 << _CV_BITS)
     second = torch.round(share * unit).to(torch.int32)
     first = torch.round((1 - share) * unit).to(torch.int32)
-    return index, (index + 1).clamp(max=old - 1), first, second
+    return index.clamp(0, old - 1), (index + 1).clamp(0, old - 1), first, second
 
 
 def cut_windows(frame: UInt8[Tensor, "y x 3"], grid: ScaleGrid) -> UInt8[Tensor, "N 3 p p"]:

@@ -6,7 +6,8 @@ Nothing else in the lab spells a dimension or a stage name; figures, documents a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -82,6 +83,7 @@ SCALE_STAGES: dict[str, Stage] = {stage.name: stage for stage in _PER_SCALE}
 RUN_ATTRS = ("config", "encoder", "encoder_fingerprint", "saliency_source", "image_sha256", "schema_version")
 """Attributes that every run carries; the rest are listed in `pipeline.stages`."""
 
+_INDICES = ("labels", "labels_full")
 # float32 cosines of unit vectors overshoot 1 by rounding.
 _TOLERANCE = 1e-4
 
@@ -130,12 +132,19 @@ def _check(where: str, array: xr.DataArray, known: Stage) -> None:
         raise RunError(f"{where} is empty; segment the image again.")
     values = array.values
     if kind == "f" and not np.isfinite(values).all():
-        raise RunError(f"{where} holds NaN or infinite values; segment the image again or check the injected known.")
+        raise RunError(f"{where} holds NaN or infinite values; segment the image again or check what was injected.")
     low, high = float(values.min()), float(values.max())
     if (known.low is not None and low < known.low - _TOLERANCE) or (
         known.high is not None and high > known.high + _TOLERANCE
     ):
         raise RunError(f"{where} spans [{low:.4g}, {high:.4g}], expected [{known.low}, {known.high}].")
+
+
+def _version(attr: Any) -> int | None:
+    try:
+        return int(np.asarray(attr).item())  # some writers of HDF5 make an array of every attribute
+    except (TypeError, ValueError):
+        return None
 
 
 def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fused", "labels")) -> None:
@@ -159,7 +168,7 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
     if missing or SCALES not in tree.children:
         what = f"the attributes {missing}" if missing else f"the node '{SCALES}'"
         raise RunError(f"the tree lacks {what}, so it is not a run of clipdiy_lab; make one with segmenter.segment.")
-    if int(tree.attrs["schema_version"]) != SCHEMA_VERSION:
+    if _version(tree.attrs["schema_version"]) != SCHEMA_VERSION:
         raise RunError(
             f"the run has schema version {tree.attrs['schema_version']}, this clipdiy_lab reads {SCHEMA_VERSION}; "
             "segment the image again."
@@ -168,6 +177,8 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
         stage(tree, name)
     for name, known in RUN_STAGES.items():
         if name in tree.data_vars:
+            if name in _INDICES and LABEL in tree.sizes:
+                known = replace(known, high=tree.sizes[LABEL] - 1)
             _check(f"stage {name!r}", stage(tree, name), known)
     for node in tree.children[SCALES].children.values():
         for name, known in SCALE_STAGES.items():

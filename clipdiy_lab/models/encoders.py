@@ -22,6 +22,7 @@ from torch import Tensor
 from clipdiy_lab.errors import LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models import tiny, weights
+from clipdiy_lab.models.devices import resolve_device
 
 EMBEDDED = "tiny"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -90,14 +91,14 @@ class OpenClipEncoder:
         name: str,
         mean: Sequence[float],
         std: Sequence[float],
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         precision: Precision = "auto",
         known_words: frozenset[str] | None = None,
     ) -> None:
         self.name = name
         self.known_words = known_words
         self.mean, self.std = tuple(mean), tuple(std)
-        self.device = torch.device(device)
+        self.device = resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
         self._source = model.eval()
         self._tokenizer = tokenizer
@@ -125,7 +126,7 @@ class OpenClipEncoder:
             name=self.name,
             mean=self.mean,
             std=self.std,
-            device=str(self.device),
+            device=self.device,
             precision=precision,
             known_words=self.known_words,
         )
@@ -168,23 +169,6 @@ class OpenClipEncoder:
         return len(self._tokenizer.tokenizer(text)["input_ids"])
 
 
-def resolve_device(device: str = "auto") -> str:
-    """Return "cuda", "mps" or "cpu": the first that is there for "auto", or the one asked for.
-
-    Raises
-    ------
-    ModelError
-        If the device asked for is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return next(name for name, available in there.items() if available)
-    kind = device.split(":")[0]
-    if not there.get(kind, False):
-        raise ModelError(f"device {device!r} is not available; here: {', '.join(k for k, v in there.items() if v)}.")
-    return device
-
-
 def _resolve_precision(precision: Precision, device: torch.device) -> str:
     if precision != "auto":
         if precision not in _DTYPES:
@@ -222,7 +206,6 @@ def load_encoder(
     WeightsError
         A checkpoint that is missing, has another hash, or does not fit the architecture.
     """
-    device = resolve_device(device)
     if name == EMBEDDED and checkpoint is None:
         config = tiny.read_config()
         return OpenClipEncoder(

@@ -137,8 +137,8 @@ class TextCache:
         strangers = [label for label in labels if known is not None and label.lower() not in known]
         if strangers:
             warnings.warn(
-                f"the model {self.encoder.name!r} never learned {', '.join(map(repr, strangers))}, so their scores mean "
-                f"nothing; it knows {len(known or ())} words of its embedded world, a real CLIP model knows the rest.",
+                f"The model {self.encoder.name!r} never learned {', '.join(map(repr, strangers))}, so their scores "
+                f"mean nothing; it knows {len(known or ())} words of its embedded world, a real CLIP model knows the rest.",
                 ClipdiyWarning,
                 stacklevel=4,
             )

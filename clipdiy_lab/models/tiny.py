@@ -100,7 +100,9 @@ def build_tiny(path: Path | None = None) -> open_clip.CLIP:
         model.load_state_dict(state)
     except (OSError, KeyError, ValueError, RuntimeError) as error:
         where = path or "the installed package"
-        raise WeightsError(f"The weights of 'tiny' in {where} cannot be read ({error}); reinstall the package.") from error
+        raise WeightsError(
+            f"The weights of 'tiny' in {where} cannot be read ({error}); reinstall the package."
+        ) from error
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)

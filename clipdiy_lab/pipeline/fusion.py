@@ -69,7 +69,7 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
 
 
 def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
-    """Return only the winning labels in the frame: what `fuse` gives as ``labels``, without keeping the dense stages."""
+    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the dense stages."""
     config = _settled(encoded, text, config)
     _, background = with_background(s.labels_of(text), config)
     similarities = {scale: stages.similarity(s.stage(encoded, "embedding", scale), text) for scale in config.scales}

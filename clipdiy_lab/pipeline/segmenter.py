@@ -21,7 +21,7 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder, resolve_device
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder
 from clipdiy_lab.models.prompts import TextCache, check_labels, unit, with_background
 from clipdiy_lab.models.saliency import Saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
@@ -290,5 +290,5 @@ def load(
     if saliency is None:
         saliency = "found-tiny" if name == EMBEDDED else "found"
     if isinstance(saliency, str):
-        saliency = build(saliency, device=resolve_device(device))
+        saliency = build(saliency, device=device)
     return Segmenter(encoder, saliency, batch_size=batch_size)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.models.devices import resolve_device
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, KeyBackbone, Keys
 from clipdiy_lab.models.saliency.protocol import check_image
 from clipdiy_lab.models.weights import WeightsFile, fetch, fingerprint, load_into, load_tensors
@@ -126,7 +127,7 @@ class _KeySaliency:
     """What `Found` and `FoundSeed` share: a transformer on a device, one of its blocks, a map out of patches."""
 
     def __init__(self, backbone: KeyBackbone, block: int, device: str | torch.device) -> None:
-        self._device = _device(device)
+        self._device = resolve_device(device)
         self._backbone = backbone.to(self._device)
         self._block = block
 
@@ -350,16 +351,6 @@ def _head_weights(attention: Float[Tensor, "batch heads patches"], epsilon: floa
     threshold = attention.mean(dim=(1, 2), keepdim=True)
     share = (attention > threshold).float().mean(dim=2) + epsilon
     return torch.log(share.sum(dim=1, keepdim=True) / share)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return torch.device(next(kind for kind, available in there.items() if available))
-    if not there.get(str(device).split(":")[0], False):
-        listed = ", ".join(kind for kind, available in there.items() if available)
-        raise ModelError(f"The device {str(device)!r} is not available on this machine; here: {listed}.")
-    return torch.device(device)
 
 
 def _combine(*parts: str) -> str:

@@ -1,0 +1,125 @@
+"""Scores equal a plain restatement of the method; sweeps equal single evaluations."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+import clipdiy_lab as lab
+from clipdiy_lab import errors
+
+LIMIT = 3
+CONFIG = lab.Config.paper()
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return lab.load("tiny")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return lab.open_dataset("scenes", split="val")
+
+
+def plain_miou(segmenter, dataset, limit):
+    """The official loop in our own words: one PIL crop at a time, one scale after the other, numpy counting."""
+    encoder, names = segmenter.encoder, dataset.label_names
+    with torch.inference_mode():
+        text = encoder.encode_texts([f"a photo of a {name}" for name in names])
+    hits = np.zeros(len(names))
+    union = np.zeros(len(names))
+    for i in range(limit):
+        sample = dataset[i]
+        frame = lab.Segmenter(encoder).encode(sample.image, CONFIG)["image"].values
+        total = 0
+        for p in (256, 128, 64):
+            n = (256 - p) // (p // 2) + 1
+            grid = torch.zeros(len(names), n, n)
+            for r in range(n):
+                for c in range(n):
+                    top, left = r * (p // 2), c * (p // 2)
+                    crop = Image.fromarray(frame[top : top + p, left : left + p])
+                    crop = crop.resize((encoder.image_size,) * 2, Image.Resampling.BICUBIC)
+                    pixels = (np.asarray(crop, np.float32) / 255 - np.float32(encoder.mean)) / np.float32(encoder.std)
+                    with torch.inference_mode():
+                        grid[:, r, c] = (encoder.encode_crops(torch.tensor(pixels).permute(2, 0, 1)[None]) @ text.T)[0]
+            total = total + F.interpolate(grid[None], size=(256, 256), mode="bilinear")[0]
+        saliency = torch.from_numpy(segmenter.saliency(sample.image))[None, None]
+        s = F.interpolate(saliency, size=(256, 256), mode="bilinear")[0]
+        fused = total / 3 * torch.cat([1 - s, s.expand(len(names) - 1, -1, -1)])
+        label = fused.argmax(0)[None, None].float()
+        predicted = F.interpolate(label, size=sample.mask.shape, mode="nearest")[0, 0].numpy()
+        for k in range(len(names)):
+            hits[k] += ((predicted == k) & (sample.mask == k)).sum()
+            union[k] += ((predicted == k) | (sample.mask == k)).sum()
+    return np.nanmean(np.where(union > 0, hits / np.maximum(union, 1), np.nan))
+
+
+def test_the_score_equals_the_plain_loop(segmenter, scenes):
+    result = lab.evaluate(segmenter, scenes, CONFIG, limit=LIMIT)
+    assert result.attrs["miou"] == pytest.approx(plain_miou(segmenter, scenes, LIMIT), abs=1e-9)
+    assert result.attrs["images"] == LIMIT
+    assert int(result["confusion"].sum()) == sum(scenes[i].mask.size for i in range(LIMIT))
+
+
+def test_a_sweep_gives_what_single_evaluations_give(segmenter, scenes):
+    grid = {"saliency_weight": [0.0, 1.0], "scales": [(256, 128, 64), (64,)]}
+    table = lab.sweep(segmenter, scenes, grid, limit=LIMIT)
+    assert len(table) == 4
+    for row in table.itertuples():
+        config = lab.Config(saliency_weight=row.saliency_weight, scales=row.scales)
+        alone = lab.evaluate(segmenter, scenes, config, limit=LIMIT)
+        assert row.miou == pytest.approx(alone.attrs["miou"], abs=1e-12)
+
+
+def test_scales_and_fuse_knobs_share_one_encoding(counting_encoder, scenes):
+    segmenter = lab.Segmenter(counting_encoder)
+    configs = [lab.Config(scales=s, saliency_weight=w) for s in ((256,), (128, 64)) for w in (0.0, 1.0)]
+    lab.sweep(segmenter, scenes, configs, limit=1)
+    assert counting_encoder.batches == [1 + 9 + 49]
+    counting_encoder.batches.clear()
+    lab.sweep(segmenter, scenes, [lab.Config(), lab.Config(image_size=128, scales=(128,))], limit=1)
+    assert sorted(counting_encoder.batches) == [1, 59]
+
+
+def test_oracle_saliency_is_better_than_none(segmenter, scenes):
+    oracle = lab.evaluate(segmenter, scenes, CONFIG, limit=8, oracle_saliency=True).attrs["miou"]
+    nothing = lab.evaluate(segmenter, scenes, CONFIG.replace(saliency_weight=0), limit=8).attrs["miou"]
+    assert oracle > nothing
+
+
+@pytest.mark.parametrize(
+    ("grid", "says"),
+    [
+        ({"saliency_wieght": [1]}, "saliency_weight"),
+        ({"saliency_weight": []}, "at least one value"),
+        ({"placement": "centred"}, "not a list"),
+        ([], "empty"),
+        ([1], "Config"),
+        ({"saliency_weight": [2.0]}, "saliency_weight is 2"),
+    ],
+)
+def test_bad_grids(counting_encoder, scenes, grid, says):
+    with pytest.raises(errors.ConfigError, match=says):
+        lab.sweep(lab.Segmenter(counting_encoder), scenes, grid, limit=1)
+
+
+@pytest.mark.parametrize("limit", [0, -1, True])
+def test_bad_limits(counting_encoder, scenes, limit):
+    with pytest.raises(errors.ConfigError, match="limit"):
+        lab.evaluate(lab.Segmenter(counting_encoder), scenes, limit=limit)
+
+
+def test_a_background_that_the_dataset_does_not_have(counting_encoder, scenes):
+    with pytest.raises(errors.ConfigError, match="background_label"):
+        lab.evaluate(lab.Segmenter(counting_encoder), scenes, lab.Config(background_label="stuff"), limit=1)
+
+
+def test_datasets_by_name():
+    with pytest.raises(errors.DatasetError, match="Did you mean 'scenes'"):
+        lab.open_dataset("scene")
+    with pytest.raises(errors.DatasetError, match="val"):
+        lab.open_dataset("scenes", split="vall")
+    assert set(lab.list_datasets()["split"]) == {"train", "val", "val_unseen"}

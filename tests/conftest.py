@@ -1,0 +1,116 @@
+"""What all tests share: machine-checked shapes, the golden files, and two encoders that need no download."""
+
+from jaxtyping import install_import_hook
+
+# Before anything imports the package: the shapes in the annotations of the mathematics are checked at every call. Config,
+# schema and metrics are left out, since refusing values of any type with an error of the lab's own is their job.
+install_import_hook(["clipdiy_lab.method.grid", "clipdiy_lab.method.ops"], "beartype.beartype")
+
+import json  # noqa: E402
+import os  # noqa: E402
+import zlib  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
+import open_clip  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
+from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests/data/golden"
+SHARED = ROOT.parent / "shared"
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+hypothesis.settings.register_profile("lab", deadline=None, derandomize=IN_CI, print_blob=True)
+hypothesis.settings.load_profile("lab")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """Find a file of the shared folder; without it the test is skipped, except in CI, where it must be there."""
+
+    def find(relative: str) -> Path:
+        path = SHARED / relative
+        if not path.exists():
+            if os.environ.get("CI", "").lower() == "true":
+                pytest.fail(f"CI must have the shared folder, but there is no shared/{relative}")
+            pytest.skip(f"needs shared/{relative}, which lies beside the repository only in the project's own workplace")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Callable[[str], Path]) -> Callable[[str], Path]:
+    """Find an output of the official code: in the repository, else in the shared folder."""
+
+    def find(name: str) -> Path:
+        own = GOLDEN / name
+        return own if own.exists() else shared(f"golden/{name}")
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def golden_encoder(golden: Callable[[str], Path]) -> OpenClipEncoder:
+    """The image tower of the golden files; the text tower beside it is random but always the same."""
+    config = json.loads(golden("encoder_config.json").read_text())
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = open_clip.CLIP(**config)
+    model.visual.load_state_dict(load_file(golden("encoder_visual.safetensors")))
+    return OpenClipEncoder(
+        model,
+        open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"]),
+        name="golden",
+        mean=open_clip.OPENAI_DATASET_MEAN,
+        std=open_clip.OPENAI_DATASET_STD,
+    )
+
+
+@pytest.fixture(scope="session")
+def golden_segmenter(golden_encoder: OpenClipEncoder) -> Segmenter:
+    return Segmenter(golden_encoder)
+
+
+class CountingEncoder:
+    """A plain object that meets the protocol: cheap, deterministic, and it remembers what it was asked.
+
+    `batches` holds the number of crops of every call, `texts` every prompt in order.
+    """
+
+    name = "counting"
+    image_size = 8
+    mean = (0.5, 0.4, 0.3)
+    std = (0.2, 0.3, 0.25)
+    embedding_dim = 12
+    fingerprint = "counting-1"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.texts: list[str] = []
+        rng = np.random.default_rng(12)
+        side = self.image_size
+        self._weights = torch.from_numpy(rng.normal(size=(3 * side * side, self.embedding_dim)).astype(np.float32))
+
+    def encode_crops(self, crops: torch.Tensor) -> torch.Tensor:
+        self.batches.append(len(crops))
+        return F.normalize(crops.flatten(1) @ self._weights, dim=-1)
+
+    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        self.texts += texts
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        rows = [np.random.default_rng(seed).normal(size=self.embedding_dim) for seed in seeds]
+        return F.normalize(torch.tensor(np.stack(rows), dtype=torch.float32), dim=-1)
+
+
+@pytest.fixture
+def counting_encoder() -> CountingEncoder:
+    return CountingEncoder()

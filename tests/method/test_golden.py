@@ -1,0 +1,152 @@
+"""The official code's outputs: every case of every image, stage by stage and through the segmenter."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import clipdiy_lab as lab
+from clipdiy_lab.method import metrics, ops
+from clipdiy_lab.method.grid import Plan
+
+IMAGES = ("chelsea", "coffee", "voc_000030")
+CASES = ("default", "weighted", "nearest_nonoverlap", "corners_stride4")
+
+
+def read(path):
+    with np.load(path) as data:
+        return dict(data)
+
+
+@pytest.fixture(params=IMAGES)
+def source(request, golden):
+    return read(golden(f"input_{request.param}.npz"))
+
+
+@pytest.fixture(params=[(image, case) for image in IMAGES for case in CASES], ids="-".join)
+def case(request, golden):
+    """Input, expected outputs and configuration of one golden case."""
+    image, name = request.param
+    file = f"clipdiy_{image}_{name}.npz"
+    index = json.loads(golden("clipdiy_index.json").read_text())
+    entry = next(one for one in index if one["file"] == file)
+    (stride,) = entry["strides"]
+    config = lab.Config.paper().replace(
+        scales=entry["patch_sizes"],
+        stride=stride,
+        scale_weights=dict(zip(entry["patch_sizes"], entry["w"], strict=True)),
+        interpolation="bilinear" if entry["interpolate_logits"] else "nearest",
+        align_corners=entry["align_corners"],
+    )
+    return read(golden(f"input_{image}.npz")), read(golden(file)), config
+
+
+def agreement(got, expected):
+    return float((np.asarray(got) == expected).mean())
+
+
+def every8(maps):
+    return np.asarray(maps)[:, ::8, ::8]
+
+
+def test_the_index_names_all_cases_and_no_other(golden):
+    index = json.loads(golden("clipdiy_index.json").read_text())
+    assert {one["file"] for one in index} == {f"clipdiy_{image}_{case}.npz" for image in IMAGES for case in CASES}
+
+
+def test_the_frame_is_equal_to_the_last_bit(source):
+    frame = ops.resize_image(torch.from_numpy(source["image"]), (256, 256))
+    np.testing.assert_array_equal(frame.numpy(), source["image_256"])
+
+
+def test_the_saliency_in_the_frame(source):
+    frame = ops.resize_saliency(torch.from_numpy(source["saliency"]), (256, 256))
+    np.testing.assert_allclose(frame.numpy(), source["saliency_256"], atol=1e-6, rtol=0)
+
+
+def test_cosines_of_the_windows(case, golden_encoder):
+    given, expected, config = case
+    frame = torch.from_numpy(given["image_256"])
+    text = torch.nn.functional.normalize(torch.from_numpy(expected["class_embeddings"]), dim=-1)
+    for grid in Plan.of(config):
+        crops = ops.to_encoder_input(
+            ops.cut_windows(frame, grid), golden_encoder.image_size, golden_encoder.mean, golden_encoder.std
+        )
+        with torch.inference_mode():
+            vectors = golden_encoder.encode_crops(crops).reshape(grid.rows, grid.cols, -1)
+        cosines = ops.cosine(vectors, text).flatten(0, 1).numpy()
+        # The golden files promise 2e-3; crops that are right to the last bit come much closer.
+        np.testing.assert_allclose(cosines, expected[f"patch_similarity_{grid.scale}"], atol=2e-5, rtol=0)
+
+
+def test_from_the_cosines_onward(case):
+    given, expected, config = case
+    maps = []
+    for grid in Plan.of(config):
+        cosines = torch.from_numpy(expected[f"patch_similarity_{grid.scale}"]).reshape(grid.rows, grid.cols, -1)
+        matrices = grid.matrices(config.placement, config.interpolation, config.align_corners)
+        maps.append(ops.upsample(cosines, *(torch.tensor(m, dtype=torch.float32) for m in matrices)))
+        near = {"atol": 1e-5, "rtol": 0}
+        np.testing.assert_allclose(every8(maps[-1]), expected[f"scale_map_{grid.scale}_every8"], **near)
+    merged = ops.merge(torch.stack(maps), config.weights)
+    fused = ops.fuse(merged, ops.guide(torch.from_numpy(given["saliency_256"]), len(merged), background=0))
+    np.testing.assert_allclose(every8(merged), expected["aggregate_every8"], **near)
+    np.testing.assert_allclose(every8(fused), expected["guided_every8"], **near)
+    np.testing.assert_allclose(every8(ops.probability(fused)), expected["probability_every8"], **near)
+    assert agreement(fused.argmax(0), expected["labels"]) >= 0.9999
+    assert agreement(merged.argmax(0), expected["labels_without_saliency"]) >= 0.9999
+
+
+def test_through_the_segmenter(case, golden_segmenter):
+    given, expected, config = case
+    labels = ["background", *(f"thing {i}" for i in range(1, len(expected["class_embeddings"])))]
+    run = golden_segmenter.segment(
+        given["image"], labels, config, text_embeddings=expected["class_embeddings"], saliency=given["saliency"]
+    )
+    np.testing.assert_array_equal(run["image"], given["image_256"])
+    np.testing.assert_allclose(run["saliency"], given["saliency_256"], atol=1e-6, rtol=0)
+    for stage, name in (("merged", "aggregate"), ("fused", "guided"), ("probability", "probability")):
+        np.testing.assert_allclose(every8(run[stage]), expected[f"{name}_every8"], atol=5e-5, rtol=0)
+    assert agreement(run["labels"], expected["labels"]) >= 0.999
+    without = lab.recombine(run, saliency_weight=0)
+    assert agreement(without["labels"], expected["labels_without_saliency"]) >= 0.999
+    np.testing.assert_array_equal(without["fused"], without["merged"])
+
+
+def pillow_nearest(mask, height, width):
+    """Pillow's nearest: the pixel under the centre of the target pixel, in double."""
+    rows, cols = (
+        np.floor((np.arange(new) + 0.5) * (old / new)).astype(int).clip(max=old - 1)
+        for old, new in zip(mask.shape, (height, width), strict=True)
+    )
+    return mask[rows][:, cols]
+
+
+def test_the_official_evaluation(golden):
+    data = read(golden("evaluation.npz"))
+    labels = len(data["iou"])
+    counts = np.zeros((labels, labels), np.int64)
+    for i in range(sum(name.startswith("gt_") for name in data)):
+        truth, predicted = data[f"gt_{i}"], torch.from_numpy(data[f"pred256_{i}"])
+        height, width = truth.shape
+        short = min(height, width)
+        size = int(448 * height / short), int(448 * width / short)
+        predicted = ops.resize_labels(predicted.to(torch.int64), size).numpy()
+        counts += metrics.confusion(pillow_nearest(truth, *size), predicted, labels)
+    assert counts.sum() == data["valid_pixels"]
+    np.testing.assert_array_equal(metrics.iou(counts, absent="zero"), data["iou"])
+    assert metrics.mean_iou(counts, absent="zero") == data["miou"]
+    assert metrics.pixel_accuracy(counts) == data["pixel_accuracy"]
+    # The absent label alone tells the two ways of counting apart.
+    assert np.flatnonzero(np.isnan(metrics.iou(counts))).tolist() == [17]
+    assert metrics.mean_iou(counts) == pytest.approx(data["miou"] * labels / (labels - 1))
+
+
+def test_a_missing_golden_file_is_never_skipped_silently(golden, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="CI must have the shared folder"):
+        golden("no such file")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="needs shared/golden/no such file"):
+        golden("no such file")

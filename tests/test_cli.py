@@ -1,0 +1,166 @@
+"""The command line as a user meets it: real processes, real files, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipdiy_lab as lab
+from clipdiy_lab.datasets.palette import read_palette_png
+
+
+def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-m", "clipdiy_lab", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TQDM_DISABLE": "1", **env},
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def photo(tmp_path):
+    sample = lab.open_dataset("scenes")[1]
+    Image.fromarray(sample.image).save(tmp_path / "photo.png")
+    return sample
+
+
+def test_segment_writes_everything_and_prints_json(photo, tmp_path):
+    done = run("segment", "photo.png", "--labels", "car, tv/monitor,cat", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert {row["label"] for row in said["labels"]} == {"background", "car", "tv/monitor", "cat"}
+    assert sum(row["share"] for row in said["labels"]) == pytest.approx(1)
+    folder = tmp_path / "out" / "photo"
+    tree = lab.open_run(folder / "run.nc")
+    assert (read_palette_png(folder / "labels.png") == tree["labels_full"].values).all()
+    assert tree["labels_full"].shape == photo.mask.shape
+    names = {path.name for path in folder.iterdir()}
+    assert {"index.html", "strip.png", "01_image.png", "11_overlay.png"} <= names
+    page = (folder / "index.html").read_text()
+    assert page.count("<img") == 12
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_an_existing_folder_is_kept_unless_told_otherwise(photo, tmp_path):
+    keep = tmp_path / "mine"
+    keep.mkdir()
+    (keep / "thesis.txt").write_text("years of work")
+    done = run("segment", "photo.png", "--labels", "car", "--out", "mine", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert [path.name for path in keep.iterdir()] == ["thesis.txt"]
+    failing = run("segment", "photo.png", "--labels", "car,car", "--out", "mine", "--overwrite", cwd=tmp_path)
+    assert failing.returncode == 1
+    assert (keep / "thesis.txt").exists()
+    replaced = run("segment", "photo.png", "--labels", "car", "--out", "mine", "--overwrite", cwd=tmp_path)
+    assert replaced.returncode == 0, replaced.stderr
+    assert not (keep / "thesis.txt").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["missing.png", "--labels", "car"], "missing.png"),
+        (["photo.png", "--labels", " , "], "empty"),
+        (["photo.png", "--labels", "car", "--model", "tinny"], "Did you mean 'tiny'"),
+        (["photo.png", "--labels", "car", "--model", "ViT-B-32/laion2b_s34b_b79"], "laion2b_s34b_b79k"),
+        (["photo.png", "--labels", "car", "--saliency", "fuond"], "Did you mean 'found'"),
+        (["photo.png", "--labels", "car", "--saliency", "constant=2"], "2"),
+        (["photo.png", "--labels", "car", "--saliency", "file=nowhere.npy"], "nowhere.npy"),
+        (["photo.png", "--labels", "car", "--config", "nowhere.json"], "nowhere.json"),
+        (["photo.png", "--labels", "car", "--out", "photo.png/sub"], "photo.png"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(photo, tmp_path, arguments, says):
+    done = run("segment", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert says in errors[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.nc"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_weights_that_are_not_here_are_named_and_never_replaced(photo, tmp_path):
+    done = run(
+        "segment", "photo.png", "--labels", "car", "--model", "ViT-B-32/laion2b_s34b_b79k",
+        cwd=tmp_path, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "empty"),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "'ViT-B-32/laion2b_s34b_b79k' are not on this machine" in done.stderr
+    assert "'tiny'" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path):
+    assert run("segment", "photo.png", cwd=tmp_path).returncode == 2
+    assert run("segmnt", cwd=tmp_path).returncode == 2
+
+
+def test_saliency_can_be_a_file(photo, tmp_path):
+    np.save(tmp_path / "map.npy", (photo.mask > 0).astype(np.float32))
+    done = run(
+        "segment", "photo.png", "--labels", "car,tv/monitor", "--saliency", "file=map.npy", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    tree = lab.open_run(tmp_path / "out" / "photo" / "run.nc")
+    assert tree.attrs["saliency_source"] == "file"
+
+
+def test_a_configuration_from_a_file(photo, tmp_path):
+    config = lab.Config(scales=(128, 64), saliency_weight=0.5)
+    (tmp_path / "config.json").write_text(config.to_json())
+    done = run("segment", "photo.png", "--labels", "car", "--config", "config.json", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tree = lab.open_run(tmp_path / "out" / "photo" / "run.nc")
+    assert lab.Config.from_json(tree.attrs["config"]) == config.replace(precision="fp32")
+
+
+def test_doctor_says_what_is_here(tmp_path):
+    done = run("doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    findings = json.loads(done.stdout)
+    assert findings["problems"] == []
+    assert {"python", "torch", "torchvision", "device", "precisions", "weights cache"} <= set(findings["facts"])
+    assert "tiny" in findings["facts"]["models here"]
+
+
+def test_doctor_recognises_torch_and_torchvision_of_different_builds(tmp_path):
+    broken = tmp_path / "torchvision.py"
+    broken.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    done = run("doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "not a pair" in done.stdout
+    assert "--force-reinstall torch torchvision" in done.stdout
+
+
+def test_lists(tmp_path):
+    models = json.loads(run("models", "--json", cwd=tmp_path).stdout)
+    assert models[0]["name"] == "tiny"
+    assert any(row["name"] == "ViT-B-32/laion2b_s34b_b79k" for row in models)
+    assert {row["split"] for row in json.loads(run("datasets", "--json", cwd=tmp_path).stdout)} >= {"val", "val_unseen"}
+
+
+@pytest.mark.slow
+def test_the_demo_shows_everything_and_can_be_repeated(tmp_path):
+    done = run("demo", "--out", "out/demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for row in ("scale 256 alone", "scale 64 alone", "saliency weight 0.5", "saliency weight 1"):
+        assert row in done.stdout
+    folder = tmp_path / "out" / "demo"
+    assert {"run.nc", "index.html", "labels.png", "input.png", "strip.png"} <= {p.name for p in folder.iterdir()}
+    assert lab.open_run(folder / "run.nc")["labels"].shape == (256, 256)
+    assert "scale 128 alone" in (folder / "index.html").read_text()

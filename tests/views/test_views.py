@@ -1,0 +1,120 @@
+"""Galleries, pages and figures of a real run."""
+
+import base64
+import re
+from io import BytesIO
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+import clipdiy_lab as lab
+from clipdiy_lab import errors
+from clipdiy_lab.views import figures
+from clipdiy_lab.views.gallery import gallery, strip
+from clipdiy_lab.views.report import label_table
+
+SMALL = lab.Config(scales=(64, 32), image_size=(64, 96))
+
+
+@pytest.fixture(scope="module")
+def run(golden_segmenter):
+    rng = np.random.default_rng(2)
+    picture = rng.integers(0, 256, (70, 110, 3), dtype=np.uint8)
+    labels = ["cat", "sofa", "<b>bold & bad</b>", "bus", "car", "dog", "cow", "sheep"]
+    return golden_segmenter.segment(picture, labels, SMALL, saliency=rng.random((70, 110)))
+
+
+def test_the_gallery_shows_every_stage_in_order(run):
+    shown = list(gallery(run))
+    names = [one.name for one in shown]
+    assert names == [
+        "image", "similarity", "logits", "merged", "saliency", "guide", "fused", "probability", "labels", "margin",
+        "overlay",
+    ]  # fmt: skip
+    assert all(one.picture.width > 90 and one.caption.endswith(".") for one in shown)
+    assert (np.asarray(shown[0].picture) == run["image"].values).all()
+
+
+def test_a_run_without_saliency_has_a_gallery_too(golden_segmenter):
+    plain = golden_segmenter.segment(np.zeros((70, 110, 3), np.uint8), ["cat"], SMALL)
+    assert "saliency" not in [one.name for one in gallery(plain)]
+    assert strip(plain).width > 0
+
+
+def test_the_label_table_sums_to_the_image(run):
+    table = label_table(run)
+    assert table["share"].sum() == pytest.approx(1)
+    assert table["share"].is_monotonic_decreasing
+    best = table.index[0]
+    index = list(run["label"].values).index(best)
+    won = run["labels"].values == index
+    assert table.loc[best, "share"] == pytest.approx(won.mean())
+    assert table.loc[best, "mean_margin"] == pytest.approx(run["margin"].values[won].mean(), rel=1e-5)
+
+
+def test_the_page_is_whole_self_contained_and_escapes_labels(run, tmp_path):
+    path = lab.report(run, tmp_path / "page.html", {"An extra table": label_table(run).head(2)})
+    page = path.read_text()
+    assert page.startswith("<!doctype html>")
+    assert page.rstrip().endswith("</html>")
+    assert "<b>bold" not in page
+    assert "An extra table" in page
+    assert not re.search(r"(src|href)='(?!data:)", page)
+    pictures = [Image.open(BytesIO(base64.b64decode(d))) for d in re.findall(r"base64,([^']+)'", page)]
+    assert len(pictures) == 12
+    assert path.stat().st_size < 3_000_000
+
+
+def test_a_page_that_cannot_be_written(run, tmp_path):
+    with pytest.raises(errors.OutputError):
+        lab.report(run, tmp_path / "nowhere" / "page.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        figures.image,
+        figures.overlay,
+        lambda run: figures.scales(run, "cat"),
+        lambda run: figures.guided(run, "cat"),
+        lambda run: figures.stage(run, "margin"),
+        lambda run: figures.stage(run, "saliency"),
+    ],
+)
+def test_figures_send_pictures_not_numbers(run, make):
+    figure = make(run)
+    assert isinstance(figure, go.Figure)
+    sources = [trace.source for trace in figure.data if isinstance(trace, go.Image)]
+    assert sources
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert len(figure.to_json()) < 400_000
+
+
+def test_the_overlay_figure_names_the_labels_that_won(run):
+    won = {run["label"].values[i] for i in np.unique(run["labels"])}
+    assert {trace.name for trace in figures.overlay(run).data if trace.name} == won
+
+
+def test_window_grids_carry_cosines_and_boxes(run):
+    trace = figures.windows(run, 32, "cat").data[0]
+    np.testing.assert_allclose(trace.z, run["scales/s032/similarity"].sel(label="cat"), rtol=1e-6)
+    assert trace.text[1][2] == "rows 16 to 47, columns 32 to 63"
+
+
+def test_an_unknown_label_names_the_nearest(run):
+    with pytest.raises(errors.LabelError, match="Did you mean 'sofa'"):
+        figures.scales(run, "sofaa")
+
+
+def test_figures_of_something_else():
+    with pytest.raises(errors.RunError):
+        figures.image(lab_tree_without_stages())
+
+
+def lab_tree_without_stages():
+    import xarray as xr
+
+    return xr.DataTree(xr.Dataset({"a": 1}))
