@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lab notebooks lint types tests notebook-tests clean
+.PHONY: demo test lab notebooks lint types tests notebook-tests bench clean
 
 demo: $(STAMP)
 	$(BIN)/clipdiy-lab demo
@@ -45,6 +45,10 @@ notebook-tests: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
 	  notebooks/*.ipynb
+
+# Speed as ratios against the plain method, side by side in one run.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf .venv out

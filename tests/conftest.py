@@ -41,7 +41,9 @@ def shared() -> Callable[[str], Path]:
         if not path.exists():
             if os.environ.get("CI", "").lower() == "true":
                 pytest.fail(f"CI must have the shared folder, but there is no shared/{relative}")
-            pytest.skip(f"needs shared/{relative}, which lies beside the repository only in the project's own workplace")
+            pytest.skip(
+                f"needs shared/{relative}, which lies beside the repository only in the project's own workplace"
+            )
         return path
 
     return find

@@ -59,18 +59,20 @@ class Recipe:
     steps: int = 1300
     batch: int = 192
     rate: float = 1.2e-3
-    warmup: int = 60
+    warmup: int = 80
     decay: float = 0.05
     dropped: float = 0.5  # share of the patches that the image tower does not see ...
     whole: float = 0.9  # ... until this share of the steps is done
     average: float = 0.997
-    scale_first: float = 25.0  # of the logits: grows to the last value, CLIP's own, in the first half
+    scale_first: float = 15.0  # of the logits: grows to the last value, CLIP's own, in the first half
     scale_last: float = 100.0
     cone: float = 0.2  # mean cosine between images and texts, about that of OpenAI's and LAION's models
     seed: int = 0
     pool_voc: int = 2500
     pool_open: int = 4500
-    quota_background: int = 30  # of a batch
+    quota_background: int = 25  # of a batch
+    centred_first: float = 0.9  # share of the crops that are cut around one object: at first, ...
+    centred_last: float = 0.25  # ... and from the middle of the training on
 
 
 def words_of_labels() -> list[list[str]]:
@@ -109,6 +111,21 @@ def make_pool(run: Path, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.nda
     return images, labels, grounds
 
 
+def centred_window(random: np.random.Generator, labels: np.ndarray) -> tuple[int, int, int] | None:
+    """A crop around one thing of a scene, loosely; none if the scene is empty."""
+    present = np.flatnonzero(np.bincount(labels.ravel())[1:]) + 1
+    if not len(present):
+        return None
+    where = labels == random.choice(present)
+    rows, columns = np.flatnonzero(where.any(axis=1)) * 2, np.flatnonzero(where.any(axis=0)) * 2
+    longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 2
+    side = int(np.clip(longest * random.uniform(0.8, 1.5), 24, FRAME))
+    shift = random.uniform(-0.12, 0.12, 2) * side
+    corner = [(span[0] + span[-1] - side) / 2 + move for span, move in zip((rows, columns), shift, strict=True)]
+    top, left = np.clip(corner, 0, FRAME - side).astype(int)
+    return int(top), int(left), side
+
+
 def throw_window(random: np.random.Generator) -> tuple[int, int, int]:
     """Top, left and side of a crop: mostly the segmenter's sizes."""
     side = int(random.choice((256, 128, 64, 0), p=(0.2, 0.3, 0.35, 0.15)))
@@ -144,9 +161,12 @@ def make_batch(
     crops = np.empty((recipe.batch, side, side, 3), dtype=np.uint8)
     targets = np.empty((recipe.batch, count), dtype=np.float32)
     done = empty = 0
+    phase = min(1.0, step / (recipe.steps / 2))
+    centred = recipe.centred_first + (recipe.centred_last - recipe.centred_first) * phase
     while done < recipe.batch:
         number = int(random.integers(len(images)))
-        top, left, window = throw_window(random)
+        around = centred_window(random, labels[number]) if random.random() < centred else None
+        top, left, window = around or throw_window(random)
         part = labels[number, top // 2 : (top + window) // 2, left // 2 : (left + window) // 2]
         if (part > 0).mean() < 0.05:
             empty += 1
@@ -171,7 +191,7 @@ def jitter(crops: Tensor, generator: torch.Generator) -> Tensor:
     grey = crops.mean(dim=1, keepdim=True)
     saturation = throw(0.4, 1.5) * (throw(0, 1) > 0.06)
     crops = grey + (crops - grey) * saturation
-    crops = turn_hue(crops, throw(-1, 1).flatten(), throw(0, 1).flatten() < 0.15)
+    crops = turn_hue(crops, throw(-1, 1).flatten(), throw(0, 1).flatten() < 0.1)
     middle = crops.mean(dim=(1, 2, 3), keepdim=True)
     crops = (crops - middle) * throw(0.6, 1.3) + middle + throw(-0.15, 0.15)
     blurred = F.avg_pool2d(F.pad(crops, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -204,7 +224,7 @@ def side_of_step(recipe: Recipe, step: int) -> int:
 
 # --------------------------------------------------------------------------------------------------------------- model
 def image_states(model: open_clip.CLIP, images: Tensor, keep: float, generator: torch.Generator) -> Tensor:
-    """What `model.visual` projects, for any side (positions interpolated) and, in training, on a share of the patches."""
+    """What `model.visual` projects, for any side (positions interpolated) and on a share of the patches."""
     tower = model.visual
     patches = tower.conv1(images).flatten(2).transpose(1, 2)
     side = round(patches.shape[1] ** 0.5)

@@ -114,8 +114,12 @@ def _turned(drawing: NDArray[np.int32], side: int, angle: int) -> NDArray[np.int
     # Two transparent pixels around: sampling may step over the edge by one.
     padded = np.pad(drawing, ((2, 2), (2, 2), (0, 0)))
     blur = side // max(height, width)  # how far bilinear sampling smears the edge
-    reach_x = (abs(cosine) * width + abs(sine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2 + blur
-    reach_y = (abs(sine) * width + abs(cosine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2 + blur
+    reach_x = (
+        (abs(cosine) * width + abs(sine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2 + blur
+    )
+    reach_y = (
+        (abs(sine) * width + abs(cosine) * height) * side * side // (65536 * max(height, width) ** 2) // 2 + 2 + blur
+    )
     across = np.arange(-reach_x, reach_x + 1, dtype=np.int64)[None, :]
     down = np.arange(-reach_y, reach_y + 1, dtype=np.int64)[:, None]
     u = np.clip(cosine * across + sine * down + (width + 3) * 32768, 0, (width + 3) * 65536 - 1)

@@ -27,6 +27,7 @@ from clipdiy_lab.models.devices import resolve_device
 EMBEDDED = "tiny"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _REACH_TIMEOUT = 10.0  # seconds
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @runtime_checkable
@@ -206,6 +207,7 @@ def load_encoder(
     WeightsError
         A checkpoint that is missing, has another hash, or does not fit the architecture.
     """
+    where = resolve_device(device)
     if name == EMBEDDED and checkpoint is None:
         config = tiny.read_config()
         return OpenClipEncoder(
@@ -214,7 +216,7 @@ def load_encoder(
             name=name,
             mean=config["preprocess_cfg"]["mean"],
             std=config["preprocess_cfg"]["std"],
-            device=device,
+            device=where,
             precision=precision,
             known_words=frozenset(tiny.known_words()),
         )
@@ -235,7 +237,7 @@ def load_encoder(
         name=name,
         mean=preprocess["mean"],
         std=preprocess["std"],
-        device=device,
+        device=where,
         precision=precision,
     )
 
@@ -275,9 +277,11 @@ def _create_pretrained(architecture: str, tag: str) -> Any:
 
 def _cached(architecture: str, tag: str) -> bool:
     """Whether open_clip would find the weights without a network."""
-    repository = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").strip("/")
-    names = (constants.SAFETENSORS_SINGLE_FILE, "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-    return bool(repository) and any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+    # "owner/repository/" or, for a file with a name of its own, "owner/repository/file".
+    owner, _, rest = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").partition("/")
+    repository, _, file = rest.partition("/")
+    names = (file,) if file else _HUB_FILES
+    return bool(repository) and any(isinstance(try_to_load_from_cache(f"{owner}/{repository}", n), str) for n in names)
 
 
 def _hub_answers() -> bool:
@@ -294,10 +298,9 @@ def _hub_answers() -> bool:
     return True
 
 
-def _plain_state(state: dict[str, Any]) -> dict[str, Tensor]:
-    """Unwrap what open_clip's training saves: a 'state_dict' with the prefix 'module.'."""
-    inner = state.get("state_dict", state)
-    return {name.removeprefix("module."): value for name, value in inner.items()}
+def _plain_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Unwrap what open_clip's training saves: names that begin with 'state_dict.' and 'module.'."""
+    return {name.removeprefix("state_dict.").removeprefix("module."): value for name, value in state.items()}
 
 
 @contextmanager

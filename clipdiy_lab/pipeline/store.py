@@ -1,7 +1,12 @@
-"""Runs as files: written whole or not at all, read back equal, refused when damaged or foreign."""
+"""Runs as files: written whole or not at all, read back equal, refused when damaged or foreign.
+
+NetCDF has no checksum by default: a flipped bit in a file would read as another number. `save_run` therefore writes a hash
+over all names, values and attributes beside them, and `open_run` checks it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ from clipdiy_lab.errors import OutputError, RunError
 from clipdiy_lab.method import schema as s
 
 _HALF = "stored_as_float32_from"
+_HASH = "content_sha256"
 _SUFFIXES = {".nc": "h5netcdf", ".zarr": "zarr"}
 
 
@@ -39,6 +45,7 @@ def save_run(run: xr.DataTree, path: str | PathLike[str]) -> Path:
     target = Path(path)
     engine = _engine(target, OutputError)
     tree = run.map_over_datasets(_widen)
+    tree.attrs = {**run.attrs, _HASH: _content_hash(tree)}
     with atomic_path(target, folder=engine == "zarr") as part:
         if engine == "zarr":
             tree.to_zarr(part, mode="w", consolidated=False, zarr_format=3)
@@ -53,7 +60,7 @@ def open_run(path: str | PathLike[str]) -> xr.DataTree:
     Raises
     ------
     RunError
-        If the file is missing, damaged, or not a run of the lab.
+        If the file is missing, damaged (for files of `save_run`, to the last bit), or not a run of the lab.
     """
     source = Path(path)
     engine: Any = _engine(source, RunError)
@@ -66,6 +73,9 @@ def open_run(path: str | PathLike[str]) -> xr.DataTree:
     except Exception as error:  # the readers raise whatever the bytes make them stumble over
         what = f"{type(error).__name__}: {error}"
         raise RunError(f"{source} cannot be read as a run ({what}); write it again.") from error
+    expected = tree.attrs.pop(_HASH, None)
+    if expected is not None and expected != _content_hash(tree):
+        raise RunError(f"{source} is damaged: its content does not have the hash that was written with it.")
     tree = tree.map_over_datasets(_narrow)
     s.validate(tree, need=("image",))
     return tree
@@ -75,6 +85,22 @@ def _engine(path: Path, kind: type[Exception]) -> str:
     if path.suffix not in _SUFFIXES:
         raise kind(f"{path.name!r} ends in {path.suffix or 'nothing'!r}; expected one of {', '.join(_SUFFIXES)}.")
     return _SUFFIXES[path.suffix]
+
+
+def _content_hash(tree: xr.DataTree) -> str:
+    """Hash (sha256) over every array and the root's attributes, the same before writing and after reading."""
+    digest = hashlib.sha256()
+    for node in sorted(tree.subtree, key=lambda one: one.path):
+        for name, array in sorted(node.to_dataset(inherit=False).variables.items(), key=lambda item: str(item[0])):
+            values = array.values
+            # Texts come back in another dtype than they went.
+            texts = values.dtype.kind in "OUT"
+            content = "\0".join(map(str, values.ravel())).encode() if texts else np.ascontiguousarray(values).tobytes()
+            kind = "text" if texts else values.dtype.str
+            digest.update(f"{node.path}|{name}|{array.dims}|{values.shape}|{kind}|".encode() + content)
+    for key in sorted(set(map(str, tree.attrs)) - {_HASH}):
+        digest.update(f"{key}={tree.attrs[key]}|".encode())
+    return digest.hexdigest()
 
 
 def _widen(dataset: xr.Dataset) -> xr.Dataset:

@@ -1,10 +1,8 @@
 """Scores equal a plain restatement of the method; sweeps equal single evaluations."""
 
-import numpy as np
+import cv2
 import pytest
-import torch
-import torch.nn.functional as F
-from PIL import Image
+from baseline import embed_plainly, encode_plainly, miou_plainly, segment_plainly
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
@@ -24,37 +22,16 @@ def scenes():
 
 
 def plain_miou(segmenter, dataset, limit):
-    """The official loop in our own words: one PIL crop at a time, one scale after the other, numpy counting."""
-    encoder, names = segmenter.encoder, dataset.label_names
-    with torch.inference_mode():
-        text = encoder.encode_texts([f"a photo of a {name}" for name in names])
-    hits = np.zeros(len(names))
-    union = np.zeros(len(names))
+    """The official loop in our own words, scored by counting label by label."""
+    text = embed_plainly(segmenter.encoder, dataset.label_names)
+    truths, guesses = [], []
     for i in range(limit):
         sample = dataset[i]
-        frame = lab.Segmenter(encoder).encode(sample.image, CONFIG)["image"].values
-        total = 0
-        for p in (256, 128, 64):
-            n = (256 - p) // (p // 2) + 1
-            grid = torch.zeros(len(names), n, n)
-            for r in range(n):
-                for c in range(n):
-                    top, left = r * (p // 2), c * (p // 2)
-                    crop = Image.fromarray(frame[top : top + p, left : left + p])
-                    crop = crop.resize((encoder.image_size,) * 2, Image.Resampling.BICUBIC)
-                    pixels = (np.asarray(crop, np.float32) / 255 - np.float32(encoder.mean)) / np.float32(encoder.std)
-                    with torch.inference_mode():
-                        grid[:, r, c] = (encoder.encode_crops(torch.tensor(pixels).permute(2, 0, 1)[None]) @ text.T)[0]
-            total = total + F.interpolate(grid[None], size=(256, 256), mode="bilinear")[0]
-        saliency = torch.from_numpy(segmenter.saliency(sample.image))[None, None]
-        s = F.interpolate(saliency, size=(256, 256), mode="bilinear")[0]
-        fused = total / 3 * torch.cat([1 - s, s.expand(len(names) - 1, -1, -1)])
-        label = fused.argmax(0)[None, None].float()
-        predicted = F.interpolate(label, size=sample.mask.shape, mode="nearest")[0, 0].numpy()
-        for k in range(len(names)):
-            hits[k] += ((predicted == k) & (sample.mask == k)).sum()
-            union[k] += ((predicted == k) | (sample.mask == k)).sum()
-    return np.nanmean(np.where(union > 0, hits / np.maximum(union, 1), np.nan))
+        frame = cv2.resize(sample.image, (256, 256), interpolation=cv2.INTER_LINEAR)
+        merged = encode_plainly(segmenter.encoder, frame, text)
+        truths.append(sample.mask)
+        guesses.append(segment_plainly(merged, segmenter.saliency(sample.image), sample.mask.shape))
+    return miou_plainly(truths, guesses, len(dataset.label_names))
 
 
 def test_the_score_equals_the_plain_loop(segmenter, scenes):

@@ -72,6 +72,7 @@ def test_a_missing_or_strange_name(tmp_path):
         lab.open_run(tmp_path / "run.txt")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_foreign_and_damaged_files(run, tmp_path):
     foreign = tmp_path / "foreign.nc"
     xr.Dataset({"a": ("b", [1, 2])}).to_netcdf(foreign, engine="h5netcdf")
@@ -88,21 +89,31 @@ def test_foreign_and_damaged_files(run, tmp_path):
         lab.open_run(path)
 
 
-def test_flipped_bytes_give_a_run_or_our_error(run, tmp_path):
+# h5netcdf's destructor stumbles over files that it could not open; what the user sees is our error.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_flipped_bit_gives_the_same_run_or_our_error(run, tmp_path):
     path = lab.save_run(run, tmp_path / "run.nc")
     whole = path.read_bytes()
     dice = random.Random(0)
     refused = 0
-    for _ in range(40):
+    for _ in range(60):
         damaged = bytearray(whole)
-        for _ in range(20):
-            damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
+        damaged[dice.randrange(len(damaged))] ^= 1 << dice.randrange(8)
         path.write_bytes(damaged)
         try:
-            lab.open_run(path)
+            assert lab.open_run(path).identical(run)  # the bit was in unused space
         except errors.RunError:
             refused += 1
-    assert refused > 0
+    assert refused > 40
+
+
+def test_a_changed_number_in_a_zarr_store_is_found(run, tmp_path):
+    path = lab.save_run(run, tmp_path / "run.zarr")
+    tree = xr.open_datatree(path, engine="zarr", consolidated=False).load()
+    tree["margin"][3, 4] += 0.001
+    tree.to_zarr(tmp_path / "changed.zarr", consolidated=False)
+    with pytest.raises(errors.RunError, match="damaged"):
+        lab.open_run(tmp_path / "changed.zarr")
 
 
 def test_a_run_of_another_version_is_refused(run, tmp_path):

@@ -1,0 +1,301 @@
+"""Every knob refuses what makes no sense, in one clear error, and keeps what does as a plain value."""
+
+import copy
+import dataclasses
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import clipdiy_lab as lab
+from clipdiy_lab.errors import ClipdiyError, ConfigError
+from clipdiy_lab.method.config import ScaleWeights
+
+NAN, INF, HUGE = float("nan"), float("inf"), 10**400
+FIELDS = [field.name for field in dataclasses.fields(lab.Config)]
+NUMERIC = ["stride", "saliency_weight", "saliency_threshold", "temperature"]
+CHOSEN = ["image_resize", "precision", "saliency_input", "placement", "interpolation", "article", "background"]
+
+
+@pytest.mark.parametrize(
+    ("knobs", "says"),
+    [
+        ({"scales": ()}, "scales is empty"),
+        ({"scales": 64}, "scales is 64; expected window sides"),
+        ({"scales": "64"}, "scales is '64'; expected window sides"),
+        ({"scales": {64: 1.0}}, "expected window sides"),
+        ({"scales": None}, "scales is None"),
+        ({"scales": np.array(64)}, "scales is array"),
+        ({"scales": (64, 64)}, "names a scale twice"),
+        ({"scales": (64, 64.0)}, "names a scale twice"),
+        ({"scales": (64, 0)}, "below one pixel"),
+        ({"scales": (-64,)}, "below one pixel"),
+        ({"scales": (64.5,)}, "holds 64.5; expected whole"),
+        ({"scales": ("64",)}, "holds '64'; expected whole"),
+        ({"scales": (True,)}, "holds True"),
+        ({"scales": (NAN,)}, "holds nan"),
+        ({"scales": (INF,)}, "holds inf"),
+        ({"scales": (None,)}, "holds None"),
+        ({"scales": (np.bool_(True),)}, "holds np.True_"),
+        ({"scales": [[64]]}, r"holds \[64\]"),
+        ({"scales": (257,)}, "scale 257 does not fit into the frame of 256 x 256 pixels; use scales up to 256"),
+        ({"scales": (128,), "image_size": (127, 300)}, "scale 128 does not fit into the frame of 127 x 300"),
+        ({"scales": (128,), "image_size": (300, 127)}, "scale 128 does not fit into the frame of 300 x 127"),
+        ({"scales": (HUGE,)}, "does not fit"),
+        ({"scales": (64, 4), "stride": 8}, "scale 4 with stride 8 hops 0 pixels; use a stride up to 4"),
+        ({"stride": 0}, "stride is 0; expected 1 to 16"),
+        ({"stride": -2}, "stride is -2"),
+        ({"stride": 17}, "stride is 17"),
+        ({"stride": 1.5}, "stride is 1.5; expected a whole number"),
+        ({"image_size": 0}, "image_size is 0 x 0; expected sides from 1"),
+        ({"image_size": (256, -1)}, "image_size is 256 x -1"),
+        ({"image_size": 8193}, "8193 x 8193; expected sides from 1 to 8192"),
+        ({"image_size": (1, 2, 3)}, r"image_size is \(1, 2, 3\); expected one side or"),
+        ({"image_size": ()}, "expected one side or"),
+        # A text of two digits is not a height and a width.
+        ({"image_size": "64", "scales": (1,), "stride": 1}, "image_size holds '64'"),
+        ({"image_size": b"@@", "scales": (1,), "stride": 1}, "image_size holds b'@@'"),
+        ({"image_size": (256, 256.5)}, "image_size holds 256.5"),
+        ({"image_size": None}, "image_size holds None"),
+        ({"image_size": True}, "image_size holds True"),
+        ({"scale_weights": {256: 1, 128: 1}}, r"missing \[64\], too many \[\]"),
+        ({"scale_weights": {256: 1, 128: 1, 64: 1, 32: 1}}, r"missing \[\], too many \[32\]"),
+        ({"scale_weights": {}}, r"missing \[64, 128, 256\]"),
+        ({"scale_weights": {256: 0, 128: 0, 64: 0}}, "every scale has weight 0"),
+        ({"scale_weights": {256: 1, 128: -0.5, 64: 1}}, "weight of scale 128 is -0.5; expected a finite number from 0"),
+        ({"scale_weights": {256: 1, 128: NAN, 64: 1}}, "weight of scale 128 is nan"),
+        ({"scale_weights": {256: 1, 128: INF, 64: 1}}, "weight of scale 128 is inf"),
+        ({"scale_weights": {256: 1, 128: HUGE, 64: 1}}, "weight of scale 128 is 1000"),
+        ({"scale_weights": {256: 1, 128: True, 64: 1}}, "weight of scale 128 is True"),
+        ({"scale_weights": {256: 1, 128: None, 64: 1}}, "weight of scale 128 is None"),
+        ({"scale_weights": {256: 1, 128: "1", 64: 1}}, "weight of scale 128 is '1'"),
+        ({"scale_weights": {256: 1, "256": 2, 128: 1, 64: 1}}, "names a scale twice"),
+        ({"scale_weights": {"big": 1, 128: 1, 64: 1}}, "holds 'big'"),
+        ({"scale_weights": (1, 1, 1)}, "expected a weight for each scale"),
+        ({"scale_weights": 1.0}, "expected a weight for each scale"),
+        ({"template": ""}, "lacks the field {label}"),
+        ({"template": "a photo"}, "'a photo' lacks the field {label}"),
+        ({"template": ("a {label}", "photo")}, "'photo' lacks the field {label}"),
+        ({"template": ()}, r"template is \(\)"),
+        ({"template": None}, "template is None"),
+        ({"template": ("a {label}", 3)}, "template 3 lacks"),
+        ({"template": b"a {label}"}, "template is b'a {label}'"),
+        ({"background_label": ""}, "background_label is ''; expected a word"),
+        ({"background_label": "  "}, "background_label is '  '"),
+        ({"background_label": None}, "background_label is None"),
+        ({"background_label": 3}, "background_label is 3"),
+        ({"align_corners": 1}, "align_corners is 1; expected True or False"),
+        ({"align_corners": "no"}, "align_corners is 'no'"),
+        ({"align_corners": True, "interpolation": "nearest"}, "align_corners=True has a meaning only with"),
+        ({"align_corners": True, "placement": "centred"}, "align_corners=True has a meaning only with"),
+        ({"saliency_weight": -0.01}, "saliency_weight is -0.01; expected 0.0 to 1.0"),
+        ({"saliency_weight": 1.01}, "saliency_weight is 1.01"),
+        ({"saliency_weight": None}, "saliency_weight is None"),
+        ({"saliency_threshold": -0.1}, "saliency_threshold is -0.1"),
+        ({"saliency_threshold": 1.1}, "saliency_threshold is 1.1"),
+        ({"temperature": 0}, "temperature is 0; expected 0.001 to 100"),
+        ({"temperature": -1}, "temperature is -1"),
+        ({"temperature": 101}, "temperature is 101"),
+        ({"temperature": None}, "temperature is None"),
+        ({"placement": "centered"}, "placement is 'centered'; expected one of .* Did you mean 'centred'"),
+        ({"interpolation": "bicubic"}, "interpolation is 'bicubic'; expected one of bilinear, nearest"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(knobs, says):
+    with pytest.raises(ConfigError, match=says):
+        lab.Config(**knobs)
+    with pytest.raises(ConfigError, match=says):
+        lab.Config().replace(**knobs)
+
+
+@pytest.mark.parametrize("knob", NUMERIC)
+@pytest.mark.parametrize("value", [NAN, INF, -INF, HUGE, True, "1", [1], 1j, np.array([1.0]), np.bool_(True)], ids=str)
+def test_what_is_no_finite_number_is_refused(knob, value):
+    with pytest.raises(ConfigError, match=f"{knob} is .*; expected a (whole )?number"):
+        lab.Config(**{knob: value})
+
+
+@pytest.mark.parametrize("knob", CHOSEN)
+@pytest.mark.parametrize("value", ["", "Nearest", None, 1, ["bilinear"], np.array(["bilinear", "fp32"])], ids=str)
+def test_what_is_no_choice_is_refused(knob, value):
+    with pytest.raises(ConfigError, match=f"{knob} is .*; expected one of"):
+        lab.Config(**{knob: value})
+
+
+def test_an_unknown_knob_is_named_with_its_neighbours():
+    for make in (lab.Config, lab.Config().replace, lambda **knobs: lab.Config.from_json(json.dumps(knobs))):
+        with pytest.raises(ConfigError, match="no knob 'saliency_wieght'. Did you mean 'saliency_weight'"):
+            make(saliency_wieght=0.5)
+
+
+@pytest.mark.parametrize(
+    ("knob", "given", "kept"),
+    [
+        ("scales", np.array([128, 64]), (128, 64)),
+        ("scales", [np.int64(128), np.float32(64)], (128, 64)),
+        ("scales", range(64, 16, -16), (64, 48, 32)),
+        ("stride", np.int32(4), 4),
+        ("stride", 4.0, 4),
+        ("image_size", np.int64(300), (300, 300)),
+        ("image_size", np.array(300), (300, 300)),
+        ("image_size", np.array([300, 400]), (300, 400)),
+        ("image_size", [300, 400], (300, 400)),
+        ("scale_weights", {np.int64(256): np.float32(0.5), 128: np.int8(1), 64: 0}, {256: 0.5, 128: 1.0, 64: 0.0}),
+        ("saliency_weight", np.float32(0.25), 0.25),
+        ("saliency_weight", 0, 0.0),
+        ("saliency_weight", torch.tensor(0.5), 0.5),
+        ("saliency_threshold", np.float64(0.5), 0.5),
+        ("temperature", np.int64(2), 2.0),
+        ("align_corners", np.bool_(True), True),
+        ("placement", np.str_("centred"), "centred"),
+        ("background_label", " stuff ", "stuff"),
+        ("template", ["a {label}", "the {label}"], ("a {label}", "the {label}")),
+    ],
+)
+def test_values_are_kept_in_pythons_own_types(knob, given, kept):
+    config = lab.Config(**{knob: given})
+    value = getattr(config, knob)
+    assert value == kept
+    plain = dict(value) if knob == "scale_weights" else value
+    assert repr(plain) == repr(kept)  # 2 is not 2.0, and np.float64(2.0) is neither
+    assert lab.Config.from_json(config.to_json()) == config
+    assert config == lab.Config(**{knob: kept})
+    assert config.to_json() == lab.Config(**{knob: kept}).to_json()
+
+
+def test_every_knob_has_a_tier_and_help_and_what_its_control_needs():
+    knobs = lab.Config.knobs()
+    assert list(knobs) == FIELDS
+    assert set(lab.Config.knobs("encode")) == {
+        "scales",
+        "stride",
+        "image_size",
+        "image_resize",
+        "precision",
+        "saliency_input",
+    }
+    assert lab.Config.knobs("encode").keys() ^ lab.Config.knobs("fuse").keys() == knobs.keys()
+    for name, meta in knobs.items():
+        assert meta["help"], name
+        numeric = name in NUMERIC or name in ("scales", "image_size", "scale_weights")
+        assert numeric == ("min" in meta and "max" in meta), name
+        assert (name in CHOSEN) == ("choices" in meta), name
+        if name in (*NUMERIC, "scale_weights"):
+            assert 0 < meta["step"] <= meta["max"] - meta["min"], name
+        default = getattr(lab.Config(), name)
+        if name in NUMERIC and default is not None:
+            assert meta["min"] <= default <= meta["max"], name
+        if name in CHOSEN:
+            assert default in meta["choices"], name
+
+
+@pytest.mark.parametrize("knob", CHOSEN)
+def test_every_choice_and_every_end_of_a_range_is_accepted(knob):
+    for choice in lab.Config.knobs()[knob]["choices"]:
+        assert getattr(lab.Config(**{knob: choice}), knob) == choice
+
+
+@pytest.mark.parametrize("knob", NUMERIC)
+def test_the_ends_of_a_range_are_accepted(knob):
+    meta = lab.Config.knobs()[knob]
+    for end in ("min", "max"):
+        assert getattr(lab.Config(**{knob: meta[end]}), knob) == meta[end]
+
+
+def test_the_presets():
+    paper, demo = lab.Config.paper(), lab.Config.demo()
+    assert (paper.scales, paper.stride, paper.image_size) == ((256, 128, 64), 2, (256, 256))
+    assert (paper.placement, paper.interpolation, paper.align_corners) == ("stretched", "bilinear", False)
+    assert (paper.templates, paper.article) == (("a photo of a {label}",), "official")
+    assert (paper.background, paper.saliency_weight, paper.saliency_threshold) == ("saliency", 1.0, None)
+    assert (paper.weights, paper.temperature) == ((1.0, 1.0, 1.0), 1.0)
+    assert paper.changed(demo) == ("image_resize", "saliency_input")
+    assert (demo.image_resize, demo.saliency_input) == ("nearest", "frame")
+
+
+def test_replace_and_changed():
+    config = lab.Config()
+    other = config.replace(stride=4, temperature=0.5)
+    assert (config.stride, other.stride, other.scales) == (2, 4, config.scales)
+    assert config.changed(other) == ("stride", "temperature")
+    assert config.changed(other, "encode") == ("stride",)
+    assert config.changed(other, "fuse") == ("temperature",)
+    assert config.changed(lab.Config()) == ()
+
+
+def test_a_configuration_never_changes():
+    config = lab.Config(scale_weights={256: 1, 128: 1, 64: 2})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.stride = 1
+    with pytest.raises(TypeError):
+        config.scale_weights[64] = 5
+    given = {256: 1.0, 128: 1.0, 64: 1.0}
+    kept = lab.Config(scale_weights=given)
+    given[64] = 0.0
+    assert kept.weights == (1.0, 1.0, 1.0)
+
+
+def test_weights_stand_in_the_order_of_the_scales():
+    config = lab.Config(scales=(64, 256), scale_weights={256: 3, 64: 0.5})
+    assert config.weights == (0.5, 3.0)
+    assert list(config.scale_weights) == [64, 256]
+
+
+def test_equal_values_hash_alike():
+    one = lab.Config(scale_weights={256: 1, 128: 0, 64: 2})
+    other = lab.Config(scale_weights={64: 2.0, 256: 1.0, 128: 0.0})
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({one, other, lab.Config()}) == 2
+    assert ScaleWeights({1: 2}) == {1: 2.0}
+    assert hash(ScaleWeights({1: 2, 3: 4})) == hash(ScaleWeights({3: 4, 1: 2}))
+
+
+def test_copies_and_pickles_are_equal():
+    config = lab.Config(scale_weights={256: 1, 128: 0, 64: 2}, template=("a {label}", "the {label}"))
+    for again in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
+        assert again == config
+        assert hash(again) == hash(config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "{", "[]", "3", "null", '"text"', "[" * 100_000, b"\xff\xfe\xff", None, 3, '{"stride": NaN}'],
+    ids=lambda text: repr(text)[:12],
+)
+def test_rubbish_is_no_configuration(text):
+    with pytest.raises(ConfigError):
+        lab.Config.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"scales": {"64": 1}},
+        {"scales": "64"},
+        {"scale_weights": [1, 1, 1]},
+        {"scale_weights": {"big": 1}},
+        {"image_size": "64"},
+        {"template": [3]},
+        {"template": {"label": 1}},
+        {"stride": "2"},
+        {"background_label": ["background"]},
+    ],
+    ids=str,
+)
+def test_json_with_senseless_values_is_refused(values):
+    with pytest.raises(ClipdiyError):
+        lab.Config.from_json(json.dumps(values))
+
+
+def test_json_may_name_only_some_knobs():
+    assert lab.Config.from_json('{"stride": 4}') == lab.Config(stride=4)
+    assert lab.Config.from_json("{}") == lab.Config()
+
+
+def test_json_is_one_line():
+    text = lab.Config(scale_weights={256: 0.25, 128: 1, 64: 2}).to_json()
+    assert "\n" not in text
+    assert json.loads(text)["scale_weights"] == {"256": 0.25, "128": 1.0, "64": 2.0}

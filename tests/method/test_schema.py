@@ -1,0 +1,179 @@
+"""A real run passes the check; each kind of damage is named."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import clipdiy_lab as lab
+from clipdiy_lab.errors import RunError
+from clipdiy_lab.method import schema
+
+EVERYTHING = tuple(schema.RUN_STAGES)
+MAPS = ("logits", "merged", "guide", "fused", "probability")
+
+
+@pytest.fixture
+def run(counting_encoder):
+    rng = np.random.default_rng(2)
+    picture = rng.integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    config = lab.Config(scales=(16, 8), image_size=(24, 32))
+    return lab.Segmenter(counting_encoder).segment(picture, ["cat", "bus"], config, saliency=rng.random((30, 50)))
+
+
+def refused(run, says, **options):
+    with pytest.raises(RunError, match=says):
+        schema.validate(run, **options)
+
+
+def test_a_run_passes_and_holds_every_stage(run):
+    schema.validate(run)
+    schema.validate(run, need=EVERYTHING)
+    assert set(run.data_vars) == set(EVERYTHING)
+    for name in ("s016", "s008"):
+        assert set(run["scales"][name].data_vars) == set(schema.SCALE_STAGES)
+    for name, stage in schema.RUN_STAGES.items():
+        assert run[name].dims == stage.dims
+        assert run[name].dtype == np.dtype(stage.kind)
+        assert run[name].attrs == stage.attrs()
+
+
+def test_half_precision_and_wider_types_pass(run):
+    for dtype in (np.float16, np.float64):
+        run["fused"] = run["fused"].astype(dtype)
+        schema.validate(run)
+    for dtype in (np.int64, np.uint8):
+        run["labels"] = run["labels"].astype(dtype)
+        schema.validate(run)
+
+
+@pytest.mark.parametrize("attr", schema.RUN_ATTRS)
+def test_a_missing_attribute(run, attr):
+    del run.attrs[attr]
+    refused(run, f"lacks the attributes .*'{attr}'")
+
+
+@pytest.mark.parametrize("version", [2, 0, "abc", None, np.nan, "", np.array([1, 1])], ids=str)
+def test_another_schema_version(run, version):
+    run.attrs["schema_version"] = version
+    refused(run, "schema version .* this clipdiy_lab reads 1")
+
+
+@pytest.mark.parametrize("version", [1, "1", np.int64(1), np.array([1])], ids=repr)
+def test_the_version_however_a_file_keeps_it(run, version):
+    run.attrs["schema_version"] = version
+    schema.validate(run)
+
+
+def test_a_tree_without_scales(run):
+    del run["scales"]
+    refused(run, "lacks the node 'scales'")
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_a_missing_stage(run, name):
+    del run[name]
+    refused(run, f"the run has no stage '{name}'", need=(name,))
+
+
+def test_stages_that_nobody_needs_may_be_missing(run):
+    del run["fused"]
+    schema.validate(run, need=("labels",))
+    refused(run, "no stage 'fused'")
+
+
+def turned(tree, name):
+    """A copy whose stage `name` has its dimensions in the reverse order."""
+    dataset = tree.to_dataset().drop_vars(name)
+    return dataset.assign({name: tree[name].transpose(*reversed(tree[name].dims))})
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_wrong_dimensions(run, name):
+    run.dataset = turned(run, name)
+    refused(run, f"stage '{name}' has dimensions .* expected")
+
+
+@pytest.mark.parametrize("name", schema.SCALE_STAGES)
+def test_wrong_dimensions_of_a_scale(run, name):
+    run["scales/s008"].dataset = turned(run["scales/s008"], name)
+    refused(run, f"stage 'scales/s008/{name}' has dimensions")
+
+
+@pytest.mark.parametrize("name", [*MAPS, "text_embedding", "saliency", "margin"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_value_that_is_not_finite(run, name, value):
+    run[name].values.flat[-1] = value
+    refused(run, f"stage '{name}' holds NaN or infinite values")
+
+
+@pytest.mark.parametrize("name", schema.SCALE_STAGES)
+def test_one_value_of_a_scale_that_is_not_finite(run, name):
+    run[f"scales/s016/{name}"].values.flat[0] = np.nan
+    refused(run, f"stage 'scales/s016/{name}' holds NaN")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logits", 1.01),
+        ("logits", -1.01),
+        ("saliency", 1.01),
+        ("saliency", -0.01),
+        ("guide", 1.5),
+        ("guide", -0.5),
+        ("probability", 1.01),
+        ("probability", -0.01),
+        ("margin", -0.01),
+        ("labels", -1),
+        ("labels", 3),
+        ("labels_full", -1),
+        ("labels_full", 3),
+        ("scales/s008/similarity", 1.01),
+        ("scales/s008/similarity", -1.01),
+    ],
+)
+def test_one_value_out_of_range(run, name, value):
+    run[name].values.flat[-1] = value
+    refused(run, f"stage '{name}' spans .*, expected")
+
+
+def test_rounding_is_no_damage(run):
+    run["scales/s008/similarity"].values.flat[0] = 1 + 1e-6
+    schema.validate(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("fused", np.int32), ("labels", np.float32), ("image", np.float32), ("saliency", bool), ("merged", np.complex64)],
+)
+def test_wrong_kinds_of_numbers(run, name, dtype):
+    run[name] = run[name].astype(dtype)
+    refused(run, f"stage '{name}' holds {np.dtype(dtype)}, expected")
+
+
+def test_an_empty_stage(run):
+    empty = run.to_dataset().isel(y_full=slice(0))
+    run.dataset = empty
+    refused(run, "stage 'labels_full' is empty")
+
+
+@pytest.mark.parametrize(
+    "thing", [None, 3, "run.nc", {}, xr.Dataset(), xr.DataArray(0)], ids=lambda t: type(t).__name__
+)
+def test_something_else_than_a_tree(thing):
+    refused(thing, rf"expected a run \(xarray.DataTree\), got {type(thing).__name__}")
+
+
+def test_a_foreign_tree():
+    refused(xr.DataTree(xr.Dataset({"fused": ("x", [1.0])})), "lacks the attributes")
+
+
+@pytest.mark.parametrize(("name", "scale"), [("nothing", None), ("scales", None), ("embedding", 999), ("fused", 8)])
+def test_asking_for_a_stage_that_is_not_there(run, name, scale):
+    with pytest.raises(RunError, match=f"has no stage '.*{name}'"):
+        schema.stage(run, name, scale)
+
+
+def test_names():
+    assert [schema.scale_node(p) for p in (8, 64, 256, 1024)] == ["s008", "s064", "s256", "s1024"]
+    assert not schema.RUN_STAGES.keys() & schema.SCALE_STAGES.keys()

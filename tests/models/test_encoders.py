@@ -1,0 +1,142 @@
+"""Encoders by name, from files, and one's own."""
+
+import json
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import clipdiy_lab as lab
+from clipdiy_lab import errors
+from clipdiy_lab.models.encoders import Encoder, load_encoder
+
+SMALL = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def architecture(tmp_path_factory):
+    """A small architecture that open_clip knows by name, so that the real loading code runs."""
+    path = tmp_path_factory.mktemp("configs") / "lab-test-model.json"
+    path.write_text(json.dumps(SMALL))
+    open_clip.add_model_config(path)
+    return "lab-test-model"
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return open_clip.CLIP(**SMALL).eval()
+
+
+def features(encoder):
+    with torch.inference_mode():
+        return encoder.encode_crops(torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32))
+
+
+def test_a_checkpoint_in_either_format_gives_the_model(architecture, model, tmp_path):
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save(state, tmp_path / "w.pt")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3}, tmp_path / "trained.pt")
+    with torch.inference_mode():
+        expected = model.encode_image(torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32), normalize=True)
+    prints = set()
+    for name in ("w.safetensors", "w.pt", "trained.pt"):
+        encoder = load_encoder(architecture, checkpoint=tmp_path / name, device="cpu")
+        torch.testing.assert_close(features(encoder), expected)
+        prints.add(encoder.fingerprint)
+    assert len(prints) == 1
+
+
+def test_a_checkpoint_of_another_shape_hash_or_kind(architecture, model, tmp_path):
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file({**state, "visual.proj": torch.zeros(3, 3)}, tmp_path / "shape.safetensors")
+    with pytest.raises(errors.WeightsError, match=r"visual\.proj"):
+        load_encoder(architecture, checkpoint=tmp_path / "shape.safetensors")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(errors.WeightsError, match="0000"):
+        load_encoder(architecture, checkpoint=tmp_path / "w.safetensors", sha256="0" * 64)
+    (tmp_path / "page.safetensors").write_text("<!doctype html>")
+    with pytest.raises(errors.WeightsError):
+        load_encoder(architecture, checkpoint=tmp_path / "page.safetensors")
+    with pytest.raises(errors.WeightsError, match=r"nowhere\.pt"):
+        load_encoder(architecture, checkpoint=tmp_path / "nowhere.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("ViT-B32/openai", "ViT-B-32"),
+        ("ViT-B-32/laion2b", "laion2b_s34b_b79k"),
+        ("ViT-B-32", "needs a tag"),
+        ("lab-test-model", "checkpoint=PATH"),
+        ("tinny", "Did you mean 'tiny'"),
+        ("", "no model ''"),
+    ],
+)
+def test_unknown_names(architecture, name, says):
+    with pytest.raises(errors.ModelError, match=says):
+        load_encoder(name)
+
+
+def test_a_device_that_is_not_here():
+    with pytest.raises(errors.ModelError, match="'tpu' is not available"):
+        load_encoder("tiny", device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(errors.ModelError, match="'cuda' is not available"):
+            load_encoder("tiny", device="cuda")
+
+
+def test_a_precision_that_does_not_exist(golden_segmenter):
+    with pytest.raises(errors.ModelError, match="Did you mean 'bf16'"):
+        golden_segmenter.encoder.with_precision("bf161")
+
+
+def test_no_network_is_one_sentence_that_names_the_embedded_model(monkeypatch, tmp_path):
+    from clipdiy_lab.models import encoders
+
+    monkeypatch.setattr(encoders.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(encoders.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(encoders, "_cached", lambda *_: False)
+    with pytest.raises(
+        errors.ModelError, match=r"not on this machine and http://127\.0\.0\.1:9 does not answer.*'tiny'"
+    ):
+        load_encoder("ViT-B-32/laion2b_s34b_b79k")
+
+
+def test_the_embedded_model_meets_the_protocol_and_knows_its_world():
+    encoder = load_encoder("tiny")
+    assert isinstance(encoder, Encoder)
+    with torch.inference_mode():
+        texts = encoder.encode_texts(["a photo of a cat", "a photo of a train"])
+        crops = encoder.encode_crops(torch.zeros(3, 3, encoder.image_size, encoder.image_size))
+    assert texts.shape == (2, encoder.embedding_dim)
+    torch.testing.assert_close(texts.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(crops.norm(dim=1), torch.ones(3))
+    with pytest.warns(errors.ClipdiyWarning, match="never learned 'gravitational lens'"):
+        lab.Segmenter(encoder).text_embeddings(["cat", "gravitational lens"])
+
+
+def test_half_precision_stays_close(golden_segmenter):
+    encoder = golden_segmenter.encoder
+    crops = torch.randn(4, 3, encoder.image_size, encoder.image_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        full, half = encoder.encode_crops(crops), encoder.with_precision("bf16").encode_crops(crops)
+    assert half.dtype == torch.float32
+    assert 0 < float((full - half).abs().max()) < 0.05
+    assert encoder.with_precision("bf16").fingerprint == encoder.fingerprint
+
+
+def test_models_are_listed_with_what_is_here():
+    table = lab.list_models()
+    assert list(table.columns) == ["name", "architecture", "tag", "here"]
+    assert table["name"].is_unique
+    assert bool(table.set_index("name").loc["tiny", "here"])
+    assert {f"{a}/{t}" for a, t in open_clip.list_pretrained()} < set(table["name"])
+    assert np.array_equal(table["here"].dtype, bool)
