@@ -1,7 +1,7 @@
 """How much faster than the plain loop: encoding an image, and turning a knob. Ratios, side by side in one run.
 
-``make bench`` or ``python benchmarks/speed.py [--model NAME/TAG] [--rounds N]``. Rounds alternate between the plain way and
-ours, so that a noisy machine hurts both; the median is reported.
+``make bench`` or ``python benchmarks/speed.py [--model NAME/TAG] [--rounds N]``. Rounds alternate between the plain way
+and ours, so that a noisy machine hurts both; the median is reported.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class TextCache:
         if strangers:
             warnings.warn(
                 f"The model {self.encoder.name!r} never learned {', '.join(map(repr, strangers))}, so their scores "
-                f"mean nothing; it knows {len(known or ())} words of its embedded world, a real CLIP model knows the rest.",
+                f"mean nothing; it knows {len(known or ())} words, a real CLIP model knows the rest.",
                 ClipdiyWarning,
                 stacklevel=4,
             )
@@ -152,6 +152,23 @@ class TextCache:
                 f"encoder {self.encoder.name!r} gave text embeddings of shape {vectors.shape}, expected {expected}."
             )
         return unit(vectors, f"encoder {self.encoder.name!r}")
+
+
+def given_rows(given: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Bring text embeddings that a user gives to labels x features float32 of length 1.
+
+    Raises
+    ------
+    ModelError
+        If they are not a table of numbers, or hold zero, NaN or infinite vectors.
+    """
+    try:
+        rows = np.asarray(given, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"text_embeddings is no array of numbers ({error}); expected labels x features.") from None
+    if rows.ndim != 2:
+        raise ModelError(f"text_embeddings has shape {rows.shape}; expected labels x features.")
+    return unit(rows, "text_embeddings")
 
 
 def unit(vectors: npt.NDArray[np.float32], whose: str) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ import xarray as xr
 from clipdiy_lab.errors import LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.prompts import check_labels, prompts, unit, with_background
+from clipdiy_lab.models.prompts import check_labels, given_rows, prompts, with_background
 from clipdiy_lab.models.saliency import validate_map
 from clipdiy_lab.pipeline import stages
 
@@ -199,10 +199,9 @@ def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
 def _given_text(
     run: xr.DataTree, given: npt.ArrayLike, wanted: tuple[str, ...], needed: tuple[str, ...]
 ) -> xr.DataArray:
-    rows = np.asarray(given, dtype=np.float32)
-    if rows.ndim != 2 or len(rows) != len(wanted):
+    rows = given_rows(given)
+    if len(rows) != len(wanted):
         raise LabelError(f"text_embeddings has shape {rows.shape}; expected a row for each of {len(wanted)} labels.")
-    rows = unit(rows, "text_embeddings")
     if needed != wanted:
         held = s.stage(run, "text_embedding")
         if needed[0] not in s.labels_of(held):

@@ -22,7 +22,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder
-from clipdiy_lab.models.prompts import TextCache, check_labels, unit, with_background
+from clipdiy_lab.models.prompts import TextCache, check_labels, given_rows, with_background
 from clipdiy_lab.models.saliency import Saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.fusion import fuse
@@ -159,14 +159,14 @@ class Segmenter:
         return stages.text_embedding(vectors, all_labels)
 
     def _given_rows(self, given: npt.ArrayLike, labels: tuple[str, ...]) -> FloatMap:
-        rows = np.asarray(given, dtype=np.float32)
+        rows = given_rows(given)
         expected = (len(labels), self.encoder.embedding_dim)
         if rows.shape != expected:
             raise ModelError(
                 f"text_embeddings has shape {rows.shape}, expected {expected}: a row a label, as wide as the "
                 f"embeddings of {self.encoder.name!r}."
             )
-        return unit(rows, "text_embeddings")
+        return rows
 
     def _saliency(
         self, pixels: npt.NDArray[np.uint8], frame: npt.NDArray[np.uint8], config: Config, given: npt.ArrayLike | None
@@ -197,6 +197,8 @@ class Segmenter:
             raise ModelError(
                 f"The encoder {encoder.name!r} gave embeddings {what}, expected shape {expected}, all finite."
             )
+        # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
+        vectors = torch.nn.functional.normalize(vectors, dim=-1)
         return list(torch.split(vectors, [grid.rows * grid.cols for grid in plan]))
 
     def _encode_batched(self, encoder: Encoder, crops: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Runs as files: written whole or not at all, read back equal, refused when damaged or foreign.
 
-NetCDF has no checksum by default: a flipped bit in a file would read as another number. `save_run` therefore writes a hash
-over all names, values and attributes beside them, and `open_run` checks it.
+NetCDF has no checksum by default: a flipped bit in a file would read as another number. `save_run` therefore writes a
+hash over all names, values and attributes beside them, and `open_run` checks it.
 """
 
 from __future__ import annotations

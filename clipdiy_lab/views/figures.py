@@ -16,7 +16,7 @@ import xarray as xr
 from PIL import Image
 from plotly.subplots import make_subplots
 
-from clipdiy_lab.errors import LabelError, nearest
+from clipdiy_lab.errors import LabelError, RunError, nearest
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views import pictures
 
@@ -64,7 +64,9 @@ def guided(run: xr.DataTree, label: str) -> go.Figure:
     index = {s.LABEL: _index(run, label)}
     arrays = [s.stage(run, name).isel(index).values for name in ("merged", "guide", "fused")]
     painted = [pictures.heat(a, float(a.min()), float(a.max())) for a in arrays]
-    titles = [f"{n}: {a.min():.2f} to {a.max():.2f}" for n, a in zip(("merged", "guide", "fused"), arrays, strict=True)]
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    ends = [(round(float(a.min()), 2) + 0.0, round(float(a.max()), 2) + 0.0) for a in arrays]
+    titles = [f"{n}: {low} to {high}" for n, (low, high) in zip(("merged", "guide", "fused"), ends, strict=True)]
     return _panels(painted, titles)
 
 
@@ -74,9 +76,11 @@ def stage(run: xr.DataTree, name: str) -> go.Figure:
     Raises
     ------
     RunError
-        If the run lacks it.
+        If the run lacks it, or it has labels.
     """
-    return _heat([s.stage(run, name).values], [name], s.RUN_STAGES[name].long_name if name in s.RUN_STAGES else name)
+    if name not in s.RUN_STAGES or s.RUN_STAGES[name].dims != (s.Y, s.X):
+        raise RunError(f"The stage {name!r} is not one map; use scales, guided or windows for stages with labels.")
+    return _heat([s.stage(run, name).values], [s.RUN_STAGES[name].long_name], name)
 
 
 def windows(run: xr.DataTree, scale: int, label: str) -> go.Figure:

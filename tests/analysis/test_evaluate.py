@@ -92,11 +92,3 @@ def test_bad_limits(counting_encoder, scenes, limit):
 def test_a_background_that_the_dataset_does_not_have(counting_encoder, scenes):
     with pytest.raises(errors.ConfigError, match="background_label"):
         lab.evaluate(lab.Segmenter(counting_encoder), scenes, lab.Config(background_label="stuff"), limit=1)
-
-
-def test_datasets_by_name():
-    with pytest.raises(errors.DatasetError, match="Did you mean 'scenes'"):
-        lab.open_dataset("scene")
-    with pytest.raises(errors.DatasetError, match="val"):
-        lab.open_dataset("scenes", split="vall")
-    assert set(lab.list_datasets()["split"]) == {"train", "val", "val_unseen"}

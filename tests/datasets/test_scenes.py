@@ -23,17 +23,17 @@ def digest(scenes: Scenes, index: int) -> str:
 
 
 PINNED = {
-    ("train", "voc", 0): "ee266af779b7279b",
-    ("train", "voc", 1999): "e103174f6f58f34f",
-    ("train", "open", 7): "2a442a169710ae90",
-    ("val", "voc", 0): "d851d62bec1c7d79",
+    ("train", "voc", 0): "2b518a033dc30cf0",
+    ("train", "voc", 1999): "4a25253945c03de3",
+    ("train", "open", 7): "83ae9b90e4af97c3",
+    ("val", "voc", 0): "b502905a490d84db",
     ("val", "voc", 1): "76200bc4664f9122",
-    ("val", "voc", 199): "deabf8b362c4862d",
-    ("val", "coco", 3): "4d9efdc9842326d3",
-    ("val", "open", 11): "06029b33c9d923e6",
-    ("val_unseen", "voc", 0): "0e5f651037edfe0c",
-    ("val_unseen", "voc", 57): "a6124531692d6757",
-    ("val_unseen", "open", 2): "251b7a6d9a61e7e3",
+    ("val", "voc", 199): "d2e713d88f8cfb46",
+    ("val", "coco", 3): "c4ef461a513c3084",
+    ("val", "open", 11): "d8efd1daba15dc1e",
+    ("val_unseen", "voc", 0): "ce142f7a048c4feb",
+    ("val_unseen", "voc", 57): "7045c0adee2f9c3c",
+    ("val_unseen", "open", 2): "aed0cda3a9a00e9d",
 }
 DICE = [64, 916, 411]
 FIELD = [[96, 167, 234], [148, 241, 165]]

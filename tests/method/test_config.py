@@ -126,7 +126,7 @@ def test_what_is_no_choice_is_refused(knob, value):
 
 def test_an_unknown_knob_is_named_with_its_neighbours():
     for make in (lab.Config, lab.Config().replace, lambda **knobs: lab.Config.from_json(json.dumps(knobs))):
-        with pytest.raises(ConfigError, match="no knob 'saliency_wieght'. Did you mean 'saliency_weight'"):
+        with pytest.raises(ConfigError, match=r"no knob 'saliency_wieght'\. Did you mean 'saliency_weight'"):
             make(saliency_wieght=0.5)
 
 

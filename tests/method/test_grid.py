@@ -27,15 +27,15 @@ def test_height_and_width_are_independent():
 def test_the_repr_says_what_no_window_sees():
     plan = Plan.of(Config(scales=(64, 48, 32), image_size=(100, 128)))
     assert repr(plan) == (
-        "Plan(frame 100 x 128, 69 windows: 64 px 2 x 3, 48 px 3 x 4, 32 px 5 x 7; "
+        "Plan(frame 100 x 128, 53 windows: 64 px 2 x 3, 48 px 3 x 4, 32 px 5 x 7; "
         "64 px misses 4 rows, 0 columns; 48 px misses 4 rows, 8 columns; 32 px misses 4 rows, 0 columns)"
-    ).replace("69", str(2 * 3 + 3 * 4 + 5 * 7))
+    )
     assert "misses" not in repr(Plan.of(Config()))
 
 
 def test_a_scale_that_the_plan_lacks_is_named_with_its_neighbours():
     plan = Plan.of(Config())
-    with pytest.raises(ConfigError, match="no scale 65. Did you mean '64'"):
+    with pytest.raises(ConfigError, match=r"no scale 65\. Did you mean '64'"):
         plan[65]
 
 
@@ -51,8 +51,6 @@ def test_matrices_cannot_be_written_to(placement, interpolation):
     for matrix in Plan.of(Config())[64].matrices(placement, interpolation):
         with pytest.raises(ValueError, match="read-only"):
             matrix[0, 0] = 5
-        with pytest.raises(ValueError):
-            matrix.setflags(write=True)
 
 
 def centre_of_mass(weights):

@@ -12,12 +12,18 @@ EVERYTHING = tuple(schema.RUN_STAGES)
 MAPS = ("logits", "merged", "guide", "fused", "probability")
 
 
-@pytest.fixture
-def run(counting_encoder):
+@pytest.fixture(scope="module")
+def whole_run(golden_segmenter):
     rng = np.random.default_rng(2)
     picture = rng.integers(0, 256, (30, 50, 3), dtype=np.uint8)
     config = lab.Config(scales=(16, 8), image_size=(24, 32))
-    return lab.Segmenter(counting_encoder).segment(picture, ["cat", "bus"], config, saliency=rng.random((30, 50)))
+    return golden_segmenter.segment(picture, ["cat", "bus"], config, saliency=rng.random((30, 50)))
+
+
+@pytest.fixture
+def run(whole_run):
+    """A copy that a test may damage."""
+    return whole_run.copy(deep=True)
 
 
 def refused(run, says, **options):

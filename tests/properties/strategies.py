@@ -1,0 +1,47 @@
+"""Random values that the property tests share."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+import clipdiy_lab as lab
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def sides(most):
+    return st.integers(1, most)
+
+
+def random_pixels(height, width, seed):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@st.composite
+def configs(draw, max_side=8192, max_scale=None):
+    """Any configuration that makes sense, in a frame of up to `max_side` pixels."""
+    size = (draw(sides(max_side)), draw(sides(max_side)))
+    scales = draw(st.lists(st.integers(1, min(*size, max_scale or max_side)), min_size=1, max_size=4, unique=True))
+    weight = st.floats(0, 4) | st.integers(0, 3)
+    weights = draw(st.none() | st.lists(weight, min_size=len(scales), max_size=len(scales)).filter(any))
+    placement = draw(st.sampled_from(["stretched", "centred"]))
+    interpolation = draw(st.sampled_from(["bilinear", "nearest"]))
+    template = st.sampled_from(["{label}", "a photo of a {label}", "Ein Bild: {label}é \U0001f408 {label} {0}"])
+    knobs = lab.Config.knobs()
+    return lab.Config(
+        scales=scales,
+        stride=draw(st.integers(1, min(16, *scales))),
+        image_size=size,
+        scale_weights=None if weights is None else dict(zip(scales, weights, strict=True)),
+        placement=placement,
+        interpolation=interpolation,
+        align_corners=(placement, interpolation) == ("stretched", "bilinear") and draw(st.booleans()),
+        template=draw(template | st.lists(template, min_size=1, max_size=3)),
+        background_label=draw(st.text(min_size=1, max_size=8).filter(str.strip)),
+        saliency_weight=draw(st.floats(0, 1)),
+        saliency_threshold=draw(st.none() | st.floats(0, 1)),
+        temperature=draw(st.floats(1e-3, 100)),
+        **{
+            name: draw(st.sampled_from(knobs[name]["choices"]))
+            for name in ("image_resize", "precision", "saliency_input", "article", "background")
+        },
+    )

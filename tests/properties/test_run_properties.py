@@ -1,0 +1,99 @@
+"""Whole runs: every score can be taken apart, and neither batches nor the order of labels change anything."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import configs, random_pixels, seeds
+
+import clipdiy_lab as lab
+from clipdiy_lab.method import schema
+from clipdiy_lab.method.grid import Plan
+
+LABELS = ["cat", "bus", "sofa"]
+
+
+def make_run(segmenter, config, seed, labels=LABELS):
+    rng = np.random.default_rng(seed)
+    height, width = (int(side) for side in rng.integers(4, 40, 2))
+    rows = np.random.default_rng(seed).normal(size=(len(LABELS), segmenter.encoder.embedding_dim))
+    return segmenter.segment(
+        random_pixels(height, width, seed),
+        labels,
+        config,
+        saliency=rng.random((height, width)),
+        text_embeddings=rows[[LABELS.index(label) for label in labels]],
+    )
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    """One for all examples: hypothesis wants no fixture that is made anew for every test."""
+    from conftest import CountingEncoder
+
+    return lab.Segmenter(CountingEncoder())
+
+
+small = configs(max_side=24).map(lambda config: config.replace(precision="auto", background_label="background"))
+
+
+@settings(max_examples=15)
+@given(small, seeds, st.data())
+def test_a_score_is_exactly_the_sum_of_its_windows(segmenter, config, seed, data):
+    run = make_run(segmenter, config, seed)
+    schema.validate(run)
+    height, width = config.image_size
+    y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    total = np.zeros(run.sizes["label"])
+    for grid, weight in zip(Plan.of(config), config.weights, strict=True):
+        down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
+        cosines = run[f"scales/{schema.scale_node(grid.scale)}/similarity"].values.astype(float)
+        for row in np.flatnonzero(down[y]):
+            for col in np.flatnonzero(across[x]):
+                total += down[y, row] * across[x, col] * cosines[row, col] * weight / len(config.scales)
+    at = run.sel(y=y, x=x)
+    guide = np.ones_like(total)
+    if config.background == "saliency":
+        s = float(at["saliency"])
+        if config.saliency_threshold is not None:
+            s = float(s > np.float32(config.saliency_threshold))
+        guide[:] = 1 - config.saliency_weight + config.saliency_weight * s
+        guide[0] = 1 - config.saliency_weight * s
+    bound = 1e-6 * max(1, *config.weights)
+    np.testing.assert_allclose(at["merged"], total, atol=bound, rtol=0)
+    np.testing.assert_allclose(at["fused"], total * guide, atol=bound, rtol=0)
+    assert int(at["labels"]) == int(np.argmax(at["fused"].values))
+
+
+@settings(max_examples=8)
+@given(small, seeds, st.permutations(LABELS))
+def test_the_order_of_labels_changes_nothing_but_the_order(segmenter, config, seed, order):
+    run, again = make_run(segmenter, config, seed), make_run(segmenter, config, seed, order)
+    names = list(run["label"].values)
+    np.testing.assert_allclose(again["fused"].sel(label=names), run["fused"], atol=1e-6, rtol=0)
+    clear = run["margin"].values > 1e-5
+    np.testing.assert_array_equal(
+        again["label"].values[again["labels"].values][clear], run["label"].values[run["labels"].values][clear]
+    )
+
+
+@settings(max_examples=8)
+@given(small, seeds)
+def test_recombining_with_the_same_knobs_gives_the_same_run(segmenter, config, seed):
+    run = make_run(segmenter, config, seed)
+    assert lab.recombine(run).identical(run)
+
+
+def test_batches_change_nothing(golden_encoder):
+    """With a real transformer, whose matrix products depend on the size of the batch in the last bits."""
+    config = lab.Config(scales=(64, 48), image_size=(96, 80))
+    image = random_pixels(70, 90, 4)
+    runs = [
+        lab.Segmenter(golden_encoder, batch_size=size).segment(image, LABELS, config, saliency=np.full((70, 90), 0.6))
+        for size in (None, 1, 7)
+    ]
+    for run in runs[1:]:
+        for scale in config.scales:
+            one, other = (r[f"scales/{schema.scale_node(scale)}/embedding"] for r in (runs[0], run))
+            np.testing.assert_allclose(one, other, atol=1e-6, rtol=0)
+        np.testing.assert_array_equal(run["labels"], runs[0]["labels"])
