@@ -56,15 +56,15 @@ TEMPLATES = (
 class Recipe:
     """Everything that decides the result."""
 
-    steps: int = 1700
+    legs: tuple[int, ...] = (1700, 3300)  # steps; the rate starts anew with each leg
     batch: int = 96
     rate: float = 7e-4
     warmup: int = 60
     decay: float = 0.05
     dropped: float = 0.5  # share of the patches that the image tower does not see ...
-    whole: float = 0.94  # ... until this share of the steps is done
+    whole: float = 0.94  # ... until this share of a leg is done
     average: float = 0.997
-    scale_first: float = 15.0  # of the logits: grows to the last value, CLIP's own, in the first half
+    scale_first: float = 15.0  # of the logits: grows to the last value, CLIP's own, in half of the first leg
     scale_last: float = 100.0
     cone: float = 0.2  # mean cosine between images and texts, about that of OpenAI's and LAION's models
     seed: int = 0
@@ -73,7 +73,24 @@ class Recipe:
     share_voc: float = 0.6  # of the crops that come from scenes of VOC's names alone
     quota_background: int = 12  # of a batch
     centred_first: float = 0.9  # share of the crops that are cut around one object: at first, ...
-    centred_last: float = 0.25  # ... and from the middle of the training on
+    centred_last: float = 0.25  # ... and from the middle of the first leg on
+
+    @property
+    def steps(self) -> int:
+        """Steps of all legs."""
+        return sum(self.legs)
+
+    def done(self, step: int) -> float:
+        """Share of the current leg that is done."""
+        for leg in self.legs:
+            if step < leg:
+                break
+            step -= leg
+        return step / leg
+
+    def grown(self, step: int) -> float:
+        """Share of the first half of the first leg that is done; what changes early has then changed."""
+        return min(1.0, 2 * step / self.legs[0])
 
 
 def words_of_labels() -> list[list[str]]:
@@ -162,8 +179,7 @@ def make_batch(
     crops = np.empty((recipe.batch, side, side, 3), dtype=np.uint8)
     targets = np.empty((recipe.batch, count), dtype=np.float32)
     done = empty = 0
-    phase = min(1.0, step / (recipe.steps / 2))
-    centred = recipe.centred_first + (recipe.centred_last - recipe.centred_first) * phase
+    centred = recipe.centred_first + (recipe.centred_last - recipe.centred_first) * recipe.grown(step)
     while done < recipe.batch:
         # The two halves of the pool: VOC's names, and all of them.
         first, last = (0, recipe.pool_voc) if random.random() < recipe.share_voc else (recipe.pool_voc, len(images))
@@ -222,7 +238,7 @@ def feed(run: Path, recipe: Recipe, first: int, count: int, out: Any) -> None:
 
 def side_of_step(recipe: Recipe, step: int) -> int:
     """Mostly the model's own input; now and then 96 pixels, so that finer grids of keys make sense too."""
-    return 96 if step % 16 == 15 and step < recipe.whole * recipe.steps else INPUT
+    return 96 if step % 16 == 15 and recipe.done(step) < recipe.whole else INPUT
 
 
 # --------------------------------------------------------------------------------------------------------------- model
@@ -342,17 +358,15 @@ def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def scale_at(recipe: Recipe, step: int) -> float:
-    """Factor of the cosines: grows exponentially during the first half."""
-    done = min(1.0, step / (recipe.steps / 2))
-    return recipe.scale_first * (recipe.scale_last / recipe.scale_first) ** done
+    """Factor of the cosines: grows exponentially at first."""
+    return recipe.scale_first * (recipe.scale_last / recipe.scale_first) ** recipe.grown(step)
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
+    """Linear warm-up; in each leg half a cosine down to a hundredth."""
     if step < recipe.warmup:
         return recipe.rate * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+    return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * recipe.done(step))) / 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -408,7 +422,7 @@ class Training:
         images = ((images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]).to(self.device)
         goal = torch.from_numpy(targets).to(self.device)
         prompts = self.texts.throw(np.random.default_rng((recipe.seed, self.step, 1))).to(self.device)
-        keep = 1 - recipe.dropped if self.step < recipe.whole * recipe.steps else 1.0
+        keep = 1 - recipe.dropped if recipe.done(self.step) < recipe.whole else 1.0
         keep *= INPUT / crops.shape[1]
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(recipe, self.step)
@@ -476,7 +490,7 @@ def main() -> None:
     """Read the command line and train or export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder for the pool of scenes and the checkpoints")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--legs", type=int, nargs="+", default=Recipe.legs, help="steps of each leg")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 = its own choice")
     parser.add_argument("--export", action="store_true", help="write the averaged weights into the package")
     parser.add_argument("--to", type=Path, default=ASSETS, help="where --export writes")
@@ -484,7 +498,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     arguments.run.mkdir(parents=True, exist_ok=True)
-    training = Training(arguments.run, Recipe(steps=arguments.steps))
+    training = Training(arguments.run, Recipe(legs=tuple(arguments.legs)))
     if arguments.export:
         training.export(arguments.to)
     else:

@@ -33,7 +33,8 @@ def noise(dice: Dice, height: int, width: int, cell_y: int, cell_x: int) -> Map:
     left, right = lattice[:, columns], lattice[:, columns + 1]
     wide = left * 256 + (right - left) * across
     top, bottom = wide[rows], wide[rows + 1]
-    return (top + ((bottom - top) * down[:, None] >> 8)) >> 8
+    smooth: Map = (top + ((bottom - top) * down[:, None] >> 8)) >> 8
+    return smooth
 
 
 def layers(dice: Dice, height: int, width: int, cell_y: int, cell_x: int) -> Map:

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config
@@ -105,3 +107,13 @@ def test_centred_nearest_gives_every_pixel_the_window_whose_centre_is_nearest():
     assert np.array_equal(down.sum(1), np.ones(90))
     assert np.array_equal(distance[np.arange(90), down.argmax(1)], distance.min(1))
     assert np.array_equal(across, np.ones((32, 1)))
+
+
+@pytest.mark.parametrize(("n", "side"), [(14, 46), (39, 66), (21, 69), (7, 256)])
+def test_stretched_nearest_rounds_as_torch_does_in_float32(n, side):
+    """In the first three sizes, computing in double would give a pixel at a tile's edge to the other tile."""
+    grid = ScaleGrid(side - n + 1, 1, (side, side)) if n != 7 else ScaleGrid(64, 32, (256, 256))
+    assert grid.rows == n
+    down, _ = grid.matrices("stretched", "nearest")
+    tiles = F.interpolate(torch.arange(float(n))[None, None], size=side, mode="nearest")[0, 0]
+    np.testing.assert_array_equal(down.argmax(1), tiles)

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
