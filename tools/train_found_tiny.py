@@ -5,8 +5,8 @@ After `tools/train_tiny.py`; about five minutes on two CPU cores. Needs SciPy fo
     python tools/train_found_tiny.py
 
 The steps are those of Simeoni et al., CVPR 2023: a seed is the patch that the class token attends to least;
-background are the patches whose keys, heads weighed by their sparsity, resemble it; a 1x1 convolution on the keys learns
-the complement, refined by a bilateral solver; then it learns its own predictions, refined likewise.
+background are the patches whose keys, heads weighed by their sparsity, resemble it; a 1x1 convolution on the keys
+learns the complement, refined by a bilateral solver; then it learns its own predictions, refined likewise.
 """
 
 from __future__ import annotations

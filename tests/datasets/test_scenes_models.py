@@ -96,7 +96,7 @@ def test_the_head_fits_the_tower():
     assert head["weight"].shape == (1, build_backbone(settings).embed_dim, 1, 1)
 
 
-@pytest.mark.parametrize(("split", "least"), [("val", FOREGROUND_VAL), ("val_unseen", FOREGROUND_UNSEEN)])
+@pytest.mark.parametrize(("split", "least"), [("val", 0.6), ("val_unseen", 0.5)])
 def test_found_tiny_finds_the_objects(found, split, least):
     both = either = 0
     scenes = Scenes(split)
