@@ -81,7 +81,7 @@ def _knob(default: Any, tier: Tier, help: str, **meta: Any) -> Any:
 @_refuses_unknown_knobs
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The method's knobs. The defaults are the official evaluation of the paper.
+    """The method's knobs. The defaults are the official evaluation of the paper, in the encoder's own precision.
 
     Attributes
     ----------
@@ -130,8 +130,8 @@ class Config:
 
     Examples
     --------
-    >>> Config() == Config.paper()
-    True
+    >>> Config().changed(Config.paper())
+    ('precision',)
     >>> Config(scales=(128, 64), scale_weights={128: 1, 64: 0.5}).weights
     (1.0, 0.5)
     """

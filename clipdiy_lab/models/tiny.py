@@ -11,6 +11,7 @@ from typing import Any
 
 import open_clip
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
@@ -98,7 +99,7 @@ def build_tiny(path: Path | None = None) -> open_clip.CLIP:
         state = expand_state(load_tensors(_file(path, "model.safetensors").read_bytes()))
         model = open_clip.CLIP(**{key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")})
         model.load_state_dict(state)
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
         where = path or "the installed package"
         raise WeightsError(
             f"The weights of 'tiny' in {where} cannot be read ({error}); reinstall the package."

@@ -93,7 +93,7 @@ def test_found_tiny_is_a_saliency(found):
 
 def test_the_head_fits_the_tower():
     head, settings = read_head()
-    assert head["weight"].shape == (1, build_backbone(settings).embed_dim, 1, 1)
+    assert head["decoder.weight"].shape == (1, build_backbone(settings).embed_dim, 1, 1)
 
 
 @pytest.mark.parametrize(("split", "least"), [("val", 0.6), ("val_unseen", 0.5)])

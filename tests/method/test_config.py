@@ -211,6 +211,7 @@ def test_the_presets():
     assert (paper.templates, paper.article) == (("a photo of a {label}",), "official")
     assert (paper.background, paper.saliency_weight, paper.saliency_threshold) == ("saliency", 1.0, None)
     assert (paper.weights, paper.temperature) == ((1.0, 1.0, 1.0), 1.0)
+    assert lab.Config().changed(paper) == ("precision",)  # the official code computes in float32
     assert paper.changed(demo) == ("image_resize", "saliency_input")
     assert (demo.image_resize, demo.saliency_input) == ("nearest", "frame")
 

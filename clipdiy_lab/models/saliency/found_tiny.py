@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
@@ -191,7 +192,7 @@ def read_head() -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         settings: dict[str, Any] = json.loads((_FOLDER / "config.json").read_text(encoding="utf-8"))
         head: dict[str, Tensor] = load_safetensors((_FOLDER / "model.safetensors").read_bytes())
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(f"The weights of 'found-tiny' cannot be read ({error}); reinstall the package.") from error
     return head, settings
 
