@@ -1,33 +1,52 @@
-"""Datasets by name."""
+"""Datasets by name: the embedded one, the benchmarks that a manifest describes, and folders of one's own."""
 
 from __future__ import annotations
 
+import inspect
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
+from clipdiy_lab.datasets.layouts import check_ids, find_root, is_here, mask_entries, read_ids, split_of
+from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
+from clipdiy_lab.datasets.readers import FileDataset, MaskDataset, lookup_of
+from clipdiy_lab.datasets.readers_folder import open_folder
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.errors import DatasetError, nearest
 
-_BUILDERS = {"scenes": Scenes}
+_OVERRIDES = ("image", "mask", "annotations", "folder", "list")
 
 
-def open_dataset(name: str = "scenes", split: str = "val", **options: Any) -> Dataset:
-    """Open a dataset by name.
+def open_dataset(name: str | os.PathLike[str] = "scenes", split: str = "val", **options: Any) -> Dataset:
+    """Open a dataset.
 
     Parameters
     ----------
-    name : str
-        See `list_datasets`.
+    name : str or path
+        A name of `list_datasets`; a folder of one's own with `images/`, `masks/` and `classes.txt`; or a manifest of
+        one's own, a `.yaml` file.
     split : str
+        Which part. A folder of one's own has none.
     **options
-        Of the dataset; for ``scenes``: ``vocabulary`` ("voc", "coco" or "open"), ``length``.
+        For `scenes`: ``vocabulary`` ("voc", "coco" or "open"), ``length``, ``seed``. For benchmarks, those of
+        `open_benchmark`: above all ``root``, where the dataset is if not in the data folder, ``names`` and ``partial``.
+
+    Returns
+    -------
+    Dataset
+        Nothing but names and lists is read before a sample is asked for.
 
     Raises
     ------
     DatasetError
-        For an unknown name, split or option.
+        For an unknown name, split or option; a root that is missing or incomplete.
 
     Examples
     --------
@@ -35,23 +54,144 @@ def open_dataset(name: str = "scenes", split: str = "val", **options: Any) -> Da
     >>> len(dataset), dataset.label_names[:3]
     (200, ('background', 'aeroplane', 'bicycle'))
     """
-    if name not in _BUILDERS:
-        raise DatasetError(f"there is no dataset {name!r}. {nearest(name, _BUILDERS)}")
-    return _BUILDERS[name](split=split, **options)
+    given = os.fspath(name)
+    if given == "scenes":
+        _check_options(given, Scenes, options)
+        return Scenes(split=split, **options)
+    if given in manifest_names() or Path(given).suffix in (".yaml", ".yml"):
+        _check_options(given, open_benchmark, options)
+        return open_benchmark(load_manifest(given), split, **options)
+    if not isinstance(name, str) or os.sep in given or "/" in given or Path(given).is_dir():
+        if options or split != "val":
+            extra = ", ".join(options) or f"split={split!r}"
+            raise DatasetError(f"The folder {given!r} was opened with {extra}. A folder of one's own takes neither.")
+        return open_folder(given)
+    raise DatasetError(
+        f"There is no dataset {given!r}. {nearest(given, manifest_names())} "
+        "A folder of one's own is given as a path, such as './mine'."
+    )
+
+
+def open_benchmark(
+    manifest: Manifest,
+    split: str = "val",
+    *,
+    root: str | os.PathLike[str] | None = None,
+    names: str | None = None,
+    ids: Sequence[str] | str | os.PathLike[str] | None = None,
+    partial: bool = False,
+    source: str = "auto",
+    filter: str | None = "auto",
+    **overrides: Any,
+) -> FileDataset:
+    """Open a benchmark that lies on disk.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        What it is.
+    split : str
+        Which part.
+    root : path, optional
+        Where it is: the folder that the manifest's layout starts from, or one that holds it under the
+        manifest's `root`. Default: below `data_folder`.
+    names : str, optional
+        Take the label names of a variant, such as "clip_dinoiser".
+    ids : sequence of str, or path of a list file, optional
+        Only these samples, in this order.
+    partial : bool
+        Take what is there: leave out samples with a missing file, and do not insist on the manifest's count.
+    source : {"auto", "masks", "json"}
+        Where Pascal Context's masks come from; "auto" takes converted masks where there are any.
+    filter : {"auto", "official", None}
+        Which images of COCO instances are left out: those that the manifest says, those with fewer than 1,000 labelled
+        pixels, or none.
+    **overrides
+        `image`, `mask`, `annotations` (templates), `folder` and `list` of another layout.
+
+    Returns
+    -------
+    FileDataset
+        Its `manifest` is the one it was opened by.
+
+    Raises
+    ------
+    DatasetError
+        Unknown split or option; files that are missing; ids that stand twice; another number of images.
+    """
+    split_of(manifest, split)
+    manifest = _adapted(manifest, split, overrides)
+    place = find_root(manifest, root)
+    wanted = read_ids(Path(ids)) if isinstance(ids, str | os.PathLike) else ids
+    if wanted is not None:
+        check_ids(wanted, "The option ids")
+    if filter != "auto" and manifest.reader != "coco_instances":
+        raise DatasetError(f"The option filter is for COCO instances; {manifest.id!r} has none. Leave it out.")
+    if manifest.reader == "scenes":
+        raise DatasetError("A manifest of one's own cannot have the reader 'scenes'; use open_dataset('scenes').")
+    if manifest.reader == "coco_instances":
+        from clipdiy_lab.datasets.readers_json import CocoInstances
+
+        kept = manifest.filter if filter == "auto" else filter
+        return CocoInstances(manifest, split, place, names=names, ids=wanted, partial=partial, filter=kept)
+    if manifest.reader == "context" and _takes_json(manifest, place, source):
+        from clipdiy_lab.datasets.readers_json import ContextJson
+
+        return ContextJson(manifest, split, place, names=names, ids=wanted, partial=partial)
+    entries = mask_entries(manifest, split, place, wanted, partial)
+    return MaskDataset(f"{manifest.id}-{split}", manifest.names(names), entries, lookup_of(manifest), manifest=manifest)
 
 
 def list_datasets() -> pd.DataFrame:
-    """List the datasets: name, split, number of images and labels, and whether they are on this machine."""
+    """List the datasets that have a name.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a split: `name`, `title`, `split`, `images` (expected), `labels`, `access` ("embedded", "open" or
+        "login") and `here`, whether its folders are in the data folder.
+    """
     rows = []
-    for split in ("train", "val", "val_unseen"):
-        dataset = Scenes(split=split)
-        rows.append(
-            {
-                "name": "scenes",
-                "split": split,
-                "images": len(dataset),
-                "labels": len(dataset.label_names),
-                "here": True,
-            }
-        )
+    for name in manifest_names():
+        manifest = load_manifest(name)
+        for split, facts in manifest.splits.items():
+            row = {"name": name, "title": manifest.title, "split": split, "images": facts.images}
+            row |= {"labels": len(manifest.label_names), "access": manifest.access, "here": is_here(manifest, split)}
+            rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _check_options(name: str, opener: Callable[..., object], options: dict[str, Any]) -> None:
+    own = [one for one in inspect.signature(opener).parameters if one not in ("manifest", "split", "overrides")]
+    known = own if opener is Scenes else [*own, *_OVERRIDES]
+    for option in options:
+        if option not in known:
+            raise DatasetError(f"The dataset {name!r} has no option {option!r}. {nearest(option, known)}")
+
+
+def _adapted(manifest: Manifest, split: str, overrides: dict[str, Any]) -> Manifest:
+    """Return the manifest with another layout put in, checked like one from a file."""
+    content = manifest.model_dump(mode="json")
+    for option, value in overrides.items():
+        if option not in _OVERRIDES or content["layout"] is None:
+            raise DatasetError(f"There is no option {option!r} of {manifest.id!r}. {nearest(option, _OVERRIDES)}")
+        part = content["splits"][split] if option in ("folder", "list") else content["layout"]
+        part[option] = None if value is None else os.fspath(value)
+    try:
+        return Manifest.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise DatasetError(
+            f"The layout given for {manifest.id!r} does not fit: {said}. See layout in its manifest."
+        ) from error
+
+
+def _takes_json(manifest: Manifest, place: Path, source: str) -> bool:
+    known = ("auto", "masks", "json")
+    if source not in known:
+        raise DatasetError(f"There is no source {source!r} of {manifest.id!r}. {nearest(source, known)}")
+    if source != "auto":
+        return source == "json"
+    layout = manifest.layout
+    converted = layout is not None and layout.mask is not None and (place / layout.mask).parent.is_dir()
+    return not converted

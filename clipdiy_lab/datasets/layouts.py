@@ -1,0 +1,245 @@
+"""Which files a split consists of, and whether they are there."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from clipdiy_lab.datasets.manifest_schema import Layout, Manifest, Split
+from clipdiy_lab.datasets.manifests import data_folder
+from clipdiy_lab.datasets.readers import Entry
+from clipdiy_lab.errors import DatasetError, nearest
+
+
+class Listing:
+    """Folders looked into once: asking for ten thousand files one by one is slow on a network disk."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, frozenset[str]] = {}
+
+    def names(self, folder: Path) -> frozenset[str]:
+        """Names in a folder; none if it is not there."""
+        if folder not in self._names:
+            try:
+                self._names[folder] = frozenset(os.listdir(folder))
+            except (FileNotFoundError, NotADirectoryError):
+                self._names[folder] = frozenset()
+            except OSError as error:
+                raise DatasetError(
+                    f"The folder {folder} cannot be read: {error.strerror}. Check its rights."
+                ) from error
+        return self._names[folder]
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is there."""
+        return path.name in self.names(path.parent)
+
+
+def find_root(manifest: Manifest, root: str | os.PathLike[str] | None) -> Path:
+    """Folder that the manifest's templates start from.
+
+    `root` may be that folder itself, or the data folder that holds it under its usual name; default: `data_folder()`.
+    """
+    if root is None:
+        return data_folder() / (manifest.root or "")
+    base = Path(root).expanduser()
+    inside = base / (manifest.root or "")
+    return inside if inside.is_dir() else base
+
+
+def split_of(manifest: Manifest, split: str) -> Split:
+    """Facts of a split.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset has no such split.
+    """
+    if split not in manifest.splits:
+        raise DatasetError(f"There is no split {split!r} of {manifest.id!r}. {nearest(split, manifest.splits)}")
+    return manifest.splits[split]
+
+
+def is_here(manifest: Manifest, split: str) -> bool:
+    """Whether the folders and files of a split are in the data folder; what they hold is not looked at."""
+    if manifest.layout is None:
+        return True
+    layout, facts, root = manifest.layout, split_of(manifest, split), find_root(manifest, None)
+    folders = [_fixed_part(fill(one, facts)) for one in (layout.image, layout.mask) if one]
+    images, *masks = [(root / folder).is_dir() for folder in folders]
+    listed = facts.list is None or (root / facts.list).is_file()
+    annotations = layout.annotations is not None and (root / fill(layout.annotations, facts)).is_file()
+    return images and (annotations or (bool(masks) and all(masks) and listed))
+
+
+def missing(manifest: Manifest, path: Path) -> DatasetError:
+    """Error for a file that is not there."""
+    return DatasetError(
+        f"{path} is missing, which {manifest.id!r} needs: {manifest.title}. "
+        f"Run `clipdiy-lab data fetch {manifest.id}`, or pass root= the folder that it was extracted to."
+    )
+
+
+def wrong_count(manifest: Manifest, split: str, count: int) -> DatasetError:
+    """Error for a split of another size."""
+    return DatasetError(
+        f"The split {split!r} of {manifest.id!r} has {count} images here. Expected {manifest.splits[split].images}; "
+        f"the dataset is half extracted, or its list is another. Run `clipdiy-lab data fetch {manifest.id}`, "
+        "or pass partial=True to take what is there."
+    )
+
+
+def fill(template: str, facts: Split, **values: str) -> str:
+    """Put a split's folder, and other values, into a template."""
+    filled = template.replace("{folder}", facts.folder or "")
+    for key, value in values.items():
+        filled = filled.replace("{" + key + "}", value)
+    return filled
+
+
+def read_ids(path: Path) -> list[str]:
+    """Ids of a list file, one a line; empty lines do not count, nor does a missing end of the last line.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read, holds no id, one twice, or lines that are no ids.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"The list {path} cannot be read: {error}. Expected a text file, one id a line.") from error
+    ids = [line.strip() for line in lines]
+    for number, one in enumerate(ids, start=1):
+        if len(one.split()) > 1:
+            raise DatasetError(f"{path}, line {number}, is {one[:60]!r}. Expected one id a line, such as 2007_000033.")
+    ids = [one for one in ids if one]
+    check_ids(ids, f"The list {path}")
+    return ids
+
+
+def check_ids(ids: Sequence[str], origin: str) -> None:
+    """Refuse no ids at all, an id that stands twice, and one that leads out of the dataset's folder.
+
+    Raises
+    ------
+    DatasetError
+        With `origin`, a capitalised phrase, as the one to blame.
+    """
+    if not ids:
+        raise DatasetError(f"{origin} names no image. Expected at least one id; fetch the dataset again.")
+    twice = [one for one, times in Counter(ids).items() if times > 1]
+    if twice:
+        raise DatasetError(
+            f"{origin} names {twice[0]!r} {ids.count(twice[0])} times ({len(twice)} ids in all are not unique). "
+            "Expected each once, or it would count twice in a score; remove the others."
+        )
+    for one in ids:
+        path = PurePosixPath(one)
+        if path.is_absolute() or ".." in path.parts or "\\" in one or "\0" in one:
+            raise DatasetError(f"{origin} names {one[:60]!r}. Expected a name inside the dataset; take another list.")
+
+
+def mask_entries(
+    manifest: Manifest, split: str, root: Path, ids: Sequence[str] | None, partial: bool, seen: Listing | None = None
+) -> list[Entry]:
+    """Samples of a dataset whose masks are files.
+
+    Parameters
+    ----------
+    manifest, split
+        What to look for.
+    root : Path
+        Where.
+    ids : sequence of str or None
+        Only these, in this order; default: the split's list, or else every image of its folder, ordered by path.
+    partial : bool
+        Leave out what is not there, and take any number.
+
+    Raises
+    ------
+    DatasetError
+        If a file is missing, an id stands twice, or there are not as many images as there should be.
+    """
+    seen = seen or Listing()
+    layout, facts = manifest.layout, split_of(manifest, split)
+    if layout is None or layout.mask is None:
+        raise DatasetError(f"The manifest {manifest.id!r} has no template for masks: give layout.mask in it.")
+    wanted, groups = list(ids) if ids is not None else None, {}
+    if wanted is None and facts.list is not None:
+        if not seen.has(root / facts.list):
+            raise missing(manifest, root / facts.list)
+        wanted = read_ids(root / facts.list)
+    if wanted is None or "{group}" in layout.image:
+        groups = _look(layout, facts, root, seen, images_only=partial)
+    if wanted is None:
+        wanted = [one for one, _ in sorted(groups.items(), key=lambda pair: _place(layout, facts, *pair))]
+        if not wanted:
+            raise missing(manifest, root / _example(layout.image, facts))
+    entries = [_entry(layout, facts, root, one, groups.get(one, "")) for one in wanted]
+    there = [_complete(manifest, entry, seen, partial) for entry in entries]
+    entries = [entry for entry, present in zip(entries, there, strict=True) if present]
+    if not entries:
+        raise missing(manifest, root / _example(layout.image, facts))
+    if ids is None and not partial and len(entries) != facts.images:
+        raise wrong_count(manifest, split, len(entries))
+    return entries
+
+
+def _complete(manifest: Manifest, entry: Entry, seen: Listing, partial: bool) -> bool:
+    for path in (entry.image, entry.mask):
+        if path is not None and not seen.has(path):
+            if partial:
+                return False
+            raise missing(manifest, path)
+    return True
+
+
+def _entry(layout: Layout, facts: Split, root: Path, one: str, group: str) -> Entry:
+    image, mask = (fill(part or "", facts, group=group, id=one) for part in (layout.image, layout.mask))
+    return Entry(one, root / image, root / mask)
+
+
+def _place(layout: Layout, facts: Split, one: str, group: str) -> str:
+    return fill(layout.image, facts, group=group, id=one)
+
+
+def _look(layout: Layout, facts: Split, root: Path, seen: Listing, images_only: bool) -> dict[str, str]:
+    """Id -> group of every image, and of every mask: a mask without image is a sign of half an extraction."""
+    found: dict[str, str] = {}
+    for template in (layout.image,) if images_only else (layout.image, layout.mask or ""):
+        pairs = list(_ids_in(fill(template, facts), root, seen))
+        check = Counter(one for one, _ in pairs)
+        twice = [one for one, times in check.items() if times > 1]
+        if twice:
+            raise DatasetError(
+                f"In {root / _fixed_part(fill(template, facts))} the id {twice[0]!r} occurs {check[twice[0]]} times, "
+                "in different folders. Expected each once; remove the others."
+            )
+        found |= dict(pairs)
+    return found
+
+
+def _ids_in(template: str, root: Path, seen: Listing) -> Iterable[tuple[str, str]]:
+    path = PurePosixPath(template)
+    before, _, after = path.name.partition("{id}")
+    groups = [""]
+    if "{group}" in template:
+        above = root / _fixed_part(template)
+        groups = sorted(name for name in seen.names(above) if (above / name).is_dir())
+    for group in groups:
+        for name in seen.names(root / str(path.parent).replace("{group}", group)):
+            inside = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+            if inside and not name.startswith("."):
+                yield name[len(before) : len(name) - len(after)], group
+
+
+def _fixed_part(template: str) -> str:
+    """Folders of a template up to the first that is not fixed."""
+    return template.partition("{")[0].rpartition("/")[0]
+
+
+def _example(template: str, facts: Split) -> str:
+    return fill(template, facts).replace("{id}", "*").replace("{group}", "*").replace("{file_name}", "*")

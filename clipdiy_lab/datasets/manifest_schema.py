@@ -1,0 +1,361 @@
+"""What a manifest holds: one YAML file a benchmark, with every fact that reading and scoring it needs, and its sources.
+
+The classes are the documentation of that file. Unknown fields, wrong types and facts that contradict each other are
+refused, because a mistyped key would otherwise change a score in silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from clipdiy_lab.datasets.sample import IGNORE
+from clipdiy_lab.errors import DatasetError, nearest
+
+Text = Annotated[str, Field(min_length=1)]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Reader = Literal["masks", "coco_instances", "context", "scenes"]
+
+
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Archive(_Facts):
+    """A file to fetch.
+
+    Attributes
+    ----------
+    name : str
+        File name on disk.
+    url : str
+        Where it is, over http or https. For `access: login`, the page that hands it out.
+    mirrors : tuple of str
+        Other addresses of the same bytes.
+    access : {"open", "login"}
+        Whether everybody may fetch it, or only who has an account there.
+    bytes : int or None
+        Exact size; None where nobody states it.
+    bytes_about : int or None
+        A rounded size, for planning, where the exact one is unknown.
+    md5, sha1, sha256 : str or None
+        Hexadecimal; None where no source gives it.
+    unpack : {"tar", "zip"} or None
+        How it is packed; None for a file that is used as it is.
+    extract_to : str
+        Folder, below the data folder, that its content (or the file itself) goes to.
+    sources : tuple of str
+        Where these facts come from.
+    """
+
+    name: Text
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    mirrors: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = ()
+    access: Literal["open", "login"]
+    bytes: Annotated[int, Field(gt=0)] | None
+    bytes_about: Annotated[int, Field(gt=0)] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
+    sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    unpack: Literal["tar", "zip"] | None
+    extract_to: Text
+    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class Layout(_Facts):
+    """Where the files of a sample are, below the dataset's root.
+
+    Attributes
+    ----------
+    image : str
+        Template of the image's path. `{id}` is the sample's id, `{folder}` the split's folder, `{group}` a folder that
+        is found by looking (a city), `{file_name}` the name that a COCO file gives.
+    mask : str or None
+        Template of the mask's path; None where masks are drawn from annotations.
+    annotations : str or None
+        Template of the annotation file (COCO instances, Pascal Context), which may hold `{folder}`.
+    mask_encoding : {"palette_index", "gray_index", "coco_instances"}
+        What a mask is: indices of a palette PNG, gray levels, or instances to be drawn.
+    sources : tuple of str
+        Where these facts come from.
+    """
+
+    image: Text
+    mask: Text | None
+    annotations: Text | None = None
+    mask_encoding: Literal["palette_index", "gray_index", "coco_instances"]
+    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class Split(_Facts):
+    """A part of the dataset.
+
+    Attributes
+    ----------
+    images : int
+        How many it has; before any filter.
+    folder : str or None
+        What `{folder}` stands for.
+    list : str or None
+        File of ids, one a line, below the root; None: every image of the folder, in the order of paths.
+    note : str or None
+        What to know about it.
+    source : str
+        Where the count comes from.
+    """
+
+    images: Annotated[int, Field(gt=0)]
+    folder: Text | None = None
+    list: Text | None = None
+    note: Text | None = None
+    source: Text
+
+
+class LabelMap(_Facts):
+    """A table from the values of a mask file, or from category ids, to labels.
+
+    Attributes
+    ----------
+    table : dict of int to int
+        Value -> index into the label names, or 255 for ignore. A value that is not named is an error in a mask; an
+        annotation of a category that is not named is left out.
+    source : str
+        Where it comes from.
+    """
+
+    table: Annotated[dict[int, Byte], Field(min_length=1)]
+    source: Text
+
+
+class Variant(_Facts):
+    """Names that somebody else gave to the same classes.
+
+    Attributes
+    ----------
+    changes : dict of int to str
+        Index -> name, where it differs from `label_names`.
+    synonyms : dict of int to tuple of str
+        Index -> all phrases that stand for the class; the best one counts.
+    note : str or None
+        What to know about it.
+    source : str
+        repository@commit:path.
+    """
+
+    changes: dict[int, Text] = {}
+    synonyms: dict[int, tuple[Text, ...]] = {}
+    note: Text | None = None
+    source: Text
+
+
+class Palette(_Facts):
+    """One colour a label.
+
+    Attributes
+    ----------
+    colours : tuple of (red, green, blue)
+        In the order of `label_names`.
+    source : str
+        Where they come from.
+    """
+
+    colours: tuple[tuple[Byte, Byte, Byte], ...]
+    source: Text
+
+
+class Licence(_Facts):
+    """What one may do with the data.
+
+    Attributes
+    ----------
+    images, annotations : str
+        Licence or terms of each.
+    redistribution : bool
+        Whether the files may be passed on.
+    url : str or None
+        Where the terms are.
+    source : str
+        Where this was read.
+    """
+
+    images: Text
+    annotations: Text
+    redistribution: bool
+    url: Text | None
+    source: Text
+
+
+class Protocol(_Facts):
+    """One way in which the field scores this benchmark.
+
+    Attributes
+    ----------
+    id : str
+        Short name: whose protocol it is.
+    input : str
+        What the network sees.
+    window, stride : int or None
+        Sliding window over the resized image, in pixels; None where there is none.
+    gt_resize : str
+        Size at which labels are compared.
+    background : str
+        How a pixel becomes background.
+    absent_class_iou : {"zero", "nan"}
+        What a class counts that is neither true nor predicted anywhere.
+    sources : tuple of str
+        Where these facts come from.
+    """
+
+    id: Text
+    input: Text
+    window: Annotated[int, Field(gt=0)] | None
+    stride: Annotated[int, Field(gt=0)] | None
+    gt_resize: Text
+    background: Text
+    absent_class_iou: Literal["zero", "nan"]
+    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class Manifest(_Facts):
+    """A benchmark.
+
+    Attributes
+    ----------
+    id : str
+        Its name in the lab; also the name of the file.
+    title, summary : str
+        For tables, and in one or two sentences.
+    notes : tuple of str
+        Traps; shown wherever the benchmark appears.
+    reader : {"masks", "coco_instances", "context", "scenes"}
+        Which reader it needs.
+    archives : tuple of Archive
+        What to fetch.
+    root : str or None
+        The dataset's folder below the data folder; None where nothing is on disk.
+    layout : Layout or None
+        Where its files are.
+    splits : dict of str to Split
+        Its parts.
+    ignore_index : int
+        The label that no measure counts; always 255.
+    score_background : bool
+        Whether label 0 is a background that counts as a class.
+    reduce_zero_label : bool
+        Whether mask value 0 becomes ignore and k becomes label k - 1.
+    raw_ignore : tuple of int
+        Mask values that mean ignore.
+    label_map : LabelMap or None
+        Mask values to labels; instead of the two fields above.
+    category_map : LabelMap or None
+        Category ids of the annotation file to mask values.
+    filter : str or None
+        Which images of a split are left out by default.
+    label_names : tuple of str
+        In label order.
+    label_source : str
+        Where the names come from.
+    synonyms : dict of int to tuple of str
+        Index -> further words for the class, from the dataset's own authors.
+    synonym_source : str or None
+        Where they come from.
+    variants : dict of str to Variant
+        Other people's names for the same classes.
+    palette : Palette or None
+        Colours.
+    licence : Licence
+        Terms.
+    protocols : tuple of Protocol
+        How the field scores it.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    title: Text
+    summary: Text
+    notes: tuple[Text, ...] = ()
+    reader: Reader
+    archives: tuple[Archive, ...]
+    root: Text | None
+    layout: Layout | None
+    splits: Annotated[dict[str, Split], Field(min_length=1)]
+    ignore_index: int
+    score_background: bool
+    reduce_zero_label: bool = False
+    raw_ignore: tuple[Byte, ...] = ()
+    label_map: LabelMap | None = None
+    category_map: LabelMap | None = None
+    filter: Text | None = None
+    label_names: Annotated[tuple[Text, ...], Field(min_length=1)]
+    label_source: Text
+    synonyms: dict[int, tuple[Text, ...]] = {}
+    synonym_source: Text | None = None
+    variants: dict[str, Variant] = {}
+    palette: Palette | None
+    licence: Licence
+    protocols: tuple[Protocol, ...]
+
+    @property
+    def access(self) -> str:
+        """How one gets it: "embedded", "open" or "login"."""
+        kinds = {archive.access for archive in self.archives}
+        return "login" if "login" in kinds else "open" if kinds else "embedded"
+
+    def names(self, variant: str | None = None) -> tuple[str, ...]:
+        """Label names, as this manifest or as a variant spells them.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such variant.
+        """
+        if variant is None:
+            return self.label_names
+        if variant not in self.variants:
+            known = nearest(variant, self.variants) if self.variants else "It has no variants."
+            raise DatasetError(f"The manifest {self.id!r} has no names by {variant!r}. {known}")
+        changes = self.variants[variant].changes
+        return tuple(changes.get(index, name) for index, name in enumerate(self.label_names))
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        problem = next(filter(None, (self._label_problem(), self._layout_problem())), None)
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    def _label_problem(self) -> str | None:
+        count = len(self.label_names)
+        twice = [name for name, times in Counter(self.label_names).items() if times > 1]
+        indexed = [self.synonyms, *(one for v in self.variants.values() for one in (v.changes, v.synonyms))]
+        outside = sorted({index for one in indexed for index in one if not 0 <= index < count})
+        targets = set(self.label_map.table.values()) if self.label_map else set()
+        if self.ignore_index != IGNORE:
+            return f"ignore_index is {self.ignore_index}; this lab's masks use {IGNORE}"
+        if twice:
+            return f"label_names holds {twice[0]!r} twice"
+        if self.palette is not None and len(self.palette.colours) != count:
+            return f"palette has {len(self.palette.colours)} colours for {count} label_names"
+        if outside:
+            return f"synonyms or variants name index {outside[0]}, but label_names ends at {count - 1}"
+        if any(target >= count and target != IGNORE for target in targets):
+            return f"label_map leads to {max(targets - {IGNORE})}, but label_names ends at {count - 1}"
+        if self.label_map and (self.reduce_zero_label or self.raw_ignore):
+            return "label_map stands instead of reduce_zero_label and raw_ignore; give one or the other"
+        return None
+
+    def _layout_problem(self) -> str | None:
+        if self.reader == "scenes":
+            return None
+        if self.root is None or self.layout is None:
+            return f"root and layout are needed by the reader {self.reader!r}"
+        if self.reader in ("coco_instances", "context") and not (self.layout.annotations and self.category_map):
+            return f"layout.annotations and category_map are needed by the reader {self.reader!r}"
+        key = "{file_name}" if self.reader == "coco_instances" else "{id}"
+        templates = (self.layout.image,) if self.layout.mask is None else (self.layout.image, self.layout.mask)
+        if any(key not in template for template in templates):
+            return f"layout.image and layout.mask must hold {key}"
+        if self.reader != "coco_instances" and self.layout.mask is None:
+            return f"layout.mask is needed by the reader {self.reader!r}"
+        return None

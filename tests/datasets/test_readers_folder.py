@@ -1,0 +1,142 @@
+"""A folder of one's own, and the report of what is wrong with it."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from reading import check, indices, paint, pixels, refused
+
+import clipdiy_lab as lab
+from clipdiy_lab.datasets.readers_folder import validate_folder
+from clipdiy_lab.datasets.scenes import Scenes
+from clipdiy_lab.datasets.scenes_files import voc_indices, write_voc
+from clipdiy_lab.errors import DatasetError
+
+
+@pytest.fixture
+def own(tmp_path):
+    rng = np.random.default_rng(5)
+    root = tmp_path / "mine"
+    for name, ending in (("b", "jpg"), ("a", "png"), ("c", "jpeg")):
+        paint(root / f"images/{name}.{ending}", rng.integers(0, 256, (6, 9, 3)))
+        paint(root / f"masks/{name}.png", rng.choice([0, 1, 2, 255], (6, 9)))
+    (root / "classes.txt").write_text("ground\ncat\nred car\n")
+    (root / "images/.hidden").write_text("")
+    (root / "images/Thumbs.db").write_text("")
+    return root
+
+
+def test_own_folder(own, monkeypatch):
+    expected = {}
+    for name, ending in (("a", "png"), ("b", "jpg"), ("c", "jpeg")):
+        expected[name] = (pixels(own / f"images/{name}.{ending}"), indices(own / f"masks/{name}.png"))
+    check(lab.open_dataset(str(own)), expected)
+    dataset = lab.open_dataset(own)
+    assert dataset.name == "mine"
+    assert dataset.label_names == ("ground", "cat", "red car")
+    report = validate_folder(own)
+    assert list(report.columns) == ["file", "problem"]
+    assert report.empty
+    monkeypatch.chdir(own.parent)
+    assert len(lab.open_dataset("mine")) == 3
+    assert "takes neither" in refused(own, split="train")
+    assert "takes neither" in refused(own, root=own)
+
+
+def test_own_folder_of_scenes(tmp_path):
+    scenes = Scenes("val", length=4)
+    written = write_voc(scenes, tmp_path / "voc")
+    (tmp_path / "own").mkdir()
+    (written / "JPEGImages").rename(tmp_path / "own/images")
+    (written / "SegmentationClass").rename(tmp_path / "own/masks")
+    (written / "labels.txt").rename(tmp_path / "own/classes.txt")
+    check(lab.open_dataset(tmp_path / "own"), {s.id: (s.image, voc_indices(scenes)[s.mask]) for s in scenes})
+    assert validate_folder(tmp_path / "own").empty
+
+
+def test_own_photographs_are_turned_upright(own):
+    path = own / "images/b.jpg"
+    with Image.open(path) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(path, exif=exif)
+    with pytest.raises(DatasetError, match="lies on its side"):
+        lab.open_dataset(own)[1]
+    paint(own / "masks/b.png", np.zeros((9, 6)))
+    assert lab.open_dataset(own)[1].image.shape == (9, 6, 3)
+
+
+def own_problem(own, file, said):
+    """The problem is in the report, and opening or reading refuses with the file's name."""
+    report = validate_folder(own)
+    assert isinstance(report, pd.DataFrame)
+    rows = report[report["file"] == file]["problem"]
+    assert rows.str.contains(said, regex=False).any(), report.to_string()
+    with pytest.raises(DatasetError) as caught:
+        list(lab.open_dataset(own))
+    assert file.rpartition("/")[2] in str(caught.value)
+
+
+def test_own_folder_missing_mask(own):
+    (own / "masks/b.png").unlink()
+    own_problem(own, "images/b.jpg", "It has no mask")
+
+
+def test_own_folder_missing_image(own):
+    (own / "images/b.jpg").unlink()
+    own_problem(own, "masks/b.png", "It has no image")
+
+
+def test_own_folder_size_mode_and_value(own):
+    paint(own / "masks/a.png", np.zeros((6, 8)))
+    own_problem(own, "masks/a.png", "8 x 6, its image 9 x 6")
+    paint(own / "masks/a.png", np.zeros((6, 9, 3)))
+    own_problem(own, "masks/a.png", "mode 'RGB'")
+    paint(own / "masks/a.png", np.full((6, 9), 3))
+    own_problem(own, "masks/a.png", "the value 3. Expected 0..2, 255")
+    (own / "images/b.jpg").write_bytes(b"no image")
+    assert len(validate_folder(own)) == 2
+
+
+def test_own_folder_ids_twice(own):
+    shutil.copy(own / "images/a.png", own / "images/a.jpg")
+    own_problem(own, "images/a.png", "The id 'a' occurs twice: a.jpg and a.png")
+
+
+def test_own_folder_strangers(own):
+    (own / "images/notes.txt").write_text("")
+    own_problem(own, "images/notes.txt", "does not belong here")
+    (own / "images/notes.txt").unlink()
+    (own / "masks/deep.png").mkdir()
+    own_problem(own, "masks/deep.png", "does not belong here")
+
+
+def test_own_folder_empty(own, tmp_path):
+    shutil.rmtree(own / "images")
+    own_problem(own, "images", "cannot be listed")
+    (own / "images").mkdir()
+    own_problem(own, "images", "This folder is empty")
+    assert "does not exist" in refused(tmp_path / "nowhere")
+    assert list(validate_folder(tmp_path / "nowhere")["file"]) == ["."]
+    (tmp_path / "bare").mkdir()
+    assert set(validate_folder(tmp_path / "bare")["file"]) == {"classes.txt", "images", "masks"}
+    assert "2 more" in refused(tmp_path / "bare")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "It is empty"),
+        (b"a\n\nb\n", "Line 2 is empty"),
+        (b"a\nb\na\n", "Lines 1 and 3 both say 'a'"),
+        (b"\xff\xfe\xfa", "UTF-8"),
+        ("\n".join(map(str, range(256))).encode(), "has 256 lines. Expected at most 255"),
+    ],
+)
+def test_own_folder_class_names(own, content, said):
+    (own / "classes.txt").write_bytes(content)
+    own_problem(own, "classes.txt", said)
+    (own / "classes.txt").unlink()
+    own_problem(own, "classes.txt", "This file is missing")
