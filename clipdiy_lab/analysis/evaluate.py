@@ -13,7 +13,7 @@ from clipdiy_lab.datasets.sample import Dataset, Sample
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.stages import labels_full
@@ -54,7 +54,7 @@ def evaluate(
         nor predicted anywhere; attributes ``miou`` (pooled over all pixels of all images), ``pixel_accuracy``,
         ``images`` and the configuration.
     """
-    config = config or Config()
+    config = as_config(config)
     counts, ids = [], []
     for sample, maps in predictions(segmenter, dataset, [config], limit, oracle_saliency, progress):
         counts.append(metrics.confusion(sample.mask, maps[0], len(dataset.label_names)))

@@ -13,7 +13,7 @@ from clipdiy_lab.analysis.evaluate import encoding, predictions
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics
-from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
 
@@ -52,7 +52,7 @@ def sweep(
     ConfigError
         For an empty grid, an unknown knob or a value that makes no sense.
     """
-    configs = _configs(grid, base or Config())
+    configs = _configs(grid, as_config(base))
     rows: list[dict[str, Any]] = [{} for _ in configs]
     for group in _same_encoding(configs):
         counts = np.zeros((len(group), len(dataset.label_names), len(dataset.label_names)), dtype=np.int64)

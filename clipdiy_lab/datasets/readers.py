@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Entry:
     mask: Path | None
 
 
-class FileDataset:
+class FileDataset(ABC):
     """Images on disk with masks of labels; what all readers share.
 
     Parameters
@@ -122,8 +123,9 @@ class FileDataset:
     def _mask(self, entry: Entry) -> NDArray[np.uint8]:
         return to_labels(self._raw(entry), self._lookup, self._origin(entry), len(self.label_names))
 
+    @abstractmethod
     def _raw(self, entry: Entry) -> NDArray[np.uint8]:
-        raise NotImplementedError
+        """Values as the file stores them, height x width, before the label table."""
 
     def _origin(self, entry: Entry) -> str:
         """What the mask comes from, for messages."""

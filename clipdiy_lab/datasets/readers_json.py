@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -83,8 +84,9 @@ class JsonDataset(FileDataset):
     _tables: tuple[str, str]  # names of the tables of images and of annotations
     _image_key: str
 
+    @abstractmethod
     def _ordered(self, content: Facts, split: str) -> list[Facts]:
-        raise NotImplementedError
+        """Pictures of a split, in the order in which the dataset counts them."""
 
     def _kept(self, entries: list[Entry]) -> list[Entry]:
         return entries

@@ -253,6 +253,21 @@ class Config:
         return cls(**values)
 
 
+def as_config(config: Config | None) -> Config:
+    """Return the configuration, or the default where none was given.
+
+    Raises
+    ------
+    ConfigError
+        If it is something else than a `Config`.
+    """
+    if config is None:
+        return Config()
+    if not isinstance(config, Config):
+        raise ConfigError(f"config is {config!r} ({type(config).__name__}); expected a Config such as Config.paper().")
+    return config
+
+
 def _known(values: Mapping[str, Any]) -> None:
     for name in values:
         if name not in Config.knobs():

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.errors import LabelError, RunError
+from clipdiy_lab.errors import LabelError, ModelError, RunError
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.prompts import check_labels, given_rows, prompts, with_background
 from clipdiy_lab.models.saliency import validate_map
 from clipdiy_lab.pipeline import stages
@@ -53,8 +53,7 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     root["probability"] = stages.probability(root["fused"], config)
     root["labels"] = stages.labels(root["fused"])
     root["margin"] = stages.margin(root["fused"])
-    size = int(encoded.attrs["image_height"]), int(encoded.attrs["image_width"])
-    root["labels_full"] = stages.labels_full(root["labels"], size)
+    root["labels_full"] = stages.labels_full(root["labels"], _own_size(encoded))
     attrs = {
         **encoded.attrs,
         "config": config.to_json(),
@@ -142,17 +141,31 @@ def recombine(
     """
     s.validate(run, need=("image", "text_embedding"))
     old = Config.from_json(run.attrs["config"])
-    new = (config or old).replace(**knobs)
+    new = (old if config is None else as_config(config)).replace(**knobs)
     text = _text(run, old, new, labels, text_embeddings, segmenter)
     if saliency is not None:
         run = _with_saliency(run, saliency, new)
     return fuse(run, text, new)
 
 
+def _own_size(run: xr.DataTree) -> tuple[int, int]:
+    return _whole_attr(run, "image_height"), _whole_attr(run, "image_width")
+
+
+def _whole_attr(run: xr.DataTree, name: str) -> int:
+    try:
+        return int(run.attrs[name])
+    except (KeyError, TypeError, ValueError) as error:
+        what = run.attrs.get(name, "missing")
+        raise RunError(f"The run's attribute {name!r} is {what!r}, expected a whole number; segment again.") from error
+
+
 def _with_saliency(run: xr.DataTree, saliency: npt.ArrayLike, config: Config) -> xr.DataTree:
-    own = int(run.attrs["image_height"]), int(run.attrs["image_width"])
-    shape = np.shape(saliency)
-    checked = validate_map(saliency, shape if shape == config.image_size else own)
+    try:
+        shape = np.shape(saliency)
+    except ValueError:
+        shape = ()  # ragged: validate_map says so
+    checked = validate_map(saliency, config.image_size if shape == config.image_size else _own_size(run))
     changed = run.copy()
     changed["saliency"] = stages.saliency(checked, config.image_size)
     changed.attrs |= {"saliency_source": "given", "saliency_fingerprint": ""}
@@ -169,7 +182,7 @@ def _text(
 ) -> xr.DataArray:
     """Text embeddings for the new configuration: from the run where it has them, else from whoever can make them."""
     held = s.labels_of(s.stage(run, "text_embedding"))
-    background = int(run.attrs["background_index"])
+    background = _whole_attr(run, "background_index")
     if labels is None:
         drop = new.background == "none" and background >= 0
         wanted = tuple(label for i, label in enumerate(held) if not (drop and i == background))
@@ -206,5 +219,10 @@ def _given_text(
         held = s.stage(run, "text_embedding")
         if needed[0] not in s.labels_of(held):
             raise RunError(f"the run holds no text embedding for {needed[0]!r}; name it among labels with its row.")
+        if rows.shape[1] != held.sizes[s.FEATURE]:
+            raise ModelError(
+                f"text_embeddings has {rows.shape[1]} features, the run's have {held.sizes[s.FEATURE]}; "
+                f"use the text encoder of {run.attrs['encoder']!r}."
+            )
         rows = np.concatenate([held.sel({s.LABEL: [needed[0]]}).values, rows])
     return stages.text_embedding(rows, needed)

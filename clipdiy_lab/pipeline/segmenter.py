@@ -19,7 +19,7 @@ from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.errors import ConfigError, ModelError
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config, Precision
+from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder
 from clipdiy_lab.models.prompts import TextCache, check_labels, given_rows, with_background
@@ -63,8 +63,9 @@ class Segmenter:
                 "of clipdiy_lab.models.encoders.Encoder."
             )
         self.saliency: Saliency = build(saliency) if isinstance(saliency, str) else saliency
-        if batch_size is not None and batch_size < 1:
-            raise ConfigError(f"batch_size is {batch_size}; expected a positive number of crops, or None.")
+        whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
+        if batch_size is not None and not (whole and batch_size >= 1):
+            raise ConfigError(f"batch_size is {batch_size!r}; expected a positive whole number of crops, or None.")
         self.batch_size = batch_size
         self._texts = TextCache(self.encoder)
         self._precisions: dict[str, Encoder] = {}
@@ -102,7 +103,7 @@ class Segmenter:
         ClipdiyError
             A child of it for every kind of bad input.
         """
-        config = config or Config()
+        config = as_config(config)
         checked = check_labels(labels)
         text = self.text_embeddings(checked, config, text_embeddings)
         return fuse(self.encode(image, config, saliency=saliency), text, config)
@@ -115,7 +116,7 @@ class Segmenter:
         xarray.DataTree
             A run without labels; `fuse` makes it whole.
         """
-        config = config or Config()
+        config = as_config(config)
         pixels = read_image(image)
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
         root = {"image": stages.image(frame)}
@@ -147,7 +148,7 @@ class Segmenter:
         ModelError
             `given` of another shape, or holding zero, NaN or infinite vectors.
         """
-        config = config or Config()
+        config = as_config(config)
         checked = check_labels(labels)
         all_labels, _ = with_background(checked, config)
         if given is None:

@@ -134,3 +134,40 @@ def test_something_else_than_a_run_is_refused():
         lab.recombine({"fused": 1})
     with pytest.raises(errors.RunError, match="not a run"):
         lab.recombine(xr.DataTree(xr.Dataset({"a": 1})))
+
+
+def test_text_embeddings_of_another_width_beside_the_runs_background(segmenter, picture):
+    run = segmenter.segment(picture, ["cat"], SMALL)
+    with pytest.raises(errors.ModelError, match="has 5 features, the run's have 12"):
+        lab.recombine(run, labels=["cat"], text_embeddings=np.ones((1, 5)))
+
+
+def test_a_ragged_saliency(segmenter, picture):
+    run = segmenter.segment(picture, ["cat"], SMALL)
+    with pytest.raises(errors.SaliencyError):
+        lab.recombine(run, saliency=[[0.1], [0.2, 0.3]])
+
+
+@pytest.mark.parametrize("name", ["image_height", "image_width", "background_index"])
+@pytest.mark.parametrize("value", [None, "many"])
+def test_a_run_whose_numbers_are_missing_or_no_numbers(segmenter, picture, name, value):
+    run = segmenter.segment(picture, ["cat"], SMALL)
+    if value is None:
+        del run.attrs[name]
+    else:
+        run.attrs[name] = value
+    with pytest.raises(errors.RunError, match=name):
+        lab.recombine(run, saliency_weight=0.5)
+
+
+@pytest.mark.parametrize("config", ["paper", {"stride": 4}, {}, 0])
+def test_something_else_than_a_config(segmenter, picture, config):
+    run = segmenter.segment(picture, ["cat"], SMALL)
+    for call in (
+        lambda: segmenter.segment(picture, ["cat"], config),
+        lambda: segmenter.encode(picture, config),
+        lambda: segmenter.text_embeddings(["cat"], config),
+        lambda: lab.recombine(run, config=config),
+    ):
+        with pytest.raises(errors.ConfigError, match="expected a Config"):
+            call()

@@ -200,6 +200,7 @@ def test_a_precision_that_a_plain_encoder_cannot_have(counting_encoder, picture)
         lab.Segmenter(counting_encoder).segment(picture, ["cat"], SMALL.replace(precision="bf16"))
 
 
-def test_batch_size_must_be_positive(counting_encoder):
+@pytest.mark.parametrize("size", [0, -1, 2.5, "3", True])
+def test_batch_size_must_be_a_positive_whole_number(counting_encoder, size):
     with pytest.raises(errors.ConfigError, match="batch_size"):
-        lab.Segmenter(counting_encoder, batch_size=0)
+        lab.Segmenter(counting_encoder, batch_size=size)
