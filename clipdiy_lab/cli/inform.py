@@ -1,0 +1,45 @@
+"""What is here: models, datasets, the machine."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from clipdiy_lab.cli.app import app, print_table
+
+
+@app.command()
+def models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the models that can be named, and which of them are on this machine."""
+    from clipdiy_lab.models.encoders import list_models
+
+    print_table(list_models(), as_json)
+
+
+@app.command()
+def datasets(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """List the datasets."""
+    from clipdiy_lab.datasets.registry import list_datasets
+
+    print_table(list_datasets(), as_json)
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Report versions, device, precisions, caches, and what is missing. Exit code 1 if the lab cannot work."""
+    from clipdiy_lab.doctor import examine
+
+    findings = examine()
+    if as_json:
+        typer.echo(json.dumps(findings))
+    else:
+        for name, value in findings["facts"].items():
+            typer.echo(f"{name:22} {value}")
+        for problem in findings["problems"]:
+            typer.echo(f"PROBLEM  {problem}")
+        for advice in findings["advice"]:
+            typer.echo(f"optional {advice}")
+    if findings["problems"]:
+        raise typer.Exit(1)
