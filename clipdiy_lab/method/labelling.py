@@ -1,0 +1,120 @@
+"""From grids of similarities straight to labels: the same argmax as the dense stages, without building them.
+
+Saliency puts one factor on all labels but the background, so the best of them is found before saliency is known, and
+once for every saliency setting. That is what makes sweeps fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What is left of the merged scores once only the winner matters.
+
+    Attributes
+    ----------
+    label : int64 tensor, y x x
+        Index of the best label that is not the background.
+    score : float tensor, y x x
+        Its merged score.
+    background : float tensor, y x x, or None
+        The score that stands against it: the background label's merged score, or under ``background="threshold"``
+        the bound of `threshold_score`. None where the labels have no background.
+    index : int or None
+        Index of the background label.
+    """
+
+    label: Int[Tensor, "y x"]
+    score: Float[Tensor, "y x"]
+    background: Float[Tensor, "y x"] | None
+    index: int | None
+
+
+def merged_scores(similarities: Sequence[Float[Tensor, "rows cols L"]], config: Config) -> Float[Tensor, "y L x"]:
+    """Merge the scales of `config` in one matrix product.
+
+    ``sum_p w_p / P * D_p G_p A_p^T`` with the matrices of `ScaleGrid.matrices`: the scales' rows are stacked, so the
+    sum over the scales is part of the product.
+
+    Parameters
+    ----------
+    similarities : sequence of float tensors
+        A grid for each of ``config.scales``, in their order.
+    config : Config
+
+    Returns
+    -------
+    float tensor, y x L x x
+        Labels in the middle: the layout in which the maximum over labels is fastest.
+    """
+    downs, halves = [], []
+    for grid, values, weight in zip(Plan.of(config), similarities, config.weights, strict=True):
+        down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
+        downs.append(torch.tensor(down, dtype=values.dtype) * (weight / len(config.scales)))
+        halves.append(torch.einsum("xc,rcl->rlx", torch.tensor(across, dtype=values.dtype), values))
+    half = torch.cat(halves)
+    return (torch.cat(downs, dim=1) @ half.flatten(1)).unflatten(1, half.shape[1:])
+
+
+def candidates(
+    similarities: Sequence[Float[Tensor, "rows cols L"]], config: Config, background: int | None
+) -> Candidates:
+    """Find the best label that is not the background at every pixel.
+
+    Parameters
+    ----------
+    similarities : sequence of float tensors
+        A grid for each of ``config.scales``, in their order.
+    config : Config
+    background : int or None
+        Index of the background label.
+    """
+    scores = merged_scores(similarities, config)
+    if background is None:
+        best = scores.max(dim=1)
+        return Candidates(best.indices, best.values, None, None)
+    others = [label for label in range(scores.shape[1]) if label != background]
+    if not others:  # nothing but background was asked for
+        empty = torch.full_like(scores[:, 0], -math.inf)
+        return Candidates(torch.zeros_like(empty, dtype=torch.int64), empty, scores[:, background], background)
+    # A slice is a view; picking labels one by one would copy the whole of the scores.
+    rest = scores[:, 1:] if background == 0 else scores[:, others]
+    best = rest.max(dim=1)
+    label = best.indices + (best.indices >= background)
+    return Candidates(label, best.values, scores[:, background], background)
+
+
+def choose(found: Candidates, saliency: Float[Tensor, "y x"] | None, config: Config) -> Int[Tensor, "y x"]:
+    """Labels of every pixel: saliency, where the policy has it, decides between candidate and background.
+
+    Equal scores go to the label with the lower index, as `torch.argmax` has it.
+
+    Parameters
+    ----------
+    found : Candidates
+    saliency : float tensor, y x x, in [0, 1], or None
+        Soft; made hard here where the configuration has a threshold.
+    config : Config
+    """
+    if found.background is None or found.index is None:
+        return found.label
+    score, background = found.score, found.background
+    if saliency is not None and config.background == "saliency":
+        if config.saliency_threshold is not None:
+            saliency = (saliency > config.saliency_threshold).to(saliency.dtype)
+        weight = config.saliency_weight
+        score = score * ((1 - weight) + weight * saliency)
+        background = background * ((1 - weight) + weight * (1 - saliency))
+    wins = (background > score) | ((background == score) & (found.index < found.label))
+    return torch.where(wins, found.index, found.label)
