@@ -318,6 +318,34 @@ class Manifest(_Facts):
         changes = self.variants[variant].changes
         return tuple(changes.get(index, name) for index, name in enumerate(self.label_names))
 
+    def phrases(self, variant: str | None = None) -> dict[str, tuple[str, ...]]:
+        """Synonyms by label name, as `Config.synonyms` takes them.
+
+        Parameters
+        ----------
+        variant : str, optional
+            Whose names and synonyms; None: the manifest's own.
+
+        Returns
+        -------
+        dict of str to tuple of str
+            Only labels that have synonyms; the names are those of ``names(variant)``.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such variant.
+
+        Examples
+        --------
+        >>> from clipdiy_lab.datasets.manifests import load_manifest
+        >>> load_manifest("voc20").phrases("sclip")["television monitor"][1:3]
+        ('tv monitor', 'monitor')
+        """
+        names = self.names(variant)
+        synonyms = self.synonyms if variant is None else self.variants[variant].synonyms
+        return {names[index]: phrases for index, phrases in synonyms.items()}
+
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         problem = next(filter(None, (self._label_problem(), self._layout_problem())), None)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from dataclasses import replace as dataclass_replace
 from functools import wraps
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 from clipdiy_lab.errors import ConfigError, nearest
 
@@ -21,7 +21,7 @@ Resize = Literal["bilinear", "nearest"]
 Placement = Literal["stretched", "centred"]
 Interpolation = Literal["bilinear", "nearest"]
 Article = Literal["official", "grammatical"]
-Background = Literal["saliency", "prompt", "none"]
+Background = Literal["saliency", "prompt", "threshold", "words", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 SaliencyInput = Literal["image", "frame"]
 
@@ -29,8 +29,53 @@ MAX_SIDE = 8192
 """Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
 
 
-class ScaleWeights(Mapping[int, float]):
-    """Weight of each scale: a mapping that never changes and can be hashed.
+OFFICIAL_TEMPLATE = "a photo of a {label}"
+TEMPLATE_SETS = ("imagenet80",)
+"""Names that stand for many templates; `models.prompts.templates` knows their texts."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Frozen(Mapping[K, V], Generic[K, V]):
+    """A mapping that never changes and can be hashed."""
+
+    _items: tuple[tuple[K, V], ...]
+
+    def __getitem__(self, key: K) -> V:
+        return dict(self._items)[key]
+
+    def __iter__(self) -> Iterator[K]:
+        return (key for key, _ in self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items))
+
+    def __repr__(self) -> str:
+        return repr(dict(self._items))
+
+
+class Synonyms(_Frozen[str, tuple[str, ...]]):
+    """All phrases that stand for a label, label by label in alphabetical order.
+
+    The best phrase counts. A label counts itself only where it is among its phrases; a label that is not named here
+    stands for itself alone.
+
+    Examples
+    --------
+    >>> Synonyms({"sofa": ["sofa", "couch"]})
+    {'sofa': ('sofa', 'couch')}
+    """
+
+    def __init__(self, phrases: Mapping[str, Iterable[str]] | None = None) -> None:
+        self._items = tuple(sorted((label, tuple(several)) for label, several in (phrases or {}).items()))
+
+
+class ScaleWeights(_Frozen[int, float]):
+    """Weight of each scale.
 
     Examples
     --------
@@ -41,21 +86,6 @@ class ScaleWeights(Mapping[int, float]):
 
     def __init__(self, weights: Mapping[int, float]) -> None:
         self._items = tuple((int(scale), float(weight)) for scale, weight in weights.items())
-
-    def __getitem__(self, scale: int) -> float:
-        return dict(self._items)[scale]
-
-    def __iter__(self) -> Iterator[int]:
-        return (scale for scale, _ in self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items))
-
-    def __repr__(self) -> str:
-        return repr(dict(self._items))
 
 
 C = TypeVar("C")
@@ -105,13 +135,27 @@ class Config:
         As in `torch.nn.functional.interpolate`; bilinear and stretched only.
     template : str or tuple of str
         Prompt with the field ``{label}``; several are embedded one by one, averaged and normalised again.
+        ``"imagenet80"`` stands for the 80 templates that CLIP's authors used on ImageNet.
     article : {"official", "grammatical"}
         ``official`` leaves "a {label}" as it is; ``grammatical`` writes "an" before a vowel.
-    background : {"saliency", "prompt", "none"}
+    synonyms : mapping of str to tuple of str
+        Label -> all phrases that stand for it; its similarity in a window is the maximum over them. A label that is
+        not named stands for itself; one that is named counts itself only if it is among its phrases.
+    background : {"saliency", "prompt", "threshold", "words", "none"}
         ``saliency``: a background label, and the guide of the paper. ``prompt``: the background label competes by its
-        text alone. ``none``: no background label is added and saliency is not applied.
+        text alone. ``threshold``: a pixel is background where no other label is probable enough; no text competes for
+        it. ``words``: the background label stands for `background_words`, the best of them counts; no saliency.
+        ``none``: no background label is added and saliency is not applied.
     background_label : str
         Which label is the background; added as the first label where the labels lack it.
+    background_words : tuple of str
+        Of the policy ``words``, such as sky, wall and grass; needed there, unused elsewhere.
+    background_threshold : float
+        Of the policy ``threshold``, 0 to 1: background is where the greatest probability of the other labels is below
+        it. 0 gives no background. The default is ClearCLIP's for PASCAL VOC.
+    logit_scale : float
+        Of the policy ``threshold``: probabilities are the softmax of ``logit_scale * merged`` over the labels other
+        than background. Default ClearCLIP's; CLIP was trained towards 100.
     saliency_input : {"image", "frame"}
         What the saliency source sees: the image at its own size (evaluation) or the resized frame (demo).
     saliency_weight : float
@@ -148,10 +192,18 @@ class Config:
     placement: Placement = _knob("stretched", "fuse", "where a window's value stands", choices=get_args(Placement))
     interpolation: Interpolation = _knob("bilinear", "fuse", "between windows", choices=get_args(Interpolation))
     align_corners: bool = _knob(False, "fuse", "corner pixels are grid points")
-    template: str | tuple[str, ...] = _knob("a photo of a {label}", "fuse", "prompt around a label")
+    template: str | tuple[str, ...] = _knob(
+        OFFICIAL_TEMPLATE, "fuse", "prompt around a label", suggestions=(OFFICIAL_TEMPLATE, *TEMPLATE_SETS)
+    )
     article: Article = _knob("official", "fuse", "'a' always, or by the vowel", choices=get_args(Article))
+    synonyms: Synonyms = _knob(Synonyms(), "fuse", "phrases that stand for a label; the best counts")
     background: Background = _knob("saliency", "fuse", "what makes a pixel background", choices=get_args(Background))
     background_label: str = _knob("background", "fuse", "name of the background label")
+    background_words: tuple[str, ...] = _knob((), "fuse", "what stands for the background (policy 'words')")
+    background_threshold: float = _knob(
+        0.5, "fuse", "background below this probability (policy 'threshold')", min=0.0, max=1.0, step=0.01
+    )
+    logit_scale: float = _knob(50.0, "fuse", "of the probabilities of 'threshold'", min=1.0, max=200.0, step=1.0)
     saliency_weight: float = _knob(1.0, "fuse", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05)
     saliency_threshold: float | None = _knob(None, "fuse", "hard saliency above this", min=0.0, max=1.0, step=0.05)
     temperature: float = _knob(1.0, "fuse", "of the softmax", min=1e-3, max=100.0, step=0.01)
@@ -161,6 +213,8 @@ class Config:
         self._set("scales", _scales(self.scales))
         self._set("image_size", _size(self.image_size))
         self._set("template", _template(self.template))
+        self._set("synonyms", _synonyms(self.synonyms))
+        self._set("background_words", _phrases(self.background_words, "background_words"))
         if self.scale_weights is not None:
             self._set("scale_weights", _weights(self.scale_weights, self.scales))
         for knob in fields(self):
@@ -168,6 +222,7 @@ class Config:
         if not isinstance(self.background_label, str) or not self.background_label.strip():
             raise ConfigError(f"background_label is {self.background_label!r}; expected a word such as 'background'.")
         self._set("background_label", str(self.background_label.strip()))
+        self._check_words()
         if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
             raise ConfigError(
                 "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
@@ -182,6 +237,20 @@ class Config:
             if scale < self.stride:
                 raise ConfigError(f"scale {scale} with stride {self.stride} hops 0 pixels; use a stride up to {scale}.")
 
+    def _check_words(self) -> None:
+        if self.background != "words":
+            return
+        if not self.background_words:
+            raise ConfigError(
+                "background='words' has no background_words; give what stands for the background, such as "
+                "background_words=('sky', 'wall', 'grass')."
+            )
+        if self.background_label.lower() in (label.lower() for label in self.synonyms):
+            raise ConfigError(
+                f"both background_words and synonyms say what stands for {self.background_label!r}; give it in one of "
+                "the two (synonyms go with background='prompt' or 'saliency')."
+            )
+
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
@@ -194,7 +263,7 @@ class Config:
 
     @property
     def templates(self) -> tuple[str, ...]:
-        """The templates, also where there is only one."""
+        """The templates as they were given, also where there is only one; see `models.prompts.templates` for texts."""
         return (self.template,) if isinstance(self.template, str) else self.template
 
     @classmethod
@@ -232,6 +301,7 @@ class Config:
         values = {knob.name: getattr(self, knob.name) for knob in fields(self)}
         if self.scale_weights is not None:
             values["scale_weights"] = {str(scale): weight for scale, weight in self.scale_weights.items()}
+        values["synonyms"] = dict(self.synonyms)
         return json.dumps(values)
 
     @classmethod
@@ -340,12 +410,46 @@ def _template(given: Any) -> str | tuple[str, ...]:
     templates = (given,) if isinstance(given, str) else given
     if not isinstance(templates, (tuple, list)) or not templates:
         raise ConfigError(f"template is {given!r}; expected a text with the field {{label}}, or several of them.")
+    if isinstance(given, str) and given in TEMPLATE_SETS:
+        return str(given)
     for template in templates:
         if not isinstance(template, str) or "{label}" not in template:
             raise ConfigError(
-                f"template {template!r} lacks the field {{label}}; expected e.g. 'a photo of a {{label}}'."
+                f"template {template!r} lacks the field {{label}}; expected e.g. '{OFFICIAL_TEMPLATE}', "
+                f"or alone one of the names {', '.join(TEMPLATE_SETS)}."
             )
     return str(given) if isinstance(given, str) else tuple(str(template) for template in templates)
+
+
+def _phrases(given: Any, name: str) -> tuple[str, ...]:
+    """Stripped phrases, each once; upper and lower case count as the same, since CLIP's tokenizer lowers them."""
+    members = _sequence(given)
+    if members is None:
+        raise ConfigError(f"{name} is {given!r}; expected a list of phrases such as ['sky', 'wall'].")
+    kept: dict[str, str] = {}
+    for phrase in members:
+        if not isinstance(phrase, str) or not phrase.strip():
+            raise ConfigError(f"{name} holds {phrase!r}; expected phrases, each a text that is not empty.")
+        kept.setdefault(phrase.strip().lower(), str(phrase.strip()))
+    return tuple(kept.values())
+
+
+def _synonyms(given: Any) -> Synonyms:
+    if not isinstance(given, Mapping):
+        raise ConfigError(
+            f"synonyms is {given!r}; expected phrases for each label, e.g. {{'sofa': ['sofa', 'couch']}}."
+        )
+    phrases: dict[str, tuple[str, ...]] = {}
+    for label, members in given.items():
+        if not isinstance(label, str) or not label.strip():
+            raise ConfigError(f"synonyms has phrases for {label!r}; expected the text of a label.")
+        name = str(label.strip())
+        if name.lower() in (other.lower() for other in phrases):
+            raise ConfigError(f"synonyms names the label {name!r} twice; give its phrases in one list.")
+        phrases[name] = _phrases(members, f"synonyms of {name!r}")
+        if not phrases[name]:
+            raise ConfigError(f"synonyms of {name!r} is empty; give at least one phrase, or leave the label out.")
+    return Synonyms(phrases)
 
 
 def _weights(given: Any, scales: tuple[int, ...]) -> ScaleWeights:

@@ -47,6 +47,11 @@ class ScaleGrid:
         return (self.frame[1] - self.scale) // self.hop + 1
 
     @property
+    def windows(self) -> int:
+        """Number of windows."""
+        return self.rows * self.cols
+
+    @property
     def tops(self) -> npt.NDArray[np.int64]:
         """First pixel row of each window row, shape (rows,)."""
         return np.arange(self.rows) * self.hop
@@ -112,6 +117,8 @@ class Plan:
     >>> plan = Plan.of(Config())
     >>> plan
     Plan(frame 256 x 256, 59 windows: 256 px 1 x 1, 128 px 3 x 3, 64 px 7 x 7)
+    >>> len(plan), plan.windows
+    (3, 59)
     >>> plan[64].tops
     array([  0,  32,  64,  96, 128, 160, 192])
     """
@@ -136,8 +143,13 @@ class Plan:
         return iter(self.grids)
 
     def __len__(self) -> int:
-        """Count the windows of all scales."""
-        return sum(grid.rows * grid.cols for grid in self.grids)
+        """Count the grids, one a scale, as iteration gives them."""
+        return len(self.grids)
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of all scales: the crops that the network sees."""
+        return sum(grid.windows for grid in self.grids)
 
     def __repr__(self) -> str:
         height, width = self.grids[0].frame
@@ -146,7 +158,7 @@ class Plan:
             f"{g.scale} px misses {g.uncovered[0]} rows, {g.uncovered[1]} columns" for g in self if any(g.uncovered)
         ]
         tail = f"; {'; '.join(missed)}" if missed else ""
-        return f"Plan(frame {height} x {width}, {len(self)} windows: {listed}{tail})"
+        return f"Plan(frame {height} x {width}, {self.windows} windows: {listed}{tail})"
 
 
 @lru_cache(maxsize=256)

@@ -1,11 +1,12 @@
 """The mathematics of the method: tensors in, tensors out, one function a stage.
 
-Shapes are checked by jaxtyping in the tests. `H W` is the image's own size, `y x` the frame, `L` labels, `N` windows,
-`D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says otherwise.
+Shapes are checked by jaxtyping in the tests. `H W` is the image's own size, `y x` the frame, `L` labels, `P` phrases,
+`N` windows, `D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says otherwise.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -162,6 +163,32 @@ def cosine(embedding: Float[Tensor, "rows cols D"], text: Float[Tensor, "L D"]) 
     return embedding @ text.T
 
 
+def best_phrase(
+    cosines: Float[Tensor, "rows cols P"], counts: Sequence[int]
+) -> tuple[Float[Tensor, "rows cols L"], Int[Tensor, "rows cols L"]]:
+    """Take the best of each label's phrases in every window.
+
+    The maximum is taken here and nowhere later, so that every map made of these values stays a weighted sum of them.
+
+    Parameters
+    ----------
+    cosines : float tensor, rows x cols x phrases
+        The phrases of a label stand together.
+    counts : sequence of int
+        Number of phrases of each label, in label order; they sum to the number of phrases.
+
+    Returns
+    -------
+    float tensor, rows x cols x L
+        Cosine of the best phrase.
+    int64 tensor, rows x cols x L
+        Its index among all phrases; the first of equals.
+    """
+    best = [part.max(dim=-1) for part in torch.split(cosines, list(counts), dim=-1)]
+    firsts = torch.tensor([0, *counts[:-1]]).cumsum(0).to(cosines.device)
+    return torch.stack([one.values for one in best], -1), torch.stack([one.indices for one in best], -1) + firsts
+
+
 def upsample(
     similarity: Float[Tensor, "rows cols L"], down: Float[Tensor, "y rows"], across: Float[Tensor, "x cols"]
 ) -> Float[Tensor, "L y x"]:
@@ -209,6 +236,31 @@ def guide(
 def fuse(merged: Float[Tensor, "L y x"], guide: Float[Tensor, "L y x"]) -> Float[Tensor, "L y x"]:
     """Similarity times guide."""
     return merged * guide
+
+
+def threshold_score(others: Float[Tensor, "K y x"], threshold: float, scale: float) -> Float[Tensor, "y x"]:
+    """Score with which a background label wins exactly where no other label is probable enough.
+
+    With m_l the scores of the other labels and p_l = exp(k m_l) / sum_j exp(k m_j) their softmax,
+    ``p_top < t <=> k m_top - logsumexp(k m) < log t <=> m_top < (log t + logsumexp(k m)) / k``.
+    The right-hand side is the score: with a background row of that height the plain argmax over all rows says what the
+    threshold says. (The rule: ``prob_thd`` of wangf3014/SCLIP at b56bd30 and mc-lan/ClearCLIP at ad68a40.)
+
+    Parameters
+    ----------
+    others : float tensor, K x y x x
+        Scores of the labels other than the background.
+    threshold : float
+        t, 0 to 1. Below 1 / K nothing is background, since some label always has at least that probability.
+    scale : float
+        k > 0, the logit scale.
+    """
+    top = others.amax(0)
+    # log 0 would be infinite; the smallest number that float32 has is below 1 / K as well and decides the same.
+    lowest = math.log(max(threshold, torch.finfo(torch.float32).tiny))
+    score = ((lowest + torch.logsumexp(others.double() * scale, dim=0)) / scale).to(others.dtype)
+    # Equality means p_top = t, which is not below t; the argmax would give a tie to whichever label stands first.
+    return torch.where(score == top, torch.nextafter(top, torch.full_like(top, -torch.inf)), score)
 
 
 def probability(fused: Float[Tensor, "L y x"], temperature: float = 1.0) -> Float[Tensor, "L y x"]:

@@ -17,12 +17,13 @@ from clipdiy_lab.errors import RunError
 Y, X, CHANNEL = "y", "x", "channel"
 SCALE, LABEL = "scale", "label"
 ROW, COL, FEATURE = "row", "col", "feature"
+PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 
 SCALES = "scales"
 """Name of the node whose children are the scales."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Written into every run; a reader refuses a run of another version rather than guess."""
 
 
@@ -59,7 +60,7 @@ class Stage:
 
 _RUN = (
     Stage(name="image", dims=(Y, X, CHANNEL), kind="u1", long_name="image in the frame", low=0, high=255),
-    Stage(name="text_embedding", dims=(LABEL, FEATURE), kind="f4", long_name="unit text embedding of a label"),
+    Stage(name="text_embedding", dims=(PHRASE, FEATURE), kind="f4", long_name="unit text embedding of a phrase"),
     Stage(name="logits", dims=(SCALE, LABEL, Y, X), kind="f4", long_name="similarity map of one scale", low=-1, high=1),
     Stage(name="merged", dims=(LABEL, Y, X), kind="f4", long_name="weighted mean of the scales"),
     Stage(name="saliency", dims=(Y, X), kind="f4", long_name="foreground probability", low=0, high=1),
@@ -73,6 +74,7 @@ _RUN = (
 _PER_SCALE = (
     Stage(name="embedding", dims=(ROW, COL, FEATURE), kind="f4", long_name="unit image embedding of a window"),
     Stage(name="similarity", dims=(ROW, COL, LABEL), kind="f4", long_name="cosine of window and label", low=-1, high=1),
+    Stage(name="best_phrase", dims=(ROW, COL, LABEL), kind="i2", long_name="index of the phrase that won", low=0),
 )
 
 RUN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _RUN}
@@ -118,8 +120,34 @@ def stage(tree: xr.DataTree, name: str, scale: int | None = None) -> xr.DataArra
 
 
 def labels_of(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the label names along an array's label dimension."""
+    """Return the label names along an array's label dimension, or those whose phrases a text embedding holds."""
+    if PHRASE_LABEL in array.coords:
+        return tuple(phrases_of(array))
     return tuple(str(label) for label in array[LABEL].values)
+
+
+def phrases_of(text: xr.DataArray) -> dict[str, tuple[str, ...]]:
+    """Return the phrases of every label, in the order of the rows of a text embedding.
+
+    Raises
+    ------
+    RunError
+        If the array does not say which phrases it holds, or the phrases of a label do not stand together.
+    """
+    if PHRASE not in text.coords or PHRASE_LABEL not in text.coords:
+        raise RunError(
+            f"the text embedding lacks the coordinates {PHRASE!r} and {PHRASE_LABEL!r}; "
+            "make it with Segmenter.text_embeddings."
+        )
+    owners = [str(owner) for owner in text[PHRASE_LABEL].values]
+    found: dict[str, list[str]] = {owner: [] for owner in owners}
+    for owner, phrase in zip(owners, text[PHRASE].values, strict=True):
+        found[owner].append(str(phrase))
+    if [owner for owner, phrases in found.items() for _ in phrases] != owners:
+        raise RunError(
+            "the text embedding mixes the phrases of several labels; make it with Segmenter.text_embeddings."
+        )
+    return {owner: tuple(phrases) for owner, phrases in found.items()}
 
 
 def _check(where: str, array: xr.DataArray, known: Stage) -> None:
@@ -183,4 +211,6 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
     for node in tree.children[SCALES].children.values():
         for name, known in SCALE_STAGES.items():
             if name in node.data_vars:
+                if name == "best_phrase" and PHRASE in tree.sizes:
+                    known = replace(known, high=tree.sizes[PHRASE] - 1)
                 _check(f"stage '{SCALES}/{node.name}/{name}'", stage(node, name), known)

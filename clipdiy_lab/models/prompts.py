@@ -1,22 +1,25 @@
-"""From labels to text embeddings: checked labels, prompts, and a cache that embeds every prompt once."""
+"""From labels to text embeddings: checked labels, their phrases, prompts, and a cache that embeds each prompt once."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import open_clip
 import torch
 
-from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError
+from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.encoders import Encoder
 
 _ARTICLE = re.compile(r"\b([Aa])(?= \{label\})")
 _VOWELS = tuple("aeiouAEIOU")
+_TEXTS_AT_ONCE = 256  # 80 templates times 171 labels at once would take gigabytes
 
 
 def check_labels(labels: Any) -> tuple[str, ...]:
@@ -65,18 +68,102 @@ def with_background(labels: tuple[str, ...], config: Config) -> tuple[tuple[str,
     (('background', 'cat'), 0)
     >>> with_background(("cat",), Config(background="none"))
     (('cat',), None)
+
+    Raises
+    ------
+    LabelError
+        If the policy is ``threshold`` and fewer than two other labels are there: a softmax over one is always 1.
     """
     if config.background == "none":
         return labels, None
     name = config.background_label
-    for position, label in enumerate(labels):
-        if label.lower() == name.lower():
-            return labels, position
-    return (name, *labels), 0
+    positions = [position for position, label in enumerate(labels) if label.lower() == name.lower()]
+    all_labels, background = (labels, positions[0]) if positions else ((name, *labels), 0)
+    if config.background == "threshold" and len(all_labels) < 3:
+        raise LabelError(
+            f"background='threshold' compares the probabilities of the labels other than {name!r}, and there are "
+            f"{len(all_labels) - 1}; give at least two, or use another background policy."
+        )
+    return all_labels, background
 
 
-def prompts(label: str, config: Config) -> tuple[str, ...]:
-    """Return the prompts of a label, one a template.
+def phrases(labels: tuple[str, ...], config: Config) -> dict[str, tuple[str, ...]]:
+    """Phrases that stand for each label as it is fused, the background's included.
+
+    Raises
+    ------
+    LabelError
+        If the synonyms name a label that is not among the labels.
+
+    Examples
+    --------
+    >>> phrases(("sofa",), Config(synonyms={"sofa": ["sofa", "couch"]}))
+    {'background': ('background',), 'sofa': ('sofa', 'couch')}
+    >>> phrases(("sofa",), Config(background="words", background_words=["sky", "wall"]))
+    {'background': ('sky', 'wall'), 'sofa': ('sofa',)}
+    """
+    names, background = with_background(labels, config)
+    known = {label.lower(): several for label, several in config.synonyms.items()}
+    # Synonyms of the background may wait there while the policy has no use for them.
+    strangers = known.keys() - {name.lower() for name in (*names, config.background_label)}
+    if strangers:
+        label = next(label for label in config.synonyms if label.lower() in strangers)
+        raise LabelError(f"synonyms are given for {label!r}, which is not among the labels. {nearest(label, names)}")
+    found = {name: known.get(name.lower(), (name,)) for name in names}
+    if background is not None and config.background == "words":
+        found[names[background]] = config.background_words
+    return found
+
+
+def warn_of_shared_phrases(wanted: Mapping[str, tuple[str, ...]]) -> None:
+    """Warn of a phrase that stands for two labels: where it wins they are equal, and the first takes the pixel."""
+    owners: dict[str, str] = {}
+    for label, several in wanted.items():
+        for phrase in several:
+            other = owners.setdefault(phrase.lower(), label)
+            if other != label:
+                warnings.warn(
+                    f"The phrase {phrase!r} stands for {other!r} and for {label!r}; where it is the best of both, they "
+                    f"are equal and {other!r} is chosen, because it is the first.",
+                    ClipdiyWarning,
+                    stacklevel=3,
+                )
+
+
+def check_one_phrase(labels: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse synonyms of labels whose text embeddings are given, one row a label.
+
+    Raises
+    ------
+    LabelError
+        If a label has phrases other than itself.
+    """
+    for label in labels:
+        if wanted[label] != (label,):
+            raise LabelError(
+                f"text_embeddings gives one row for {label!r}, the configuration gives it the phrases "
+                f"{', '.join(map(repr, wanted[label]))}; leave out one of the two."
+            )
+
+
+def templates(config: Config) -> tuple[str, ...]:
+    """Return the texts of the templates; a named set is looked up in open_clip.
+
+    Examples
+    --------
+    >>> len(templates(Config(template="imagenet80"))), templates(Config())
+    (80, ('a photo of a {label}',))
+    """
+    return _imagenet80() if config.template == "imagenet80" else config.templates
+
+
+@lru_cache(maxsize=1)
+def _imagenet80() -> tuple[str, ...]:
+    return tuple(template("{label}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+
+
+def prompts(phrase: str, config: Config) -> tuple[str, ...]:
+    """Return the prompts of a phrase (a label is one), one a template.
 
     The official code always says "a" (its rule for "an" never matches); ``article="grammatical"`` says "an" before a
     vowel letter.
@@ -89,10 +176,10 @@ def prompts(label: str, config: Config) -> tuple[str, ...]:
     ('a photo of an aeroplane',)
     """
     made = []
-    for template in config.templates:
-        if config.article == "grammatical" and label.startswith(_VOWELS):
+    for template in templates(config):
+        if config.article == "grammatical" and phrase.startswith(_VOWELS):
             template = _ARTICLE.sub(r"\1n", template)
-        made.append(template.replace("{label}", label))
+        made.append(template.replace("{label}", phrase))
     return tuple(made)
 
 
@@ -109,12 +196,12 @@ class TextCache:
         self.encoder = encoder
         self._known: dict[str, npt.NDArray[np.float32]] = {}
 
-    def embed(self, labels: Sequence[str], config: Config) -> npt.NDArray[np.float32]:
-        """Embed labels: every prompt's unit vector, averaged over the templates and normalised again.
+    def embed(self, phrases: Sequence[str], config: Config) -> npt.NDArray[np.float32]:
+        """Embed phrases: every prompt's unit vector, averaged over the templates and normalised again.
 
         Returns
         -------
-        float32 array, labels x features
+        float32 array, phrases x features
             Unit vectors.
 
         Raises
@@ -124,17 +211,17 @@ class TextCache:
         ModelError
             If the encoder gives something else than one finite vector a prompt.
         """
-        self._warn_of_strangers(labels)
-        wanted = {label: prompts(label, config) for label in labels}
+        self._warn_of_strangers(phrases)
+        wanted = {phrase: prompts(phrase, config) for phrase in phrases}
         missing = list(dict.fromkeys(p for made in wanted.values() for p in made if p not in self._known))
         if missing:
             self._known |= dict(zip(missing, self._encode(missing), strict=True))
-        means = np.stack([np.mean([self._known[p] for p in wanted[label]], axis=0) for label in labels])
+        means = np.stack([np.mean([self._known[p] for p in wanted[phrase]], axis=0) for phrase in phrases])
         return unit(means, "the text encoder")
 
-    def _warn_of_strangers(self, labels: Sequence[str]) -> None:
+    def _warn_of_strangers(self, phrases: Sequence[str]) -> None:
         known = getattr(self.encoder, "known_words", None)
-        strangers = [label for label in labels if known is not None and label.lower() not in known]
+        strangers = [one for one in dict.fromkeys(phrases) if known is not None and one.lower() not in known]
         if strangers:
             warnings.warn(
                 f"The model {self.encoder.name!r} never learned {', '.join(map(repr, strangers))}, so their scores "
@@ -144,8 +231,9 @@ class TextCache:
             )
 
     def _encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        parts = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
         with torch.inference_mode():
-            vectors = self.encoder.encode_texts(texts).float().cpu().numpy()
+            vectors = torch.cat([self.encoder.encode_texts(part).float().cpu() for part in parts]).numpy()
         expected = (len(texts), self.encoder.embedding_dim)
         if vectors.shape != expected:
             raise ModelError(

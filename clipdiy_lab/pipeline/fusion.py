@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import xarray as xr
 from clipdiy_lab.errors import LabelError, ModelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.models.prompts import check_labels, given_rows, prompts, with_background
+from clipdiy_lab.models.prompts import check_labels, check_one_phrase, given_rows, phrases, prompts, with_background
 from clipdiy_lab.models.saliency import validate_map
 from clipdiy_lab.pipeline import stages
 
@@ -28,7 +28,7 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     ----------
     encoded : xarray.DataTree
         What `Segmenter.encode` gives, or any run.
-    text : array (label, feature)
+    text : array (phrase, feature)
         What `Segmenter.text_embeddings` gives.
     config : Config
         Its encode knobs must be those of `encoded`.
@@ -36,20 +36,22 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     Raises
     ------
     RunError
-        If the embeddings are missing or of another width, or an encode knob differs.
+        If the embeddings are missing or of another width, an encode knob differs, or the text embeddings are of other
+        phrases than those of the configuration.
     """
     config = _settled(encoded, text, config)
     names = s.labels_of(text)
     _, background = with_background(names, config)
     embeddings = {scale: s.stage(encoded, "embedding", scale) for scale in config.scales}
-    similarities = {scale: stages.similarity(vectors, text) for scale, vectors in embeddings.items()}
+    compared = {scale: stages.similarity(vectors, text) for scale, vectors in embeddings.items()}
+    similarities = {scale: cosines for scale, (cosines, _) in compared.items()}
     root = {"image": s.stage(encoded, "image"), "text_embedding": text}
     root["logits"] = stages.logits(similarities, config)
     root["merged"] = stages.merged(root["logits"], config)
     if "saliency" in encoded.data_vars:
         root["saliency"] = s.stage(encoded, "saliency")
     root["guide"] = stages.guide(root.get("saliency"), root["merged"], background, config)
-    root["fused"] = stages.fused(root["merged"], root["guide"])
+    root["fused"] = stages.fused(root["merged"], root["guide"], background, config)
     root["probability"] = stages.probability(root["fused"], config)
     root["labels"] = stages.labels(root["fused"])
     root["margin"] = stages.margin(root["fused"])
@@ -57,25 +59,34 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     attrs = {
         **encoded.attrs,
         "config": config.to_json(),
-        "prompts": json.dumps({name: prompts(name, config) for name in names}),
+        "labels": json.dumps(names),
+        "prompts": json.dumps(_prompts(text, config)),
         "background_index": -1 if background is None else background,
     }
     nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=attrs)}
     for scale, vectors in embeddings.items():
-        whole = xr.Dataset({"embedding": vectors, "similarity": similarities[scale]})
+        cosines, which = compared[scale]
+        whole = xr.Dataset({"embedding": vectors, "similarity": cosines, "best_phrase": which})
         nodes[f"/{s.SCALES}/{s.scale_node(scale)}"] = whole
     return xr.DataTree.from_dict(nodes)
+
+
+def _prompts(text: xr.DataArray, config: Config) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the prompts of every phrase of every label."""
+    return {
+        label: {phrase: prompts(phrase, config) for phrase in several} for label, several in s.phrases_of(text).items()
+    }
 
 
 def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
     """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the dense stages."""
     config = _settled(encoded, text, config)
     _, background = with_background(s.labels_of(text), config)
-    similarities = {scale: stages.similarity(s.stage(encoded, "embedding", scale), text) for scale in config.scales}
+    similarities = {scale: stages.similarity(s.stage(encoded, "embedding", scale), text)[0] for scale in config.scales}
     merged = stages.merged(stages.logits(similarities, config), config)
     saliency = s.stage(encoded, "saliency") if "saliency" in encoded.data_vars else None
     guide = stages.guide(saliency, merged, background, config)
-    return stages.labels(stages.fused(merged, guide))
+    return stages.labels(stages.fused(merged, guide, background, config))
 
 
 def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config:
@@ -98,6 +109,11 @@ def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config
                 f"the run's embeddings have {width} features, the text embeddings {text.sizes[s.FEATURE]}; "
                 f"use the text encoder of {encoded.attrs['encoder']!r}."
             )
+    if phrases(s.labels_of(text), config) != s.phrases_of(text):
+        raise RunError(
+            f"the text embeddings are of the phrases {list(text[s.PHRASE].values)}, which are not those of the "
+            "configuration; make them with Segmenter.text_embeddings and the same configuration."
+        )
     return config
 
 
@@ -119,15 +135,17 @@ def recombine(
     config : Config, optional
         Start from this configuration instead of the run's own.
     labels : sequence of str, optional
-        Other labels. Labels that the run knows need nothing; new ones need `segmenter` or `text_embeddings`.
+        Other labels. Labels that the run knows need nothing; new ones need `segmenter` or `text_embeddings`. Synonyms
+        of labels that are left out are left out with them.
     text_embeddings : array, labels x features, optional
-        Rows for `labels` (or for the run's labels).
+        Rows for `labels` (or for the run's labels), one a label.
     saliency : array, height x width of the image or of the frame, in [0, 1], optional
         Another saliency map.
     segmenter : Segmenter, optional
-        Whose text encoder embeds new labels or templates.
+        Whose text encoder embeds new labels, phrases or templates.
     **knobs
-        Fuse-tier fields of `Config`. ``scales`` may drop scales that the run has.
+        Fuse-tier fields of `Config`. ``scales`` may drop scales that the run has. Another ``background_label`` takes
+        the place of the run's.
 
     Returns
     -------
@@ -137,12 +155,15 @@ def recombine(
     Raises
     ------
     RunError
-        For an encode knob, or for labels or templates that the run does not hold and that nobody can embed.
+        For an encode knob, or for labels, phrases or templates that the run does not hold and that nobody can embed.
     """
     s.validate(run, need=("image", "text_embedding"))
     old = Config.from_json(run.attrs["config"])
     new = (old if config is None else as_config(config)).replace(**knobs)
-    text = _text(run, old, new, labels, text_embeddings, segmenter)
+    wanted = _labels(run, new) if labels is None else check_labels(labels)
+    if config is None and "synonyms" not in knobs:
+        new = new.replace(synonyms=_synonyms_of(wanted, new))
+    text = _text(run, old, new, wanted, text_embeddings, segmenter)
     if saliency is not None:
         run = _with_saliency(run, saliency, new)
     return fuse(run, text, new)
@@ -172,33 +193,73 @@ def _with_saliency(run: xr.DataTree, saliency: npt.ArrayLike, config: Config) ->
     return changed
 
 
+def _labels(run: xr.DataTree, config: Config) -> tuple[str, ...]:
+    """Labels of a run under another configuration: its background goes, or is renamed where it stands."""
+    held = s.labels_of(s.stage(run, "text_embedding"))
+    background = _whole_attr(run, "background_index")
+    if background < 0:
+        return held
+    name = config.background_label
+    others = [label for i, label in enumerate(held) if i != background]
+    if config.background == "none" or name.lower() in (label.lower() for label in others):
+        return check_labels(others)
+    renamed = held[background] if held[background].lower() == name.lower() else name
+    return (*held[:background], renamed, *held[background + 1 :])
+
+
+def _synonyms_of(labels: tuple[str, ...], config: Config) -> dict[str, tuple[str, ...]]:
+    kept = {label.lower() for label in (*labels, config.background_label)}
+    return {label: several for label, several in config.synonyms.items() if label.lower() in kept}
+
+
 def _text(
     run: xr.DataTree,
     old: Config,
     new: Config,
-    labels: Sequence[str] | None,
+    labels: tuple[str, ...],
     given: npt.ArrayLike | None,
     segmenter: Segmenter | None,
 ) -> xr.DataArray:
     """Text embeddings for the new configuration: from the run where it has them, else from whoever can make them."""
-    held = s.labels_of(s.stage(run, "text_embedding"))
-    background = _whole_attr(run, "background_index")
-    if labels is None:
-        drop = new.background == "none" and background >= 0
-        wanted = tuple(label for i, label in enumerate(held) if not (drop and i == background))
-    else:
-        wanted = check_labels(labels)
-    needed, _ = with_background(wanted, new)
     if segmenter is not None:
         _same_encoder(run, segmenter)
-        return segmenter.text_embeddings(wanted, new, given)
-    if given is not None:
-        return _given_text(run, given, wanted, needed)
-    same_prompts = all(prompts(label, old) == prompts(label, new) for label in needed)
-    if not same_prompts or not set(needed) <= set(held):
-        what = f"labels {[x for x in needed if x not in held]}" if same_prompts else "other prompts"
-        raise RunError(f"the run holds no text embeddings for {what}; pass segmenter= or text_embeddings=.")
-    return s.stage(run, "text_embedding").sel({s.LABEL: list(needed)})
+        return segmenter.text_embeddings(labels, new, given)
+    wanted = phrases(labels, new)
+    if given is None:
+        return stages.text_embedding(_held_rows(run, old, new, wanted), wanted)
+    rows = given_rows(given)
+    if len(rows) != len(labels):
+        raise LabelError(f"text_embeddings has shape {rows.shape}; expected a row for each of {len(labels)} labels.")
+    check_one_phrase(labels, wanted)
+    added = {label: several for label, several in wanted.items() if label not in labels}
+    if added:
+        held = _held_rows(run, old, new, added)
+        if rows.shape[1] != held.shape[1]:
+            raise ModelError(
+                f"text_embeddings has {rows.shape[1]} features, the run's have {held.shape[1]}; "
+                f"use the text encoder of {run.attrs['encoder']!r}."
+            )
+        rows = np.concatenate([held, rows])
+    return stages.text_embedding(rows, wanted)
+
+
+def _held_rows(
+    run: xr.DataTree, old: Config, new: Config, wanted: Mapping[str, tuple[str, ...]]
+) -> npt.NDArray[np.float32]:
+    """Rows of the run's text embedding for phrases, in their order."""
+    text = s.stage(run, "text_embedding")
+    owned = [(label, phrase) for label, several in s.phrases_of(text).items() for phrase in several]
+    places = {phrase: row for row, (_, phrase) in reversed(list(enumerate(owned)))}
+    # A row that was given is its label's alone, so a label's own row goes before another label's of the same phrase.
+    places_of_label = {pair: row for row, pair in enumerate(owned)}
+    needed = [(label, phrase) for label, several in wanted.items() for phrase in several]
+    if any(prompts(phrase, old) != prompts(phrase, new) for _, phrase in needed):
+        raise RunError("the run holds no text embeddings for other prompts; pass segmenter= or text_embeddings=.")
+    lost = [phrase for _, phrase in needed if phrase not in places]
+    if lost:
+        raise RunError(f"the run holds no text embeddings for {lost}; pass segmenter= or text_embeddings=.")
+    rows: npt.NDArray[np.float32] = text.values[[places_of_label.get(one, places[one[1]]) for one in needed]]
+    return rows
 
 
 def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
@@ -207,22 +268,3 @@ def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
             f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} has; "
             "use the same model, or segment the image again."
         )
-
-
-def _given_text(
-    run: xr.DataTree, given: npt.ArrayLike, wanted: tuple[str, ...], needed: tuple[str, ...]
-) -> xr.DataArray:
-    rows = given_rows(given)
-    if len(rows) != len(wanted):
-        raise LabelError(f"text_embeddings has shape {rows.shape}; expected a row for each of {len(wanted)} labels.")
-    if needed != wanted:
-        held = s.stage(run, "text_embedding")
-        if needed[0] not in s.labels_of(held):
-            raise RunError(f"the run holds no text embedding for {needed[0]!r}; name it among labels with its row.")
-        if rows.shape[1] != held.sizes[s.FEATURE]:
-            raise ModelError(
-                f"text_embeddings has {rows.shape[1]} features, the run's have {held.sizes[s.FEATURE]}; "
-                f"use the text encoder of {run.attrs['encoder']!r}."
-            )
-        rows = np.concatenate([held.sel({s.LABEL: [needed[0]]}).values, rows])
-    return stages.text_embedding(rows, needed)

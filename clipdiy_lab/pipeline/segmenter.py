@@ -22,7 +22,14 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder
-from clipdiy_lab.models.prompts import TextCache, check_labels, given_rows, with_background
+from clipdiy_lab.models.prompts import (
+    TextCache,
+    check_labels,
+    check_one_phrase,
+    given_rows,
+    phrases,
+    warn_of_shared_phrases,
+)
 from clipdiy_lab.models.saliency import Saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.fusion import fuse
@@ -132,32 +139,41 @@ class Segmenter:
     def text_embeddings(
         self, labels: Sequence[str], config: Config | None = None, given: npt.ArrayLike | None = None
     ) -> xr.DataArray:
-        """Embed labels, the background label of the policy included; every prompt is embedded only once.
+        """Embed the phrases of labels, the background of the policy included; every prompt is embedded only once.
 
         Parameters
         ----------
         labels : sequence of str
         config : Config, optional
         given : array, labels x features, optional
-            Rows for `labels` to use instead of the encoder's.
+            Rows for `labels` to use instead of the encoder's, one a label.
+
+        Returns
+        -------
+        array (phrase, feature)
+            With the coordinates ``phrase`` and ``phrase_label``; one row a label where the configuration has no
+            synonyms. The labels are those of `method.schema.labels_of`.
 
         Raises
         ------
         LabelError
-            Labels that cannot be prompted.
+            Labels that cannot be prompted; synonyms of other labels, or of labels whose rows are given.
         ModelError
             `given` of another shape, or holding zero, NaN or infinite vectors.
         """
         config = as_config(config)
         checked = check_labels(labels)
-        all_labels, _ = with_background(checked, config)
+        wanted = phrases(checked, config)
+        warn_of_shared_phrases(wanted)
         if given is None:
-            vectors = self._texts.embed(all_labels, config)
+            vectors = self._texts.embed([phrase for several in wanted.values() for phrase in several], config)
         else:
-            rows = self._given_rows(given, checked)
-            added = [label for label in all_labels if label not in checked]
-            vectors = np.concatenate([self._texts.embed(added, config), rows]) if added else rows
-        return stages.text_embedding(vectors, all_labels)
+            vectors = self._given_rows(given, checked)
+            check_one_phrase(checked, wanted)
+            # What the policy adds stands before the labels that were given.
+            added = [phrase for label, several in wanted.items() if label not in checked for phrase in several]
+            vectors = np.concatenate([self._texts.embed(added, config), vectors]) if added else vectors
+        return stages.text_embedding(vectors, wanted)
 
     def _given_rows(self, given: npt.ArrayLike, labels: tuple[str, ...]) -> FloatMap:
         rows = given_rows(given)
@@ -192,7 +208,7 @@ class Segmenter:
                 for grid in plan
             ]
             vectors = self._encode_batched(encoder, torch.cat(crops))
-        shape, expected = tuple(vectors.shape), (len(plan), encoder.embedding_dim)
+        shape, expected = tuple(vectors.shape), (plan.windows, encoder.embedding_dim)
         if shape != expected or not bool(torch.isfinite(vectors).all()):
             what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
             raise ModelError(
@@ -200,7 +216,7 @@ class Segmenter:
             )
         # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
         vectors = torch.nn.functional.normalize(vectors, dim=-1)
-        return list(torch.split(vectors, [grid.rows * grid.cols for grid in plan]))
+        return list(torch.split(vectors, [grid.windows for grid in plan]))
 
     def _encode_batched(self, encoder: Encoder, crops: Tensor) -> Tensor:
         size = self.batch_size or len(crops)

@@ -70,16 +70,39 @@ def saliency(values: npt.NDArray[np.float32], size: tuple[int, int]) -> xr.DataA
     return _array("saliency", frame.clamp(0, 1), _pixels(size))
 
 
-def text_embedding(vectors: npt.NDArray[np.float32], labels: Sequence[str]) -> xr.DataArray:
-    """Wrap unit text embeddings, labels x features."""
-    return _array("text_embedding", torch.from_numpy(vectors), {s.LABEL: _texts(labels)})
+def text_embedding(vectors: npt.NDArray[np.float32], phrases: Mapping[str, Sequence[str]]) -> xr.DataArray:
+    """Wrap unit text embeddings, phrases x features; the phrases of a label stand together.
+
+    Parameters
+    ----------
+    vectors : float32 array, phrases x features
+    phrases : mapping of label to phrases
+        In the order of the rows; most labels have one phrase, themselves.
+    """
+    owners = [label for label, several in phrases.items() for _ in several]
+    words = [phrase for several in phrases.values() for phrase in several]
+    wrapped = _array("text_embedding", torch.from_numpy(vectors), {s.PHRASE: _texts(words)})
+    return wrapped.assign_coords({s.PHRASE_LABEL: (s.PHRASE, _texts(owners))})
 
 
-def similarity(embedding: xr.DataArray, text: xr.DataArray) -> xr.DataArray:
-    """Cosine of every window of a scale with every label."""
-    places = {name: embedding.coords[name] for name in embedding.coords}
+def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Cosine of every window of a scale with the best phrase of every label, and which phrase that was.
+
+    Returns
+    -------
+    similarity : array (row, col, label)
+    best_phrase : array (row, col, label)
+        Index into the phrases of the text embedding.
+    """
+    phrases = s.phrases_of(text)
     cosines = ops.cosine(_tensor(embedding), _tensor(text))
-    return _array("similarity", cosines, {s.LABEL: text[s.LABEL].values}).assign_coords(places)
+    best, which = ops.best_phrase(cosines, [len(several) for several in phrases.values()])
+    label: dict[Hashable, Any] = {s.LABEL: _texts(list(phrases))}
+    places = {name: embedding.coords[name] for name in embedding.coords}
+    return (
+        _array("similarity", best, label).assign_coords(places),
+        _array("best_phrase", which, label).assign_coords(places),
+    )
 
 
 def logits(similarities: Similarities, config: Config) -> xr.DataArray:
@@ -122,9 +145,13 @@ def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | N
     return _array("guide", ops.guide(soft, like.sizes[s.LABEL], background, config.saliency_weight), like.coords)
 
 
-def fused(merged: xr.DataArray, guide: xr.DataArray) -> xr.DataArray:
-    """Similarity times guide."""
-    return _array("fused", ops.fuse(_tensor(merged), _tensor(guide)), merged.coords)
+def fused(merged: xr.DataArray, guide: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
+    """Similarity times guide; with the policy ``threshold``, the background's row is `ops.threshold_score`."""
+    scores = ops.fuse(_tensor(merged), _tensor(guide))
+    if config.background == "threshold" and background is not None:
+        others = [label for label in range(len(scores)) if label != background]
+        scores[background] = ops.threshold_score(scores[others], config.background_threshold, config.logit_scale)
+    return _array("fused", scores, merged.coords)
 
 
 def probability(fused: xr.DataArray, config: Config) -> xr.DataArray:
