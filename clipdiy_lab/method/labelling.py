@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 
@@ -30,7 +31,7 @@ class Candidates:
         Its merged score.
     background : float tensor, y x x, or None
         The score that stands against it: the background label's merged score, or under ``background="threshold"``
-        the bound of `threshold_score`. None where the labels have no background.
+        the bound of `ops.threshold_score`. None where the labels have no background.
     index : int or None
         Index of the background label.
     """
@@ -64,7 +65,8 @@ def merged_scores(similarities: Sequence[Float[Tensor, "rows cols L"]], config: 
         downs.append(torch.tensor(down, dtype=values.dtype) * (weight / len(config.scales)))
         halves.append(torch.einsum("xc,rcl->rlx", torch.tensor(across, dtype=values.dtype), values))
     half = torch.cat(halves)
-    return (torch.cat(downs, dim=1) @ half.flatten(1)).unflatten(1, half.shape[1:])
+    merged = torch.cat(downs, dim=1) @ half.flatten(1)
+    return merged.reshape(-1, *half.shape[1:])
 
 
 def candidates(
@@ -84,15 +86,20 @@ def candidates(
     if background is None:
         best = scores.max(dim=1)
         return Candidates(best.indices, best.values, None, None)
-    others = [label for label in range(scores.shape[1]) if label != background]
-    if not others:  # nothing but background was asked for
-        empty = torch.full_like(scores[:, 0], -math.inf)
-        return Candidates(torch.zeros_like(empty, dtype=torch.int64), empty, scores[:, background], background)
-    # A slice is a view; picking labels one by one would copy the whole of the scores.
-    rest = scores[:, 1:] if background == 0 else scores[:, others]
+    own, rest = scores[:, background], _without(scores, background)
+    if rest.shape[1] == 0:  # nothing but background was asked for
+        return Candidates(torch.zeros_like(own, dtype=torch.int64), torch.full_like(own, -math.inf), own, background)
+    if config.background == "threshold":
+        own = ops.threshold_score(rest.permute(1, 0, 2), config.background_threshold, config.logit_scale)
     best = rest.max(dim=1)
-    label = best.indices + (best.indices >= background)
-    return Candidates(label, best.values, scores[:, background], background)
+    return Candidates(best.indices + (best.indices >= background), best.values, own, background)
+
+
+def _without(scores: Float[Tensor, "y L x"], label: int) -> Float[Tensor, "y M x"]:
+    # A slice is a view; picking labels one by one would copy the whole of the scores.
+    if label == 0:
+        return scores[:, 1:]
+    return torch.cat([scores[:, :label], scores[:, label + 1 :]], dim=1)
 
 
 def choose(found: Candidates, saliency: Float[Tensor, "y x"] | None, config: Config) -> Int[Tensor, "y x"]:

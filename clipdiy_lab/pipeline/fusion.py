@@ -83,10 +83,8 @@ def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.Da
     config = _settled(encoded, text, config)
     _, background = with_background(s.labels_of(text), config)
     similarities = {scale: stages.similarity(s.stage(encoded, "embedding", scale), text)[0] for scale in config.scales}
-    merged = stages.merged(stages.logits(similarities, config), config)
     saliency = s.stage(encoded, "saliency") if "saliency" in encoded.data_vars else None
-    guide = stages.guide(saliency, merged, background, config)
-    return stages.labels(stages.fused(merged, guide, background, config))
+    return stages.labels_alone(similarities, saliency, background, config)
 
 
 def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config:

@@ -29,7 +29,8 @@ def cases(draw):
         interpolation=interpolation,
         placement=placement,
         align_corners=corners,
-        background=draw(st.sampled_from(["saliency", "prompt", "none"])),
+        background=draw(st.sampled_from(["saliency", "prompt", "threshold", "none"])),
+        background_threshold=draw(st.sampled_from([0.0, 0.3, 1.0])),
         saliency_weight=draw(st.sampled_from([0.0, 0.3, 1.0])),
         saliency_threshold=draw(st.sampled_from([None, 0.5])),
     )
@@ -53,6 +54,11 @@ def dense(config, grids, saliency, background):
         matrices = grid.matrices(config.placement, config.interpolation, config.align_corners)
         maps.append(ops.upsample(values, *(torch.tensor(m, dtype=torch.float32) for m in matrices)))
     merged = ops.merge(torch.stack(maps), config.weights)
+    others = [label for label in range(len(merged)) if label != background]
+    if config.background == "threshold" and others:
+        fused = merged.clone()
+        fused[background] = ops.threshold_score(merged[others], config.background_threshold, config.logit_scale)
+        return merged, fused
     if saliency is None or background is None or config.background != "saliency":
         return merged, merged
     if config.saliency_threshold is not None:
