@@ -9,8 +9,9 @@ import yaml
 
 from clipdiy_lab.datasets import manifests
 from clipdiy_lab.datasets.manifests import data_folder, load_manifest, manifest_names
-from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.errors import ClipdiyWarning, DatasetError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.segmenter import Segmenter
 
 NAMES = {
     "ade20k150": ("ade20k150__mmseg", "ade20k150"),
@@ -87,6 +88,14 @@ def test_synonyms_by_label_name_are_those_that_were_collected(shared, name, vari
             assert label not in config.synonyms
     with pytest.raises(DatasetError, match="has no names by 'nobody'"):
         manifest.phrases("nobody")
+
+
+def test_published_synonyms_are_embedded_with_a_warning_for_what_is_shared(counting_encoder):
+    words = load_manifest("coco_object_diy")
+    config = Config(synonyms=words.phrases("sclip"), background="prompt")
+    with pytest.warns(ClipdiyWarning, match=r"\('bed' for 'background' and 'bed'\)"):
+        text = Segmenter(counting_encoder).text_embeddings(words.names("sclip"), config)
+    assert text.sizes["phrase"] == 81 - 2 + 26 + 8
 
 
 def test_tables_are_those_that_were_collected(shared):

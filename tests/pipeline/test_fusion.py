@@ -193,9 +193,19 @@ def test_given_rows_and_synonyms_of_the_same_label(segmenter, picture):
     xr.testing.assert_allclose(given["fused"].sel(label="bus"), run["merged"].sel(label="bus").rename("fused"))
 
 
+def test_a_given_row_stays_its_labels_own(segmenter, picture):
+    config = SMALL.replace(background="words", background_words=["bed", "sky"])
+    rows = np.random.default_rng(0).normal(size=(2, 12))
+    run = segmenter.segment(picture, ["bed", "cat"], config, text_embeddings=rows)
+    word, own = run["text_embedding"].sel(phrase="bed").values
+    np.testing.assert_allclose(own, rows[0] / np.linalg.norm(rows[0]), atol=1e-6)
+    assert abs(word - own).max() > 0.1
+    assert lab.recombine(run).identical(run)
+
+
 def test_a_phrase_that_stands_for_two_labels_is_said_and_the_first_wins(segmenter, picture):
     config = SMALL.replace(background="words", background_words=["bed", "sky"])
-    with pytest.warns(errors.ClipdiyWarning, match="'bed' stands for 'background' and for 'bed'"):
+    with pytest.warns(errors.ClipdiyWarning, match=r"several labels \('bed' for 'background' and 'bed'\)"):
         run = segmenter.segment(picture, ["bed", "cat"], config)
     assert not (run["labels"] == 1).any()
     with warnings.catch_warnings():
