@@ -121,12 +121,13 @@ def test_saliency_can_be_a_file(photo, tmp_path):
 
 
 def test_a_configuration_from_a_file(photo, tmp_path):
-    config = lab.Config(scales=(128, 64), saliency_weight=0.5)
+    config = lab.Config(scales=(128, 64), saliency_weight=0.5, synonyms={"car": ["car", "taxi"]}, template="imagenet80")
     (tmp_path / "config.json").write_text(config.to_json())
     done = run("segment", "photo.png", "--labels", "car", "--config", "config.json", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     tree = lab.open_run(tmp_path / "out" / "photo" / "run.nc")
     assert lab.Config.from_json(tree.attrs["config"]) == config.replace(precision="fp32")
+    assert list(tree["phrase"].values) == ["background", "car", "taxi"]
 
 
 def test_doctor_says_what_is_here(tmp_path):

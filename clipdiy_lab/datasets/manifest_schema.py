@@ -329,7 +329,8 @@ class Manifest(_Facts):
         Returns
         -------
         dict of str to tuple of str
-            Only labels that have synonyms; the names are those of ``names(variant)``.
+            Only labels that have synonyms; the names are those of ``names(variant)``. The manifest's own name of a
+            label is its first phrase; a variant lists all its phrases itself.
 
         Raises
         ------
@@ -343,8 +344,9 @@ class Manifest(_Facts):
         ('tv monitor', 'monitor')
         """
         names = self.names(variant)
-        synonyms = self.synonyms if variant is None else self.variants[variant].synonyms
-        return {names[index]: phrases for index, phrases in synonyms.items()}
+        if variant is not None:
+            return {names[index]: phrases for index, phrases in self.variants[variant].synonyms.items()}
+        return {names[index]: tuple(dict.fromkeys((names[index], *more))) for index, more in self.synonyms.items()}
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

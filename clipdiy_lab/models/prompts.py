@@ -116,18 +116,20 @@ def phrases(labels: tuple[str, ...], config: Config) -> dict[str, tuple[str, ...
 
 
 def warn_of_shared_phrases(wanted: Mapping[str, tuple[str, ...]]) -> None:
-    """Warn of a phrase that stands for two labels: where it wins they are equal, and the first takes the pixel."""
-    owners: dict[str, str] = {}
+    """Warn, once, of phrases that stand for several labels: where one is the best of both, they are equal."""
+    owners: dict[str, list[str]] = {}
     for label, several in wanted.items():
         for phrase in several:
-            other = owners.setdefault(phrase.lower(), label)
-            if other != label:
-                warnings.warn(
-                    f"The phrase {phrase!r} stands for {other!r} and for {label!r}; where it is the best of both, they "
-                    f"are equal and {other!r} is chosen, because it is the first.",
-                    ClipdiyWarning,
-                    stacklevel=3,
-                )
+            owners.setdefault(phrase.lower(), []).append(label)
+    shared = {phrase: labels for phrase, labels in owners.items() if len(labels) > 1}
+    if shared:
+        listed = "; ".join(f"{phrase!r} for {' and '.join(map(repr, labels))}" for phrase, labels in shared.items())
+        warnings.warn(
+            f"Some phrases stand for several labels ({listed}); where such a phrase is the best of both, they are "
+            "equal and the first label is chosen.",
+            ClipdiyWarning,
+            stacklevel=3,
+        )
 
 
 def check_one_phrase(labels: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> None:

@@ -164,8 +164,8 @@ class Segmenter:
         config = as_config(config)
         checked = check_labels(labels)
         wanted = phrases(checked, config)
-        warn_of_shared_phrases(wanted)
         if given is None:
+            warn_of_shared_phrases(wanted)
             vectors = self._texts.embed([phrase for several in wanted.values() for phrase in several], config)
         else:
             vectors = self._given_rows(given, checked)

@@ -195,7 +195,12 @@ _STAGES: tuple[_Entry, ...] = (
         "The factor on every label: saliency for objects, one minus saliency for the background.",
         _per_label("guide", "factor"),
     ),
-    ("fused", "7. Fused", "Merged times guide; the brightest label of a pixel wins.", _per_label("fused", "score")),
+    (
+        "fused",
+        "7. Fused",
+        "Merged times guide, or the threshold as a score of the background; the brightest label of a pixel wins.",
+        _per_label("fused", "score"),
+    ),
     (
         "probability",
         "8. Probability",

@@ -9,7 +9,9 @@ import yaml
 
 from clipdiy_lab.datasets import manifests
 from clipdiy_lab.datasets.manifests import data_folder, load_manifest, manifest_names
-from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.errors import ClipdiyWarning, DatasetError
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.segmenter import Segmenter
 
 NAMES = {
     "ade20k150": ("ade20k150__mmseg", "ade20k150"),
@@ -61,6 +63,39 @@ def test_variants_are_those_that_were_collected(shared, name):
         assert list(manifest.names(variant)) == expected
     with pytest.raises(DatasetError, match="has no names by 'nobody'"):
         manifest.names("nobody")
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "file"),
+    [
+        ("voc21", "sclip", "voc21__sclip_synonyms"),
+        ("voc20", "sclip", "voc20__sclip_synonyms"),
+        ("coco_object_diy", "sclip", "coco_object81__sclip_synonyms"),
+        ("coco_object_tcl", "sclip", "coco_object81__sclip_synonyms"),
+        ("ade20k150", None, "ade20k150__objectinfo150_synonyms"),
+    ],
+)
+def test_synonyms_by_label_name_are_those_that_were_collected(shared, name, variant, file):
+    manifest = load_manifest(name)
+    collected = [line.split(",") for line in lines(shared(f"classes/{file}.txt"))]
+    phrases = manifest.phrases(variant)
+    config = Config(synonyms=phrases)
+    for label, listed in zip(manifest.names(variant), collected, strict=True):
+        several = [one.strip() for one in listed]
+        if len(several) > 1:
+            assert set(config.synonyms[label]) == {label, *several} if variant is None else set(several)
+        else:
+            assert label not in config.synonyms
+    with pytest.raises(DatasetError, match="has no names by 'nobody'"):
+        manifest.phrases("nobody")
+
+
+def test_published_synonyms_are_embedded_with_a_warning_for_what_is_shared(counting_encoder):
+    words = load_manifest("coco_object_diy")
+    config = Config(synonyms=words.phrases("sclip"), background="prompt")
+    with pytest.warns(ClipdiyWarning, match=r"\('bed' for 'background' and 'bed'\)"):
+        text = Segmenter(counting_encoder).text_embeddings(words.names("sclip"), config)
+    assert text.sizes["phrase"] == 81 - 2 + 26 + 8
 
 
 def test_tables_are_those_that_were_collected(shared):

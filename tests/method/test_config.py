@@ -15,7 +15,14 @@ from clipdiy_lab.method.config import ScaleWeights
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 FIELDS = [field.name for field in dataclasses.fields(lab.Config)]
-NUMERIC = ["stride", "saliency_weight", "saliency_threshold", "temperature"]
+NUMERIC = [
+    "stride",
+    "background_threshold",
+    "logit_scale",
+    "saliency_weight",
+    "saliency_threshold",
+    "temperature",
+]
 CHOSEN = ["image_resize", "precision", "saliency_input", "placement", "interpolation", "article", "background"]
 
 
@@ -82,6 +89,36 @@ CHOSEN = ["image_resize", "precision", "saliency_input", "placement", "interpola
         ({"template": None}, "template is None"),
         ({"template": ("a {label}", 3)}, "template 3 lacks"),
         ({"template": b"a {label}"}, "template is b'a {label}'"),
+        ({"template": "imagenet"}, "'imagenet' lacks the field {label}.* or alone one of the names imagenet80"),
+        ({"template": ("a {label}", "imagenet80")}, "'imagenet80' lacks the field"),
+        ({"synonyms": None}, "synonyms is None; expected phrases for each label"),
+        ({"synonyms": ["sofa", "couch"]}, "expected phrases for each label"),
+        ({"synonyms": {"sofa": "couch"}}, r"synonyms of 'sofa' is 'couch'; expected a list of phrases"),
+        ({"synonyms": {"sofa": []}}, "synonyms of 'sofa' is empty; give at least one phrase"),
+        ({"synonyms": {"sofa": ["couch", " "]}}, "synonyms of 'sofa' holds ' '; expected phrases"),
+        ({"synonyms": {"sofa": ["couch", 3]}}, "synonyms of 'sofa' holds 3; expected phrases"),
+        ({"synonyms": {"sofa": 3}}, "synonyms of 'sofa' is 3"),
+        ({"synonyms": {"sofa": None}}, "synonyms of 'sofa' is None"),
+        ({"synonyms": {"": ["couch"]}}, "has phrases for ''; expected the text of a label"),
+        ({"synonyms": {3: ["couch"]}}, "has phrases for 3"),
+        ({"synonyms": {"sofa": ["couch"], "Sofa ": ["settee"]}}, "names the label 'Sofa' twice"),
+        ({"background_words": "sky"}, "background_words is 'sky'; expected a list of phrases"),
+        ({"background_words": ["sky", ""]}, "background_words holds ''"),
+        ({"background_words": [None]}, "background_words holds None"),
+        ({"background_words": 3}, "background_words is 3"),
+        ({"background": "words"}, "background='words' has no background_words"),
+        (
+            {"background": "words", "background_words": ["sky"], "synonyms": {"Background": ["wall"]}},
+            "both background_words and synonyms say what stands for 'background'",
+        ),
+        ({"background": "threshhold"}, "background is 'threshhold'.* Did you mean 'threshold'"),
+        ({"background_threshold": -0.01}, "background_threshold is -0.01; expected 0.0 to 1.0"),
+        ({"background_threshold": 1.01}, "background_threshold is 1.01"),
+        ({"background_threshold": None}, "background_threshold is None"),
+        ({"logit_scale": 0}, "logit_scale is 0; expected 1.0 to 200.0"),
+        ({"logit_scale": -50}, "logit_scale is -50"),
+        ({"logit_scale": 201}, "logit_scale is 201"),
+        ({"logit_scale": None}, "logit_scale is None"),
         ({"background_label": ""}, "background_label is ''; expected a word"),
         ({"background_label": "  "}, "background_label is '  '"),
         ({"background_label": None}, "background_label is None"),
@@ -152,6 +189,13 @@ def test_an_unknown_knob_is_named_with_its_neighbours():
         ("placement", np.str_("centred"), "centred"),
         ("background_label", " stuff ", "stuff"),
         ("template", ["a {label}", "the {label}"], ("a {label}", "the {label}")),
+        ("template", np.str_("imagenet80"), "imagenet80"),
+        ("synonyms", {" sofa ": ["sofa", " couch", "Sofa", "couch "]}, {"sofa": ("sofa", "couch")}),
+        ("synonyms", {"tv": ("tv",), "sofa": np.array(["couch"])}, {"sofa": ("couch",), "tv": ("tv",)}),
+        ("background_words", [" sky", "wall ", "SKY"], ("sky", "wall")),
+        ("background_threshold", np.float32(0.25), 0.25),
+        ("background_threshold", 1, 1.0),
+        ("logit_scale", np.int64(100), 100.0),
     ],
 )
 def test_values_are_kept_in_pythons_own_types(knob, given, kept):
@@ -194,7 +238,7 @@ def test_every_knob_has_a_tier_and_help_and_what_its_control_needs():
 @pytest.mark.parametrize("knob", CHOSEN)
 def test_every_choice_and_every_end_of_a_range_is_accepted(knob):
     for choice in lab.Config.knobs()[knob]["choices"]:
-        assert getattr(lab.Config(**{knob: choice}), knob) == choice
+        assert getattr(lab.Config(**{knob: choice}, background_words=["sky"]), knob) == choice
 
 
 @pytest.mark.parametrize("knob", NUMERIC)
@@ -211,6 +255,7 @@ def test_the_presets():
     assert (paper.templates, paper.article) == (("a photo of a {label}",), "official")
     assert (paper.background, paper.saliency_weight, paper.saliency_threshold) == ("saliency", 1.0, None)
     assert (paper.weights, paper.temperature) == ((1.0, 1.0, 1.0), 1.0)
+    assert (dict(paper.synonyms), paper.background_words) == ({}, ())
     assert lab.Config().changed(paper) == ("precision",)  # the official code computes in float32
     assert paper.changed(demo) == ("image_resize", "saliency_input")
     assert (demo.image_resize, demo.saliency_input) == ("nearest", "frame")
@@ -232,6 +277,8 @@ def test_a_configuration_never_changes():
         config.stride = 1
     with pytest.raises(TypeError):
         config.scale_weights[64] = 5
+    with pytest.raises(TypeError):
+        config.synonyms["sofa"] = ("couch",)
     given = {256: 1.0, 128: 1.0, 64: 1.0}
     kept = lab.Config(scale_weights=given)
     given[64] = 0.0
@@ -252,10 +299,17 @@ def test_equal_values_hash_alike():
     assert len({one, other, lab.Config()}) == 2
     assert ScaleWeights({1: 2}) == {1: 2.0}
     assert hash(ScaleWeights({1: 2, 3: 4})) == hash(ScaleWeights({3: 4, 1: 2}))
+    one, other = (lab.Config(synonyms={label: [label, "x"] for label in labels}) for labels in (("a", "b"), ("b", "a")))
+    assert (one, hash(one), one.to_json()) == (other, hash(other), other.to_json())
+    assert one != lab.Config(synonyms={"a": ["x", "a"], "b": ["b", "x"]})  # the first of equals wins
 
 
 def test_copies_and_pickles_are_equal():
-    config = lab.Config(scale_weights={256: 1, 128: 0, 64: 2}, template=("a {label}", "the {label}"))
+    config = lab.Config(
+        scale_weights={256: 1, 128: 0, 64: 2},
+        template=("a {label}", "the {label}"),
+        synonyms={"sofa": ["sofa", "couch"]},
+    )
     for again in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
         assert again == config
         assert hash(again) == hash(config)
@@ -283,6 +337,9 @@ def test_rubbish_is_no_configuration(text):
         {"template": {"label": 1}},
         {"stride": "2"},
         {"background_label": ["background"]},
+        {"synonyms": [["sofa", "couch"]]},
+        {"synonyms": {"sofa": {"couch": 1}}},
+        {"background_words": {"sky": 1}},
     ],
     ids=str,
 )

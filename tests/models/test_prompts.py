@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from clipdiy_lab import errors
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.prompts import TextCache, check_labels, prompts, with_background
+from clipdiy_lab.models.prompts import TextCache, check_labels, phrases, prompts, templates, with_background
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,65 @@ def test_several_templates_are_averaged_and_scaled_to_length_one(counting_encode
     mean = (one + two) / 2
     np.testing.assert_allclose(both, mean / np.linalg.norm(mean), rtol=1e-5)
     assert sorted(counting_encoder.texts) == ["a drawing of a cat", "a photo of a cat"]
+
+
+def test_the_80_templates_of_imagenet(golden_encoder):
+    """By open_clip's own class of zero-shot weights, an implementation that the lab shares nothing with."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES, build_zero_shot_classifier
+
+    config = Config(template="imagenet80")
+    assert len(set(templates(config))) == 80
+    assert all(text.count("{label}") == 1 for text in templates(config))
+    embedded = TextCache(golden_encoder).embed(["cat", "tv/monitor"], config)
+    theirs = build_zero_shot_classifier(
+        golden_encoder._source, golden_encoder._tokenizer, ["cat", "tv/monitor"], OPENAI_IMAGENET_TEMPLATES
+    )
+    np.testing.assert_allclose(embedded, theirs.T.numpy(), atol=1e-6)
+    written = prompts("owl", config.replace(article="grammatical"))
+    assert "a bad photo of an owl." in written
+    assert "a photo of many owl." in written
+    assert "a bad photo of a owl." in prompts("owl", config)
+
+
+def test_many_prompts_are_embedded_in_parts_and_each_once(counting_encoder, monkeypatch):
+    asked = []
+    whole = counting_encoder.encode_texts
+    monkeypatch.setattr(counting_encoder, "encode_texts", lambda texts: (asked.append(len(texts)), whole(texts))[1])
+    cache = TextCache(counting_encoder)
+    labels = [f"thing {i}" for i in range(7)]
+    rows = cache.embed(labels, Config(template="imagenet80"))
+    assert sum(asked) == len(set(counting_encoder.texts)) == 7 * 80
+    assert max(asked) < 560
+    for label, row in zip(labels, rows, strict=True):
+        mean = torch.stack([whole([prompt])[0] for prompt in prompts(label, Config(template="imagenet80"))]).mean(0)
+        np.testing.assert_allclose(row, mean / mean.norm(), atol=1e-6)
+
+
+def test_phrases_of_labels_by_policy():
+    config = Config(synonyms={"Sofa": ["couch", "settee"]}, background_words=["sky"])
+    assert phrases(("cat", "SOFA"), config) == {
+        "background": ("background",),
+        "cat": ("cat",),
+        "SOFA": ("couch", "settee"),
+    }
+    words = config.replace(background="words")
+    assert phrases(("sofa", "Background"), words) == {"sofa": ("couch", "settee"), "Background": ("sky",)}
+    assert phrases(("sofa",), config.replace(background="none")) == {"sofa": ("couch", "settee")}
+    stuff = Config(synonyms={"background": ["wall", "sky"]})
+    assert phrases(("cat",), stuff)["background"] == ("wall", "sky")
+    assert phrases(("cat",), stuff.replace(background="none")) == {"cat": ("cat",)}
+
+
+def test_synonyms_of_a_label_that_nobody_prompts():
+    with pytest.raises(errors.LabelError, match=r"synonyms are given for 'sofaa', .*Did you mean 'sofa'"):
+        phrases(("cat", "sofa"), Config(synonyms={"sofaa": ["couch"]}))
+
+
+@pytest.mark.parametrize("labels", [("cat",), ("background",), ("cat", "background")])
+def test_a_threshold_needs_two_labels_to_compare(labels):
+    with pytest.raises(errors.LabelError, match="give at least two, or use another background policy"):
+        with_background(labels, Config(background="threshold"))
+    assert with_background(("cat", "dog"), Config(background="threshold")) == (("background", "cat", "dog"), 0)
 
 
 def test_labels_are_stripped_and_kept_in_order():

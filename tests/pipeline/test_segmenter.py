@@ -46,10 +46,29 @@ def test_the_image_may_be_a_path_bytes_a_picture_or_an_array(golden_segmenter, p
     assert len({run.attrs["image_sha256"] for run in runs}) == 1
 
 
-def test_attributes_are_enough_to_repeat_the_run(golden_segmenter, picture):
-    run = golden_segmenter.segment(picture, ["cat", "sofa"], SMALL.replace(saliency_weight=0.4))
-    config = lab.Config.from_json(run.attrs["config"])
-    labels = [name for name in json.loads(run.attrs["prompts"]) if name != "background"]
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"saliency_weight": 0.4},
+        {"synonyms": {"sofa": ["couch", "sofa"]}, "template": ("a {label}", "the {label}")},
+        {"background": "words", "background_words": ["sky", "a big wall"]},
+        {"background": "threshold", "background_threshold": 0.3, "logit_scale": 40},
+        {"background": "none", "template": "imagenet80", "article": "grammatical"},
+    ],
+    ids=lambda knobs: next(iter(knobs)),
+)
+def test_attributes_are_enough_to_repeat_the_run(golden_segmenter, picture, tmp_path, knobs):
+    first = golden_segmenter.segment(picture, ["cat", "sofa"], SMALL.replace(**knobs))
+    run = lab.open_run(lab.save_run(first, tmp_path / "run.nc"))
+    assert run.identical(first)
+    config, labels = lab.Config.from_json(run.attrs["config"]), json.loads(run.attrs["labels"])
+    assert labels == list(run["label"].values)
+    written = [prompts for phrases in json.loads(run.attrs["prompts"]).values() for prompts in phrases.values()]
+    texts = [prompt for prompts in written for prompt in prompts]
+    with torch.inference_mode():
+        vectors = golden_segmenter.encoder.encode_texts(texts).reshape(len(written), -1, 32).mean(1)
+    rows = torch.nn.functional.normalize(vectors, dim=-1)
+    np.testing.assert_allclose(run["text_embedding"], rows, atol=1e-6)
     assert (run.attrs["encoder"], run.attrs["saliency_source"]) == (golden_segmenter.encoder.name, "none")
     assert run.attrs["encoder_fingerprint"] == golden_segmenter.encoder.fingerprint
     assert json.loads(run.attrs["versions"])["clipdiy_lab"] == lab.__version__

@@ -16,9 +16,25 @@ def random_pixels(height, width, seed):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+words = st.text(min_size=1, max_size=8).filter(str.strip)
+
+
 @st.composite
-def configs(draw, max_side=8192, max_scale=None):
-    """Any configuration that makes sense, in a frame of up to `max_side` pixels."""
+def synonyms_of(draw, labels):
+    """Up to three phrases for some of the labels, no phrase for two of them."""
+    chosen = draw(st.sets(st.sampled_from(labels)))
+    return {
+        label: [f"{label} {i}" if i else label for i in draw(st.lists(st.integers(0, 3), min_size=1, max_size=3))]
+        for label in sorted(chosen)
+    }
+
+
+@st.composite
+def configs(draw, max_side=8192, max_scale=None, labels=None):
+    """Any configuration that makes sense, in a frame of up to `max_side` pixels.
+
+    Synonyms are of any texts, or of `labels` (then the background's name is the usual one).
+    """
     size = (draw(sides(max_side)), draw(sides(max_side)))
     scales = draw(st.lists(st.integers(1, min(*size, max_scale or max_side)), min_size=1, max_size=4, unique=True))
     weight = st.floats(0, 4) | st.integers(0, 3)
@@ -27,6 +43,17 @@ def configs(draw, max_side=8192, max_scale=None):
     interpolation = draw(st.sampled_from(["bilinear", "nearest"]))
     template = st.sampled_from(["{label}", "a photo of a {label}", "Ein Bild: {label}é \U0001f408 {label} {0}"])
     knobs = lab.Config.knobs()
+    background = draw(st.sampled_from(knobs["background"]["choices"]))
+    background_label = draw(words) if labels is None else "background"
+    entries = st.lists(
+        st.tuples(words, st.lists(words, min_size=1, max_size=3)),
+        max_size=3,
+        unique_by=lambda one: one[0].strip().lower(),
+    )
+    synonyms = draw(entries.map(dict) if labels is None else synonyms_of(labels))
+    if background == "words":
+        name = background_label.strip().lower()
+        synonyms = {label: several for label, several in synonyms.items() if label.strip().lower() != name}
     return lab.Config(
         scales=scales,
         stride=draw(st.integers(1, min(16, *scales))),
@@ -35,13 +62,18 @@ def configs(draw, max_side=8192, max_scale=None):
         placement=placement,
         interpolation=interpolation,
         align_corners=(placement, interpolation) == ("stretched", "bilinear") and draw(st.booleans()),
-        template=draw(template | st.lists(template, min_size=1, max_size=3)),
-        background_label=draw(st.text(min_size=1, max_size=8).filter(str.strip)),
+        template=draw(template | st.just("imagenet80") | st.lists(template, min_size=1, max_size=3)),
+        synonyms=synonyms,
+        background=background,
+        background_label=background_label,
+        background_words=draw(st.lists(words if labels is None else st.sampled_from(["sky", "wall"]), min_size=1)),
+        background_threshold=draw(st.floats(0, 1)),
+        logit_scale=draw(st.floats(1, 200)),
         saliency_weight=draw(st.floats(0, 1)),
         saliency_threshold=draw(st.none() | st.floats(0, 1)),
         temperature=draw(st.floats(1e-3, 100)),
         **{
             name: draw(st.sampled_from(knobs[name]["choices"]))
-            for name in ("image_resize", "precision", "saliency_input", "article", "background")
+            for name in ("image_resize", "precision", "saliency_input", "article")
         },
     )

@@ -50,7 +50,8 @@ def test_coverage_is_what_counting_gives(grid):
 @given(configs(max_side=60))
 def test_the_plan_says_what_is_uncovered(config):
     plan = Plan.of(config)
-    assert len(plan) == sum(plan[scale].rows * plan[scale].cols for scale in config.scales)
+    assert plan.windows == sum(plan[scale].rows * plan[scale].cols for scale in config.scales)
+    assert len(plan) == len(list(plan))
     assert [grid.scale for grid in plan] == list(config.scales)
     for grid in plan:
         assert (f"; {grid.scale} px misses" in repr(plan)) == bool((grid.coverage() == 0).any())

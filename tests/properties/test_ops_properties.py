@@ -71,6 +71,49 @@ def test_background_wins_exactly_below_the_closed_form_threshold(seed, labels):
     assert torch.equal(background[clear], (saliency < threshold)[clear])
 
 
+@given(seeds, st.integers(1, 6), st.floats(0, 1), st.floats(1, 200), st.integers(0, 6))
+def test_the_threshold_score_wins_exactly_where_the_top_probability_is_below(seed, labels, threshold, scale, place):
+    """Brute force in float64; within rounding of the threshold either may win."""
+    others = uniform(seed, labels, 12, 13, low=-0.3, high=0.4)
+    score = ops.threshold_score(others, threshold, scale)
+    assert torch.isfinite(score).all()
+    place = min(place, labels)
+    rows = torch.cat([others[:place], score[None], others[place:]])
+    top = torch.softmax(others.double() * scale, 0).amax(0)
+    clear = (top - threshold).abs() > 1e-4 * threshold
+    background = rows.argmax(0) == place
+    assert torch.equal(background[clear], (top < threshold)[clear])
+    # A higher threshold never gives less background.
+    higher = ops.threshold_score(others, (1 + threshold) / 2, scale)
+    assert bool((higher >= score).all())
+
+
+@given(seeds, st.integers(1, 6), st.floats(1, 200), st.booleans())
+def test_the_ends_of_the_threshold(seed, labels, scale, first):
+    others = uniform(seed, labels, 5, 6, low=-0.3, high=0.4)
+    for threshold, expected in ((0.0, False), (1 / (labels + 1), False), (1.0, labels > 1)):
+        score = ops.threshold_score(others, threshold, scale)[None]
+        rows = torch.cat([score, others] if first else [others, score])
+        background = rows.argmax(0) == (0 if first else labels)
+        certain = torch.softmax(others.double() * scale, 0).amax(0) > 1 - 1e-4  # 1 in float32, or nearly
+        assert bool((background == expected)[~certain if expected else ...].all())
+
+
+@given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=5))
+def test_the_best_phrase_is_what_a_loop_finds_and_repeating_phrases_changes_nothing(seed, counts):
+    cosines = uniform(seed, 3, 4, sum(counts), low=-1)
+    best, which = ops.best_phrase(cosines, counts)
+    ends = np.cumsum(counts)
+    for label, (start, end) in enumerate(zip(ends - counts, ends, strict=True)):
+        for row, col in np.ndindex(3, 4):
+            values = cosines[row, col, start:end].tolist()
+            assert best[row, col, label] == max(values)
+            assert which[row, col, label] == start + values.index(max(values))
+    twice = torch.cat([torch.cat([part, part], -1) for part in torch.split(cosines, counts, -1)], -1)
+    again, _ = ops.best_phrase(twice, [2 * count for count in counts])
+    assert torch.equal(again, best)
+
+
 @settings(max_examples=50)
 @given(seeds, st.integers(1, 5), st.floats(1e-3, 100))
 def test_temperature_changes_no_label(seed, labels, temperature):
