@@ -45,6 +45,10 @@ class RunError(ClipdiyError):
     """A run (file or tree) that is corrupted, foreign or lacks the stage that is needed."""
 
 
+class StoreError(ClipdiyError):
+    """A store of embeddings that is damaged, unfinished, foreign, or made of something else than what is asked."""
+
+
 class OutputError(ClipdiyError, OSError):
     """A place that results cannot be written to; nothing half-written stays behind."""
 

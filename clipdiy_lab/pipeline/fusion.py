@@ -45,7 +45,9 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     embeddings = {scale: s.stage(encoded, "embedding", scale) for scale in config.scales}
     compared = {scale: stages.similarity(vectors, text) for scale, vectors in embeddings.items()}
     similarities = {scale: cosines for scale, (cosines, _) in compared.items()}
-    root = {"image": s.stage(encoded, "image"), "text_embedding": text}
+    # Encodings read from a store come without the frame, which fusing never looks at.
+    root = {"image": s.stage(encoded, "image")} if "image" in encoded.data_vars else {}
+    root["text_embedding"] = text
     root["logits"] = stages.logits(similarities, config)
     root["merged"] = stages.merged(root["logits"], config)
     if "saliency" in encoded.data_vars:
@@ -89,7 +91,7 @@ def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.Da
 
 def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config:
     """Check that encoding, texts and configuration belong together; return the configuration with its precision."""
-    s.validate(encoded, need=("image",))
+    s.validate(encoded, need=())
     was = Config.from_json(encoded.attrs["config"])
     if config.precision == "auto":
         config = config.replace(precision=was.precision)
@@ -155,7 +157,7 @@ def recombine(
     RunError
         For an encode knob, or for labels, phrases or templates that the run does not hold and that nobody can embed.
     """
-    s.validate(run, need=("image", "text_embedding"))
+    s.validate(run, need=("text_embedding",))
     old = Config.from_json(run.attrs["config"])
     new = (old if config is None else as_config(config)).replace(**knobs)
     wanted = _labels(run, new) if labels is None else check_labels(labels)

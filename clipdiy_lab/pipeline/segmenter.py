@@ -242,22 +242,30 @@ class Segmenter:
             self._precisions[wanted] = self.encoder.with_precision(wanted)
         return self._precisions[wanted]
 
-    def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
-        """Collect what it takes to repeat the run."""
-        applied = injected or self.saliency.name != "none"
+    def provenance(self, config: Config) -> dict[str, Any]:
+        """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
+        applied = self.saliency.name != "none"
         return {
             "schema_version": s.SCHEMA_VERSION,
             "config": config.replace(precision=getattr(self._at(config), "precision", config.precision)).to_json(),
             "encoder": self.encoder.name,
             "encoder_fingerprint": self.encoder.fingerprint,
-            "saliency_source": "given" if injected else self.saliency.name,
-            "saliency_options": json.dumps({} if injected else getattr(self.saliency, "options", {}), default=str),
-            "saliency_fingerprint": "" if injected or not applied else self.saliency.fingerprint,
+            "saliency_source": self.saliency.name,
+            "saliency_options": json.dumps(getattr(self.saliency, "options", {}), default=str),
+            "saliency_fingerprint": self.saliency.fingerprint if applied else "",
+            "versions": json.dumps(_versions()),
+        }
+
+    def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
+        """Collect what it takes to repeat the run."""
+        given = {"saliency_source": "given", "saliency_options": "{}", "saliency_fingerprint": ""} if injected else {}
+        return {
+            **self.provenance(config),
+            **given,
             "image_source": describe(image),
             "image_sha256": content_hash(pixels),
             "image_height": pixels.shape[0],
             "image_width": pixels.shape[1],
-            "versions": json.dumps(_versions()),
         }
 
 

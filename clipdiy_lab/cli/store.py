@@ -1,0 +1,97 @@
+"""Embeddings of whole datasets: make a store, look after it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from clipdiy_lab.cli.app import Preset, app, print_table, read_config, read_saliency
+
+store_app = typer.Typer(help="Look after a store of embeddings that `embed` made.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.command()
+def embed(
+    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab datasets`, or a folder of one's own.")],
+    store: Annotated[Path, typer.Option(help="Folder of the store; one that is there is completed.")],
+    model: Annotated[str, typer.Option(help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")] = "tiny",
+    checkpoint: Annotated[Path | None, typer.Option(help="Local weights for the architecture --model.")] = None,
+    saliency: Annotated[
+        str | None, typer.Option(help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which part of the dataset.")] = "val",
+    preset: Annotated[Preset, typer.Option(help="Settings to start from.")] = Preset.paper,
+    config: Annotated[Path | None, typer.Option(help="A JSON file as Config.to_json writes it.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first images.")] = None,
+    shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image."""
+    from clipdiy_lab.datasets.registry import open_dataset
+    from clipdiy_lab.pipeline.embeddings.care import info as describe
+    from clipdiy_lab.pipeline.embeddings.write import embed as write
+    from clipdiy_lab.pipeline.segmenter import load
+
+    settings = read_config(preset, config)
+    segmenter = load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
+    pictures = open_dataset(dataset, split=split)
+    write(segmenter, pictures, store, settings, shard_size=shard_size, limit=limit, progress=True)
+    _print(describe(store), as_json)
+
+
+@store_app.command()
+def info(store: Store, as_json: AsJson = False) -> None:
+    """Say what a store is, how far it is, and what it was made of."""
+    from clipdiy_lab.pipeline.embeddings.care import info as describe
+
+    _print(describe(store), as_json)
+
+
+@store_app.command()
+def verify(store: Store, as_json: AsJson = False) -> None:
+    """Read every byte and compare it with what was written. Exit code 1 if a shard is missing or damaged."""
+    from clipdiy_lab.pipeline.embeddings.care import verify as check
+
+    table = check(store)
+    print_table(table, as_json)
+    if (table["state"] != "whole").any():
+        raise typer.Exit(1)
+
+
+@store_app.command()
+def prune(store: Store) -> None:
+    """Remove what killed writers left behind, and everything else that no record vouches for."""
+    from clipdiy_lab.pipeline.embeddings.care import prune as clean
+
+    removed = clean(store)
+    for one in removed:
+        typer.echo(one)
+    typer.echo(f"{len(removed)} removed", err=True)
+
+
+@store_app.command()
+def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")]) -> None:
+    """Copy a finished store into one file or folder that any program reads."""
+    from clipdiy_lab.pipeline.embeddings.care import export as copy
+
+    typer.echo(copy(store, out))
+
+
+def _print(facts: dict[str, object], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            typer.echo(f"{name}:")
+            for inner, said in value.items():
+                typer.echo(f"  {inner:22} {said}")
+        else:
+            typer.echo(f"{name:24} {value}")

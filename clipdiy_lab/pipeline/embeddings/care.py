@@ -1,0 +1,170 @@
+"""Looking after a store: what it is, whether it is whole, what may go, and a copy for other programs."""
+
+from __future__ import annotations
+
+import shutil
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.errors import OutputError, StoreError
+from clipdiy_lab.pipeline.embeddings import contents as c
+from clipdiy_lab.pipeline.embeddings import layout
+from clipdiy_lab.pipeline.embeddings.locks import held
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
+
+
+def info(path: str | PathLike[str]) -> dict[str, Any]:
+    """Say what a store is and how far it is; no shard is read.
+
+    Returns
+    -------
+    dict
+        ``dataset``, ``encoder``, ``images`` and ``images_finished``, ``shards`` and ``shards_finished``,
+        ``shard_size``, ``bytes`` on the disk, ``leftovers`` (what `prune` would remove) and ``key``.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or its header or a record is damaged.
+    """
+    store = EmbeddingStore(path, partial=True)
+    header = store.header
+    files = [file for file in store.path.rglob("*") if file.is_file()]
+    return {
+        "dataset": header.attrs["dataset"],
+        "encoder": header.attrs["encoder"],
+        "images": len(header.ids),
+        "images_finished": len(store.images),
+        "shards": header.shards,
+        "shards_finished": len(store.finished),
+        "shard_size": header.shard_size,
+        "bytes": sum(file.stat().st_size for file in files),
+        "leftovers": len(_leftovers(store.path, header)),
+        "key": header.key,
+    }
+
+
+def verify(path: str | PathLike[str]) -> pd.DataFrame:
+    """Read every byte of a store and compare it with what was written.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a shard: ``shard``, ``images``, ``state`` ("whole", "missing" or "damaged") and ``why``.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or its header is damaged.
+    """
+    store = Path(path)
+    header = layout.read_header(store)
+    rows = []
+    for shard in range(header.shards):
+        try:
+            state, why = ("missing" if read_shard(store, header, shard) is None else "whole"), ""
+        except StoreError as error:
+            state, why = "damaged", str(error)
+        rows.append({"shard": shard, "images": len(header.images(shard)), "state": state, "why": why})
+    return pd.DataFrame(rows)
+
+
+def prune(path: str | PathLike[str]) -> list[Path]:
+    """Remove what no record vouches for: work of killed writers, shards of another key, records that cannot be read.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or somebody is writing to it.
+    OutputError
+        If something cannot be removed.
+    """
+    store = Path(path)
+    header = layout.read_header(store)
+    with held(store / layout.LOCK, alone=True, wait=False) as alone:
+        if not alone:
+            raise StoreError(f"Somebody is writing to the store {store}; prune it when that has ended.")
+        found = _leftovers(store, header)
+        for one in found:
+            try:
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+            except OSError as error:
+                raise OutputError(f"Cannot remove {one} ({error.strerror}); remove it by hand.") from error
+    return found
+
+
+def _leftovers(store: Path, header: layout.Header) -> list[Path]:
+    """Everything that is neither header, lock, record, nor a file that a record vouches for."""
+    kept = {store / layout.HEADER, store / layout.LOCK, store / layout.SHARDS}
+    for shard in range(header.shards):
+        try:
+            record = layout.read_record(store, header, shard)
+        except StoreError:
+            continue
+        if record is not None:
+            kept |= {layout.record_path(store, shard), store / layout.SHARDS / record.file}
+    return sorted(one for folder in (store, store / layout.SHARDS) for one in folder.iterdir() if one not in kept)
+
+
+def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
+    """Copy a finished store into one NetCDF file (``.nc``) or a plain Zarr folder (``.zarr``) that any program reads.
+
+    The arrays are those of `open_store`. Zarr keeps half precision and takes the memory of one shard; NetCDF knows no
+    half precision, so embeddings become float32, and each array passes through memory whole.
+
+    Parameters
+    ----------
+    path : path
+        The store.
+    target : path ending in .nc or .zarr
+
+    Raises
+    ------
+    StoreError
+        If the store is not whole.
+    OutputError
+        If the suffix is another one or the place cannot be written to.
+    """
+    store, out = EmbeddingStore(path), Path(target)
+    if out.suffix not in (".nc", ".zarr"):
+        raise OutputError(f"{out.name!r} ends in {out.suffix or 'nothing'!r}; expected .nc or .zarr.")
+    dataset = store.dataset()
+    with atomic_path(out, folder=out.suffix == ".zarr") as part:
+        if out.suffix == ".zarr":
+            _to_zarr(store, dataset, part)
+        else:
+            half = [name for name, array in dataset.data_vars.items() if array.dtype == np.float16]
+            dataset.assign({n: dataset[n].astype(np.float32) for n in half}).to_netcdf(part, engine="h5netcdf")
+    return out
+
+
+def _to_zarr(store: EmbeddingStore, dataset: xr.Dataset, part: Path) -> None:
+    """Write coordinates at once and the arrays shard by shard."""
+    dataset.drop_vars(list(dataset.data_vars)).to_zarr(part, mode="w", consolidated=False, zarr_format=3)
+    group = zarr.open_group(part, mode="r+", zarr_format=3)
+    size = store.header.shard_size
+    for name, array in dataset.data_vars.items():
+        made = group.create_array(
+            str(name),
+            shape=array.shape,
+            chunks=(min(size, array.sizes[c.IMAGE]), *array.shape[1:]),
+            dtype=array.dtype,
+            dimension_names=[str(dim) for dim in array.dims],
+            attributes={str(key): value for key, value in array.attrs.items()},
+        )
+        for shard in store.finished:
+            images = store.header.images(shard)
+            here = slice(images.start, images.stop)
+            made[here] = array[here].values

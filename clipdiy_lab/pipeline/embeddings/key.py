@@ -1,0 +1,68 @@
+"""What a store was made of: two stores with equal keys hold the same numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from clipdiy_lab.errors import StoreError
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.segmenter import Segmenter
+
+Key = dict[str, Any]
+
+
+def canonical(value: Any) -> str:
+    """One text for equal values: JSON with sorted names and no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical text."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def key_of(segmenter: Segmenter, config: Config, ids: Sequence[str]) -> Key:
+    """Everything that decides the numbers in a store, apart from the pixels of the images.
+
+    The pixels' hashes stand in the shards, image by image, and are compared there.
+
+    Returns
+    -------
+    dict
+        Weights, preprocessing and width of the encoder; every encode knob, with the precision settled; source, weights
+        and options of the saliency; number and hash of the ids in their order.
+    """
+    encoder, was = segmenter.encoder, segmenter.provenance(config)
+    settled = Config.from_json(was["config"])
+    made = {
+        "encoder_fingerprint": encoder.fingerprint,
+        "encoder_image_size": encoder.image_size,
+        "encoder_mean": list(encoder.mean),
+        "encoder_std": list(encoder.std),
+        "embedding_dim": encoder.embedding_dim,
+        **{name: getattr(settled, name) for name in Config.knobs("encode")},
+        **{name: was[name] for name in ("saliency_source", "saliency_fingerprint", "saliency_options")},
+        "images": len(ids),
+        "ids_sha256": digest(list(ids)),
+    }
+    plain: Key = json.loads(canonical(made))  # as it comes back from a file: lists, no tuples
+    return plain
+
+
+def require_equal(has: Mapping[str, Any], asked: Key, place: str) -> None:
+    """Refuse a store that was made of something else, and say what differs.
+
+    Raises
+    ------
+    StoreError
+        With the value in the store and the value asked for of everything that differs.
+    """
+    differs = [name for name in {**asked, **has} if has.get(name) != asked.get(name)]
+    if differs:
+        told = "; ".join(f"{name} is {has.get(name)!r} there, {asked.get(name)!r} is asked" for name in differs)
+        raise StoreError(
+            f"The store {place} was made of something else: {told}. Ask for what it holds, or name another folder."
+        )

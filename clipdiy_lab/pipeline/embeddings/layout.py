@@ -1,0 +1,174 @@
+"""Files of a store: the header, the shards, and the records that vouch for them.
+
+::
+
+    STORE/
+      store.json                 header: format, version, key, ids, shard size; carries its own hash
+      lock                       empty; writers share it, `prune` holds it alone
+      shards/
+        000000.0f3a92….zip       a Zarr 3 group of the first images; the name carries the start of its hash
+        000000.ok                its record: key, file, bytes, sha256; written last
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.errors import StoreError
+from clipdiy_lab.pipeline.embeddings.key import Key, canonical, digest
+
+FORMAT, VERSION = "clipdiy_lab embeddings", 1
+HEADER, LOCK, SHARDS = "store.json", "lock", "shards"
+STAGING = ".clipdiy-*.part"
+"""Folders that `atomic_path` works in; a killed process leaves its own behind."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a store is: written before the first shard, never changed.
+
+    Attributes
+    ----------
+    key : dict
+        What its numbers depend on, see `key.key_of`.
+    attrs : dict
+        Attributes of every run made from it, see `Segmenter.provenance`; `dataset` is the dataset's name.
+    ids : tuple of str
+        Ids of the images, in their order.
+    shard_size : int
+        Images a shard; the last one may have fewer.
+    """
+
+    key: Key
+    attrs: dict[str, Any]
+    ids: tuple[str, ...]
+    shard_size: int
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return math.ceil(len(self.ids) / self.shard_size)
+
+    def images(self, shard: int) -> range:
+        """Positions of a shard's images."""
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, len(self.ids)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What vouches for a shard: only files that a record names, with this hash, are part of the store."""
+
+    key: str
+    shard: int
+    file: str
+    bytes: int
+    sha256: str
+
+
+def shard_name(shard: int) -> str:
+    """Start of the names of a shard's files."""
+    return f"{shard:06d}"
+
+
+def record_path(store: Path, shard: int) -> Path:
+    """Where the record of a shard lies."""
+    return store / SHARDS / f"{shard_name(shard)}.ok"
+
+
+def claim_path(store: Path, shard: int) -> Path:
+    """Where the writer of a shard puts its claim."""
+    return store / SHARDS / f"{shard_name(shard)}.claim"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_header(store: Path, header: Header) -> None:
+    """Write the header of a new store."""
+    content = {"format": FORMAT, "version": VERSION, **asdict(header), "ids": list(header.ids)}
+    write_text(store / HEADER, canonical(content | {"sha256": digest(content)}))
+
+
+def read_header(store: Path) -> Header:
+    """Read the header of a store.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, it has another version, or the header is damaged.
+    """
+    path = store / HEADER
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        what = "there is nothing" if not store.exists() else f"it has no {HEADER}"
+        raise StoreError(f"{store} is no store of embeddings: {what}. Make one with `clipdiy-lab embed`.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); restore it, or make the store again.") from error
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise StoreError(f"{path} is damaged, or not of a store of clipdiy_lab; restore it, or make the store again.")
+    if content.get("version") != VERSION:
+        raise StoreError(
+            f"The store {store} has format version {content.get('version')!r}, this clipdiy_lab reads {VERSION}; "
+            "use the release that wrote it, or make the store again."
+        )
+    said = content.pop("sha256", None)
+    if said != digest(content) or text != canonical(content | {"sha256": said}):
+        raise StoreError(f"{path} is damaged: it does not have the hash that was written with it; restore it.")
+    return Header(
+        key=content["key"], attrs=content["attrs"], ids=tuple(content["ids"]), shard_size=content["shard_size"]
+    )
+
+
+def write_record(store: Path, record: Record) -> None:
+    """Vouch for a shard."""
+    write_text(record_path(store, record.shard), canonical(asdict(record)))
+
+
+def read_record(store: Path, header: Header, shard: int) -> Record | None:
+    """Return the record of a shard; None where nobody vouches for it under this header's key.
+
+    Raises
+    ------
+    StoreError
+        If there is a record that cannot be read, or that was changed.
+    """
+    path = record_path(store, shard)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(_damaged(path, str(error))) from error
+    try:
+        record = Record(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise StoreError(_damaged(path, "it is no record")) from error
+    if text != canonical(asdict(record)):
+        raise StoreError(_damaged(path, "it was changed"))
+    if record.key != digest(header.key):
+        return None
+    if record.shard != shard or record.file != shard_file(shard, record.sha256):
+        raise StoreError(_damaged(path, "it is of another shard, or was changed"))
+    return record
+
+
+def shard_file(shard: int, sha256: str) -> str:
+    """Name of a shard's file. Other bytes have another name, so that no writer ever writes over another's shard."""
+    return f"{shard_name(shard)}.{sha256[:16]}.zip"
+
+
+def _damaged(path: Path, why: str) -> str:
+    return f"{path} is damaged ({why}); run `clipdiy-lab embed` again, which writes damaged shards anew."

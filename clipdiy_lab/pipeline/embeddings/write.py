@@ -1,0 +1,313 @@
+"""Writing a store. The unit of work is one shard: any process, on any machine that sees the folder, may do it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.datasets.images import content_hash
+from clipdiy_lab.datasets.sample import Dataset, Sample
+from clipdiy_lab.errors import ConfigError, OutputError, StoreError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.embeddings import contents as c
+from clipdiy_lab.pipeline.embeddings import layout
+from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
+from clipdiy_lab.pipeline.embeddings.locks import claim, held
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
+from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
+from clipdiy_lab.pipeline.segmenter import Segmenter
+
+SHARD_SIZE = 64
+"""Images a shard: about 8 MB with ViT-B/32; what a kill can cost, and what one read takes."""
+
+
+def embed(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    store: str | PathLike[str],
+    config: Config | None = None,
+    *,
+    shard_size: int | None = None,
+    limit: int | None = None,
+    progress: bool = False,
+) -> EmbeddingStore:
+    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image.
+
+    A store that is there already is completed: whole shards stay, missing and damaged ones are written. Several
+    processes may do that at once.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    dataset : Dataset
+        Its images and masks stay where they are.
+    store : path
+        Folder of the store; made where it is missing.
+    config : Config, optional
+        Its encode knobs. Default: `Config()`.
+    shard_size : int, optional
+        Images a shard. Default: that of the store that is there, else 64.
+    limit : int, optional
+        Only the first images.
+    progress : bool
+        Say on stderr how many bytes it will take, and show a progress bar.
+
+    Returns
+    -------
+    EmbeddingStore
+        The finished store.
+
+    Raises
+    ------
+    StoreError
+        If the folder is something else than a store, or a store of something else: the message says what differs.
+    OutputError
+        If the disk is too small, or the folder cannot be written to.
+    """
+    job = plan(segmenter, dataset, store, config, shard_size=shard_size, limit=limit)
+    if progress:
+        tqdm.write(job.describe(), file=sys.stderr)
+    job.begin()
+    shards = range(job.header.shards)
+    bar = tqdm(shards, desc=dataset.name, unit="shard", disable=not progress)
+    # First whatever nobody else is at, then what others were at: they may have been killed.
+    for shard in [shard for shard in bar if not job.write(shard, wait=False)]:
+        job.write(shard, wait=True)
+    return EmbeddingStore(store)
+
+
+def plan(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    store: str | PathLike[str],
+    config: Config | None = None,
+    *,
+    shard_size: int | None = None,
+    limit: int | None = None,
+) -> Job:
+    """Say what `embed` will do, without writing anything; a store that is there is checked against it.
+
+    Raises
+    ------
+    StoreError
+        If the folder is something else than a store, or a store of something else.
+    ConfigError
+        If the limit or the shard size is not positive.
+    """
+    config, path = as_config(config), Path(store)
+    for name, value in {"limit": limit, "shard_size": shard_size}.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ConfigError(f"{name} is {value!r}; expected a positive number of images, or None.")
+    ids = _ids(dataset, len(dataset) if limit is None else min(limit, len(dataset)))
+    there = layout.read_header(path) if _is_begun(path) else None
+    size = shard_size or (there.shard_size if there else SHARD_SIZE)
+    attrs = segmenter.provenance(config) | {"dataset": dataset.name}
+    header = layout.Header(key=key_of(segmenter, config, ids), attrs=attrs, ids=ids, shard_size=size)
+    if there:
+        _require_same(there, header, path)
+    return Job(segmenter, dataset, path, there or header)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A store to be filled.
+
+    Attributes
+    ----------
+    segmenter : Segmenter
+    dataset : Dataset
+    path : Path
+    header : Header
+        What the store is; `header.shards` is the number of units of work.
+    """
+
+    segmenter: Segmenter
+    dataset: Dataset
+    path: Path
+    header: layout.Header
+
+    @property
+    def contents(self) -> dict[str, c.Content]:
+        """Arrays of the store, by name."""
+        applied = self.header.attrs["saliency_source"] != "none"
+        config = Config.from_json(self.header.attrs["config"])
+        return c.contents(config, self.header.key["embedding_dim"], applied)
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Shards that no record vouches for."""
+        shards = range(self.header.shards)
+        return tuple(i for i in shards if not layout.record_path(self.path, i).exists())
+
+    def describe(self) -> str:
+        """Say how many bytes the arrays will take, and how many of them are still to be written."""
+        lines = [f"{len(self.header.ids):,} images in {self.header.shards:,} shards:"]
+        parts = {name: one.bytes_per_image * len(self.header.ids) for name, one in self.contents.items()}
+        lines += [f"  {name} {size:,} bytes" for name, size in parts.items()]
+        lines.append(f"together {sum(parts.values()):,} bytes, of them {self.bytes_missing():,} to be written")
+        return "\n".join(lines)
+
+    def bytes_missing(self) -> int:
+        """Bytes of the arrays of all missing shards."""
+        images = sum(len(self.header.images(shard)) for shard in self.missing)
+        return images * c.bytes_per_image(self.contents)
+
+    def begin(self) -> None:
+        """Check the disk, and write the header where there is none; two that begin at once agree on one.
+
+        Raises
+        ------
+        OutputError
+            If the disk is too small, or the folder cannot be written to.
+        StoreError
+            If somebody began a store of something else meanwhile.
+        """
+        self._check_disk()
+        if _is_begun(self.path):
+            return
+        try:
+            (self.path / layout.SHARDS).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"Cannot make the store {str(self.path)!r}: {error.strerror}. Choose another.") from error
+        with held(self.path / layout.LOCK, alone=True):
+            if _is_begun(self.path):
+                _require_same(layout.read_header(self.path), self.header, self.path)
+            else:
+                layout.write_header(self.path, self.header)
+
+    def write(self, shard: int, *, wait: bool) -> bool:
+        """Do one shard, unless it is there and whole.
+
+        Parameters
+        ----------
+        shard : int
+        wait : bool
+            Whether to wait for another writer that is at this shard.
+
+        Returns
+        -------
+        bool
+            Whether the shard is there now; False only if another writer is at it.
+        """
+        if self._is_done(shard):
+            return True
+        with (
+            held(self.path / layout.LOCK, alone=False),
+            claim(layout.claim_path(self.path, shard), wait=wait) as mine,
+        ):
+            if not mine:
+                return False
+            if not self._is_done(shard):  # another writer may have done it meanwhile
+                self._commit(shard, pack(self._encode(shard), self._dims(), self._attrs(shard)))
+        return True
+
+    def _check_disk(self) -> None:
+        place = next(folder for folder in (self.path.absolute(), *self.path.absolute().parents) if folder.exists())
+        free, needed = shutil.disk_usage(place).free, self.bytes_missing()
+        if needed > free:
+            raise OutputError(
+                f"The store {str(self.path)!r} needs {needed:,} bytes more, the disk has {free:,} free. Free some, "
+                "choose another place, or embed fewer images."
+            )
+
+    def _is_done(self, shard: int) -> bool:
+        """Whether a shard is there, whole, and made of the images that the dataset has now."""
+        try:
+            arrays = read_shard(self.path, self.header, shard)
+        except StoreError:
+            return False  # damaged: written anew
+        if arrays is None:
+            return False
+        for position, known in zip(self.header.images(shard), arrays[c.HASH], strict=True):
+            sample = self._sample(position)
+            if content_hash(sample.image) != known.tobytes().hex():
+                raise StoreError(
+                    f"The image {sample.id!r} is another one than the store {self.path} was made of. Bring the old one "
+                    "back, or name another folder."
+                )
+        return True
+
+    def _sample(self, position: int) -> Sample:
+        sample = self.dataset[position]
+        if sample.id != self.header.ids[position]:
+            raise StoreError(
+                f"The dataset gives {sample.id!r} at place {position}, but said {self.header.ids[position]!r} before. "
+                "Open it anew."
+            )
+        return sample
+
+    def _encode(self, shard: int) -> Arrays:
+        images = self.header.images(shard)
+        arrays = {n: np.empty((len(images), *one.shape), one.dtype) for n, one in self.contents.items()}
+        config = Config.from_json(self.header.attrs["config"])
+        for row, position in enumerate(images):
+            tree = self.segmenter.encode(self._sample(position).image, config)
+            for scale in config.scales:
+                arrays[c.of_scale("embedding", scale)][row] = s.stage(tree, "embedding", scale).values
+            if c.SALIENCY in arrays:
+                arrays[c.SALIENCY][row] = c.to_byte(s.stage(tree, "saliency").values)
+            arrays[c.HEIGHT][row], arrays[c.WIDTH][row] = tree.attrs["image_height"], tree.attrs["image_width"]
+            arrays[c.HASH][row] = np.frombuffer(bytes.fromhex(tree.attrs["image_sha256"]), np.uint8)
+        return arrays
+
+    def _dims(self) -> dict[str, tuple[str, ...]]:
+        return {name: one.dims for name, one in self.contents.items()}
+
+    def _attrs(self, shard: int) -> dict[str, Any]:
+        ids = [self.header.ids[i] for i in self.header.images(shard)]
+        return {"key": digest(self.header.key), "shard": shard, "ids": ids}
+
+    def _commit(self, shard: int, data: bytes) -> None:
+        """Write a shard, and only when it lies on the disk the record that vouches for it."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        file = layout.shard_file(shard, sha256)
+        with atomic_path(self.path / layout.SHARDS / file) as part:
+            part.write_bytes(data)
+        record = layout.Record(key=digest(self.header.key), shard=shard, file=file, bytes=len(data), sha256=sha256)
+        layout.write_record(self.path, record)
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a store was begun here.
+
+    Raises
+    ------
+    StoreError
+        If something else is here.
+    """
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path} is a file; expected the folder of a store, or a new one.")
+    if not path.exists():
+        return False
+    if (path / layout.HEADER).exists():
+        return True
+    ours = {layout.LOCK, layout.SHARDS}
+    foreign = [one.name for one in path.iterdir() if one.name not in ours and not one.match(layout.STAGING)]
+    if foreign:
+        raise StoreError(f"{path} is no store, and it is not empty (it has {foreign[0]!r}); name a new folder.")
+    return False
+
+
+def _require_same(there: layout.Header, asked: layout.Header, path: Path) -> None:
+    require_equal(there.key | {"shard_size": there.shard_size}, asked.key | {"shard_size": asked.shard_size}, str(path))
+
+
+def _ids(dataset: Dataset, length: int) -> tuple[str, ...]:
+    """Ids of the first samples, without decoding images where the dataset can tell them."""
+    if not length:
+        raise StoreError(f"The dataset {dataset.name!r} has no images; there is nothing to embed.")
+    known: Any = getattr(dataset, "ids", None)
+    if known is not None:
+        return tuple(known[:length])
+    tell = getattr(dataset, "id", None)
+    return tuple(tell(i) if callable(tell) else dataset[i].id for i in range(length))
