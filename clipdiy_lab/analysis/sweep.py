@@ -1,89 +1,291 @@
-"""Many configurations on one dataset; every image is encoded once for all that can share it."""
+"""Many configurations on one dataset: every image is encoded once, every search for the best label is shared."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from tqdm.auto import tqdm
 
-from clipdiy_lab.analysis.evaluate import encoding, predictions
+import clipdiy_lab
+from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
+from clipdiy_lab.analysis.ledger import Ledger
+from clipdiy_lab.analysis.passes import Masks, prepare, score, search_key, tallies, text_key
+from clipdiy_lab.analysis.tally import Tally
+from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset
-from clipdiy_lab.errors import ConfigError
-from clipdiy_lab.method import metrics
+from clipdiy_lab.errors import ClipdiyError, ConfigError
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.embeddings.key import digest
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.embeddings.write import embed
 from clipdiy_lab.pipeline.segmenter import Segmenter
+
+MAX_ROWS = 1000
+BLOCK_BYTES = 2**27
+"""Memory of the counts of the configurations that are scored in one pass over the images."""
+Store = EmbeddingStore | str | PathLike[str]
 
 
 def sweep(
-    segmenter: Segmenter,
+    source: Segmenter | Store,
     dataset: Dataset,
-    grid: Mapping[str, Sequence[Any]] | Sequence[Config],
+    grid: Grid,
     *,
     base: Config | None = None,
     limit: int | None = None,
+    segmenter: Segmenter | None = None,
+    stores: str | PathLike[str] | None = None,
+    out: str | PathLike[str] | None = None,
+    max_rows: int = MAX_ROWS,
     progress: bool = False,
+    on_row: Callable[[dict[str, Any]], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> pd.DataFrame:
-    """Score every configuration of a grid.
+    """Score every configuration of a grid, at the masks' own size, nearest; absent labels are left out of the mean.
 
     Parameters
     ----------
-    segmenter : Segmenter
+    source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
+        A store answers for one encoding; with a segmenter, every encoding that the grid asks for is made.
     dataset : Dataset
     grid : mapping of knob to values, or sequence of Config
-        A mapping gives every combination of the values, from `base` on.
+        A mapping gives every combination of the values, from `base` on, the last knob fastest. Beside the knobs of
+        `Config` it may vary ``saliency`` (names of saliency sources, and ``"oracle"``: the true foreground) and
+        ``label_names`` (other words for the dataset's labels). A combination that makes no sense gets a row that says
+        why.
     base : Config, optional
-        What a mapping's combinations start from.
+        What a mapping's combinations start from. Default: the store's own, or `Config()`.
     limit : int, optional
         Only the first images.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
+    stores : path, optional
+        Folder for one store of embeddings an encoding, made where they are missing and used from then on.
+    out : path, optional
+        File that every finished row is appended to (JSON lines). With a file that is there, the rows it has are taken
+        from it: a killed sweep goes on.
+    max_rows : int
+        Refuse a grid of more rows.
     progress : bool
-        Show a progress bar on stderr.
+        Show a progress bar with the remaining time on stderr.
+    on_row : callable, optional
+        Called with every finished row.
+    cancelled : callable, optional
+        Asked after every image; when it says True, the sweep ends with the rows that are finished.
 
     Returns
     -------
     pandas.DataFrame
-        One row a configuration, in the order given: every knob, ``miou`` (pooled, labels that never occur left out),
-        ``pixel_accuracy`` and ``images``.
+        One row a configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
+        (95 % bootstrap over images, see `Tally`), ``pixel_accuracy``, ``ignored`` (share of the pixels), ``images``,
+        ``seconds`` (of its pass, divided by the rows of the pass), ``error``; ``iou[LABEL]`` of every label; and what
+        it was made by. A row that failed has an error and no score.
 
     Raises
     ------
     ConfigError
-        For an empty grid, an unknown knob or a value that makes no sense.
+        For an empty grid, an unknown knob, a value that never makes sense, or too many rows.
+    StoreError
+        If the store is of other images or another encoder than those given.
     """
-    configs = _configs(grid, as_config(base))
-    rows: list[dict[str, Any]] = [{} for _ in configs]
-    for group in _same_encoding(configs):
-        counts = np.zeros((len(group), len(dataset.label_names), len(dataset.label_names)), dtype=np.int64)
-        images = 0
-        for sample, maps in predictions(segmenter, dataset, [configs[i] for i in group], limit, progress=progress):
-            counts += [metrics.confusion(sample.mask, one, len(dataset.label_names)) for one in maps]
-            images += 1
-        for index, pooled in zip(group, counts, strict=True):
-            rows[index] = {name: getattr(configs[index], name) for name in Config.knobs()} | {
-                "miou": metrics.mean_iou(pooled),
-                "pixel_accuracy": metrics.pixel_accuracy(pooled),
-                "images": images,
-            }
-    return pd.DataFrame(rows)
+    own = isinstance(source, Segmenter)
+    store = None if isinstance(source, Segmenter) else FromStore(source, dataset, segmenter)
+    start = as_config(base) if base is not None or store is None else store.config
+    listed = trials(grid, start, max_rows)
+    images = _length(dataset, limit) if store is None else min(_length(dataset, limit), len(store))
+    maker = source if isinstance(source, Segmenter) else (store.segmenter if store else None)
+    ledger = None if out is None else Ledger(out, _subject(dataset, maker, images, own))
+    rows: dict[str, dict[str, Any]] = {} if ledger is None else dict(ledger.rows)
+    asked = [trial for trial in {t.key: t for t in listed}.values() if trial.key not in rows]
+    watch = _Watch(tqdm(total=len(asked) * images, unit="image", disable=not progress), cancelled)
+
+    def finish(trial: Trial, row: dict[str, Any]) -> None:
+        rows[trial.key] = row
+        if ledger is not None:
+            ledger.add(trial.key, row)
+        if on_row is not None:
+            on_row(_row(trial, row))
+
+    masks = Masks(dataset)
+    with watch.bar:
+        for group in _groups(asked):
+            try:
+                made = store if store is not None else _encode(maker, dataset, group, images, stores)
+                _run(group, made, masks, images, finish, watch)
+            except _CancelledError:
+                break
+    return pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
 
 
-def _configs(grid: Mapping[str, Sequence[Any]] | Sequence[Config], base: Config) -> list[Config]:
-    if isinstance(grid, Mapping):
-        empty = [name for name, values in grid.items() if isinstance(values, str) or not len(values)]
-        if empty:
-            raise ConfigError(f"the grid's {', '.join(empty)} is not a list of values; give at least one value each.")
-        return [base.replace(**dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
-    configs = list(grid)
-    if not configs or not all(isinstance(config, Config) for config in configs):
-        raise ConfigError("the grid is empty or holds something else than Config; give knobs with values, or Configs.")
-    return configs
+class _CancelledError(Exception):
+    """The caller wants no more rows."""
 
 
-def _same_encoding(configs: Sequence[Config]) -> list[list[int]]:
-    """Group the indices of the configurations by what they share."""
-    groups: dict[Config, list[int]] = {}
-    for index, config in enumerate(configs):
-        groups.setdefault(encoding(config), []).append(index)
+@dataclass
+class _Watch:
+    """Progress, and whether to go on."""
+
+    bar: Any
+    cancelled: Callable[[], bool] | None
+
+    def seen(self, rows: int) -> None:
+        self.bar.update(rows)
+        if self.cancelled is not None and self.cancelled():
+            raise _CancelledError
+
+
+def _groups(asked: Sequence[Trial]) -> list[list[Trial]]:
+    """Trials by the encoding that they need."""
+    groups: dict[tuple[Config | None, str | None], list[Trial]] = {}
+    for trial in asked:
+        source = None if trial.saliency == ORACLE else trial.saliency
+        key = (None, None) if trial.config is None else (encoding(trial.config), source)
+        groups.setdefault(key, []).append(trial)
     return list(groups.values())
+
+
+def encoding(config: Config) -> Config:
+    """Return what a configuration asks of the encoder, apart from its scales: equal values can share an encoding."""
+    plain = {name: getattr(Config(), name) for name in Config.knobs("fuse")}
+    return config.replace(**plain, scales=(min(config.image_size),))
+
+
+def _encode(
+    segmenter: Segmenter | None,
+    dataset: Dataset,
+    group: Sequence[Trial],
+    images: int,
+    stores: str | PathLike[str] | None,
+) -> Encodings | ClipdiyError:
+    """Encodings for a group of trials, or why there are none."""
+    configs = [trial.config for trial in group if trial.config is not None]
+    if segmenter is None or not configs:
+        return ConfigError("no combination of the grid makes sense.")
+    try:
+        source = next((t.saliency for t in group if t.saliency not in (None, ORACLE)), None)
+        maker = segmenter if source is None else Segmenter(segmenter.encoder, source, batch_size=segmenter.batch_size)
+        union = tuple(sorted({scale for config in configs for scale in config.scales}, reverse=True))
+        shared = encoding(configs[0]).replace(scales=union)
+        if stores is None:
+            return FromSegmenter(maker, dataset, shared)
+        Path(stores).mkdir(parents=True, exist_ok=True)
+        made_of = [shared.to_json(), maker.encoder.fingerprint, maker.saliency.fingerprint, images]
+        folder = f"{dataset.name}-{maker.encoder.name.replace('/', '-')}-{maker.saliency.name}-{digest(made_of)[:12]}"
+        return FromStore(embed(maker, dataset, Path(stores) / folder, shared, limit=images), dataset, maker)
+    except ClipdiyError as error:
+        return error
+
+
+def _run(
+    group: list[Trial],
+    made: Encodings | ClipdiyError,
+    masks: Masks,
+    images: int,
+    finish: Callable[[Trial, dict[str, Any]], None],
+    watch: _Watch,
+) -> None:
+    """Score the trials of one encoding, in passes over the images."""
+    able: list[Trial] = []
+    for trial in group:
+        problem = trial.error or (str(made) if isinstance(made, ClipdiyError) else _unfit(trial, made))
+        if problem:
+            finish(trial, {"error": problem})
+            watch.bar.update(images)
+        else:
+            able.append(trial)
+    if isinstance(made, ClipdiyError):
+        return
+    # Trials that share texts and searches stand together, so that passes do not repeat them.
+    able.sort(key=lambda trial: (repr(text_key(trial)), repr(search_key(trial))))
+    labels = len(masks.dataset.label_names)
+    size = max(1, BLOCK_BYTES // Tally.bytes_each(labels))
+    for first in range(0, len(able), size):
+        block = able[first : first + size]
+        start = time.perf_counter()
+        words, failed = prepare(block, made.segmenter, masks.dataset)
+        for trial, error in failed:
+            finish(trial, {"error": str(error)})
+            watch.bar.update(images)
+        count_rows = len(block) - len(failed)
+        for index in range(images if count_rows else 0):
+            score(words, made.encoded(index), masks[index], index)
+            watch.seen(count_rows)
+        spent = time.perf_counter() - start
+        for trial, tally in tallies(words):
+            finish(trial, _scores(tally, images, spent / count_rows, made, masks.dataset))
+
+
+def _unfit(trial: Trial, made: Encodings) -> str:
+    """Why a store cannot answer for a trial; empty if it can."""
+    if not isinstance(made, FromStore) or trial.config is None:
+        return ""
+    has, wants = made.config, trial.config
+    lost = [scale for scale in wants.scales if scale not in has.scales]
+    if wants.precision == "auto":
+        wants = wants.replace(precision=has.precision)
+    differs = [name for name in wants.changed(has, "encode") if name != "scales"]
+    if lost or differs:
+        asked = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(wants, name)!r}" for name in differs)
+        return f"the store {made.store.path} was not encoded with {asked}; give a segmenter, and stores= to keep it."
+    if trial.saliency not in (None, ORACLE, made.saliency_source):
+        has_not = f"the store holds the saliency {made.saliency_source!r}, not {trial.saliency!r}"
+        return f"{has_not}; give a segmenter, and stores= to keep it."
+    return ""
+
+
+def _scores(tally: Tally, images: int, seconds: float, made: Encodings, dataset: Dataset) -> dict[str, Any]:
+    """Return the part of a row that the images decide, as plain JSON."""
+    low, high = tally.interval()
+    counted = int(tally.confusion.sum())
+    return {
+        "miou": tally.miou,
+        "miou_low": low,
+        "miou_high": high,
+        "pixel_accuracy": tally.pixel_accuracy,
+        "ignored": tally.ignored / max(1, counted + tally.ignored),
+        "images": images,
+        "seconds": seconds,
+        "error": "",
+        "saliency_source": made.saliency_source,
+        "iou": dict(zip(dataset.label_names, tally.iou.tolist(), strict=True)),
+    }
+
+
+def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as the table has it."""
+    if trial.config is None:
+        knobs = dict.fromkeys(Config.knobs()) | {k: v for k, v in trial.given if k in Config.knobs()}
+    else:
+        knobs = {name: getattr(trial.config, name) for name in Config.knobs()}
+    scores = {name: value for name, value in row.items() if name != "iou"}
+    source = trial.saliency or scores.pop("saliency_source", None)
+    scores.pop("saliency_source", None)
+    of_labels = {f"iou[{label}]": value for label, value in row.get("iou", {}).items()}
+    return {**knobs, SALIENCY: source, LABEL_NAMES: trial.label_names, **scores, **of_labels}
+
+
+def _subject(dataset: Dataset, segmenter: Segmenter | None, images: int, own: bool) -> dict[str, Any]:
+    """Return what all rows of a sweep have in common, and a file of rows must agree with."""
+    encoder = None if segmenter is None else segmenter.encoder
+    return {
+        "dataset": dataset.name,
+        "label_names": list(dataset.label_names),
+        "images": images,
+        "encoder": getattr(encoder, "name", ""),
+        "encoder_fingerprint": getattr(encoder, "fingerprint", ""),
+        "saliency_fingerprint": segmenter.saliency.fingerprint if own and segmenter else "",
+        "embeddings": "float32" if own else "float16, from a store",
+        "version": clipdiy_lab.__version__,
+    }
+
+
+def _length(dataset: Dataset, limit: int | None) -> int:
+    if limit is not None and (isinstance(limit, bool) or limit < 1):
+        raise ConfigError(f"limit is {limit!r}; expected a positive number of images, or None for all.")
+    return len(dataset) if limit is None else min(limit, len(dataset))

@@ -41,16 +41,6 @@ def test_the_score_equals_the_plain_loop(segmenter, scenes):
     assert int(result["confusion"].sum()) == sum(scenes[i].mask.size for i in range(LIMIT))
 
 
-def test_a_sweep_gives_what_single_evaluations_give(segmenter, scenes):
-    grid = {"saliency_weight": [0.0, 1.0], "scales": [(256, 128, 64), (64,)]}
-    table = lab.sweep(segmenter, scenes, grid, limit=LIMIT)
-    assert len(table) == 4
-    for row in table.itertuples():
-        config = lab.Config(saliency_weight=row.saliency_weight, scales=row.scales)
-        alone = lab.evaluate(segmenter, scenes, config, limit=LIMIT)
-        assert row.miou == pytest.approx(alone.attrs["miou"], abs=1e-12)
-
-
 def test_scales_and_fuse_knobs_share_one_encoding(counting_encoder, scenes):
     segmenter = lab.Segmenter(counting_encoder)
     configs = [lab.Config(scales=s, saliency_weight=w) for s in ((256,), (128, 64)) for w in (0.0, 1.0)]
@@ -65,22 +55,6 @@ def test_oracle_saliency_is_better_than_none(segmenter, scenes):
     oracle = lab.evaluate(segmenter, scenes, CONFIG, limit=8, oracle_saliency=True).attrs["miou"]
     nothing = lab.evaluate(segmenter, scenes, CONFIG.replace(saliency_weight=0), limit=8).attrs["miou"]
     assert oracle > nothing
-
-
-@pytest.mark.parametrize(
-    ("grid", "says"),
-    [
-        ({"saliency_wieght": [1]}, "saliency_weight"),
-        ({"saliency_weight": []}, "at least one value"),
-        ({"placement": "centred"}, "not a list"),
-        ([], "empty"),
-        ([1], "Config"),
-        ({"saliency_weight": [2.0]}, "saliency_weight is 2"),
-    ],
-)
-def test_bad_grids(counting_encoder, scenes, grid, says):
-    with pytest.raises(errors.ConfigError, match=says):
-        lab.sweep(lab.Segmenter(counting_encoder), scenes, grid, limit=1)
 
 
 @pytest.mark.parametrize("limit", [0, -1, True])

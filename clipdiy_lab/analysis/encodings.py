@@ -1,0 +1,161 @@
+"""Where a sweep gets its embeddings from: a store, or a segmenter that encodes each image when it is its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.errors import ModelError, StoreError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.embeddings import contents as c
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.segmenter import Segmenter
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What fusing needs of one image.
+
+    Attributes
+    ----------
+    embeddings : mapping of scale to float32 tensor, rows x cols x features
+        Unit vectors.
+    saliency : float32 tensor, y x x, in [0, 1], or None
+    """
+
+    embeddings: Mapping[int, Tensor]
+    saliency: Tensor | None
+
+
+class Encodings(Protocol):
+    """Encoded images of one dataset, by position, and whose text encoder belongs to them."""
+
+    segmenter: Segmenter
+
+    @property
+    def saliency_source(self) -> str:
+        """Name of the saliency source that was applied."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def encoded(self, index: int) -> Encoded:
+        """Return what is known of an image."""
+        ...
+
+
+class FromSegmenter:
+    """Images encoded when they are asked for.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    dataset : Dataset
+    config : Config
+        How; its scales are all that will be needed.
+    """
+
+    def __init__(self, segmenter: Segmenter, dataset: Dataset, config: Config) -> None:
+        self.segmenter, self.dataset, self.config = segmenter, dataset, config
+
+    @property
+    def saliency_source(self) -> str:
+        """Name of the segmenter's saliency source."""
+        return self.segmenter.saliency.name
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def encoded(self, index: int) -> Encoded:
+        """Encode an image."""
+        tree = self.segmenter.encode(self.dataset[index].image, self.config)
+        embeddings = {p: torch.from_numpy(s.stage(tree, "embedding", p).values) for p in self.config.scales}
+        found = torch.from_numpy(s.stage(tree, "saliency").values) if "saliency" in tree.data_vars else None
+        return Encoded(embeddings, found)
+
+
+class FromStore:
+    """Images of a store, read shard by shard.
+
+    Parameters
+    ----------
+    store : EmbeddingStore or path
+    dataset : Dataset
+        The one that the store was made of: its ids are compared.
+    segmenter : Segmenter, optional
+        Whose text encoder is used. Default: the encoder that the store names is loaded.
+
+    Raises
+    ------
+    StoreError
+        If the store is of other images, or of another encoder than the segmenter's.
+    """
+
+    def __init__(
+        self, store: EmbeddingStore | str | PathLike[str], dataset: Dataset, segmenter: Segmenter | None = None
+    ) -> None:
+        self.store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
+        header = self.store.header
+        self.segmenter = segmenter or _by_name(header.attrs["encoder"])
+        if self.segmenter.encoder.fingerprint != header.key["encoder_fingerprint"]:
+            raise StoreError(
+                f"The store {self.store.path} was made by {header.attrs['encoder']!r} with other weights than "
+                f"{self.segmenter.encoder.name!r} has; give segmenter= with the same model."
+            )
+        _same_images(self.store, dataset)
+
+    @property
+    def saliency_source(self) -> str:
+        """Name of the saliency source that the store was made with."""
+        return str(self.store.header.attrs["saliency_source"])
+
+    def __len__(self) -> int:
+        return len(self.store.images)
+
+    @property
+    def config(self) -> Config:
+        """How the images were encoded."""
+        return self.store.config
+
+    def encoded(self, index: int) -> Encoded:
+        """Read an image's embeddings and saliency."""
+        rows = np.array([index])
+        embeddings = {}
+        for scale in self.config.scales:
+            half = self.store.take(c.of_scale("embedding", scale), rows)[0]
+            # Half precision leaves lengths a little off 1.
+            embeddings[scale] = torch.nn.functional.normalize(torch.from_numpy(half).float(), dim=-1)
+        if c.SALIENCY not in self.store.contents:
+            return Encoded(embeddings, None)
+        return Encoded(embeddings, torch.from_numpy(c.from_byte(self.store.take(c.SALIENCY, rows)[0])))
+
+
+def _by_name(name: str) -> Segmenter:
+    try:
+        return Segmenter(name)
+    except ModelError as error:
+        raise StoreError(
+            f"The store's encoder is {name!r}, which cannot be loaded by that name ({error}); give segmenter=."
+        ) from error
+
+
+def _same_images(store: EmbeddingStore, dataset: Dataset) -> None:
+    ids = store.header.ids
+    known = getattr(dataset, "ids", None)
+    if len(dataset) < len(ids):
+        raise StoreError(f"The store {store.path} has {len(ids)} images, {dataset.name!r} only {len(dataset)}.")
+    for place in range(len(ids)) if known is not None else (0, len(ids) - 1):
+        there = known[place] if known is not None else dataset[place].id
+        if there != ids[place]:
+            raise StoreError(
+                f"The store {store.path} is of other images: {ids[place]!r} stands at place {place}, {dataset.name!r} "
+                f"has {there!r} there. Open the dataset that it was made of, with the same split."
+            )

@@ -1,0 +1,128 @@
+"""Counts of one configuration over many images, with an interval, in memory that does not grow with the images."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.method.metrics import IGNORE, Absent, Counts, iou, mean_iou, pixel_accuracy
+
+REPLICATES = 200
+LEVEL = 0.95
+_VALUES = 256  # of a mask
+
+
+class Tally:
+    """A confusion matrix that grows image by image, and what the bootstrap needs.
+
+    The interval is a Poisson bootstrap over images (Hanley and MacGibbon, 2006; Chamandy et al., 2012): in every
+    replicate each image counts k times, k from a Poisson distribution of mean 1, which needs no second look at the
+    images. The draws depend on the image's position alone, so all configurations see the same replicates.
+
+    Parameters
+    ----------
+    labels : int
+        Number of labels.
+    absent : {"nan", "zero"}
+        As for `metrics.iou`.
+    """
+
+    def __init__(self, labels: int, absent: Absent = "nan") -> None:
+        self.absent = absent
+        self.confusion: Counts = np.zeros((labels, labels), dtype=np.int64)
+        self.ignored = 0
+        self._replicates = np.zeros((REPLICATES, 3, labels), dtype=np.int64)
+
+    @staticmethod
+    def bytes_each(labels: int) -> int:
+        """Bytes that a tally of so many labels takes."""
+        return 8 * (labels**2 + 3 * REPLICATES * labels)
+
+    def add(self, position: int, counts: Counts, ignored: int) -> None:
+        """Count an image.
+
+        Parameters
+        ----------
+        position : int
+            Of the image in the dataset.
+        counts : int64 array, labels x labels
+            Pixels; rows are the truth.
+        ignored : int
+            Pixels that do not count.
+        """
+        self.confusion += counts
+        self.ignored += ignored
+        parts = np.stack([counts.diagonal(), counts.sum(0), counts.sum(1)])
+        self._replicates += draws(position)[:, None, None] * parts
+
+    @property
+    def miou(self) -> float:
+        """Mean of the IoU of the labels."""
+        return mean_iou(self.confusion, self.absent)
+
+    @property
+    def iou(self) -> npt.NDArray[np.float64]:
+        """IoU of every label."""
+        return iou(self.confusion, self.absent)
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the counted pixels that are right."""
+        return pixel_accuracy(self.confusion)
+
+    def interval(self) -> tuple[float, float]:
+        """Bounds of the 95 % bootstrap interval of the mean IoU."""
+        hits, predicted, true = self._replicates.transpose(1, 0, 2).astype(np.float64)
+        union = predicted + true - hits
+        scores = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+        if self.absent == "zero":
+            scores = np.nan_to_num(scores, nan=0.0)
+        means = [np.nanmean(row) for row in scores if np.isfinite(row).any()]
+        if not means:
+            return float("nan"), float("nan")
+        low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return float(low), float(high)
+
+
+@lru_cache(maxsize=4096)
+def draws(position: int) -> npt.NDArray[np.int64]:
+    """How often an image counts in each replicate; the same on every machine."""
+    # Inverse transform of uniform numbers: numpy promises the bits of a generator, not those of its distributions.
+    uniform = np.random.Generator(np.random.PCG64([0xB007, position])).integers(0, 2**53, REPLICATES) / 2**53
+    found: npt.NDArray[np.int64] = np.searchsorted(_POISSON, uniform, side="right").astype(np.int64)
+    return found
+
+
+def _poisson(most: int = 16) -> npt.NDArray[np.float64]:
+    """Distribution function of the Poisson distribution of mean 1, at 0, 1, 2, ..."""
+    terms = np.exp(-1.0) / np.cumprod([1.0, *range(1, most)])
+    return np.cumsum(terms)
+
+
+_POISSON = _poisson()
+
+
+def count(truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.integer], labels: int) -> tuple[Counts, int]:
+    """Count the pixels of every (true, predicted) pair in one pass, and the ignored ones.
+
+    The same as `metrics.confusion`, for masks of one byte a pixel and predictions that are known to be labels.
+
+    Raises
+    ------
+    DatasetError
+        If the shapes differ or the mask holds a value that is neither a label nor 255.
+    """
+    if truth.shape != predicted.shape:
+        raise DatasetError(f"the mask is {truth.shape}, the prediction {predicted.shape}; bring them to one size.")
+    pairs = truth.astype(np.intp) * labels + predicted
+    table = np.bincount(pairs.ravel(), minlength=_VALUES * labels).reshape(_VALUES, labels)
+    outside = np.flatnonzero(table[labels:IGNORE].any(axis=1))
+    if outside.size:
+        raise DatasetError(
+            f"the mask holds label {labels + int(outside[0])}, expected 0 to {labels - 1} or {IGNORE} (ignore); check "
+            "the label map."
+        )
+    return table[:labels].astype(np.int64), int(table[IGNORE].sum())
