@@ -230,7 +230,7 @@ def test_picking_rows_and_columns_is_torchs_nearest():
 
 
 def test_the_interval_covers_what_it_should():
-    """Over many samples of one population of images, the interval holds the population's score about 95 times in 100."""
+    """Over many samples of one population, the interval holds its score about 95 times in 100."""
     rng = np.random.default_rng(2)
 
     def image():
