@@ -114,7 +114,7 @@ def _leftovers(store: Path, header: layout.Header) -> list[Path]:
             continue
         if record is not None:
             kept |= {layout.record_path(store, shard), store / layout.SHARDS / record.file}
-    return sorted(one for folder in (store, store / layout.SHARDS) for one in folder.iterdir() if one not in kept)
+    return sorted(one for folder in (store, store / layout.SHARDS) for one in folder.glob("*") if one not in kept)
 
 
 def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
