@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from clipdiy_lab.method.config import Config
     from clipdiy_lab.method.grid import Plan
     from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.pipeline.embeddings.read import as_encoded, open_store
+    from clipdiy_lab.pipeline.embeddings.write import embed
     from clipdiy_lab.pipeline.fusion import recombine
     from clipdiy_lab.pipeline.segmenter import Segmenter, load
     from clipdiy_lab.pipeline.store import open_run, save_run
@@ -36,12 +38,15 @@ _WHERE = {
     "Config": "method.config",
     "Plan": "method.grid",
     "Segmenter": "pipeline.segmenter",
+    "as_encoded": "pipeline.embeddings.read",
+    "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "list_datasets": "datasets.registry",
     "list_models": "models.encoders",
     "load": "pipeline.segmenter",
     "open_dataset": "datasets.registry",
     "open_run": "pipeline.store",
+    "open_store": "pipeline.embeddings.read",
     "recombine": "pipeline.fusion",
     "report": "views.report",
     "save_run": "pipeline.store",
@@ -54,6 +59,8 @@ __all__ = [
     "Config",
     "Plan",
     "Segmenter",
+    "as_encoded",
+    "embed",
     "evaluate",
     "figures",
     "list_datasets",
@@ -61,6 +68,7 @@ __all__ = [
     "load",
     "open_dataset",
     "open_run",
+    "open_store",
     "recombine",
     "report",
     "save_run",

@@ -165,3 +165,25 @@ def test_the_demo_shows_everything_and_can_be_repeated(tmp_path):
     assert {"run.nc", "index.html", "labels.png", "input.png", "strip.png"} <= {p.name for p in folder.iterdir()}
     assert lab.open_run(folder / "run.nc")["labels"].shape == (256, 256)
     assert "scale 128 alone" in (folder / "index.html").read_text()
+
+
+def test_embed_and_store(tmp_path):
+    done = run("embed", "scenes", "--store", "s", "--limit", "2", "--shard-size", "1", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["images_finished"], said["shards_finished"], said["encoder"]) == (2, 2, "tiny")
+    arrays = 2 * (59 * 128 * 2 + 256 * 256 + 40)
+    assert f"together {arrays:,} bytes" in done.stderr
+    assert arrays < said["bytes"] < arrays + 20_000
+    other = run("embed", "scenes", "--store", "s", "--limit", "2", "--saliency", "none", cwd=tmp_path)
+    assert (other.returncode, other.stdout) == (1, "")
+    assert "saliency_source is 'found-tiny' there, 'none' is asked" in other.stderr
+    shard = next((tmp_path / "s" / "shards").glob("000001.*.zip"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    checked = run("store", "verify", "s", "--json", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert [row["state"] for row in json.loads(checked.stdout)] == ["whole", "damaged"]
+    (tmp_path / "s" / "shards" / ".clipdiy-x.part").mkdir()
+    assert run("store", "prune", "s", cwd=tmp_path).stdout == "s/shards/.clipdiy-x.part\n"
+    assert "damaged" in run("store", "export", "s", "s.nc", cwd=tmp_path).stderr
+    assert "images_finished          2" in run("store", "info", "s", cwd=tmp_path).stdout

@@ -14,7 +14,6 @@ import zarr
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import OutputError, StoreError
-from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.locks import held
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
@@ -115,7 +114,7 @@ def _leftovers(store: Path, header: layout.Header) -> list[Path]:
             continue
         if record is not None:
             kept |= {layout.record_path(store, shard), store / layout.SHARDS / record.file}
-    return sorted(one for folder in (store, store / layout.SHARDS) for one in folder.iterdir() if one not in kept)
+    return sorted(one for folder in (store, store / layout.SHARDS) for one in folder.glob("*") if one not in kept)
 
 
 def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
@@ -151,15 +150,16 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
 
 
 def _to_zarr(store: EmbeddingStore, dataset: xr.Dataset, part: Path) -> None:
-    """Write coordinates at once and the arrays shard by shard."""
-    dataset.drop_vars(list(dataset.data_vars)).to_zarr(part, mode="w", consolidated=False, zarr_format=3)
+    """Write what is small at once, and the arrays shard by shard."""
+    large = [name for name, array in dataset.data_vars.items() if array.ndim > 1]
+    dataset.drop_vars(large).to_zarr(part, mode="w", consolidated=False, zarr_format=3)
     group = zarr.open_group(part, mode="r+", zarr_format=3)
-    size = store.header.shard_size
-    for name, array in dataset.data_vars.items():
+    for name in large:
+        array = dataset[name]
         made = group.create_array(
             str(name),
             shape=array.shape,
-            chunks=(min(size, array.sizes[c.IMAGE]), *array.shape[1:]),
+            chunks=(min(store.header.shard_size, len(array)), *array.shape[1:]),
             dtype=array.dtype,
             dimension_names=[str(dim) for dim in array.dims],
             attributes={str(key): value for key, value in array.attrs.items()},

@@ -74,8 +74,8 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {str(path)!r}: {error.strerror}. A store that is not finished needs a folder in which you "
-            "may write."
+            f"Cannot write {str(path)!r}: {error.strerror}. Filling and pruning a store need a folder in which you may "
+            "write."
         ) from error
 
 

@@ -249,7 +249,7 @@ class _Lazy(BackendArray):
         if name == c.SALIENCY:
             self.dtype, self.decode = np.dtype(np.float32), c.from_byte
         if name == c.HASH:
-            self.shape, self.dtype, self.decode = self.shape[:1], np.dtype("<U64"), _hex
+            self.shape, self.dtype, self.decode = self.shape[:1], np.dtype(object), _hex
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         support = indexing.IndexingSupport.OUTER
@@ -263,8 +263,8 @@ class _Lazy(BackendArray):
         return found if images.ndim else found[0]
 
 
-def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
-    return np.array([row.tobytes().hex() for row in rows], dtype="<U64")
+def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
+    return np.array([row.tobytes().hex() for row in rows], dtype=object)
 
 
 def _attrs(name: str) -> dict[str, str]:

@@ -173,7 +173,7 @@ class Job:
             If somebody began a store of something else meanwhile.
         """
         self._check_disk()
-        if _is_begun(self.path):
+        if _is_begun(self.path) and (self.path / layout.SHARDS).is_dir():
             return
         try:
             (self.path / layout.SHARDS).mkdir(parents=True, exist_ok=True)
