@@ -97,6 +97,12 @@ class _Job:
         os.replace(self.part, self.target)
         self.note.unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Take away what a run left that was killed between its last byte and its last word."""
+        if self.note.exists() or self.target.with_name(self.target.name + ".lock").exists():
+            with contextlib.suppress(OSError), alone(self.target):
+                self.note.unlink(missing_ok=True)
+
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
@@ -165,6 +171,7 @@ def download(
     job = _Job(target, part, note, bytes, hashes, progress, retries, timeout, sleep)
     _check_request(urls, job)
     if _is_there(job):
+        job.tidy()
         return target
     if offline or is_offline():
         urls = [url for url in urls if url.startswith("file:")]

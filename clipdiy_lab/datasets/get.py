@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.archives import extract
-from clipdiy_lab.datasets.fetch import alone, download, is_offline, problem_of
+from clipdiy_lab.datasets.fetch import alone, download, is_offline
 from clipdiy_lab.datasets.layouts import Listing
 from clipdiy_lab.datasets.manifest_schema import Archive, Manifest
 from clipdiy_lab.datasets.manifests import data_folder
@@ -132,7 +132,7 @@ def fetch_dataset(manifest: Manifest, *, offline: bool = False, progress: bool =
     _check_disk(manifest, steps)
     for step in steps:
         if step.done:
-            shutil.rmtree(_stage(step), ignore_errors=True)  # a run that was killed after its last word
+            _tidy(step)
             continue
         with _writing():
             archives_folder().mkdir(parents=True, exist_ok=True)
@@ -153,16 +153,27 @@ def lost_files(manifest: Manifest, archive: Archive) -> Iterator[str]:
             yield path
 
 
+def _tidy(step: Step) -> None:
+    """Take away what a run left that was killed after its last word."""
+    record = _record_path(step.archive)
+    if _stage(step).exists() or record.with_name(record.name + ".lock").exists():
+        with contextlib.suppress(OSError), alone(record):
+            shutil.rmtree(_stage(step))
+
+
 def _carry_out(manifest: Manifest, step: Step, offline: bool, progress: bool) -> None:
     archive = step.archive
     now = _step(manifest, archive)
     if now.done:
         return  # by the process that was waited for
-    urls = (archive.url, *archive.mirrors)
-    if not (archive.access == "login" and now.kept):
-        download(urls, step.file, bytes=archive.bytes, hashes=archive.hashes, offline=offline, progress=progress)
-    elif problem := problem_of(step.file, archive.bytes, archive.hashes):
-        raise DatasetError(f"{step.file} {problem}. Delete it, and download it again from {archive.url}.")
+    download(
+        (archive.url, *archive.mirrors),
+        step.file,
+        bytes=archive.bytes,
+        hashes=archive.hashes,
+        offline=offline or archive.access == "login",
+        progress=progress,
+    )
     stage = _stage(step)
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir()
