@@ -31,21 +31,21 @@ def fetch(
 ) -> None:
     """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
-    from clipdiy_lab.datasets.verify import where_datasets
+    from clipdiy_lab.datasets.layouts import find_root
 
-    manifest = _manifest(name)
-    typer.echo(describe(manifest, plan(manifest)), err=True)
     try:
+        manifest = _manifest(name)
+        typer.echo(describe(manifest, plan(manifest)), err=True)
         steps = fetch_dataset(manifest, offline=offline, progress=True)
     except KeyboardInterrupt:
         typer.echo("interrupted; what has arrived is kept, and the same command goes on from there.", err=True)
         raise typer.Exit(130) from None
-    place = where_datasets([manifest]).iloc[0]
+    root = None if manifest.layout is None else str(find_root(manifest, None))
     if as_json:
         archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]
-        typer.echo(json.dumps({"name": manifest.id, "root": place["root"], "archives": archives}))
+        typer.echo(json.dumps({"name": manifest.id, "root": root, "archives": archives}))
     else:
-        typer.echo(place["root"] or f"{manifest.id} is embedded: it needs no files.")
+        typer.echo(root or f"{manifest.id} is embedded: it needs no files.")
 
 
 @data.command()

@@ -175,16 +175,21 @@ def _carry_out(manifest: Manifest, step: Step, offline: bool, progress: bool) ->
         progress=progress,
     )
     stage = _stage(step)
-    shutil.rmtree(stage, ignore_errors=True)
-    stage.mkdir()
-    if archive.unpack:
-        with _bar(f"unpacking {archive.name}", progress) as show:
-            extract(step.file, stage / "content", progress=show)
-        files = _merge(stage / "content", Path(archive.extract_to))
-    else:
-        files = {step.file.relative_to(data_folder()).as_posix(): step.file.stat().st_size}
-    _write_record(step, files, stage / "record")
-    shutil.rmtree(stage)
+    shutil.rmtree(stage, ignore_errors=True)  # of a run that was killed
+    try:
+        stage.mkdir()
+        _write_record(step, _put_in_place(step, stage / "content", progress), stage / "record")
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _put_in_place(step: Step, content: Path, progress: bool) -> dict[str, int]:
+    """Path below the data folder -> size, of what the archive holds."""
+    if not step.archive.unpack:
+        return {step.file.relative_to(data_folder()).as_posix(): step.file.stat().st_size}
+    with _bar(f"unpacking {step.archive.name}", progress) as show:
+        extract(step.file, content, progress=show)
+    return _merge(content, Path(step.archive.extract_to))
 
 
 def _stage(step: Step) -> Path:
