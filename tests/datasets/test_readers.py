@@ -314,17 +314,13 @@ def format_values(table, count):
         ),
         (
             "coco_stuff171",
-            {
-                v: k
-                for k, v in enumerate(v for v in range(182) if v not in (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90))
-            },
+            {value: label for label, value in enumerate(STUFF)},
             "images/val2017/{}.jpg",
             "annotations/val2017/{}.png",
         ),
         (
             "coco_object_tcl",
-            {200: 0}
-            | {v: k for k, v in enumerate((v for v in range(90) if v not in (11, 25, 28, 29, 44, 65)), start=1)},
+            {120: 0} | {value: label for label, value in enumerate(STUFF[:80], start=1)},
             "images/val2017/{}.jpg",
             "annotations/val2017/{}.png",
         ),
