@@ -166,8 +166,9 @@ def _carry_out(manifest: Manifest, step: Step, offline: bool, progress: bool) ->
     now = _step(manifest, archive)
     if now.done:
         return  # by the process that was waited for
+    _check_origin(now)
     download(
-        (archive.url, *archive.mirrors),
+        _addresses(archive),
         step.file,
         bytes=archive.bytes,
         hashes=archive.hashes,
@@ -181,6 +182,22 @@ def _carry_out(manifest: Manifest, step: Step, offline: bool, progress: bool) ->
         _write_record(step, _put_in_place(step, stage / "content", progress), stage / "record")
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _check_origin(step: Step) -> None:
+    """Refuse an archive that another manifest fetched under the same name, where no hash would tell."""
+    archive, content = step.archive, _load_record(step.archive)
+    if not (step.kept and archive.unpack) or archive.hashes or not content:
+        return
+    if content["archive"]["url"] not in _addresses(archive):
+        raise DatasetError(
+            f"{step.file} came from {content['archive']['url']}, but this manifest means {archive.url}. Delete it or "
+            "move it away, and give one of the two another name in its manifest."
+        )
+
+
+def _addresses(archive: Archive) -> tuple[str, ...]:
+    return (archive.url, *archive.mirrors)
 
 
 def _put_in_place(step: Step, content: Path, progress: bool) -> dict[str, int]:
@@ -226,11 +243,21 @@ def _identity(archive: Archive) -> dict[str, Any]:
 
 def read_record(archive: Archive) -> Record:
     """What came out of exactly this archive; an empty record if none is written, or it is damaged."""
+    content = _load_record(archive)
+    return (
+        Record(content["files"], content["sha256"])
+        if content.get("archive") == _identity(archive)
+        else Record({}, None)
+    )
+
+
+def _load_record(archive: Archive) -> dict[str, Any]:
+    """Content of the record under an archive's name, which may be that of another one; empty if it is damaged."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         content = json.loads(_record_path(archive).read_text(encoding="utf-8"))
-        if content["archive"] == _identity(archive):
-            return Record({str(path): int(size) for path, size in content["files"].items()}, content["sha256"])
-    return Record({}, None)
+        files = {str(path): int(size) for path, size in content["files"].items()}
+        return {"archive": dict(content["archive"]), "sha256": content["sha256"], "files": files}
+    return {}
 
 
 def _write_record(step: Step, files: Mapping[str, int], staged: Path) -> None:

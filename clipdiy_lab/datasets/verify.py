@@ -134,7 +134,7 @@ def _state(manifest: Manifest) -> str:
 
 
 def _look_at(manifest: Manifest, split: str, root: Path) -> None:
-    """Refuse a split with files missing, without opening an annotation file, which may have hundreds of megabytes."""
+    """Refuse a split with files missing, without opening an annotation file, which may be large."""
     layout, facts = manifest.layout, manifest.splits[split]
     annotations = layout and layout.annotations and root / fill(layout.annotations, facts)
     if layout is None or not annotations or not annotations.is_file():

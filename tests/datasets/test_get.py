@@ -344,6 +344,33 @@ def test_a_truncated_archive_of_unknown_hash(server, scenes, folder, tmp_path):
     assert "has sha256" in report["problem"]["all.tar"]
 
 
+def test_two_manifests_that_call_their_archives_alike(server, scenes, folder, tmp_path):
+    """Without hashes the second would take the archive of the first for its own."""
+    archive = zipped({f"own/{name}": content for name, content in scenes.items()})
+    first = entry(server, "all.zip", archive, known=False)
+    other = first | {"url": server.url("/other", step(serve, data=zipped({"own/other": b""})))}
+    fetch_dataset(load_manifest(own_manifest(tmp_path / "first.yaml", [first], 4)))
+    second = load_manifest(own_manifest(tmp_path / "second.yaml", [other], 4))
+    with pytest.raises(
+        DatasetError, match=r"all\.zip came from \S+/all\.zip, but this manifest means \S+/other\. Delete"
+    ):
+        fetch_dataset(second)
+    (folder / "archives/all.zip").unlink()
+    fetch_dataset(second)
+    assert (folder / "own/other").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"files": 3}', '{"archive": {}, "sha256": 1, "files": {}}'])
+def test_a_damaged_record_counts_as_none(own, server, folder, text):
+    fetch_dataset(load_manifest(own))
+    whole = without_times(folder)
+    (folder / "archives/images.zip.json").write_text(text)
+    assert [one.done for one in plan(load_manifest(own))] == [False, True, True]
+    fetch_dataset(load_manifest(own))
+    assert without_times(folder) == whole
+    assert len(server.asked) == 3
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("name", "../out.zip"), ("name", "/out.zip"), ("extract_to", "../out"), ("extract_to", "/out")]
 )
