@@ -244,11 +244,9 @@ def _identity(archive: Archive) -> dict[str, Any]:
 def read_record(archive: Archive) -> Record:
     """What came out of exactly this archive; an empty record if none is written, or it is damaged."""
     content = _load_record(archive)
-    return (
-        Record(content["files"], content["sha256"])
-        if content.get("archive") == _identity(archive)
-        else Record({}, None)
-    )
+    if content.get("archive") != _identity(archive):
+        return Record({}, None)
+    return Record(content["files"], content["sha256"])
 
 
 def _load_record(archive: Archive) -> dict[str, Any]:
