@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.sweep import sweep
+    from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.registry import list_datasets, open_dataset
     from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning
     from clipdiy_lab.method.config import Config
@@ -51,6 +52,7 @@ _WHERE = {
     "report": "views.report",
     "save_run": "pipeline.store",
     "sweep": "analysis.sweep",
+    "validate_folder": "datasets.readers_folder",
 }
 
 __all__ = [
@@ -73,6 +75,7 @@ __all__ = [
     "report",
     "save_run",
     "sweep",
+    "validate_folder",
 ]
 
 

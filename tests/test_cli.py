@@ -152,7 +152,10 @@ def test_lists(tmp_path):
     models = json.loads(run("models", "--json", cwd=tmp_path).stdout)
     assert models[0]["name"] == "tiny"
     assert any(row["name"] == "ViT-B-32/laion2b_s34b_b79k" for row in models)
-    assert {row["split"] for row in json.loads(run("datasets", "--json", cwd=tmp_path).stdout)} >= {"val", "val_unseen"}
+    assert {row["split"] for row in json.loads(run("data", "list", "--json", cwd=tmp_path).stdout)} >= {
+        "val",
+        "val_unseen",
+    }
 
 
 @pytest.mark.slow

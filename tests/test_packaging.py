@@ -1,10 +1,12 @@
 """The repository as a stranger meets it: import cost, environments that agree, a front door that opens."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,31 @@ def test_every_module_imports_alone():
 def test_embedded_files_stay_small():
     files = [path for path in (ROOT / "clipdiy_lab" / "assets").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 15_000_000
+
+
+def test_the_wheel_carries_the_manifests_and_finds_them(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as book:
+        names = [name for name in book.namelist() if name.startswith("clipdiy_lab/data_manifests/")]
+        shipped = {name.rpartition("/")[2]: book.read(name) for name in names}
+        book.extractall(tmp_path / "installed")
+    beside = {path.name: path.read_bytes() for path in (ROOT / "data_manifests").iterdir()}
+    assert shipped == beside
+    assert {"voc21.yaml", "published_results.csv"} <= set(shipped)
+    code = (
+        "import clipdiy_lab as lab; from clipdiy_lab.datasets import manifests; "
+        "print(manifests._folder(), *sorted(set(lab.list_datasets()['name'])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "installed",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    folder, *found = done.stdout.split()
+    assert folder == str(tmp_path / "installed/clipdiy_lab/data_manifests")
+    assert found == sorted(name.removesuffix(".yaml") for name in shipped if name.endswith(".yaml"))

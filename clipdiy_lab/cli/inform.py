@@ -1,4 +1,4 @@
-"""What is here: models, datasets, the machine."""
+"""What is here: models, the machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,6 @@ def models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     from clipdiy_lab.models.encoders import list_models
 
     print_table(list_models(), as_json)
-
-
-@app.command()
-def datasets(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """List the datasets."""
-    from clipdiy_lab.datasets.registry import list_datasets
-
-    print_table(list_datasets(), as_json)
 
 
 @app.command()

@@ -23,7 +23,6 @@ from typing import IO, Any
 
 from tqdm.auto import tqdm
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import DatasetError, OutputError
 
 if sys.platform != "win32":
@@ -98,6 +97,12 @@ class _Job:
         os.replace(self.part, self.target)
         self.note.unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Take away what a run left that was killed between its last byte and its last word."""
+        if self.note.exists() or self.target.with_name(self.target.name + ".lock").exists():
+            with contextlib.suppress(OSError), alone(self.target):
+                self.note.unlink(missing_ok=True)
+
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
         self.note.unlink(missing_ok=True)
@@ -166,14 +171,15 @@ def download(
     job = _Job(target, part, note, bytes, hashes, progress, retries, timeout, sleep)
     _check_request(urls, job)
     if _is_there(job):
+        job.tidy()
         return target
-    if offline or os.environ.get("CLIPDIY_LAB_OFFLINE", "0") not in ("", "0"):
+    if offline or is_offline():
         urls = [url for url in urls if url.startswith("file:")]
         if not urls:
             raise DatasetError(f"{target} is not there, and offline mode forbids fetching it: put it there yourself.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target):
+        with alone(target):
             if not _is_there(job):
                 _fetch(urls, job)
     except OutputError:
@@ -182,6 +188,11 @@ def download(
         why = f"Could not write {target} ({error.strerror or error}). {job.kept()}"
         raise OutputError(f"{why}Free the disk or choose another place, then run again.") from error
     return target
+
+
+def is_offline() -> bool:
+    """Whether ``CLIPDIY_LAB_OFFLINE`` forbids the network."""
+    return os.environ.get("CLIPDIY_LAB_OFFLINE", "0") not in ("", "0")
 
 
 def _check_request(urls: Sequence[str], job: _Job) -> None:
@@ -205,39 +216,54 @@ def _is_there(job: _Job) -> bool:
         return False
     if not job.target.is_file():
         raise OutputError(f"{job.target} is a folder, but a file is to be written there. Give a file's path.")
-    if problem := _problem(job.target, job):
+    if problem := problem_of(job.target, job.bytes, job.hashes):
         raise DatasetError(f"{job.target} is already there but {problem}. Delete it or move it away, and run again.")
     return True
 
 
-def _problem(path: Path, job: _Job) -> str:
-    """What is wrong with a complete file, or nothing."""
+def problem_of(path: Path, bytes: int | None, hashes: Mapping[str, str]) -> str:
+    """What is wrong with a complete file, as the end of a sentence; or nothing.
+
+    Parameters
+    ----------
+    path : Path
+        The file, which must be there.
+    bytes, hashes
+        As for `download`; all of them are checked.
+    """
     size = path.stat().st_size
-    if job.bytes is not None and size != job.bytes:
-        return f"has {size:,} bytes, expected {job.bytes:,}"
-    digests = {name: hashlib.new(name, usedforsecurity=False) for name in job.hashes}
+    if bytes is not None and size != bytes:
+        return f"has {size:,} bytes, expected {bytes:,}"
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in hashes}
     with path.open("rb") as file:
         while digests and (data := file.read(1 << 20)):
             for digest in digests.values():
                 digest.update(data)
     for name, digest in digests.items():
-        if digest.hexdigest() != job.hashes[name]:
-            return f"has {name} {digest.hexdigest()}, expected {job.hashes[name]}"
+        if digest.hexdigest() != hashes[name]:
+            return f"has {name} {digest.hexdigest()}, expected {hashes[name]}"
     return ""
 
 
 @contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keep other processes away from the `.part` for the length of the block; wait until they are done."""
+def alone(target: Path) -> Iterator[None]:
+    """Keep other processes away from a file in the making for the length of the block; wait until they are done.
+
+    The lock is one of the operating system on ``target.lock``, whose folder must exist; it ends with the process.
+    Windows is not guarded in this way.
+    """
     if sys.platform == "win32":
         yield
         return
-    path = target.with_name(target.name + ".lock")
+    path, told = target.with_name(target.name + ".lock"), False
     while True:
         with path.open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not told:
+                    _log.warning("another process is at work on %s; waiting until it is done", target.name)
+                told = True
                 time.sleep(0.2)
                 continue
             except OSError as error:
@@ -283,7 +309,7 @@ def _fetch_from(url: str, job: _Job) -> None:
             _log.info("%s: %s; again in %.0f s", url, error, wait)
             job.sleep(wait)
         else:
-            problem = _problem(job.part, job)
+            problem = problem_of(job.part, job.bytes, job.hashes)
             if not problem:
                 return
             job.discard()
@@ -320,8 +346,10 @@ def _store(url: str, answer: _Answer, job: _Job) -> None:
     if have == 0:
         # In this order: a note must never describe bytes that came from elsewhere.
         job.part.write_bytes(b"")
-        with atomic_path(job.note) as staged:
-            staged.write_text(json.dumps(asdict(_Note(url, answer.validator, answer.total))))
+        # Under a fixed name, which the lock makes safe: a kill leaves nothing that the next run does not take away.
+        staged = job.note.with_name(job.note.name + ".new")
+        staged.write_text(json.dumps(asdict(_Note(url, answer.validator, answer.total))), encoding="utf-8")
+        os.replace(staged, job.note)
     bar = tqdm(desc=job.target.name, total=limit, initial=have, unit="B", unit_scale=True, disable=not job.progress)
     with job.part.open("ab") as file, bar:
         while data := _read(answer.stream):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -78,7 +79,7 @@ def missing(manifest: Manifest, path: Path) -> DatasetError:
     """Error for a file that is not there."""
     return DatasetError(
         f"{path} is missing, which {manifest.id!r} needs: {manifest.title}. "
-        f"Run `clipdiy-lab data fetch {manifest.id}`, or pass root= the folder that it was extracted to."
+        f"{_how_to_get(manifest)}, or pass root= the folder that it was extracted to."
     )
 
 
@@ -86,9 +87,15 @@ def wrong_count(manifest: Manifest, split: str, count: int) -> DatasetError:
     """Error for a split of another size."""
     return DatasetError(
         f"The split {split!r} of {manifest.id!r} has {count} images here. Expected {manifest.splits[split].images}; "
-        f"the dataset is half extracted, or its list is another. Run `clipdiy-lab data fetch {manifest.id}`, "
+        f"the dataset is half extracted, or its list is another. {_how_to_get(manifest)}, "
         "or pass partial=True to take what is there."
     )
+
+
+def _how_to_get(manifest: Manifest) -> str:
+    if not manifest.archives:
+        return "Put it there (its manifest names nothing to fetch)"
+    return f"Run `clipdiy-lab data fetch {shlex.quote(manifest.reference)}`"
 
 
 def fill(template: str, facts: Split, **values: str) -> str:

@@ -7,14 +7,25 @@ refused, because a mistyped key would otherwise change a score in silence.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import DatasetError, nearest
 
+
+def _inside(path: str) -> str:
+    """Refuse a place to write to that is not below the data folder."""
+    parts = PurePosixPath(path)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path or "\0" in path:
+        raise ValueError(f"{path!r} leads out of the data folder; give a folder below it, such as 'coco/images'")
+    return path
+
+
 Text = Annotated[str, Field(min_length=1)]
+Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Reader = Literal["masks", "coco_instances", "context", "scenes"]
 
@@ -29,7 +40,7 @@ class Archive(_Facts):
     Attributes
     ----------
     name : str
-        File name on disk.
+        File name on disk; no path, and no leading dot.
     url : str
         Where it is, over http or https. For `access: login`, the page that hands it out.
     mirrors : tuple of str
@@ -50,7 +61,7 @@ class Archive(_Facts):
         Where these facts come from.
     """
 
-    name: Text
+    name: Annotated[str, Field(pattern=r"^[^./\\:\x00][^/\\:\x00]*$")]
     url: Annotated[str, Field(pattern=r"^https?://")]
     mirrors: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = ()
     access: Literal["open", "login"]
@@ -60,8 +71,14 @@ class Archive(_Facts):
     sha1: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
     unpack: Literal["tar", "zip"] | None
-    extract_to: Text
+    extract_to: Inside
     sources: Annotated[tuple[Text, ...], Field(min_length=1)]
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes that are known, by algorithm."""
+        known = {"md5": self.md5, "sha1": self.sha1, "sha256": self.sha256}
+        return {name: digest for name, digest in known.items() if digest is not None}
 
 
 class Layout(_Facts):
@@ -295,6 +312,19 @@ class Manifest(_Facts):
     palette: Palette | None
     licence: Licence
     protocols: tuple[Protocol, ...]
+
+    _file: str | None = PrivateAttr(default=None)
+
+    @property
+    def reference(self) -> str:
+        """What commands call it: its name, or the path of the file where it is not the lab's own."""
+        return self._file or self.id
+
+    def found_at(self, reference: str) -> Self:
+        """The same manifest, which commands call by `reference`."""
+        same = self.model_copy()
+        same._file = reference
+        return same
 
     @property
     def access(self) -> str:

@@ -66,7 +66,7 @@ def load_manifest(name_or_path: str | os.PathLike[str]) -> Manifest:
         return _parse(_folder() / f"{given}.yaml")
     path = Path(given)
     if path.suffix in (".yaml", ".yml"):
-        return _parse(path)
+        return _parse(path).found_at(given)
     raise DatasetError(
         f"There is no manifest {given!r}. {nearest(given, manifest_names())} "
         "One's own is given as a path to a .yaml file."

@@ -43,7 +43,7 @@ def open_folder(folder: str | os.PathLike[str]) -> MaskDataset:
     names, entries, problems = _survey(root)
     if problems:
         file, problem = problems[0]
-        others = f" {len(problems) - 1} more: see validate_folder." if len(problems) > 1 else ""
+        others = f" {len(problems) - 1} more: see lab.validate_folder." if len(problems) > 1 else ""
         raise DatasetError(f"{root / file}: {problem}{others} {_HINT}")
     return MaskDataset(root.resolve().name, names, entries, identity(len(names)), upright=True)
 

@@ -178,7 +178,7 @@ def _adapted(manifest: Manifest, split: str, overrides: dict[str, Any]) -> Manif
         part = content["splits"][split] if option in ("folder", "list") else content["layout"]
         part[option] = None if value is None else os.fspath(value)
     try:
-        return Manifest.model_validate_json(json.dumps(content))
+        return Manifest.model_validate_json(json.dumps(content)).found_at(manifest.reference)
     except ValidationError as error:
         said = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise DatasetError(

@@ -1,9 +1,7 @@
 """Fetching large files, from a server on this machine that behaves as badly as real ones."""
 
 import email.utils
-import functools
 import hashlib
-import http.server
 import io
 import json
 import random
@@ -14,121 +12,20 @@ import sys
 import threading
 import time
 from collections import namedtuple
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving import GOOD, chunked, fail, serve, step
 
 from clipdiy_lab.datasets import fetch
 from clipdiy_lab.datasets.fetch import download
 from clipdiy_lab.errors import DatasetError, OutputError
 
-GOOD = random.Random(1).randbytes(20_000)
 OTHER = random.Random(2).randbytes(20_000)
 BIG = random.Random(3).randbytes(2 << 20)
 HASHES = {name: hashlib.new(name, GOOD).hexdigest() for name in ("md5", "sha1", "sha256")}
 SHA = {"sha256": HASHES["sha256"]}
 DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers a path with the next step of its plan; GOOD, politely, where there is none."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.asked.append((self.path, dict(self.headers)))
-        plan = self.server.plan.get(self.path, [])
-        step = plan.pop(0) if len(plan) > 1 else plan[0] if plan else serve
-        self.close_connection = True
-        step(self)
-
-    def log_message(self, *args):
-        pass
-
-
-def serve(to, data=GOOD, etag='"one"', date="", ranges=True, polite=True, cut=None, claim=None, stall=None):
-    """Serve `data`; `cut` and `stall` stop after so many bytes, `claim` lies about the length.
-
-    Without `ranges` every request gets all; without `polite` If-Range is ignored.
-    """
-    asked, start = to.headers.get("Range"), 0
-    if ranges and asked and (not polite or to.headers.get("If-Range", etag) in (etag, date)):
-        start = int(asked.removeprefix("bytes=").removesuffix("-"))
-    if start >= len(data):
-        fail(to, 416)
-        return
-    body = data[start:]
-    to.send_response(206 if start else 200)
-    if start:
-        to.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-    for name, value in {"ETag": etag, "Last-Modified": date}.items():
-        if value:
-            to.send_header(name, value)
-    to.send_header("Content-Length", str(len(body) if claim is None else claim))
-    to.end_headers()
-    stop = cut if stall is None else stall
-    to.wfile.write(body[:stop])
-    to.wfile.flush()
-    if stall is not None:
-        to.server.go.wait(20)
-    if stop is not None:
-        to.connection.shutdown(socket.SHUT_RDWR)
-
-
-def chunked(to, data=GOOD, cut=False):
-    to.send_response(200)
-    to.send_header("Transfer-Encoding", "chunked")
-    to.end_headers()
-    for start in range(0, len(data), 7000):
-        piece = data[start : start + 7000]
-        to.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-        if cut:
-            return
-    to.wfile.write(b"0\r\n\r\n")
-
-
-def fail(to, status=503, **headers):
-    to.send_response(status)
-    for name, value in {"Content-Length": "0", **headers}.items():
-        to.send_header(name.replace("_", "-"), value)
-    to.end_headers()
-
-
-def step(how, **options):
-    return functools.partial(how, **options)
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked, self.plan, self.go = [], {}, threading.Event()
-
-    def handle_error(self, request, client_address):
-        pass  # a client that was killed or went away
-
-    def url(self, path="/good", *steps):
-        if steps:
-            self.plan[path] = list(steps)
-        return f"http://127.0.0.1:{self.server_address[1]}{path}"
-
-    def paths(self):
-        return [path for path, _ in self.asked]
-
-    def ranges(self):
-        return [headers.get("Range") for _, headers in self.asked]
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.go.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
 
 
 @pytest.fixture(autouse=True)

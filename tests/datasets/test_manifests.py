@@ -3,11 +3,13 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
-from clipdiy_lab.datasets import manifests
+from clipdiy_lab.datasets import manifest_schema, manifests
 from clipdiy_lab.datasets.manifests import data_folder, load_manifest, manifest_names
 from clipdiy_lab.errors import ClipdiyWarning, DatasetError
 from clipdiy_lab.method.config import Config
@@ -271,3 +273,19 @@ def test_every_file_is_plain_yaml_of_plain_width():
         assert yaml.safe_load(text)["id"] == name
         assert max(map(len, text.splitlines())) <= 120
         assert len(text.splitlines()) <= 400
+
+
+def test_the_documentation_names_every_field_and_every_benchmark():
+    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
+    models = [one for one in vars(manifest_schema).values() if isinstance(one, type) and issubclass(one, BaseModel)]
+    fields = {field for model in models for field in model.model_fields}
+    assert len(fields) > 40
+    assert {field for field in fields if f"`{field}`" not in text} == set()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|$", text, flags=re.MULTILINE))
+    for name in manifest_names():
+        manifest = load_manifest(name)
+        assert f"{manifest.splits['val'].images:,}" in rows[name]
+        assert {"login": "account", "open": "open", "embedded": "embedded"}[manifest.access] in rows[name]
+        sizes = [one.bytes or one.bytes_about for one in manifest.archives]
+        if sizes and all(one.bytes for one in manifest.archives) and "same" not in rows[name]:
+            assert abs(float(re.search(r"([\d.]+) GB", rows[name])[1]) - sum(sizes) / 1e9) < 0.05

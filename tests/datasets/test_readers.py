@@ -291,6 +291,85 @@ def test_context_takes_what_is_there(context):
         lab.open_dataset("context60", root=root)
 
 
+# Scenes in the layouts of the others: every class that a scene has, as some value of the format
+
+
+STUFF = [value for value in range(182) if value not in (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)]
+
+
+def format_values(table, count):
+    """Labels 0..count-1 -> the first raw value that a table of {value: label} maps to each."""
+    return np.array([min(value for value, label in table.items() if label == index) for index in range(count)])
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "image", "mask"),
+    [
+        ("ade20k150", {k: k - 1 for k in range(1, 151)}, "images/validation/{}.jpg", "annotations/validation/{}.png"),
+        (
+            "cityscapes19",
+            {value: label for label, value in enumerate(CITY_LABELS)},
+            "leftImg8bit/val/town/{}_leftImg8bit.png",
+            "gtFine/val/town/{}_gtFine_labelIds.png",
+        ),
+        (
+            "coco_stuff171",
+            {value: label for label, value in enumerate(STUFF)},
+            "images/val2017/{}.jpg",
+            "annotations/val2017/{}.png",
+        ),
+        (
+            "coco_object_tcl",
+            {120: 0} | {value: label for label, value in enumerate(STUFF[:80], start=1)},
+            "images/val2017/{}.jpg",
+            "annotations/val2017/{}.png",
+        ),
+        ("voc20", {k: k - 1 for k in range(1, 21)}, "JPEGImages/{}.jpg", "SegmentationClass/{}.png"),
+        ("context60", {k: k for k in range(60)}, "JPEGImages/{}.jpg", "SegmentationClassContext/{}.png"),
+        ("context59", {k: k - 1 for k in range(1, 60)}, "JPEGImages/{}.jpg", "SegmentationClassContext/{}.png"),
+    ],
+)
+def test_scenes_written_in_every_format_of_masks(tmp_path, name, table, image, mask):
+    expected = {}
+    for sample in Scenes("val", length=4):
+        labels = np.minimum(sample.mask, 18)  # the fewest classes that a format has
+        raw = format_values(table, 19)[labels]
+        paint(tmp_path / image.format(sample.id), sample.image)
+        paint(tmp_path / mask.format(sample.id), raw)
+        # Labels are what the table says of the file's own values, read back.
+        written = indices(tmp_path / mask.format(sample.id))
+        back = np.zeros_like(written)
+        for value, label in table.items():
+            back[written == value] = label
+        expected[sample.id] = (pixels(tmp_path / image.format(sample.id)), back)
+    lists = {"voc20": "Segmentation", "context60": "SegmentationContext", "context59": "SegmentationContext"}
+    if name in lists:
+        path = tmp_path / "ImageSets" / lists[name] / "val.txt"
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(expected))
+    dataset = lab.open_dataset(name, root=tmp_path, partial=True)
+    check(dataset, expected)
+    assert len(np.flatnonzero(histogram(mask for _, mask in expected.values()))) > 3
+
+
+def test_scenes_written_as_the_json_of_context(tmp_path):
+    categories = list(load_manifest("context60").category_map.table)
+    images, annotations, expected = [], [], {}
+    for number, sample in enumerate(Scenes("val", length=4)):
+        facts = {"image_id": number, "file_name": f"{sample.id}.jpg", "phase": "val"}
+        images.append(facts | dict(zip(("height", "width"), sample.mask.shape, strict=True)))
+        for label in np.unique(sample.mask[sample.mask > 0]):
+            lengths = coco_mask.encode(np.asfortranarray(sample.mask == label, dtype=np.uint8))
+            segmentation = {"size": list(sample.mask.shape), "counts": lengths["counts"].decode()}
+            one = {"id": len(annotations), "image_id": number, "category_id": categories[label]}
+            annotations.append(one | {"segmentation": segmentation})
+        paint(tmp_path / f"JPEGImages/{sample.id}.jpg", sample.image)
+        expected[sample.id] = (pixels(tmp_path / f"JPEGImages/{sample.id}.jpg"), sample.mask)
+    content = {"images": images, "annos_segmentation": annotations}
+    (tmp_path / "trainval_merged.json").write_text(json.dumps(content))
+    check(lab.open_dataset("context60", root=tmp_path, partial=True), expected)
+
+
 # The table
 
 

@@ -1,0 +1,100 @@
+"""Datasets: fetch, verify, where, list."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from clipdiy_lab.cli.app import app, print_table
+
+if TYPE_CHECKING:
+    from clipdiy_lab.datasets.manifest_schema import Manifest
+
+data = typer.Typer(
+    help="Datasets: get them, check them, find them. They lie in $CLIPDIY_LAB_DATA, or in the lab's cache.",
+    no_args_is_help=True,
+)
+app.add_typer(data, name="data")
+
+Name = Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, or a manifest of one's own (.yaml).")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@data.command()
+def fetch(
+    name: Name,
+    offline: Annotated[bool, typer.Option("--offline", help="Open no connection; use the archives here.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
+    from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
+    from clipdiy_lab.datasets.layouts import find_root
+
+    try:
+        manifest = _manifest(name)
+        typer.echo(describe(manifest, plan(manifest)), err=True)
+        steps = fetch_dataset(manifest, offline=offline, progress=True)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what has arrived is kept, and the same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
+    root = None if manifest.layout is None else str(find_root(manifest, None))
+    if as_json:
+        archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]
+        typer.echo(json.dumps({"name": manifest.id, "root": root, "archives": archives}))
+    else:
+        typer.echo(root or f"{manifest.id} is embedded: it needs no files.")
+
+
+@data.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="As for fetch; or a folder of one's own (images/ masks/ classes.txt).")],
+    deep: Annotated[bool, typer.Option("--deep", help="Read every image and mask, and check all values.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check archives, files and splits. Exit code 1 if anything is wrong."""
+    from clipdiy_lab.datasets.manifests import manifest_names
+    from clipdiy_lab.datasets.readers_folder import validate_folder
+    from clipdiy_lab.datasets.verify import verify_dataset
+    from clipdiy_lab.errors import DatasetError
+
+    folder = Path(name).is_dir() and name not in manifest_names()
+    report = validate_folder(name) if folder else verify_dataset(_manifest(name), deep=deep, progress=True)
+    problems = [tuple(row) for row in report[report["problem"] != ""][["file" if folder else "name", "problem"]].values]
+    if as_json:
+        print_table(report, as_json)
+    else:
+        if not folder:
+            print_table(report.assign(problem=report["problem"].where(report["problem"] == "", "yes")), as_json=False)
+        for where_it_is, problem in problems:
+            typer.echo(f"{where_it_is}: {problem}")
+    if problems:
+        raise DatasetError(f"{name} has {len(problems)} problems; the first: {problems[0][0]}: {problems[0][1]}")
+    typer.echo(f"{name}: no problem found.", err=True)
+
+
+@data.command()
+def where(
+    name: Annotated[str | None, typer.Argument(help="As for fetch; default: all that have a name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say where a dataset is, or goes; where its archives are kept; and whether it is complete."""
+    from clipdiy_lab.datasets.verify import where_datasets
+
+    print_table(where_datasets(None if name is None else [_manifest(name)]), as_json)
+
+
+@data.command("list")
+def list_(as_json: Json = False) -> None:
+    """List the datasets: their splits, labels, how one gets them, and which are in the data folder."""
+    from clipdiy_lab.datasets.registry import list_datasets
+
+    print_table(list_datasets(), as_json)
+
+
+def _manifest(name: str) -> Manifest:
+    from clipdiy_lab.datasets.manifests import load_manifest
+
+    return load_manifest(name)

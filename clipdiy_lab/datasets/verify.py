@@ -1,0 +1,147 @@
+"""Whether a benchmark on disk is whole: its archives, its files, its splits, and, on request, every pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from clipdiy_lab.datasets.fetch import problem_of
+from clipdiy_lab.datasets.get import Step, archives_folder, lost_files, plan, read_record
+from clipdiy_lab.datasets.layouts import Listing, fill, find_root, is_here, mask_entries, missing, wrong_count
+from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
+from clipdiy_lab.datasets.registry import open_benchmark, open_dataset
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.errors import DatasetError
+
+
+def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = False) -> pd.DataFrame:
+    """Check a benchmark in the data folder.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Which one.
+    deep : bool
+        Whether to read every image and mask: that both can be decoded and have the same size, and that masks hold only
+        values of the label set.
+    progress : bool
+        Whether to show a progress bar on stderr while reading.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an archive and one a split: `kind` ("archive" or "split"), `name`, `expected` and `found` (bytes of an
+        archive, images of a split; missing where nobody knows, or where an archive is not kept) and `problem`, the
+        first thing that is wrong, or "".
+
+    Notes
+    -----
+    An archive that is kept is hashed; for one without a published hash, the hash of the day it was fetched counts. An
+    archive that is not kept is no problem. A split is right if every image that it should have is there, with its
+    mask, and no other number of them.
+    """
+    rows = [_archive_row(manifest, step) for step in plan(manifest)]
+    rows += [_split_row(manifest, split, deep, progress) for split in manifest.splits]
+    return pd.DataFrame(rows).astype({"expected": "Int64", "found": "Int64"})
+
+
+def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
+    """Say where datasets are, or go.
+
+    Parameters
+    ----------
+    manifests : list of Manifest, optional
+        Which ones; default: all that the lab ships.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a dataset: `name`, `state` ("embedded", "complete", "incomplete" or "absent"), `root` and `archives`
+        (folders; None for an embedded one). Complete means that files are all there, by name and number; what they
+        hold is for `verify_dataset` to say.
+    """
+    chosen = [load_manifest(name) for name in manifest_names()] if manifests is None else manifests
+    rows = []
+    for manifest in chosen:
+        embedded = manifest.layout is None
+        root = None if embedded else str(find_root(manifest, None))
+        archives = None if embedded else str(archives_folder())
+        rows.append({"name": manifest.id, "state": _state(manifest), "root": root, "archives": archives})
+    return pd.DataFrame(rows)
+
+
+def _archive_row(manifest: Manifest, step: Step) -> dict[str, Any]:
+    archive, found, problem = step.archive, None, ""
+    if step.kept:
+        found, recorded = step.file.stat().st_size, read_record(archive).sha256
+        hashes = archive.hashes or ({"sha256": recorded} if recorded else {})
+        if wrong := problem_of(step.file, archive.bytes, hashes):
+            problem = f"{step.file} {wrong}. Delete it and run `clipdiy-lab data fetch {manifest.reference}`."
+    lost = [] if problem else list(lost_files(manifest, archive))
+    if lost:
+        problem = (
+            f"{lost[0]} is missing or of another size, and {len(lost) - 1} more of {archive.name}. Run "
+            f"`clipdiy-lab data fetch {manifest.reference}`."
+        )
+    return {"kind": "archive", "name": archive.name, "expected": archive.bytes, "found": found, "problem": problem}
+
+
+def _split_row(manifest: Manifest, split: str, deep: bool, progress: bool) -> dict[str, Any]:
+    problem, found = "", 0
+    try:
+        dataset = _open(manifest, split)
+        found = len(dataset)
+        if deep:
+            for index in tqdm(range(found), desc=f"{manifest.id} {split}", disable=not progress):
+                dataset[index]
+    except DatasetError as error:
+        problem, found = str(error), found or _count(manifest, split)
+    expected = manifest.splits[split].images
+    return {"kind": "split", "name": split, "expected": expected, "found": found, "problem": problem}
+
+
+def _open(manifest: Manifest, split: str, partial: bool = False) -> Dataset:
+    if manifest.reader == "scenes":
+        return open_dataset("scenes", split)
+    options: dict[str, Any] = {"filter": None} if manifest.reader == "coco_instances" else {}
+    return open_benchmark(manifest, split, partial=partial, **options)
+
+
+def _count(manifest: Manifest, split: str) -> int:
+    """Samples that are whole, of a split that is not."""
+    try:
+        return len(_open(manifest, split, partial=True))
+    except DatasetError:
+        return 0
+
+
+def _state(manifest: Manifest) -> str:
+    if manifest.layout is None:
+        return "embedded"
+    root = find_root(manifest, None)
+    if not root.is_dir():
+        return "absent"
+    try:
+        for split in manifest.splits:
+            _look_at(manifest, split, root)
+    except DatasetError:
+        return "incomplete"
+    return "complete"
+
+
+def _look_at(manifest: Manifest, split: str, root: Path) -> None:
+    """Refuse a split with files missing, without opening an annotation file, which may be large."""
+    layout, facts = manifest.layout, manifest.splits[split]
+    annotations = layout and layout.annotations and root / fill(layout.annotations, facts)
+    if layout is None or not annotations or not annotations.is_file():
+        mask_entries(manifest, split, root, None, partial=False)
+        return
+    if not is_here(manifest, split):
+        raise missing(manifest, annotations)
+    count = len(Listing().names((root / fill(layout.image, facts)).parent))
+    if count < facts.images:
+        raise wrong_count(manifest, split, count)
