@@ -45,6 +45,10 @@ class RunError(ClipdiyError):
     """A run (file or tree) that is corrupted, foreign or lacks the stage that is needed."""
 
 
+class FigureError(ClipdiyError, ValueError):
+    """Data that the figure asked for cannot be made of, or a figure that cannot be exported here."""
+
+
 class OutputError(ClipdiyError, OSError):
     """A place that results cannot be written to; nothing half-written stays behind."""
 
