@@ -1,17 +1,15 @@
-"""Galleries, pages and figures of a real run."""
+"""Galleries and pages of a real run."""
 
 import base64
 import re
 from io import BytesIO
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.views import figures
 from clipdiy_lab.views.gallery import gallery, strip
 from clipdiy_lab.views.report import label_table
 
@@ -71,50 +69,3 @@ def test_a_page_that_cannot_be_written(run, tmp_path):
     with pytest.raises(errors.OutputError):
         lab.report(run, tmp_path / "nowhere" / "page.html")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        figures.image,
-        figures.overlay,
-        lambda run: figures.scales(run, "cat"),
-        lambda run: figures.guided(run, "cat"),
-        lambda run: figures.stage(run, "margin"),
-        lambda run: figures.stage(run, "saliency"),
-    ],
-)
-def test_figures_send_pictures_not_numbers(run, make):
-    figure = make(run)
-    assert isinstance(figure, go.Figure)
-    sources = [trace.source for trace in figure.data if isinstance(trace, go.Image)]
-    assert sources
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert len(figure.to_json()) < 400_000
-
-
-def test_the_overlay_figure_names_the_labels_that_won(run):
-    won = {run["label"].values[i] for i in np.unique(run["labels"])}
-    assert {trace.name for trace in figures.overlay(run).data if trace.name} == won
-
-
-def test_window_grids_carry_cosines_and_boxes(run):
-    trace = figures.windows(run, 32, "cat").data[0]
-    np.testing.assert_allclose(trace.z, run["scales/s032/similarity"].sel(label="cat"), rtol=1e-6)
-    assert trace.text[1][2] == "rows 16 to 47, columns 32 to 63"
-
-
-def test_an_unknown_label_names_the_nearest(run):
-    with pytest.raises(errors.LabelError, match="Did you mean 'sofa'"):
-        figures.scales(run, "sofaa")
-
-
-def test_figures_of_something_else():
-    with pytest.raises(errors.RunError):
-        figures.image(lab_tree_without_stages())
-
-
-def lab_tree_without_stages():
-    import xarray as xr
-
-    return xr.DataTree(xr.Dataset({"a": 1}))

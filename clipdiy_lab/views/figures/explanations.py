@@ -12,7 +12,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.figures import inputs
 from clipdiy_lab.views.figures.panels import legend_keys
-from clipdiy_lab.views.figures.stages import pixel_map
+from clipdiy_lab.views.figures.stages import box, pixel_map
 from clipdiy_lab.views.figures.style import OTHER, charted, plain
 
 MAX_LABELS = 12
@@ -25,13 +25,13 @@ def contributions(table: pd.DataFrame) -> go.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        Columns ``scale`` (pixels), ``label`` and ``contribution``, one row a window and label. Where there are
-        ``cosine`` and ``top left bottom right``, hover lists the windows.
+        What `explain.pixel` gives: columns ``scale`` (pixels), ``label`` and ``contribution``, one row a window and
+        label. Where there are ``top`` and ``left``, hover lists the windows, with their ``cosine``.
 
     Returns
     -------
     plotly Figure
-        One trace a scale, labels from the highest score down (at most twelve), in the labels' colours; a darker
+        One trace a scale, labels from the highest score down (at most twelve), in the labels' colours; a fuller
         shade is a larger scale.
 
     Raises
@@ -88,14 +88,15 @@ def _title(labels: int) -> str:
 
 def _windows(part: pd.DataFrame) -> str:
     """List the strongest windows of a bar, as far as the table says which they were."""
-    if not {"top", "left", "bottom", "right"} <= set(part.columns):
+    if not {"top", "left"} <= set(part.columns):
         return ""
     strongest = part.reindex(part["contribution"].abs().sort_values(ascending=False).index).head(_MOST_WINDOWS)
     lines = []
-    for row in strongest.to_dict("records"):
+    for row in strongest[strongest["contribution"] != 0].to_dict("records"):
         cosine = f", cosine {row['cosine']:.3f}" if "cosine" in row else ""
-        where = f"rows {row['top']:g} to {row['bottom']:g}, columns {row['left']:g} to {row['right']:g}"
-        lines.append(f"<br>{where}: {row['contribution']:.4f}{cosine}")
+        lines.append(
+            f"<br>{box(int(row['top']), int(row['left']), int(row[s.SCALE]))}: {row['contribution']:.4f}{cosine}"
+        )
     return "".join(lines)
 
 

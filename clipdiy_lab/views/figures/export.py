@@ -109,12 +109,14 @@ def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path
 
 def _drawn(figure: go.Figure, kind: str) -> bytes:
     if importlib.util.find_spec("kaleido") is None:
-        raise FigureError(f"a {kind} needs kaleido, which is not installed. {_INSTALL}")
+        raise FigureError(f"A {kind} file needs kaleido, which is not installed. {_INSTALL}")
     try:
         drawn: bytes = figure.to_image(format=kind.removeprefix("."), scale=_DPI / 96 if kind == ".png" else 1)
     except Exception as error:
         # The classes for a missing browser differ between kaleido's and plotly's versions; all of them name Chrome.
         if "chrome" not in f"{type(error).__name__} {error}".lower():
             raise
-        raise FigureError(f"a {kind} needs a browser, and none was found or it did not start. {_INSTALL}") from error
+        raise FigureError(
+            f"A {kind} file needs a browser, and none was found or it did not start. {_INSTALL}"
+        ) from error
     return drawn
