@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 NAME: Final = "diy"
 MAX_LABELS: Final = 12
 _STRIP_WIDTH: Final = 1100
+_NUMBER: Final = "text-align:right;padding-left:1em"
 
 
 class DiyAccessor:
@@ -165,7 +166,7 @@ def _summary(run: xr.DataTree) -> str:
 
 
 def _cell(kind: str, text: str) -> str:
-    return f"<{kind} style='text-align:left;vertical-align:top'>{html.escape(text)}</{kind}>"
+    return f"<{kind} style='text-align:left;vertical-align:top;padding-right:1em'>{html.escape(text)}</{kind}>"
 
 
 def _labels(run: xr.DataTree) -> str:
@@ -178,11 +179,12 @@ def _labels(run: xr.DataTree) -> str:
     rows = "".join(
         f"<tr><td style='text-align:left'><span style='display:inline-block;width:.8em;height:.8em;"
         f"border:1px solid #8888;background:{colors[name]}'></span> {html.escape(name)}</td>"
-        f"<td>{row.share:.1%}</td><td>{row.mean_margin:.3f}</td></tr>"
+        f"<td style='{_NUMBER}'>{row.share:.1%}</td><td style='{_NUMBER}'>{row.mean_margin:.3f}</td></tr>"
         for name, row in zip(shown.index, shown.itertuples(index=False), strict=True)
     )
     more = f"<p style='font-size:85%'>Not listed: {rest} labels that won less or nothing.</p>" if rest else ""
-    head = "<tr><th style='text-align:left'>label</th><th>share</th><th>mean margin</th></tr>"
+    columns = "".join(f"<th style='{_NUMBER}'>{name}</th>" for name in ("share", "mean margin"))
+    head = f"<tr><th style='text-align:left'>label</th>{columns}</tr>"
     return f"<table style='font-size:90%'>{head}{rows}</table>{more}"
 
 

@@ -39,9 +39,9 @@ def test_column_width(scene_run, columns, millimetres):
     assert made.layout.font.size == pytest.approx(8 / 72 * 96)
     assert figure.layout.font.size is None
     inner = [
-        (f.layout.width - f.layout.margin.l - f.layout.margin.r) / (f.layout.height - f.layout.margin.t - f.layout.margin.b)
-        for f in (figure, made)
-    ]  # fmt: skip
+        (layout.width - layout.margin.l - layout.margin.r) / (layout.height - layout.margin.t - layout.margin.b)
+        for layout in (figure.layout, made.layout)
+    ]
     assert inner[0] == pytest.approx(inner[1])
 
 

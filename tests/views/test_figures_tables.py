@@ -55,7 +55,7 @@ def mean_iou(counts):
     return np.nanmean(np.where(union > 0, np.diag(counts) / np.maximum(union, 1), np.nan))
 
 
-# --------------------------------------------------------------------------------------------------------- a pixel's why
+# ------------------------------------------------------------------------------------------------------- a pixel's why
 
 
 def test_the_bars_of_a_label_sum_to_its_score(scene_run, parts):
