@@ -19,13 +19,16 @@ def in_a_new_process(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
 
-@pytest.mark.parametrize(
-    "name", ["Segmenter", "load", "open_run", "save_run", "recombine", "evaluate", "sweep", "report"]
-)
+@pytest.mark.parametrize("name", ["Segmenter", "open_run"])
 def test_the_front_door_brings_the_accessor_and_not_plotly(name):
     code = f"import sys, clipdiy_lab as lab; lab.{name}; import xarray as xr; print(hasattr(xr.DataTree, 'diy'), "
     code += "hasattr(xr.Dataset, 'diy'), 'plotly' in sys.modules)"
     assert in_a_new_process(code) == ["True", "True", "False"]
+
+
+def test_figures_bring_the_accessor():
+    code = "import clipdiy_lab as lab; lab.figures; import xarray as xr; print(hasattr(xr.DataTree, 'diy'))"
+    assert in_a_new_process(code) == ["True"]
 
 
 def test_import_and_configuration_stay_light():

@@ -54,8 +54,10 @@ def test_the_labels_of_a_figure_differ(names):
 
 @given(words)
 def test_the_names_of_voc_never_give_way(names):
+    spellings = {"".join(filter(str.isalpha, name)) for name in (*VOC_NAMES, "airplane", "motorcycle", "couch", "tv")}
+    others = [name for name in names if name.replace(" ", "") not in spellings]
     alone = {name: colors.label_css([name])[name] for name in VOC_NAMES}
-    together = colors.label_css([*names, *(name for name in VOC_NAMES if name not in names)])
+    together = colors.label_css([*others, *VOC_NAMES])
     assert {name: together[name] for name in VOC_NAMES} == alone
 
 
