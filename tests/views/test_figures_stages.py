@@ -192,6 +192,17 @@ def test_maps_of_ones_own(scene_run):
     assert len(figure.to_json()) < 80_000
 
 
+def test_a_map_of_one_value_has_the_colour_that_the_bar_gives_it(scene_run):
+    value = float(scene_run["scales/s256/similarity"].sel(label="car"))
+    axis = figures.windows(scene_run, 256, "car").layout.coloraxis
+    assert axis.cmin < value < axis.cmax
+    figure = figures.importance(scene_run["logits"].sel(scale=256, label="car", drop=True))
+    (layer,) = of(figure, go.Image)
+    axis = figure.layout.coloraxis
+    levels = np.asarray(picture(layer)).astype(float)
+    np.testing.assert_allclose(axis.cmin + levels / 254 * (axis.cmax - axis.cmin), value, atol=1e-3)
+
+
 def test_pixels_without_a_value_are_clear_and_silent(scene_run):
     flip = scene_run["saliency"].where(scene_run["saliency"] > 0.5)
     figure = figures.flip_map(flip)

@@ -10,8 +10,9 @@ from PIL import Image
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
+from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.gallery import gallery, strip
-from clipdiy_lab.views.report import label_table
+from clipdiy_lab.views.report import label_table, write_folder
 
 SMALL = lab.Config(scales=(64, 32), image_size=(64, 96))
 
@@ -69,3 +70,14 @@ def test_a_page_that_cannot_be_written(run, tmp_path):
     with pytest.raises(errors.OutputError):
         lab.report(run, tmp_path / "nowhere" / "page.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pictures_and_pages_use_the_colours_of_the_names(run, tmp_path):
+    names = [str(name) for name in run["label"].values]
+    colors = label_colors(names)
+    write_folder(run, tmp_path)
+    with Image.open(tmp_path / "labels.png") as mask:
+        assert mask.getpalette()[: 3 * len(names)] == colors.ravel().tolist()
+    labels = next(one.picture for one in gallery(run) if one.name == "labels")
+    painted = np.asarray(labels)[: run.sizes["y"], : run.sizes["x"]]
+    np.testing.assert_array_equal(painted, colors[run["labels"].values])

@@ -24,6 +24,7 @@ HOVER_CELLS: Final = 32
 """Samples a side for hover."""
 _SIDE, _GAP, _TOP, _EDGE = 230, 14, 26, 12
 _ROW_OF_LEGEND = 21
+_LEEWAY = 0.05
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,11 @@ class ColorRange:
         known = [one[np.isfinite(one)] for one in maps]
         low = min((float(one.min()) for one in known if one.size), default=0.0)
         high = max((float(one.max()) for one in known if one.size), default=1.0)
-        end = max(abs(low), abs(high))
-        return cls(-end, end, True) if diverging else cls(low, high)
+        if diverging:
+            end = max(abs(low), abs(high))
+            return cls(-end, end, True)
+        # A range of no width would be widened by plotly, and the colour bar would say something else than the picture.
+        return cls(low, high) if high > low else cls(low - _LEEWAY, low + _LEEWAY)
 
     def ramp(self) -> npt.NDArray[np.uint8]:
         """Return its 255 colours."""
