@@ -12,6 +12,7 @@ Examples
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -82,10 +83,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name == "figures":
-        return importlib.import_module("clipdiy_lab.views.figures")
-    if name not in _WHERE:
+        found: Any = importlib.import_module("clipdiy_lab.views.figures")
+    elif name in _WHERE:
+        found = getattr(importlib.import_module(f"clipdiy_lab.{_WHERE[name]}"), name)
+    else:
         raise AttributeError(f"module 'clipdiy_lab' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"clipdiy_lab.{_WHERE[name]}"), name)
+    # What brings xarray can make or read a run, and a run has `run.diy`. Without xarray there is nothing to put it on.
+    if "xarray" in sys.modules:
+        importlib.import_module("clipdiy_lab.views.accessor")
+    return found
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ _OPTIONAL = {
     "plotly": 'figures: pip install "clipdiy-lab[lab]"',
     "anywidget": 'live plotly figures: pip install "clipdiy-lab[lab]"',
     "ipywidgets": 'the explorer: pip install "clipdiy-lab[lab]"',
+    "kaleido": 'figures as SVG, PDF and PNG, with Chromium or Chrome: pip install "clipdiy-lab[lab]"',
     "jupyterlab": 'the notebooks: pip install "clipdiy-lab[lab]"',
     "opencv-contrib-python-headless": 'saliency "spectral": pip install "clipdiy-lab[spectral]"',
 }

@@ -49,6 +49,10 @@ class StoreError(ClipdiyError):
     """A store of embeddings that is damaged, unfinished, foreign, or made of something else than what is asked."""
 
 
+class FigureError(ClipdiyError, ValueError):
+    """Data that the figure asked for cannot be made of, or a figure that cannot be exported here."""
+
+
 class OutputError(ClipdiyError, OSError):
     """A place that results cannot be written to; nothing half-written stays behind."""
 

@@ -15,7 +15,7 @@ import yaml
 import clipdiy_lab as lab
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "opencv-contrib-python-headless": "opencv"}
+CONDA_NAMES = {"torch": "pytorch", "opencv-contrib-python-headless": "opencv", "kaleido": "python-kaleido"}
 
 
 def normal(name: str) -> str:

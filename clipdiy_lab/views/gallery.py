@@ -13,6 +13,7 @@ from PIL import Image
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.views import pictures
+from clipdiy_lab.views.colors import label_colors
 
 MAX_LABELS = 6
 
@@ -60,6 +61,14 @@ def gallery(run: xr.DataTree) -> Iterator[StagePicture]:
         yield StagePicture(name, title, caption, draw(view))
 
 
+def worth_showing(run: xr.DataTree, most: int) -> list[int]:
+    """Return the indices of the labels that won pixels, then of those that came nearest, in label order."""
+    labels, fused = s.stage(run, "labels").values, s.stage(run, "fused").values
+    shares = np.bincount(labels.ravel(), minlength=len(fused))
+    order = np.lexsort((-fused.reshape(len(fused), -1).max(1), -shares))[:most]
+    return sorted(int(i) for i in order)
+
+
 class _View:
     """A run with what its pictures share: colours, and the labels worth showing."""
 
@@ -68,13 +77,9 @@ class _View:
         self.names = s.labels_of(s.stage(run, "merged"))
         index = int(run.attrs["background_index"])
         self.background = index if index >= 0 else None
-        self.colors = pictures.label_colors(len(self.names), self.background)
+        self.colors = label_colors(self.names, self.background)
         self.config = Config.from_json(run.attrs["config"])
-        shares = np.bincount(self["labels"].ravel(), minlength=len(self.names))
-        best = self["fused"].reshape(len(self.names), -1).max(1)
-        # Labels that won pixels come first, then those that came nearest; shown in label order.
-        order = np.lexsort((-best, -shares))[:MAX_LABELS]
-        self.shown = sorted(int(i) for i in order)
+        self.shown = worth_showing(run, MAX_LABELS)
 
     def __getitem__(self, stage: str) -> Any:
         return s.stage(self.run, stage).values

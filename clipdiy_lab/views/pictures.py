@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-Rgb = npt.NDArray[np.uint8]
+from clipdiy_lab.views.colors import Rgb
 
 # Viridis at ten even steps (matplotlib's colour map, CC0): even in lightness, readable without colour vision.
 _VIRIDIS = ("440154", "482878", "3e4a89", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
-# Okabe and Ito (2008), "Color Universal Design", without black.
-_OKABE_ITO = ("e69f00", "56b4e9", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7")
-BACKGROUND = (46, 46, 52)
 
 _INK, _PAPER, _QUIET = (28, 28, 32), (255, 255, 255), (110, 110, 118)
 _GAP, _LINE = 6, 18
@@ -23,31 +19,6 @@ _GAP, _LINE = 6, 18
 
 def _rgb(hexes: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array([[int(one[i : i + 2], 16) for i in (0, 2, 4)] for one in hexes], dtype=np.float64)
-
-
-def label_colors(count: int, background: int | None = None) -> Rgb:
-    """Return a colour for every label: Okabe and Ito's first, then hues far apart; the background is dark grey.
-
-    Parameters
-    ----------
-    count : int
-        Number of labels.
-    background : int or None
-        Index of the background label.
-
-    Returns
-    -------
-    uint8 array, count x 3
-    """
-    wanted = count - (background is not None)
-    colors = [tuple(int(v) for v in color) for color in _rgb(_OKABE_ITO)[:wanted]]
-    for extra in range(wanted - len(colors)):
-        # Steps of the golden ratio keep hues apart however many there are; two lightnesses double what can be told.
-        red, green, blue = colorsys.hls_to_rgb((0.13 + extra * 0.618034) % 1, 0.38 if extra % 2 else 0.68, 0.6)
-        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
-    if background is not None:
-        colors.insert(background, BACKGROUND)
-    return np.array(colors, dtype=np.uint8).reshape(-1, 3)
 
 
 def heat(values: npt.NDArray[np.floating], low: float, high: float) -> Rgb:

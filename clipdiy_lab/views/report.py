@@ -18,7 +18,7 @@ from PIL import Image
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.views import pictures
+from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.gallery import StagePicture, gallery, strip
 
 _STYLE = """
@@ -106,7 +106,7 @@ def write_folder(
     _save(strip(run), where / "strip.png")
     names = s.labels_of(s.stage(run, "fused"))
     index = int(run.attrs["background_index"])
-    colors = pictures.label_colors(len(names), index if index >= 0 else None)
+    colors = label_colors(names, index if index >= 0 else None)
     write_palette_png(where / "labels.png", s.stage(run, "labels_full").values, colors)
     return _write_page(run, shown, where / "index.html", tables or {})
 

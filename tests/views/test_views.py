@@ -1,19 +1,18 @@
-"""Galleries, pages and figures of a real run."""
+"""Galleries and pages of a real run."""
 
 import base64
 import re
 from io import BytesIO
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.views import figures
+from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.gallery import gallery, strip
-from clipdiy_lab.views.report import label_table
+from clipdiy_lab.views.report import label_table, write_folder
 
 SMALL = lab.Config(scales=(64, 32), image_size=(64, 96))
 
@@ -73,48 +72,12 @@ def test_a_page_that_cannot_be_written(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        figures.image,
-        figures.overlay,
-        lambda run: figures.scales(run, "cat"),
-        lambda run: figures.guided(run, "cat"),
-        lambda run: figures.stage(run, "margin"),
-        lambda run: figures.stage(run, "saliency"),
-    ],
-)
-def test_figures_send_pictures_not_numbers(run, make):
-    figure = make(run)
-    assert isinstance(figure, go.Figure)
-    sources = [trace.source for trace in figure.data if isinstance(trace, go.Image)]
-    assert sources
-    assert all(source.startswith("data:image/png;base64,") for source in sources)
-    assert len(figure.to_json()) < 400_000
-
-
-def test_the_overlay_figure_names_the_labels_that_won(run):
-    won = {run["label"].values[i] for i in np.unique(run["labels"])}
-    assert {trace.name for trace in figures.overlay(run).data if trace.name} == won
-
-
-def test_window_grids_carry_cosines_and_boxes(run):
-    trace = figures.windows(run, 32, "cat").data[0]
-    np.testing.assert_allclose(trace.z, run["scales/s032/similarity"].sel(label="cat"), rtol=1e-6)
-    assert trace.text[1][2] == "rows 16 to 47, columns 32 to 63"
-
-
-def test_an_unknown_label_names_the_nearest(run):
-    with pytest.raises(errors.LabelError, match="Did you mean 'sofa'"):
-        figures.scales(run, "sofaa")
-
-
-def test_figures_of_something_else():
-    with pytest.raises(errors.RunError):
-        figures.image(lab_tree_without_stages())
-
-
-def lab_tree_without_stages():
-    import xarray as xr
-
-    return xr.DataTree(xr.Dataset({"a": 1}))
+def test_pictures_and_pages_use_the_colours_of_the_names(run, tmp_path):
+    names = [str(name) for name in run["label"].values]
+    colors = label_colors(names)
+    write_folder(run, tmp_path)
+    with Image.open(tmp_path / "labels.png") as mask:
+        assert mask.getpalette()[: 3 * len(names)] == colors.ravel().tolist()
+    labels = next(one.picture for one in gallery(run) if one.name == "labels")
+    painted = np.asarray(labels)[: run.sizes["y"], : run.sizes["x"]]
+    np.testing.assert_array_equal(painted, colors[run["labels"].values])

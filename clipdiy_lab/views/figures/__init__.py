@@ -1,0 +1,65 @@
+"""Plotly figures: labelled data in, a `Figure` out. No model, no `show()`.
+
+One for every stage of a run and every table about runs. A label has the same colour in all of them, images travel as
+palette PNG or WebP and not as lists of numbers, and every figure can be put on light or dark paper (`theme`) and into
+a file for a paper (`save`).
+
+Examples
+--------
+>>> from clipdiy_lab.views import figures
+>>> len(figures.__all__) > 25
+True
+"""
+
+from clipdiy_lab.views.figures.classes import confusion, dumbbells
+from clipdiy_lab.views.figures.explanations import contributions, flip_map, importance
+from clipdiy_lab.views.figures.export import at_column_width, save
+from clipdiy_lab.views.figures.extremes import worst_and_best
+from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
+from clipdiy_lab.views.figures.stages import (
+    fused,
+    guide,
+    guided,
+    image,
+    margin,
+    merged,
+    overlay,
+    pixel_map,
+    probability,
+    saliency,
+    scales,
+    similarity,
+    stage,
+    windows,
+)
+from clipdiy_lab.views.figures.style import theme
+
+__all__ = [
+    "at_column_width",
+    "confusion",
+    "contributions",
+    "cost",
+    "dumbbells",
+    "flip_map",
+    "fused",
+    "guide",
+    "guided",
+    "image",
+    "importance",
+    "margin",
+    "merged",
+    "miou_bars",
+    "overlay",
+    "pixel_map",
+    "probability",
+    "saliency",
+    "save",
+    "scales",
+    "similarity",
+    "stage",
+    "sweep_heat",
+    "sweep_line",
+    "theme",
+    "windows",
+    "worst_and_best",
+]

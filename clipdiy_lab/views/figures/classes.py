@@ -1,0 +1,115 @@
+"""Results label by label: two results side by side, and what is taken for what."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import xarray as xr
+
+from clipdiy_lab.errors import FigureError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.views.colors import label_css
+from clipdiy_lab.views.figures import inputs
+from clipdiy_lab.views.figures.panels import legend_keys
+from clipdiy_lab.views.figures.style import OTHER, SEQUENTIAL, charted, plain
+
+TRUTH: Final = "true_label"
+_MOST_TEXT = 12
+
+
+def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("before", "after")) -> go.Figure:
+    """Show the IoU of every label in two results, joined by a line; the largest gain stands first.
+
+    Parameters
+    ----------
+    before, after : xarray.Dataset
+        ``iou (label)``, as `evaluate` gives it. Labels that only one of them scores are left out.
+    names : two str
+        For the legend.
+
+    Raises
+    ------
+    FigureError
+        If one lacks ``iou`` or they share no scored label.
+    """
+    first, second = (_percent(one) for one in (before, after))
+    both = pd.DataFrame({"before": first, "after": second}).dropna()
+    if both.empty:
+        raise FigureError("the two results share no label that both score, so there is nothing to compare.")
+    both = both.loc[(both["after"] - both["before"]).sort_values(ascending=False, kind="stable").index]
+    colors = label_css([str(name) for name in both.index])
+    listed = [plain(str(name)) for name in both.index]
+    figure = go.Figure()
+    for label, color, (was, now) in zip(listed, colors.values(), both.to_numpy(), strict=True):
+        figure.add_scatter(
+            x=[was, now],
+            y=[label, label],
+            mode="lines+markers",
+            line={"color": color, "width": 4},
+            marker={
+                "color": color,
+                "size": 12,
+                "symbol": ["circle-open", "circle"],
+                "line": {"width": 2, "color": color},
+            },
+            cliponaxis=False,
+            name=label,
+            customdata=[names[0], names[1]],
+            hovertemplate=f"%{{y}}, %{{customdata}}: %{{x:.1f}} %<br>difference {now - was:+.1f}<extra></extra>",
+            showlegend=False,
+        )
+    for name, symbol in zip(names, ("circle-open", "circle"), strict=True):
+        figure.add_traces(legend_keys([name], [OTHER], symbol))
+    # A little room left of zero, so that a marker at zero does not cover the label.
+    figure.update_xaxes(title="IoU, %", range=[-2, 1.05 * max(float(both.to_numpy().max()), 1)])
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"})
+    return charted(figure, "IoU of each label", names=listed)
+
+
+def _percent(result: xr.Dataset) -> pd.Series[float]:
+    iou = inputs.variables(result, iou=[s.LABEL])["iou"]
+    return pd.Series(iou.values * 100.0, index=list(s.labels_of(iou)))
+
+
+def confusion(result: xr.Dataset) -> go.Figure:
+    """Show which share of each true label's pixels is given which label; a row sums to 100 %.
+
+    Parameters
+    ----------
+    result : xarray.Dataset
+        ``confusion (..., true_label, label)`` in pixels, as `evaluate` gives it; other dimensions are summed. True
+        labels without pixels stay empty.
+
+    Raises
+    ------
+    FigureError
+        If it lacks ``confusion``.
+    """
+    counts = inputs.variables(result, confusion=[TRUTH, s.LABEL])["confusion"]
+    pixels = counts.sum([dim for dim in counts.dims if dim not in (TRUTH, s.LABEL)]).transpose(TRUTH, s.LABEL)
+    whole = pixels.values.sum(1, keepdims=True)
+    shares = np.divide(pixels.values * 100.0, whole, out=np.full(pixels.shape, np.nan), where=whole > 0)
+    truths, predicted = ([plain(str(name)) for name in pixels[dim].values] for dim in (TRUTH, s.LABEL))
+    trace = go.Heatmap(
+        z=shares.astype(np.float32),
+        x=predicted,
+        y=truths,
+        customdata=pixels.values.astype(np.float64),
+        coloraxis="coloraxis",
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        texttemplate="%{z:.0f}" if len(truths) <= _MOST_TEXT else None,
+        hovertemplate="true %{y}, predicted %{x}<br>%{z:.1f} % of its pixels (%{customdata:,.0f})<extra></extra>",
+    )
+    side = 240 + 20 * max(len(truths), 6)
+    figure = go.Figure(trace)
+    figure.update_xaxes(title="predicted label", tickangle=-60, type="category", showgrid=False, dtick=1)
+    figure.update_yaxes(title="true label", autorange="reversed", type="category", showgrid=False, dtick=1)
+    bar = {"title": {"text": "share of the true label's pixels, %", "side": "right"}}
+    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "colorbar": bar})
+    return charted(figure, "what is taken for what", width=side + 100, height=side + 20)

@@ -1,0 +1,134 @@
+"""Why a pixel is what it is: contributions of windows, what would flip it, which scale mattered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import xarray as xr
+
+from clipdiy_lab.errors import FigureError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.views.colors import label_css
+from clipdiy_lab.views.figures import inputs
+from clipdiy_lab.views.figures.panels import legend_keys
+from clipdiy_lab.views.figures.stages import box, pixel_map
+from clipdiy_lab.views.figures.style import OTHER, charted, plain
+
+MAX_LABELS = 12
+_MOST_WINDOWS = 4
+
+
+def contributions(table: pd.DataFrame) -> go.Figure:
+    """Show what each scale adds to each label's score at a pixel; the bars of a label sum to its score.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `explain.pixel` gives: columns ``scale`` (pixels), ``label`` and ``contribution``, one row a window and
+        label. Where there are ``top`` and ``left``, hover lists the windows, with their ``cosine``.
+
+    Returns
+    -------
+    plotly Figure
+        One trace a scale, labels from the highest score down (at most twelve), in the labels' colours; a fuller
+        shade is a larger scale.
+
+    Raises
+    ------
+    FigureError
+        If a column is missing or there are no rows.
+    """
+    table = inputs.columns(table, s.SCALE, s.LABEL, "contribution")
+    table = table.assign(contribution=inputs.numbers(table, "contribution"), label=table[s.LABEL].astype(str))
+    scores = table.groupby(s.LABEL)["contribution"].sum().sort_values(ascending=False)
+    colors = label_css(list(scores.index))
+    shown = scores.head(MAX_LABELS)
+    scales = sorted(table[s.SCALE].unique(), reverse=True)
+    shades = np.linspace(1, 0.45, len(scales)) if len(scales) > 1 else np.ones(1)
+    names = [plain(name) for name in shown.index]
+    figure = go.Figure()
+    for scale, shade in zip(scales, shades, strict=True):
+        parts = [table[(table[s.SCALE] == scale) & (table[s.LABEL] == label)] for label in shown.index]
+        figure.add_bar(
+            x=[float(part["contribution"].sum()) for part in parts],
+            y=names,
+            orientation="h",
+            name=f"{scale} px",
+            marker={"color": [colors[label] for label in shown.index], "opacity": shade, "line": {"width": 0}},
+            customdata=[_windows(part) for part in parts],
+            hovertemplate="%{y}, " + f"{scale} px: " + "%{x:.4f}%{customdata}<extra></extra>",
+            showlegend=False,
+        )
+    figure.add_scatter(
+        x=shown.to_numpy(),
+        y=names,
+        mode="markers+text",
+        marker={"symbol": "line-ns-open", "size": 16, "color": OTHER},
+        text=[f" {score:.3f}" for score in shown],
+        textposition=["middle right" if score >= 0 else "middle left" for score in shown],
+        cliponaxis=False,
+        name="score",
+        hovertemplate="%{y}: score %{x:.4f}<extra></extra>",
+    )
+    for key, shade in zip(legend_keys([f"{scale} px" for scale in scales], [OTHER] * len(scales)), shades, strict=True):
+        figure.add_trace(key.update(marker_opacity=shade))
+    low, high = min(0.0, float(shown.min())), max(0.0, float(shown.max()))
+    room = 0.15 * (high - low or 1.0)
+    figure.update_xaxes(title="contribution to the score", range=[low - room * (low < 0), high + room])
+    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_layout(barmode="relative", legend={"itemclick": False, "itemdoubleclick": False})
+    return charted(figure, _title(len(scores)), names=names)
+
+
+def _title(labels: int) -> str:
+    left_out = labels - MAX_LABELS
+    return "what each scale contributes" + (f" ({left_out} lower labels left out)" if left_out > 0 else "")
+
+
+def _windows(part: pd.DataFrame) -> str:
+    """List the strongest windows of a bar, as far as the table says which they were."""
+    if not {"top", "left"} <= set(part.columns):
+        return ""
+    strongest = part.reindex(part["contribution"].abs().sort_values(ascending=False).index).head(_MOST_WINDOWS)
+    lines = []
+    for row in strongest[strongest["contribution"] != 0].to_dict("records"):
+        cosine = f", cosine {row['cosine']:.3f}" if "cosine" in row else ""
+        lines.append(
+            f"<br>{box(int(row['top']), int(row['left']), int(row[s.SCALE]))}: {row['contribution']:.4f}{cosine}"
+        )
+    return "".join(lines)
+
+
+def flip_map(array: xr.DataArray) -> go.Figure:
+    """Show at which value of a knob each pixel takes another label; clear where it never does.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        (y, x), NaN where nothing flips.
+
+    Raises
+    ------
+    FigureError
+        For other dimensions.
+    """
+    if isinstance(array, xr.DataArray) and array.ndim != 2:
+        raise FigureError(f"a flip map has dimensions ('{s.Y}', '{s.X}'), got {array.dims}.")
+    return pixel_map(array)
+
+
+def importance(array: xr.DataArray) -> go.Figure:
+    """Show how much each scale (or label) matters at each pixel, as small multiples on one colour range.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        (scale, y, x), or (y, x) for one map.
+
+    Raises
+    ------
+    FigureError
+        For other dimensions.
+    """
+    return pixel_map(array)

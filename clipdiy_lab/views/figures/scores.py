@@ -1,0 +1,275 @@
+"""Tables of scores: bars beside published values, sweeps of one and two knobs, cost against quality."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import plotly.graph_objects as go
+
+from clipdiy_lab.errors import FigureError
+from clipdiy_lab.views.figures import inputs
+from clipdiy_lab.views.figures.style import ACCENT, DASHES, OTHER, SEQUENTIAL, SERIES, SYMBOLS, charted, plain
+
+_LOW, _HIGH = "miou_low", "miou_high"
+
+
+def miou_bars(
+    table: pd.DataFrame, names: Sequence[str] | None = None, published: pd.DataFrame | None = None
+) -> go.Figure:
+    """Show the mIoU of the rows of a sweep as bars, published values under them.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``miou`` as a share; intervals are drawn where there are ``miou_low`` and ``miou_high``.
+    names : sequence of str, optional
+        One a row. Default: the column ``name`` or ``method``, else the index.
+    published : pandas.DataFrame, optional
+        ``method``, ``dataset``, ``miou`` (percent) and ``source``, which hover shows.
+
+    Raises
+    ------
+    FigureError
+        If a column is missing, or there is another number of names than rows.
+    """
+    table = inputs.columns(table, "miou")
+    figure = go.Figure()
+    listed = _names(table, names)
+    ours = inputs.percent(inputs.numbers(table, "miou"))
+    _add_bars(figure, ours, listed, "measured here", {"color": ACCENT}, interval=_interval(table, ours))
+    if published is not None:
+        known = inputs.columns(published, "method", "dataset", "miou", "source")
+        shape = {"shape": "/", "size": 6, "fgcolor": "#ffffff", "fgopacity": 0.6, "fillmode": "overlay"}
+        theirs = _published_names(known)
+        values, sources = inputs.percent(inputs.numbers(known, "miou")), [plain(str(one)) for one in known["source"]]
+        _add_bars(figure, values, theirs, "published", {"color": OTHER, "pattern": shape}, sources)
+        listed += theirs
+    figure.update_yaxes(autorange="reversed", type="category").update_xaxes(title="mIoU, %", rangemode="tozero")
+    figure.update_layout(bargap=0.3, barmode="overlay", legend=_ABOVE, showlegend=published is not None)
+    return charted(figure, "mIoU", names=listed)
+
+
+_ABOVE = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "traceorder": "normal"}
+
+
+def _add_bars(
+    figure: go.Figure,
+    values: npt.NDArray[np.float64],
+    names: Sequence[str],
+    group: str,
+    marker: dict[str, Any],
+    sources: Sequence[str] = (),
+    interval: dict[str, Any] | None = None,
+) -> None:
+    """Add bars with their numbers behind them, or behind the end of the interval, so that it strikes nothing out."""
+    source = "<br>%{customdata}" if sources else ""
+    figure.add_bar(
+        x=values,
+        y=names,
+        orientation="h",
+        error_x=interval,
+        marker=marker,
+        name=group,
+        customdata=sources or None,
+        hovertemplate=f"%{{y}}<br>mIoU %{{x:.2f}} %{source}<extra></extra>",
+    )
+    figure.add_scatter(
+        x=values + (interval["array"] if interval else 0),
+        y=names,
+        mode="text",
+        text=[f" {value:.1f}" for value in values],
+        textposition="middle right",
+        cliponaxis=False,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _names(table: pd.DataFrame, names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        column = next((one for one in ("name", "method", "configuration") if one in table.columns), None)
+        names = [str(one) for one in (table.index if column is None else table[column])]
+    if len(names) != len(table):
+        raise FigureError(f"there are {len(names)} names for {len(table)} rows; give one name a row.")
+    if len(set(names)) < len(names):
+        raise FigureError("two rows have the same name, so their bars would hide each other; give each its own name.")
+    return [plain(str(one)) for one in names]
+
+
+def _published_names(known: pd.DataFrame) -> list[str]:
+    many = known["dataset"].nunique() > 1
+    rows = known[["method", "dataset"]].itertuples(index=False)
+    names = [plain(f"{row.method}, {row.dataset}" if many else str(row.method)) + " (published)" for row in rows]
+    if len(set(names)) < len(names):
+        raise FigureError(
+            "two published rows have the same method and dataset; keep one of them, or rename the method."
+        )
+    return names
+
+
+def _interval(table: pd.DataFrame, values: npt.NDArray[np.float64]) -> dict[str, Any] | None:
+    """Return plotly's error bars where the table has an interval; `values` are percent."""
+    if not {_LOW, _HIGH} <= set(table.columns):
+        return None
+    low, high = (inputs.percent(inputs.numbers(table, name)) for name in (_LOW, _HIGH))
+    return {"type": "data", "array": high - values, "arrayminus": values - low, "color": OTHER, "thickness": 1.5}
+
+
+def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
+    """Show the mIoU of two knobs as a heat map with the numbers in it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A sweep: a column a knob, and ``miou`` as a share. Combinations that are missing stay empty.
+    x, y : str
+        Columns of the two knobs.
+
+    Raises
+    ------
+    FigureError
+        If a column is missing, or several rows share a cell because further knobs vary (they are named).
+    """
+    table = inputs.columns(table, x, y, "miou")
+    _one_row_each(table, [x, y])
+    across, down = (list(dict.fromkeys(map(inputs.knob_text, table[name]))) for name in (x, y))
+    cells = np.full((len(down), len(across)), np.nan)
+    for score, column, row in zip(
+        inputs.percent(inputs.numbers(table, "miou")), map(inputs.knob_text, table[x]), map(inputs.knob_text, table[y]),
+        strict=True,
+    ):  # fmt: skip
+        cells[down.index(row), across.index(column)] = score
+    figure = go.Figure(
+        go.Heatmap(
+            z=cells,
+            x=[plain(one) for one in across],
+            y=[plain(one) for one in down],
+            texttemplate="%{z:.1f}",
+            coloraxis="coloraxis",
+            hoverongaps=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate=f"{x} %{{x}}<br>{y} %{{y}}<br>mIoU %{{z:.2f}} %<extra></extra>",
+        )
+    )
+    bar = {"title": {"text": "mIoU, %", "side": "right"}}
+    figure.update_xaxes(title=x, type="category", showgrid=False)
+    figure.update_yaxes(title=y, type="category", showgrid=False, autorange="reversed")
+    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "colorbar": bar})
+    return charted(
+        figure, f"mIoU over {x} and {y}", width=max(440, 240 + 62 * len(across)), height=170 + 44 * max(2, len(down))
+    )
+
+
+def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figure:
+    """Show the mIoU over the values of one knob, with its interval where the table has one.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A sweep; ``miou`` and, for intervals, ``miou_low`` and ``miou_high``, as shares.
+    knob : str
+        Column along x; numbers keep their distances, other values stand side by side.
+    by : str, optional
+        Column of a second knob: one line a value.
+
+    Raises
+    ------
+    FigureError
+        As `sweep_heat`.
+    """
+    table = inputs.columns(table, knob, *([] if by is None else [by]), "miou")
+    _one_row_each(table, [knob] if by is None else [knob, by])
+    groups = [""] if by is None else list(dict.fromkeys(map(inputs.knob_text, table[by])))
+    numeric = all(map(inputs.is_number, table[knob]))
+    figure = go.Figure()
+    for number, group in enumerate(groups):
+        rows = table if by is None else table[[inputs.knob_text(one) == group for one in table[by]]]
+        rows = rows.sort_values(knob) if numeric else rows
+        scores = inputs.percent(inputs.numbers(rows, "miou"))
+        style = number % len(SERIES)
+        figure.add_scatter(
+            x=rows[knob].to_numpy() if numeric else [plain(inputs.knob_text(one)) for one in rows[knob]],
+            y=scores,
+            error_y=_interval(rows, scores),
+            mode="lines+markers",
+            name=plain(f"{by} {group}" if by else "mIoU"),
+            line={"color": SERIES[style], "dash": DASHES[style], "width": 2},
+            marker={"symbol": SYMBOLS[style], "size": 9},
+            hovertemplate=f"{knob} %{{x}}<br>mIoU %{{y:.2f}} %<extra></extra>",
+        )
+    figure.update_xaxes(title=knob, type="linear" if numeric else "category").update_yaxes(title="mIoU, %")
+    figure.update_layout(showlegend=by is not None)
+    return charted(figure, f"mIoU over {knob}")
+
+
+def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | None = None) -> go.Figure:
+    """Show cost against mIoU, with the configurations that no other beats in both joined by a line.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        ``miou`` as a share and a column of costs; intervals as in `miou_bars`.
+    spent : str
+        Column of the cost, for example seconds or crops an image.
+    names : sequence of str, optional
+        As for `miou_bars`.
+
+    Raises
+    ------
+    FigureError
+        As `miou_bars`.
+    """
+    table = inputs.columns(table, spent, "miou")
+    listed, costs = _names(table, names), inputs.numbers(table, spent)
+    scores = inputs.percent(inputs.numbers(table, "miou"))
+    best = _front(costs, scores)
+    figure = go.Figure(
+        go.Scatter(x=costs[best], y=scores[best], mode="lines", line={"color": OTHER, "dash": "dot", "shape": "hv"},
+                   name="no other is better in both", hoverinfo="skip")
+    )  # fmt: skip
+    figure.add_scatter(
+        x=costs,
+        y=scores,
+        error_y=_interval(table, scores),
+        mode="markers+text",
+        # Only the best are named: above and to the left of such a point there is no other. The rest answer to hover.
+        text=[name if i in best else "" for i, name in enumerate(listed)],
+        textposition=["bottom right" if value < costs.max() / 3 else "top left" for value in costs],
+        customdata=listed,
+        marker={"color": ACCENT, "size": 10},
+        name="configurations",
+        cliponaxis=False,
+        hovertemplate="%{customdata}<br>" + spent + " %{x:.4g}<br>mIoU %{y:.2f} %<extra></extra>",
+    )
+    figure.update_xaxes(title=spent, rangemode="tozero").update_yaxes(title="mIoU, %")
+    figure.update_layout(legend=_ABOVE)
+    return charted(figure, f"{spent} against mIoU", height=440)
+
+
+def _front(costs: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return the indices of the points that no other beats in both, by cost."""
+    order = np.lexsort((-scores, costs))
+    ahead = np.r_[True, scores[order][1:] > np.maximum.accumulate(scores[order])[:-1]]
+    front: npt.NDArray[np.intp] = order[ahead]
+    return front
+
+
+def _one_row_each(table: pd.DataFrame, knobs: Sequence[str]) -> None:
+    """Refuse a table in which several rows have the same values of the knobs; say what else varies."""
+    spelled = table.map(inputs.knob_text)
+    twice = spelled[spelled.duplicated(list(knobs), keep=False)]
+    if twice.empty:
+        return
+    results = {"miou", _LOW, _HIGH, "pixel_accuracy", *knobs}
+    first = twice[(twice[list(knobs)] == twice[list(knobs)].iloc[0]).all(axis=1)]
+    vary = [name for name in spelled.columns if name not in results and first[name].nunique() > 1]
+    raise FigureError(
+        f"several rows have the same {' and '.join(knobs)}; "
+        + (f"{', '.join(map(str, vary))} vary too: " if vary else "")
+        + "keep one row each first, e.g. table[table.scales == (256, 128, 64)] or table.query('saliency_weight == 1')."
+    )

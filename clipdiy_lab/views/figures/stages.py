@@ -1,0 +1,260 @@
+"""Every stage of a run that has pixels, in the order in which the method makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+import xarray as xr
+
+from clipdiy_lab.errors import RunError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.views.colors import css, label_colors
+from clipdiy_lab.views.figures import inputs, panels
+from clipdiy_lab.views.figures.inputs import Run
+from clipdiy_lab.views.figures.style import ACCENT
+from clipdiy_lab.views.gallery import worth_showing
+
+MAX_LABELS: Final = 8
+"""Labels that a figure of one map a label shows unless told which."""
+
+
+def image(run: Run, scale: int | None = None) -> go.Figure:
+    """Show the image in the frame, with the windows of one scale where a scale is given.
+
+    Raises
+    ------
+    RunError
+        If the run lacks the image or the scale.
+    """
+    shown = inputs.stage(run, "image").values
+    panel = panels.photograph("", shown)
+    if scale is None:
+        return panels.lay_out([panel], "image in the frame")
+    grid = inputs.stage(run, "similarity", scale)
+    tops, lefts = (grid[name].values.astype(int) for name in ("top", "left"))
+    traces = (*panels.photograph("", shown, hover=False).traces, *_windows(tops, lefts, scale))
+    title = f"{len(tops)} x {len(lefts)} windows of {scale} px"
+    return panels.lay_out([panels.Panel("", panel.shape, traces)], title)
+
+
+def _windows(tops: npt.NDArray[np.int_], lefts: npt.NDArray[np.int_], scale: int) -> Sequence[go.Scatter]:
+    """Return all boxes as one line, and their centres with hover; the first window is drawn strong, as they overlap."""
+    xs: list[float | None] = []
+    ys: list[float | None] = []
+    for top in tops:
+        for left in lefts:
+            xs += [left - 0.5, left + scale - 0.5, left + scale - 0.5, left - 0.5, left - 0.5, None]
+            ys += [top - 0.5, top - 0.5, top + scale - 0.5, top + scale - 0.5, top - 0.5, None]
+    centre = (scale - 1) / 2
+    line = {"hoverinfo": "skip", "showlegend": False, "mode": "lines"}
+    return (
+        go.Scatter(x=xs, y=ys, line={"color": "#ffffff", "width": 1.2}, opacity=0.8, **line),
+        go.Scatter(x=xs[:5], y=ys[:5], line={"color": ACCENT, "width": 3}, **line),
+        go.Scatter(
+            x=np.tile(lefts + centre, len(tops)),
+            y=np.repeat(tops + centre, len(lefts)),
+            text=[box(top, left, scale) for top in tops for left in lefts],
+            mode="markers",
+            marker={"color": ACCENT, "size": 6, "line": {"color": "#ffffff", "width": 1}},
+            hovertemplate="%{text}<extra></extra>",
+            showlegend=False,
+        ),
+    )
+
+
+def box(top: int, left: int, scale: int) -> str:
+    """Say which pixels a window covers.
+
+    Examples
+    --------
+    >>> box(16, 32, 32)
+    'rows 16 to 47, columns 32 to 63'
+    """
+    return f"rows {top} to {top + scale - 1}, columns {left} to {left + scale - 1}"
+
+
+def windows(run: Run, scale: int, label: str) -> go.Figure:
+    """Show the grid of cosines of one scale with hover: cosine and pixel box of every window."""
+    return _grids(run, [scale], label).update_layout(title_text=f"{scale} px windows against '{label}'")
+
+
+def similarity(run: Run, label: str) -> go.Figure:
+    """Show the grids of cosines of all scales side by side, on one colour range, with hover as `windows`.
+
+    Raises
+    ------
+    LabelError
+        If the run has no such label.
+    """
+    return _grids(run, scale_names(run), label)
+
+
+def _grids(run: Run, wanted: Sequence[int], label: str) -> go.Figure:
+    grids = {scale: inputs.stage(run, "similarity", scale) for scale in wanted}
+    maps = {scale: grid[..., inputs.label_index(grid, label)].values for scale, grid in grids.items()}
+    colors = panels.ColorRange.of(list(maps.values()))
+    shown = []
+    for scale, values in maps.items():
+        tops, lefts = (grids[scale][name].values.astype(int) for name in ("top", "left"))
+        trace = go.Heatmap(
+            z=values,
+            text=[[box(top, left, scale) for left in lefts] for top in tops],
+            coloraxis="coloraxis",
+            hovertemplate="window row %{y}, column %{x}<br>%{text}<br>cosine %{z:.3f}<extra></extra>",
+        )
+        shown.append(panels.Panel(f"{scale} px", (len(tops), len(lefts)), (trace,)))
+    # Grids of all sizes are drawn square: they lie over the same frame.
+    return panels.lay_out(shown, f"windows against '{label}'", coloraxis=colors.axis("cosine"))
+
+
+def scale_names(run: Run) -> list[int]:
+    """Scales of a run, in pixels."""
+    return [int(scale) for scale in inputs.stage(run, "logits")[s.SCALE].values]
+
+
+def scales(run: Run, label: str) -> go.Figure:
+    """Show a label's map at every scale and merged, on one colour range.
+
+    Raises
+    ------
+    LabelError
+        If the run has no such label.
+    """
+    logits, together = inputs.stage(run, "logits"), inputs.stage(run, "merged")
+    index = inputs.label_index(together, label)
+    maps = {f"{scale} px": logits.values[i, index] for i, scale in enumerate(scale_names(run))}
+    return _maps(maps | {"merged": together.values[index]}, f"similarity with '{label}'", "cosine")
+
+
+def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
+    """Show the weighted mean of the scales, one map a label on one colour range.
+
+    Parameters
+    ----------
+    run : DataTree or Dataset
+    labels : sequence of str, optional
+        Default: those that won pixels, then those that came nearest; at most eight.
+
+    Raises
+    ------
+    LabelError
+        If the run lacks one of the labels.
+    """
+    return _label_maps(run, "merged", labels, "cosine")
+
+
+def guide(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
+    """Show the factor that saliency puts on each label; `labels` as for `merged`."""
+    return _label_maps(run, "guide", labels, "factor")
+
+
+def fused(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
+    """Show merged similarity times guide, one map a label on one colour range; `labels` as for `merged`."""
+    return _label_maps(run, "fused", labels, "score")
+
+
+def probability(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
+    """Show the softmax of fused, one map a label on one colour range; `labels` as for `merged`."""
+    return _label_maps(run, "probability", labels, "probability")
+
+
+def saliency(run: Run) -> go.Figure:
+    """Show the foreground probability.
+
+    Raises
+    ------
+    RunError
+        If the run was made without saliency.
+    """
+    return stage(run, "saliency")
+
+
+def margin(run: Run) -> go.Figure:
+    """Show by how much the winning label leads the runner-up."""
+    return stage(run, "margin")
+
+
+def stage(run: Run, name: str) -> go.Figure:
+    """Show a stage that is one map of numbers: saliency or margin.
+
+    Raises
+    ------
+    RunError
+        If the run lacks it, or it has labels.
+    """
+    if name not in ("saliency", "margin"):
+        raise RunError(f"The stage {name!r} is not one map; use scales, guided or windows for stages with labels.")
+    return pixel_map(inputs.stage(run, name), unit=name)
+
+
+def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = None) -> go.Figure:
+    """Show one map, or one a value of a further dimension on one colour range; clear where there is no value.
+
+    Values on both sides of zero are coloured from blue over white to orange.
+
+    Parameters
+    ----------
+    array : xarray.DataArray
+        (y, x), or (y, x) and one more dimension, such as ``scale`` or ``label``, in any order.
+    title, unit : str, optional
+        Default: the array's ``long_name`` and ``units``.
+
+    Raises
+    ------
+    FigureError
+        For other dimensions.
+    """
+    maps = inputs.maps_of(array)
+    title = str(array.attrs.get("long_name", array.name or "")) if title is None else title
+    found = str(array.attrs.get("units", "1"))
+    unit = (str(array.name or "value") if found == "1" else found) if unit is None else unit
+    ends = panels.ColorRange.of(list(maps.values()))
+    return _maps(maps, title, unit, diverging=ends.low < 0 < ends.high)
+
+
+def guided(run: Run, label: str) -> go.Figure:
+    """Show what saliency does to a label: merged, guide, fused; each on its own colour range, in its title."""
+    shown = []
+    for name in ("merged", "guide", "fused"):
+        array = inputs.stage(run, name)
+        values = array.values[inputs.label_index(array, label)]
+        colors = panels.ColorRange.of([values])
+        # Adding 0.0 turns a rounded -0.0 into 0.0.
+        low, high = round(colors.low, 2) + 0.0, round(colors.high, 2) + 0.0
+        shown.append(panels.heat_map(f"{name}: {low} to {high}", values, colors, name))
+    # Each picture has its own colours, so no one colour bar would be true.
+    return panels.lay_out(shown, f"what saliency does to '{label}'", coloraxis={"showscale": False})
+
+
+def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
+    """Show the labels over the image, with a legend of the labels that won pixels; the background stays clear."""
+    names = s.labels_of(inputs.stage(run, "fused"))
+    background = inputs.background_of(run)
+    colors = label_colors(names, background)
+    labels = inputs.stage(run, "labels").values
+    photo = inputs.stage(run, "image").values
+    layers = panels.label_layers(photo, labels, names, colors, background, opacity)
+    panel = panels.Panel("", (labels.shape[0], labels.shape[1]), layers)
+    won = np.unique(labels)
+    keys = panels.legend_keys([names[i] for i in won], [css(colors[i]) for i in won])
+    return panels.lay_out([panel], "labels over the image", legend=keys)
+
+
+def _label_maps(run: Run, name: str, labels: Sequence[str] | None, unit: str) -> go.Figure:
+    array = inputs.stage(run, name)
+    names = s.labels_of(array)
+    wanted = [names[i] for i in worth_showing(inputs.as_tree(run), MAX_LABELS)] if labels is None else labels
+    maps = {label: array.values[inputs.label_index(array, label)] for label in wanted}
+    return _maps(maps, s.RUN_STAGES[name].long_name, unit)
+
+
+def _maps(maps: dict[str, npt.NDArray[np.floating]], title: str, unit: str, diverging: bool = False) -> go.Figure:
+    """Maps side by side on one colour range, with one colour bar."""
+    values = list(maps.values())
+    colors = panels.ColorRange.of(values, diverging)
+    shown = [panels.heat_map(name, one, colors, unit) for name, one in maps.items()]
+    return panels.lay_out(shown, title, coloraxis=colors.axis(unit))

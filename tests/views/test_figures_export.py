@@ -1,0 +1,115 @@
+"""Figures as files for papers; what is missing is said in one sentence."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from io import BytesIO
+
+import plotly.graph_objects as go
+import pytest
+from PIL import Image
+
+from clipdiy_lab import errors
+from clipdiy_lab.views import figures
+
+HAS_KALEIDO = importlib.util.find_spec("kaleido") is not None
+BROWSER = next((b for b in ("chromium", "google-chrome", "chrome") if shutil.which(b)), None)
+draws = pytest.mark.skipif(
+    not (HAS_KALEIDO and BROWSER), reason="left out: drawing files needs kaleido and Chromium or Chrome"
+)
+SAVE = """
+import plotly.graph_objects as go
+from clipdiy_lab import errors
+from clipdiy_lab.views import figures
+try:
+    figures.save(go.Figure(go.Bar(x=[1], y=[2])), {path!r})
+except errors.FigureError as error:
+    print("FigureError:", error)
+"""
+
+
+@pytest.mark.parametrize(("columns", "millimetres"), [(1, 84), (2, 174)])
+def test_column_width(scene_run, columns, millimetres):
+    figure = figures.scales(scene_run, "car")
+    made = figures.at_column_width(figure, columns)
+    assert made.layout.width == pytest.approx(millimetres / 25.4 * 96)
+    assert made.layout.font.size == pytest.approx(8 / 72 * 96)
+    assert figure.layout.font.size is None
+    inner = [
+        (layout.width - layout.margin.l - layout.margin.r) / (layout.height - layout.margin.t - layout.margin.b)
+        for layout in (figure.layout, made.layout)
+    ]
+    assert inner[0] == pytest.approx(inner[1])
+
+
+def test_a_chart_keeps_room_for_its_lines_and_has_its_legend_below(sweep_table):
+    figure = figures.sweep_line(sweep_table, "saliency_weight", by="scales")
+    made = figures.at_column_width(figure, 1)
+    assert made.layout.legend.orientation == "h"
+    assert made.layout.margin.b > figure.layout.margin.b
+    assert made.layout.height > 300
+
+
+def test_html_needs_no_browser(scene_run, tmp_path):
+    page = figures.save(figures.saliency(scene_run), tmp_path / "figure.html").read_text()
+    assert "foreground probability" in page
+    assert not re.search(r"<script[^>]+src=", page)
+    again = figures.save(figures.saliency(scene_run), tmp_path / "again.html").read_text()
+    assert len(again) == len(page)
+
+
+def test_bad_targets(scene_run, tmp_path):
+    figure = figures.image(scene_run)
+    with pytest.raises(errors.FigureError, match=r"ends in '.jpeg'; expected one of .svg, .pdf, .png, .html"):
+        figures.save(figure, tmp_path / "figure.jpeg")
+    with pytest.raises(errors.FigureError, match="columns is 3"):
+        figures.save(figure, tmp_path / "figure.svg", columns=3)
+    with pytest.raises(errors.OutputError):
+        figures.save(figure, tmp_path / "nowhere" / "figure.html")
+    assert list(tmp_path.iterdir()) == []
+
+
+def save_elsewhere(path, **environment):
+    run = subprocess.run(
+        [sys.executable, "-c", SAVE.format(path=str(path))],
+        env=os.environ | environment, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return run.stdout
+
+
+@pytest.mark.parametrize("browser", ["/bin/false", "/nowhere/chromium"])
+def test_a_missing_or_broken_browser_is_one_error_that_says_what_to_install(tmp_path, browser):
+    said = save_elsewhere(tmp_path / "figure.svg", BROWSER_PATH=browser)
+    assert said.startswith("FigureError: A .svg file needs " + ("a browser" if HAS_KALEIDO else "kaleido"))
+    assert "pip install 'kaleido>=1,<2'" in said
+    assert "apt-get install chromium" in said
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@draws
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
+def test_files_for_papers(scene_run, tmp_path, kind):
+    content = figures.save(figures.overlay(scene_run), tmp_path / f"figure.{kind}").read_bytes()
+    if kind == "png":
+        assert Image.open(BytesIO(content)).width == pytest.approx(84 / 25.4 * 300, abs=2)
+    if kind == "svg":
+        text = content.decode()
+        assert float(re.search(r'width="([\d.]+)"', text)[1]) == pytest.approx(84 / 25.4 * 96)
+        assert "labels over the image" in text
+        assert text.count('href="data:image/') >= 2  # photograph and label colours
+    if kind == "pdf":
+        assert content.startswith(b"%PDF-")
+        box = [float(v) for v in re.search(rb"/MediaBox\s*\[([^\]]+)\]", content)[1].split()]
+        assert box[2] == pytest.approx(84 / 25.4 * 72, abs=2)
+
+
+@draws
+def test_every_chart_can_be_drawn_in_the_dark(sweep_table, tmp_path):
+    figure = figures.theme(figures.sweep_heat(sweep_table, "scales", "saliency_weight"), "dark")
+    assert isinstance(figure, go.Figure)
+    picture = Image.open(figures.save(figure, tmp_path / "dark.png")).convert("RGB")
+    assert picture.getpixel((2, 2)) == (0x16, 0x16, 0x1A)
