@@ -9,11 +9,11 @@ import sys
 
 import typer
 
-from clipdiy_lab.cli import inform, segment
+from clipdiy_lab.cli import evaluate, inform, segment
 from clipdiy_lab.cli.app import app
 from clipdiy_lab.errors import ClipdiyError
 
-__all__ = ["app", "inform", "main", "segment"]
+__all__ = ["app", "evaluate", "inform", "main", "segment"]
 
 
 def main() -> None:
