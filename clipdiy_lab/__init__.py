@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from clipdiy_lab.analysis import results
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
@@ -56,6 +57,8 @@ _WHERE = {
     "validate_folder": "datasets.readers_folder",
 }
 
+_MODULES = {"figures": "views.figures", "results": "analysis.results"}
+
 __all__ = [
     "ClipdiyError",
     "ClipdiyWarning",
@@ -74,6 +77,7 @@ __all__ = [
     "open_store",
     "recombine",
     "report",
+    "results",
     "save_run",
     "sweep",
     "validate_folder",
@@ -82,8 +86,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name == "figures":
-        found: Any = importlib.import_module("clipdiy_lab.views.figures")
+    if name in _MODULES:
+        found: Any = importlib.import_module(f"clipdiy_lab.{_MODULES[name]}")
     elif name in _WHERE:
         found = getattr(importlib.import_module(f"clipdiy_lab.{_WHERE[name]}"), name)
     else:

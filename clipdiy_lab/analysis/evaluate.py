@@ -1,22 +1,32 @@
-"""One configuration on one dataset: confusion counts, IoU of every label, IoU of every image."""
+"""One configuration on one dataset under one protocol: counts, scores, and a card that says how they came about."""
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
+import json
+import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
+import clipdiy_lab
+from clipdiy_lab.analysis.counting import Counted
+from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
+from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.sliding import sliding_labels
 from clipdiy_lab.datasets.sample import Dataset, Sample
-from clipdiy_lab.errors import ConfigError
+from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.stages import labels_full
 
 IMAGE, TRUTH = "image_id", "true_label"
 
@@ -27,10 +37,12 @@ def evaluate(
     config: Config | None = None,
     limit: int | None = None,
     *,
+    protocol: str | os.PathLike[str] | Protocol = "mmseg",
+    out: str | os.PathLike[str] | None = None,
     oracle_saliency: bool = False,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Score a configuration on a dataset, at the masks' own size, nearest.
+    """Score a configuration on a dataset.
 
     Parameters
     ----------
@@ -41,6 +53,14 @@ def evaluate(
         Default: `Config()`.
     limit : int, optional
         Only the first images.
+    protocol : str, path or Protocol
+        "mmseg" (masks at their own size, labels that never occur are left out of the mean), "official" (CLIP-DIY's
+        own), "sliding", or a YAML file: see `get_protocol`.
+    out : path, optional
+        A ``.nc`` file, or a folder in which the result gets a name of its own. A run that was killed goes on where it
+        was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
+        manifest, configuration, protocol, limit, and the fingerprints of encoder and saliency. The images themselves
+        are not hashed.
     oracle_saliency : bool
         Use the true foreground (every pixel whose label is not the background's) as saliency: the most that any
         localiser could give.
@@ -50,16 +70,47 @@ def evaluate(
     Returns
     -------
     xarray.Dataset
-        ``confusion`` (image_id, true_label, label) int64 counts; ``iou`` (label), NaN for a label that is neither true
-        nor predicted anywhere; attributes ``miou`` (pooled over all pixels of all images), ``pixel_accuracy``,
-        ``images`` and the configuration.
+        Pooled ``confusion`` (true_label, label), int64 pixels. Per label: ``iou``; ``accuracy``, NaN for a label that
+        is nowhere true; ``pixels``, the true ones. Per image: ``image_miou`` (over the labels that are true or
+        predicted there), ``image_pixel_accuracy``, ``ignored`` pixels; ``tp``, ``fp``, ``fn`` (image_id, label).
+        The attributes are the protocol card: ``miou`` (pooled over all pixels of all images) with its 95 % bootstrap
+        interval ``miou_low``, ``miou_high``, ``pixel_accuracy``, ``mean_accuracy``, ``frequency_weighted_iou``,
+        ``ignored_share``, and everything that decided them.
+
+    Raises
+    ------
+    ConfigError
+        For a limit, protocol or configuration that makes no sense here.
+    DatasetError
+        If masks hold other labels than the dataset names, or, with `out`, it has neither ids nor a repr of its own.
+    OutputError
+        If `out` cannot be written to, or holds another result.
     """
-    config = as_config(config)
-    counts, ids = [], []
-    for sample, maps in predictions(segmenter, dataset, [config], limit, oracle_saliency, progress):
-        counts.append(metrics.confusion(sample.mask, maps[0], len(dataset.label_names)))
-        ids.append(sample.id)
-    return summarise(np.stack(counts), ids, dataset, segmenter, config)
+    config, chosen = as_config(config), get_protocol(protocol)
+    if oracle_saliency and chosen.slides:
+        raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")
+    length = count_images(dataset, limit)
+    card = _card(segmenter, dataset, config, chosen, length, oracle_saliency)
+    journal = None
+    if out is not None:
+        card["key"] = _key(card, dataset)
+        target = result_path(out, f"{dataset.name}-{chosen.id}-{card['key'][:12]}.nc")
+        held = read_result(target, card["key"])
+        if held is not None:
+            return held
+        journal = Journal(target, card["key"], len(dataset.label_names))
+    counted = journal.read() if journal else Counted(len(dataset.label_names))
+    start = len(counted.ids)
+    fresh = predictions(segmenter, dataset, [config], length, oracle_saliency, progress, protocol=chosen, start=start)
+    for sample, maps in fresh:
+        counted.add(sample.id, chosen.truth(sample.mask), maps[0])
+        if journal:
+            journal.keep(counted)
+    result = summarise(counted, dataset.label_names, chosen, card)
+    if journal:
+        write_result(result, journal.target)
+        journal.remove()
+    return result
 
 
 def predictions(
@@ -69,6 +120,9 @@ def predictions(
     limit: int | None = None,
     oracle_saliency: bool = False,
     progress: bool = False,
+    *,
+    protocol: Protocol | None = None,
+    start: int = 0,
 ) -> Iterator[tuple[Sample, list[npt.NDArray[np.int16]]]]:
     """Predict every image under several configurations that share their encoding; each image is encoded once.
 
@@ -77,27 +131,35 @@ def predictions(
     Yields
     ------
     Sample, list of int16 arrays
-        The image, and for each configuration the label map at the mask's own size.
+        The image, and for each configuration the label map at the size at which `protocol` compares; without one, at
+        the mask's own. The first `start` images are passed over.
 
     Raises
     ------
     ConfigError
         If the limit is not positive or the configurations differ in an encode knob other than the scales.
     """
-    length = _length(dataset, limit)
+    length = count_images(dataset, limit)
     if len({encoding(config) for config in configs}) > 1:
         raise ConfigError("configurations that share an encoding may differ in scales and fuse knobs only.")
     union = tuple(dict.fromkeys(scale for config in configs for scale in config.scales))
     shared = encoding(configs[0]).replace(scales=union)
     background = dataset.label_names.index(configs[0].background_label) if oracle_saliency else None
     texts = [_texts(segmenter, dataset, config) for config in configs]
-    for index in tqdm(range(length), desc=f"{dataset.name}", unit="image", disable=not progress):
-        sample = dataset[index]
-        truth = (sample.mask != background).astype(np.float32) if oracle_saliency else None
-        encoded = segmenter.encode(sample.image, shared, saliency=truth)
-        size = sample.mask.shape[0], sample.mask.shape[1]
-        maps = [labels_full(label_map(encoded, t, c), size).values for t, c in zip(texts, configs, strict=True)]
-        yield sample, maps
+    protocol = protocol or get_protocol("mmseg")
+    bar = tqdm(total=length, initial=start, desc=dataset.name, unit="image", disable=not progress)
+    with bar:
+        for index in range(start, length):
+            sample = dataset[index]
+            if protocol.slides:
+                size = protocol.size(sample.mask.shape)
+                yield sample, sliding_labels(segmenter, sample.image, texts, list(configs), shared, protocol, size)
+            else:
+                truth = (sample.mask != background).astype(np.float32) if oracle_saliency else None
+                encoded = segmenter.encode(sample.image, shared, saliency=truth)
+                labels = [label_map(encoded, t, c).values for t, c in zip(texts, configs, strict=True)]
+                yield sample, [protocol.prediction(one, sample.mask.shape) for one in labels]
+            bar.update()
 
 
 def encoding(config: Config) -> Config:
@@ -116,33 +178,120 @@ def _texts(segmenter: Segmenter, dataset: Dataset, config: Config) -> xr.DataArr
     return text
 
 
-def _length(dataset: Dataset, limit: int | None) -> int:
+def count_images(dataset: Dataset, limit: int | None) -> int:
+    """Return how many images are meant: all, or the first `limit`."""
     if limit is not None and (isinstance(limit, bool) or limit < 1):
         raise ConfigError(f"limit is {limit!r}; expected a positive number of images, or None for all.")
     return len(dataset) if limit is None else min(limit, len(dataset))
 
 
 def summarise(
-    counts: npt.NDArray[np.int64], ids: Sequence[str], dataset: Dataset, segmenter: Segmenter, config: Config
+    counted: Counted, label_names: Sequence[str], protocol: Protocol, card: dict[str, Any] | None = None
 ) -> xr.Dataset:
-    """Put per-image confusion counts (images x labels x labels) and the scores from them into one dataset."""
-    pooled = counts.sum(0)
-    names = np.array(dataset.label_names, dtype=object)
+    """Put counts and the scores from them into one dataset, with the card in its attributes."""
+    pooled, hits = counted.tally.counts, counted.hits
+    names = np.array(label_names, dtype=object)
+    right, valid = hits.tp.sum(1), hits.tp.sum(1) + hits.fn.sum(1)
+    low, high = metrics.bootstrap_miou(hits, protocol.absent)
+    ratio = {"units": "1"}
+    pixel = {"units": "pixel"}
     return xr.Dataset(
         {
-            "confusion": ((IMAGE, TRUTH, s.LABEL), counts, {"long_name": "pixels", "units": "pixel"}),
-            "iou": (s.LABEL, metrics.iou(pooled), {"long_name": "intersection over union", "units": "1"}),
+            "confusion": ((TRUTH, s.LABEL), pooled, {"long_name": "pixels", **pixel}),
+            "iou": (s.LABEL, metrics.iou(pooled, protocol.absent), {"long_name": "intersection over union", **ratio}),
+            "accuracy": (s.LABEL, metrics.accuracy(pooled), {"long_name": "recall", **ratio}),
+            "pixels": (s.LABEL, pooled.sum(1), {"long_name": "true pixels", **pixel}),
+            "image_miou": (IMAGE, _row_means(hits.iou()), {"long_name": "mean IoU of the image", **ratio}),
+            "image_pixel_accuracy": (IMAGE, _shares(right, valid), {"long_name": "pixel accuracy", **ratio}),
+            "ignored": (IMAGE, counted.ignored, {"long_name": "ignored pixels", **pixel}),
+            "tp": ((IMAGE, s.LABEL), hits.tp, {"long_name": "true positives", **pixel}),
+            "fp": ((IMAGE, s.LABEL), hits.fp, {"long_name": "false positives", **pixel}),
+            "fn": ((IMAGE, s.LABEL), hits.fn, {"long_name": "false negatives", **pixel}),
         },
-        coords={IMAGE: np.array(ids, dtype=object), TRUTH: names, s.LABEL: names},
+        coords={IMAGE: np.array(counted.ids, dtype=object), TRUTH: names, s.LABEL: names},
         attrs={
-            "dataset": dataset.name,
-            "images": len(ids),
-            "miou": metrics.mean_iou(pooled),
+            "miou": metrics.mean_iou(pooled, protocol.absent),
+            "miou_low": low,
+            "miou_high": high,
+            "interval": "95 % percentile bootstrap over images, 1000 draws, seed 0",
             "pixel_accuracy": metrics.pixel_accuracy(pooled),
-            "absent": "left out of the mean",
-            "config": config.to_json(),
-            "encoder": segmenter.encoder.name,
-            "encoder_fingerprint": segmenter.encoder.fingerprint,
-            "saliency_source": segmenter.saliency.name,
+            "mean_accuracy": metrics.mean_accuracy(pooled),
+            "frequency_weighted_iou": metrics.frequency_weighted_iou(pooled),
+            "ignored_share": counted.tally.ignored_share,
+            **(card or {}),
         },
     )
+
+
+def _row_means(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean of every row's finite values; NaN where there is none."""
+    return _shares(np.nansum(scores, axis=1), np.isfinite(scores).sum(1))
+
+
+def _shares(parts: npt.NDArray[Any], wholes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    shares: npt.NDArray[np.float64] = np.divide(
+        parts, wholes, out=np.full(len(wholes), np.nan), where=wholes > 0, dtype=np.float64
+    )
+    return shares
+
+
+def _card(
+    segmenter: Segmenter, dataset: Dataset, config: Config, protocol: Protocol, length: int, oracle: bool
+) -> dict[str, Any]:
+    """Collect everything that decides the score, as attributes that a file can hold."""
+    manifest = getattr(dataset, "manifest", None)
+    benchmark = manifest.id if manifest is not None else dataset.name.partition("-")[0]
+    truth = "own size" if protocol.truth_short is None else f"short side {protocol.truth_short}, Pillow's nearest"
+    windows = (
+        f"; windows of {protocol.window}, stride {protocol.stride}, of an image at short side"
+        if protocol.slides
+        else ""
+    )
+    frame = f"{config.image_size[0]} x {config.image_size[1]}, {config.image_resize}{windows}"
+    names = json.dumps(list(dataset.label_names))
+    return {
+        "dataset": dataset.name,
+        "benchmark": benchmark,
+        "split": getattr(dataset, "split", dataset.name.removeprefix(f"{benchmark}-")),
+        "images": length,
+        "images_of_split": len(dataset),
+        "filter": getattr(dataset, "filter", None) or "none",
+        "protocol": protocol.id,
+        "protocol_card": protocol.model_dump_json(),
+        "input": frame + (f" {protocol.image_short}" if protocol.slides else ""),
+        "truth_size": truth,
+        "absent": "counts 0" if protocol.absent == "zero" else "left out of the mean",
+        "background_rule": config.background,
+        "templates": json.dumps(config.templates),
+        "labels_sha256": hashlib.sha256(names.encode()).hexdigest(),
+        "config": config.to_json(),
+        "encoder": segmenter.encoder.name,
+        "encoder_fingerprint": segmenter.encoder.fingerprint,
+        "precision": getattr(segmenter.encoder, "precision", "fp32")
+        if config.precision == "auto"
+        else config.precision,
+        "saliency_source": "oracle" if oracle else segmenter.saliency.name,
+        "saliency_fingerprint": "" if oracle else segmenter.saliency.fingerprint,
+        "versions": json.dumps(
+            {
+                "clipdiy_lab": clipdiy_lab.__version__,
+                "torch": torch.__version__,
+                "open_clip": importlib.metadata.version("open_clip_torch"),
+            }
+        ),
+    }
+
+
+def _key(card: dict[str, Any], dataset: Dataset) -> str:
+    """Hash of what makes two runs the same: the card, the ids and the manifest."""
+    ids = getattr(dataset, "ids", None)
+    if ids is None:
+        if type(dataset).__repr__ is object.__repr__:
+            raise DatasetError(
+                f"the dataset {dataset.name!r} has neither `ids` nor a repr that tells it from others, so its result "
+                "cannot be found again. Give it `ids`, or leave out `out`."
+            )
+        ids = repr(dataset)
+    manifest = getattr(dataset, "manifest", None)
+    facts = [card, list(dataset.label_names), ids, None if manifest is None else manifest.model_dump_json()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from clipdiy_lab.analysis.encodings import Encoded
-from clipdiy_lab.analysis.tally import Tally, count
+from clipdiy_lab.analysis.protocols import Protocol
+from clipdiy_lab.analysis.tally import ResampledTally, count
 from clipdiy_lab.analysis.trials import ORACLE, Trial
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ClipdiyError, ConfigError
@@ -36,7 +37,7 @@ class Search:
     """Trials that share one search for the best label."""
 
     config: Config
-    tallies: list[tuple[Trial, Tally]] = field(default_factory=list)
+    tallies: list[tuple[Trial, ResampledTally]] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -57,16 +58,18 @@ class Words:
 
 
 class Masks:
-    """Masks of a dataset; the first ones are kept, as many as fit."""
+    """Masks of a dataset, at the size at which a protocol compares; the first ones are kept, as many as fit."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset, self._kept, self._bytes = dataset, dict[int, npt.NDArray[np.uint8]](), 0
+    def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
+        self.dataset, self.protocol = dataset, protocol
+        self._kept: dict[int, npt.NDArray[np.uint8]] = {}
+        self._bytes = 0
 
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         if index in self._kept:
             return self._kept[index]
         alone: Any = getattr(self.dataset, "mask", None)
-        mask: npt.NDArray[np.uint8] = self.dataset[index].mask if alone is None else alone(index)
+        mask = self.protocol.truth(self.dataset[index].mask if alone is None else alone(index))
         if self._bytes + mask.nbytes <= MASK_BYTES:
             self._kept[index] = mask
             self._bytes += mask.nbytes
@@ -86,7 +89,7 @@ def search_key(trial: Trial) -> Config:
 
 
 def prepare(
-    block: Sequence[Trial], segmenter: Segmenter, dataset: Dataset
+    block: Sequence[Trial], segmenter: Segmenter, masks: Masks
 ) -> tuple[list[Words], list[tuple[Trial, ClipdiyError]]]:
     """Embed the texts of a block, and sort its trials into the searches that they share."""
     words: dict[tuple[Any, ...], Words | ClipdiyError] = {}
@@ -95,7 +98,7 @@ def prepare(
         key = text_key(trial)
         if key not in words:
             try:
-                words[key] = _words(trial, segmenter, dataset)
+                words[key] = _words(trial, segmenter, masks.dataset)
             except ClipdiyError as error:
                 words[key] = error
         made_of = words[key]
@@ -104,7 +107,7 @@ def prepare(
             continue
         search = search_key(trial)
         shared = made_of.searches.setdefault(search, Search(search))
-        shared.tallies.append((trial, Tally(len(dataset.label_names))))
+        shared.tallies.append((trial, ResampledTally(len(masks.dataset.label_names), masks.protocol.absent)))
     return [one for one in words.values() if isinstance(one, Words)], failed
 
 
@@ -138,7 +141,7 @@ def score(words: Sequence[Words], encoded: Encoded, mask: npt.NDArray[np.uint8],
                 if trial.saliency == ORACLE:
                     saliency = _truth(mask, one.background, config)
                 labels = choose(found, saliency, config).numpy()
-                tally.add(index, *count(mask, to_size(labels, mask.shape), len(tally.confusion)))
+                tally.add(index, *count(mask, to_size(labels, mask.shape), len(tally.counts)))
 
 
 def _truth(mask: npt.NDArray[np.uint8], background: int | None, config: Config) -> Tensor:
@@ -161,7 +164,7 @@ def _picks(old: int, new: int) -> npt.NDArray[np.intp]:
     return picked
 
 
-def tallies(words: Sequence[Words]) -> Iterator[tuple[Trial, Tally]]:
+def tallies(words: Sequence[Words]) -> Iterator[tuple[Trial, ResampledTally]]:
     """Yield every trial with its counts."""
     for one in words:
         for search in one.searches.values():

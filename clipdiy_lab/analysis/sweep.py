@@ -14,12 +14,15 @@ from tqdm.auto import tqdm
 
 import clipdiy_lab
 from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
+from clipdiy_lab.analysis.evaluate import count_images, encoding
 from clipdiy_lab.analysis.ledger import Ledger
 from clipdiy_lab.analysis.passes import Masks, prepare, score, search_key, tallies, text_key
-from clipdiy_lab.analysis.tally import Tally
+from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.tally import ResampledTally
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ClipdiyError, ConfigError
+from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.embeddings.key import digest
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
@@ -39,6 +42,7 @@ def sweep(
     *,
     base: Config | None = None,
     limit: int | None = None,
+    protocol: str | PathLike[str] | Protocol = "mmseg",
     segmenter: Segmenter | None = None,
     stores: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
@@ -47,7 +51,7 @@ def sweep(
     on_row: Callable[[dict[str, Any]], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> pd.DataFrame:
-    """Score every configuration of a grid, at the masks' own size, nearest; absent labels are left out of the mean.
+    """Score every configuration of a grid.
 
     Parameters
     ----------
@@ -63,6 +67,8 @@ def sweep(
         What a mapping's combinations start from. Default: the store's own, or `Config()`.
     limit : int, optional
         Only the first images.
+    protocol : str, path or Protocol
+        As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
     stores : path, optional
@@ -83,9 +89,10 @@ def sweep(
     -------
     pandas.DataFrame
         One row a configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
-        (95 % bootstrap over images, see `Tally`), ``pixel_accuracy``, ``ignored`` (share of the pixels), ``images``,
-        ``seconds`` (of its pass, divided by the rows of the pass), ``error``; ``iou[LABEL]`` of every label; and what
-        it was made by. A row that failed has an error and no score.
+        (95 % bootstrap over images, see `ResampledTally`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
+        ``images``, ``protocol``, ``seconds`` (of its pass, divided by the rows of the pass), ``error``;
+        ``iou[LABEL]`` of every label. A row that failed has an error and no score. ``attrs`` say what all rows have in
+        common: dataset, protocol, encoder, hashes, version.
 
     Raises
     ------
@@ -94,13 +101,19 @@ def sweep(
     StoreError
         If the store is of other images or another encoder than those given.
     """
+    chosen = get_protocol(protocol)
+    if chosen.slides:
+        raise ConfigError(
+            f"the protocol {chosen.id!r} slides windows, which sweeps do not; evaluate row by row instead."
+        )
     own = isinstance(source, Segmenter)
     store = None if isinstance(source, Segmenter) else FromStore(source, dataset, segmenter)
     start = as_config(base) if base is not None or store is None else store.config
     listed = trials(grid, start, max_rows)
-    images = _length(dataset, limit) if store is None else min(_length(dataset, limit), len(store))
+    images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
     maker = source if isinstance(source, Segmenter) else (store.segmenter if store else None)
-    ledger = None if out is None else Ledger(out, _subject(dataset, maker, images, own))
+    subject = _subject(dataset, maker, images, own, chosen)
+    ledger = None if out is None else Ledger(out, subject)
     rows: dict[str, dict[str, Any]] = {} if ledger is None else dict(ledger.rows)
     asked = [trial for trial in {t.key: t for t in listed}.values() if trial.key not in rows]
     watch = _Watch(tqdm(total=len(asked) * images, unit="image", disable=not progress), cancelled)
@@ -112,7 +125,7 @@ def sweep(
         if on_row is not None:
             on_row(_row(trial, row))
 
-    masks = Masks(dataset)
+    masks = Masks(dataset, chosen)
     with watch.bar:
         for group in _groups(asked):
             try:
@@ -120,7 +133,9 @@ def sweep(
                 _run(group, made, masks, images, finish, watch)
             except _CancelledError:
                 break
-    return pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
+    table = pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
+    table.attrs = subject
+    return table
 
 
 class _CancelledError(Exception):
@@ -148,12 +163,6 @@ def _groups(asked: Sequence[Trial]) -> list[list[Trial]]:
         key = (None, None) if trial.config is None else (encoding(trial.config), source)
         groups.setdefault(key, []).append(trial)
     return list(groups.values())
-
-
-def encoding(config: Config) -> Config:
-    """Return what a configuration asks of the encoder, apart from its scales: equal values can share an encoding."""
-    plain = {name: getattr(Config(), name) for name in Config.knobs("fuse")}
-    return config.replace(**plain, scales=(min(config.image_size),))
 
 
 def _encode(
@@ -204,11 +213,11 @@ def _run(
     # Trials that share texts and searches stand together, so that passes do not repeat them.
     able.sort(key=lambda trial: (repr(text_key(trial)), repr(search_key(trial))))
     labels = len(masks.dataset.label_names)
-    size = max(1, BLOCK_BYTES // Tally.bytes_each(labels))
+    size = max(1, BLOCK_BYTES // ResampledTally.bytes_each(labels))
     for first in range(0, len(able), size):
         block = able[first : first + size]
         start = time.perf_counter()
-        words, failed = prepare(block, made.segmenter, masks.dataset)
+        words, failed = prepare(block, made.segmenter, masks)
         for trial, error in failed:
             finish(trial, {"error": str(error)})
             watch.bar.update(images)
@@ -218,7 +227,7 @@ def _run(
             watch.seen(count_rows)
         spent = time.perf_counter() - start
         for trial, tally in tallies(words):
-            finish(trial, _scores(tally, images, spent / count_rows, made, masks.dataset))
+            finish(trial, _scores(tally, images, spent / count_rows, made, masks))
 
 
 def _unfit(trial: Trial, made: Encodings) -> str:
@@ -239,21 +248,21 @@ def _unfit(trial: Trial, made: Encodings) -> str:
     return ""
 
 
-def _scores(tally: Tally, images: int, seconds: float, made: Encodings, dataset: Dataset) -> dict[str, Any]:
+def _scores(tally: ResampledTally, images: int, seconds: float, made: Encodings, masks: Masks) -> dict[str, Any]:
     """Return the part of a row that the images decide, as plain JSON."""
     low, high = tally.interval()
-    counted = int(tally.confusion.sum())
     return {
-        "miou": tally.miou,
+        "miou": metrics.mean_iou(tally.counts, tally.absent),
         "miou_low": low,
         "miou_high": high,
-        "pixel_accuracy": tally.pixel_accuracy,
-        "ignored": tally.ignored / max(1, counted + tally.ignored),
+        "pixel_accuracy": metrics.pixel_accuracy(tally.counts),
+        "ignored": tally.ignored_share,
         "images": images,
+        "protocol": masks.protocol.id,
         "seconds": seconds,
         "error": "",
         "saliency_source": made.saliency_source,
-        "iou": dict(zip(dataset.label_names, tally.iou.tolist(), strict=True)),
+        "iou": dict(zip(masks.dataset.label_names, metrics.iou(tally.counts, tally.absent).tolist(), strict=True)),
     }
 
 
@@ -270,22 +279,19 @@ def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
     return {**knobs, SALIENCY: source, LABEL_NAMES: trial.label_names, **scores, **of_labels}
 
 
-def _subject(dataset: Dataset, segmenter: Segmenter | None, images: int, own: bool) -> dict[str, Any]:
+def _subject(
+    dataset: Dataset, segmenter: Segmenter | None, images: int, own: bool, protocol: Protocol
+) -> dict[str, Any]:
     """Return what all rows of a sweep have in common, and a file of rows must agree with."""
     encoder = None if segmenter is None else segmenter.encoder
     return {
         "dataset": dataset.name,
         "label_names": list(dataset.label_names),
         "images": images,
+        "protocol": protocol.model_dump(),
         "encoder": getattr(encoder, "name", ""),
         "encoder_fingerprint": getattr(encoder, "fingerprint", ""),
         "saliency_fingerprint": segmenter.saliency.fingerprint if own and segmenter else "",
         "embeddings": "float32" if own else "float16, from a store",
         "version": clipdiy_lab.__version__,
     }
-
-
-def _length(dataset: Dataset, limit: int | None) -> int:
-    if limit is not None and (isinstance(limit, bool) or limit < 1):
-        raise ConfigError(f"limit is {limit!r}; expected a positive number of images, or None for all.")
-    return len(dataset) if limit is None else min(limit, len(dataset))

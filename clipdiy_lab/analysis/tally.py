@@ -8,19 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from clipdiy_lab.errors import DatasetError
-from clipdiy_lab.method.metrics import IGNORE, Absent, Counts, iou, mean_iou, pixel_accuracy
+from clipdiy_lab.method.metrics import IGNORE, Absent, Counts, Hits, Tally
 
 REPLICATES = 200
 LEVEL = 0.95
 _VALUES = 256  # of a mask
 
 
-class Tally:
-    """A confusion matrix that grows image by image, and what the bootstrap needs.
+class ResampledTally(Tally):
+    """A `Tally` that also counts for a bootstrap over the images.
 
-    The interval is a Poisson bootstrap over images (Hanley and MacGibbon, 2006; Chamandy et al., 2012): in every
-    replicate each image counts k times, k from a Poisson distribution of mean 1, which needs no second look at the
-    images. The draws depend on the image's position alone, so all configurations see the same replicates.
+    `metrics.bootstrap_miou` needs the counts of every image. This is the Poisson bootstrap (Hanley and MacGibbon, 2006;
+    Chamandy et al., 2012): in every replicate an image counts k times, k from a Poisson distribution of mean 1, so one
+    look at each image is enough. The draws depend on the image's position alone: all configurations of a sweep see the
+    same replicates.
 
     Parameters
     ----------
@@ -31,10 +32,9 @@ class Tally:
     """
 
     def __init__(self, labels: int, absent: Absent = "nan") -> None:
+        super().__init__(labels)
         self.absent = absent
-        self.confusion: Counts = np.zeros((labels, labels), dtype=np.int64)
-        self.ignored = 0
-        self._replicates = np.zeros((REPLICATES, 3, labels), dtype=np.int64)
+        self._replicates = np.zeros((3, REPLICATES, labels), dtype=np.int64)
 
     @staticmethod
     def bytes_each(labels: int) -> int:
@@ -42,7 +42,7 @@ class Tally:
         return 8 * (labels**2 + 3 * REPLICATES * labels)
 
     def add(self, position: int, counts: Counts, ignored: int) -> None:
-        """Count an image.
+        """Take over the counts of an image.
 
         Parameters
         ----------
@@ -53,34 +53,16 @@ class Tally:
         ignored : int
             Pixels that do not count.
         """
-        self.confusion += counts
+        self.counts += counts
         self.ignored += ignored
-        parts = np.stack([counts.diagonal(), counts.sum(0), counts.sum(1)])
-        self._replicates += draws(position)[:, None, None] * parts
-
-    @property
-    def miou(self) -> float:
-        """Mean of the IoU of the labels."""
-        return mean_iou(self.confusion, self.absent)
-
-    @property
-    def iou(self) -> npt.NDArray[np.float64]:
-        """IoU of every label."""
-        return iou(self.confusion, self.absent)
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """Share of the counted pixels that are right."""
-        return pixel_accuracy(self.confusion)
+        times = draws(position)[:, None]
+        for replicate, part in zip(self._replicates, Hits.of(counts), strict=True):
+            replicate += times * part
 
     def interval(self) -> tuple[float, float]:
-        """Bounds of the 95 % bootstrap interval of the mean IoU."""
-        hits, predicted, true = self._replicates.transpose(1, 0, 2).astype(np.float64)
-        union = predicted + true - hits
-        scores = np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
-        if self.absent == "zero":
-            scores = np.nan_to_num(scores, nan=0.0)
-        means = [np.nanmean(row) for row in scores if np.isfinite(row).any()]
+        """Bounds of the 95 % bootstrap interval of the mean IoU; NaN where no replicate has a score."""
+        scores = Hits(*self._replicates).iou(self.absent)
+        means = [float(np.nanmean(row)) for row in scores if np.isfinite(row).any()]
         if not means:
             return float("nan"), float("nan")
         low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -14,7 +14,7 @@ from clipdiy_lab.datasets import manifest_schema as schema
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.errors import DatasetError, nearest
 
-__all__ = ["Manifest", "data_folder", "load_manifest", "manifest_names"]
+__all__ = ["Manifest", "data_folder", "load_manifest", "manifest_folder", "manifest_names"]
 
 # The C parser is ten times faster, and safe as the other; a build of PyYAML without it exists.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -40,7 +40,7 @@ def manifest_names() -> tuple[str, ...]:
     >>> {"scenes", "voc21", "coco_object_diy", "coco_object_tcl"} <= set(manifest_names())
     True
     """
-    return tuple(sorted(path.stem for path in _folder().glob("*.yaml")))
+    return tuple(sorted(path.stem for path in manifest_folder().glob("*.yaml")))
 
 
 def load_manifest(name_or_path: str | os.PathLike[str]) -> Manifest:
@@ -63,7 +63,7 @@ def load_manifest(name_or_path: str | os.PathLike[str]) -> Manifest:
     """
     given = os.fspath(name_or_path)
     if given in manifest_names():
-        return _parse(_folder() / f"{given}.yaml")
+        return _parse(manifest_folder() / f"{given}.yaml")
     path = Path(given)
     if path.suffix in (".yaml", ".yml"):
         return _parse(path).found_at(given)
@@ -73,7 +73,8 @@ def load_manifest(name_or_path: str | os.PathLike[str]) -> Manifest:
     )
 
 
-def _folder() -> Path:
+def manifest_folder() -> Path:
+    """Folder of the manifests and of `published_results.csv`."""
     for folder in _FOLDERS:
         if folder.is_dir():
             return folder

@@ -136,7 +136,7 @@ class CocoInstances(JsonDataset):
     def __init__(self, *args: Any, filter: str | None = "official", **options: Any) -> None:
         if filter not in ("official", None):
             raise DatasetError(f"There is no filter {filter!r}. Expected 'official' (1,000 labelled pixels) or None.")
-        self._filter = filter
+        self.filter = filter
         super().__init__(*args, **options)
 
     def _ordered(self, content: Facts, split: str) -> list[Facts]:
@@ -146,7 +146,7 @@ class CocoInstances(JsonDataset):
 
     def _kept(self, entries: list[Entry]) -> list[Entry]:
         """Entries that pass the filter; areas of run lengths tell it exactly, without drawing a mask."""
-        if self._filter is None:
+        if self.filter is None:
             return entries
         kept = [entry for entry in entries if self._labelled(entry) >= FEWEST_LABELLED]
         if entries and not kept:

@@ -13,7 +13,7 @@ import torch
 import clipdiy_lab as lab
 from clipdiy_lab import errors
 from clipdiy_lab.analysis.passes import to_size
-from clipdiy_lab.analysis.tally import REPLICATES, Tally, count, draws
+from clipdiy_lab.analysis.tally import REPLICATES, ResampledTally, count, draws
 from clipdiy_lab.method import metrics, ops
 from clipdiy_lab.pipeline.embeddings.write import embed
 
@@ -241,7 +241,7 @@ def test_the_interval_covers_what_it_should():
     population = metrics.mean_iou(sum(image() for _ in range(20_000)))
     inside = 0
     for trial in range(100):
-        tally = Tally(2)
+        tally = ResampledTally(2)
         for position in range(60):
             tally.add(trial * 60 + position, image(), 0)
         low, high = tally.interval()

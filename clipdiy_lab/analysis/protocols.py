@@ -1,0 +1,168 @@
+"""How a benchmark is scored: at which size, through which windows, and what an absent label counts.
+
+mIoU of one method differs by whole points between protocols, so a score never travels without the name of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.method import ops
+
+Pixels = Annotated[int, Field(ge=1, le=8192)]
+
+
+class Protocol(BaseModel):
+    """A way of scoring.
+
+    Attributes
+    ----------
+    id : str
+        Its name.
+    summary : str
+        In one sentence, for tables.
+    truth_short : int or None
+        Short side, in pixels, that masks are brought to before labels are compared; None compares at their own size.
+    absent : {"nan", "zero"}
+        What a label counts that is neither true nor predicted anywhere.
+    image_short, image_long : int or None
+        The image is resized to this short side, with a long side of at most `image_long`, before windows are cut;
+        None: the method gets the whole image.
+    window, stride : int or None
+        Sliding windows over the resized image, in pixels; each is segmented as an image.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    summary: Annotated[str, Field(min_length=1)]
+    truth_short: Pixels | None = None
+    absent: Literal["nan", "zero"]
+    image_short: Pixels | None = None
+    image_long: Pixels | None = None
+    window: Pixels | None = None
+    stride: Pixels | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        sliding = (self.image_short, self.window, self.stride)
+        if any(value is None for value in sliding) and any(value is not None for value in (*sliding, self.image_long)):
+            raise ValueError("image_short, window and stride belong together: give all three or none")
+        if self.window is not None and self.stride is not None and self.stride > self.window:
+            raise ValueError(f"stride {self.stride} is greater than window {self.window}, so pixels would be left out")
+        return self
+
+    @property
+    def slides(self) -> bool:
+        """Whether the image is segmented window by window."""
+        return self.window is not None
+
+    def size(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Height and width at which the labels of a mask of this shape are compared."""
+        height, width = shape[0], shape[1]
+        if self.truth_short is None:
+            return height, width
+        short = min(height, width)
+        # torchvision's rule for the longer side: cut off, not rounded.
+        return int(self.truth_short * height / short), int(self.truth_short * width / short)
+
+    def truth(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Bring a mask, height x width, to the size of comparison with Pillow's nearest."""
+        size = self.size(mask.shape)
+        if size == mask.shape:
+            return mask
+        return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+        """Bring a label map, y x x, to the size of comparison for a mask of this shape, with torch's nearest.
+
+        The two nearest rules differ, as they do in the official evaluation (decision 3).
+        """
+        whole = torch.from_numpy(labels.astype(np.int64))
+        resized: npt.NDArray[np.int16] = ops.resize_labels(whole, self.size(shape)).numpy().astype(np.int16)
+        return resized
+
+
+PROTOCOLS = {
+    protocol.id: protocol
+    for protocol in (
+        Protocol(
+            id="official",
+            summary="CLIP-DIY's own: truth at short side 448, nearest; an absent label counts 0",
+            truth_short=448,
+            absent="zero",
+        ),
+        Protocol(id="mmseg", summary="truth at its own size; absent labels are left out of the mean", absent="nan"),
+        Protocol(
+            id="sliding",
+            summary="image at short side 448 (long side at most 2048), windows of 448, stride 224; scored as mmseg",
+            absent="nan",
+            image_short=448,
+            image_long=2048,
+            window=448,
+            stride=224,
+        ),
+    )
+}
+
+
+def get_protocol(given: str | os.PathLike[str] | Protocol) -> Protocol:
+    """Return a protocol by its name, or read it from a YAML file that holds the fields of `Protocol`.
+
+    Parameters
+    ----------
+    given : str, path or Protocol
+        "official", "mmseg", "sliding", or the path of a `.yaml` file.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown name, with the nearest ones; for a file that cannot be read or does not fit, with the field.
+
+    Examples
+    --------
+    >>> get_protocol("official").size((375, 500))
+    (448, 597)
+    """
+    if isinstance(given, Protocol):
+        return given
+    name = os.fspath(given)
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    if Path(name).suffix in (".yaml", ".yml"):
+        return _read(Path(name))
+    raise ConfigError(
+        f"there is no protocol {name!r}. {nearest(name, PROTOCOLS)} One's own is given as a path to a .yaml file."
+    )
+
+
+def _read(path: Path) -> Protocol:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"the protocol {path} cannot be read ({reason}); expected a YAML file of fields.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"the protocol {path} holds a {type(content).__name__}; expected fields such as absent: nan.")
+    if isinstance(content.get("absent"), float):  # YAML 1.1 reads `.nan` as a number
+        content["absent"] = "nan"
+    try:
+        return Protocol.model_validate(content)
+    except ValidationError as error:
+        # A mistyped field is also a missing one; the unknown name is what the reader recognises.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        field = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            reason = f"unknown field. {nearest(field, Protocol.model_fields)}"
+        raise ConfigError(f"the protocol {path}, field {field}: {reason.rstrip('.')}.") from error

@@ -1,0 +1,264 @@
+"""Tables of results: ours beside the published ones, images from worst to best, which label is taken for which."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from clipdiy_lab.analysis.journal import read_result
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.datasets.manifests import manifest_folder
+from clipdiy_lab.errors import ConfigError, OutputError, nearest
+
+# What the published table calls the benchmarks.
+PUBLISHED_NAMES = {
+    "voc21": "VOC21",
+    "voc20": "VOC20",
+    "context60": "Context60",
+    "context59": "Context59",
+    "coco_object_diy": "COCO-Object",
+    "coco_object_tcl": "COCO-Object",
+    "coco_stuff171": "COCO-Stuff171",
+    "cityscapes19": "Cityscapes",
+    "ade20k150": "ADE20K",
+}
+COLUMNS = (
+    "dataset",
+    "method",
+    "backbone",
+    "miou",
+    "miou_low",
+    "miou_high",
+    "images",
+    "protocol",
+    "ours",
+    "note",
+    "source",
+)
+_CAUTION = "protocol as its source notes it; not known to be that of our rows"
+_TWO_TRUTHS = "COCO-Object has two ground truths (first instance wins; stuff maps), and this source does not say which"
+
+
+def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a result that `evaluate` wrote.
+
+    Raises
+    ------
+    OutputError
+        If there is none, or it is damaged.
+    """
+    result = read_result(Path(path))
+    if result is None:
+        raise OutputError(f"there is no result at {os.fspath(path)}; expected a file that evaluate wrote.")
+    return result
+
+
+def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFrame:
+    """Put results beside the published cells of the same benchmarks.
+
+    Parameters
+    ----------
+    *results : xarray.Dataset
+        From `evaluate` or `open_result`.
+    methods : list of str, optional
+        Only these published methods; by default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a result or published cell, mIoU in percent. Every row carries its protocol and its source; ``note``
+        says what stands between the row and ours of the same benchmark. Nothing is averaged.
+
+    Raises
+    ------
+    ConfigError
+        For no result, something else than a result, or a method that nobody published.
+    """
+    if not results:
+        raise ConfigError("there is nothing to tabulate; give at least one result of evaluate.")
+    ours = [_own_row(result) for result in results]
+    published = _published(methods)
+    rows: list[dict[str, Any]] = []
+    for benchmark in dict.fromkeys(row["dataset"] for row in ours):
+        own = [row for row in ours if row["dataset"] == benchmark]
+        if len({row["protocol"] for row in own}) > 1:
+            own = [{**row, "note": _joined("our rows differ in protocol", row["note"])} for row in own]
+        rows += own
+        cells = published[published["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+        rows += [_published_row(benchmark, cell._asdict()) for cell in cells.itertuples(index=False)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _own_row(result: xr.Dataset) -> dict[str, Any]:
+    facts = plain_attrs(result)
+    images, whole = facts["images"], facts["images_of_split"]
+    partial = f"only {images} of {whole} images" if images < whole else ""
+    return {
+        "dataset": facts["benchmark"],
+        "method": "CLIP-DIY (clipdiy_lab)",
+        "backbone": f"{facts['encoder']} + {facts['saliency_source']}",
+        **{name: 100 * facts[name] for name in ("miou", "miou_low", "miou_high")},
+        "images": images,
+        "protocol": facts["protocol"],
+        "ours": True,
+        "note": _joined(partial, f"split {facts['split']}", f"filter {facts['filter']}"),
+        "source": f"clipdiy_lab, weights {facts['encoder_fingerprint'][:12]}",
+    }
+
+
+def _published_row(benchmark: str, cell: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: cell[name] for name in ("method", "backbone", "miou", "source")},
+        "dataset": benchmark,
+        "miou_low": np.nan,
+        "miou_high": np.nan,
+        "images": pd.NA,
+        "protocol": cell["protocol_notes"],
+        "ours": False,
+        "note": _joined(_CAUTION, _TWO_TRUTHS if benchmark.startswith("coco_object") else ""),
+    }
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _published(methods: list[str] | None) -> pd.DataFrame:
+    cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
+    if methods is None:
+        return cells
+    known = set(cells["method"])
+    for method in methods:
+        if method not in known:
+            raise ConfigError(f"no published result of {method!r} is known. {nearest(method, known)}")
+    return cells[cells["method"].isin(methods)]
+
+
+def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
+    """Return a result's protocol card with Python's own numbers.
+
+    Raises
+    ------
+    ConfigError
+        If it is no result of `evaluate`.
+    """
+    if not isinstance(result, xr.Dataset) or "protocol_card" not in result.attrs:
+        raise ConfigError(f"{type(result).__name__} is given where a result of evaluate is expected.")
+    return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in result.attrs.items()}
+
+
+def label_scores(result: xr.Dataset) -> pd.DataFrame:
+    """One row a label: ``label``, ``iou``, ``accuracy``, ``pixels``."""
+    return result[["iou", "accuracy", "pixels"]].to_dataframe().reset_index()
+
+
+def image_scores(result: xr.Dataset) -> pd.DataFrame:
+    """One row an image, worst first: ``image_id``, ``image_miou``, ``image_pixel_accuracy``, ``ignored``.
+
+    Images in which nothing was scored come last.
+    """
+    columns = ["image_miou", "image_pixel_accuracy", "ignored"]
+    frame = result[columns].to_dataframe().reset_index()
+    return frame.sort_values("image_miou", kind="stable", na_position="last", ignore_index=True)
+
+
+def image_label_scores(result: xr.Dataset) -> pd.DataFrame:
+    """One row an image and label that is true or predicted there: ``image_id``, ``label``, ``tp``, ``fp``, ``fn``, ``iou``."""
+    frame = result[["tp", "fp", "fn"]].to_dataframe().reset_index()
+    union = frame["tp"] + frame["fp"] + frame["fn"]
+    frame = frame[union > 0].assign(iou=frame["tp"] / union[union > 0])
+    return frame.reset_index(drop=True)
+
+
+def worst(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
+    """Return the rows of `image_scores` with the lowest mean IoU, lowest first."""
+    return image_scores(result).dropna(subset=["image_miou"]).head(n)
+
+
+def best(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
+    """Return the rows of `image_scores` with the highest mean IoU, highest first."""
+    return image_scores(result).dropna(subset=["image_miou"]).iloc[::-1].head(n).reset_index(drop=True)
+
+
+def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
+    """Which label is taken for which, most pixels first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``true_label``, ``label`` (predicted), ``pixels``, ``share`` of the true label's pixels; wrong pairs only.
+    """
+    counts = result["confusion"]
+    frame = counts.to_dataframe("pixels").reset_index()
+    true = counts.sum("label").to_series()
+    frame = frame[(frame["true_label"] != frame["label"]) & (frame["pixels"] > 0)]
+    frame = frame.assign(share=frame["pixels"] / frame["true_label"].map(true))
+    frame = frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
+    return frame if n is None else frame.head(n)
+
+
+def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
+    """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
+
+    Raises
+    ------
+    OutputError
+        For another suffix, or a place that cannot be written to.
+    """
+    target = Path(path)
+    if target.suffix not in _WRITERS:
+        raise OutputError(f"{target} ends in {target.suffix!r}; expected one of {', '.join(_WRITERS)}.")
+    with atomic_path(target) as part:
+        part.write_text(_WRITERS[target.suffix](frame), encoding="utf-8")
+    return target
+
+
+def to_markdown(frame: pd.DataFrame) -> str:
+    """Return a table in Markdown; floats with two digits."""
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in _texts(frame)]
+    rows.insert(1, ["---"] * len(frame.columns))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def to_latex(frame: pd.DataFrame) -> str:
+    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits."""
+    head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in _texts(frame)]
+    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
+    lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {
+    ".csv": lambda frame: frame.to_csv(index=False),
+    ".md": to_markdown,
+    ".tex": to_latex,
+}
+_ESCAPES = str.maketrans(
+    {
+        **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+    }
+)
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES)
+
+
+def _texts(frame: pd.DataFrame) -> list[list[str]]:
+    rows = [[_text(cell) for cell in row] for row in frame.itertuples(index=False)]
+    return [[str(name) for name in frame.columns], *rows]
+
+
+def _text(cell: Any) -> str:
+    if pd.isna(cell):
+        return ""
+    return f"{cell:.2f}" if isinstance(cell, float) else " ".join(str(cell).split())

@@ -1,0 +1,107 @@
+"""Larger images, window by window: every window is segmented as an image, scores are averaged where windows overlap."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipdiy_lab.analysis.protocols import Protocol
+from clipdiy_lab.method import ops
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.fusion import fuse
+from clipdiy_lab.pipeline.segmenter import Segmenter
+
+
+def resized_size(shape: tuple[int, ...], protocol: Protocol) -> tuple[int, int]:
+    """Height and width of the image that windows are cut from: aspect ratio kept, sides rounded to whole pixels.
+
+    The scale is the smaller of short side / `image_short` and long side / `image_long`, as in mmseg.
+    """
+    height, width = shape[0], shape[1]
+    scale = (protocol.image_short or min(height, width)) / min(height, width)
+    if protocol.image_long is not None:
+        scale = min(scale, protocol.image_long / max(height, width))
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """First pixel of every window along one side; the last window ends with the image.
+
+    Examples
+    --------
+    >>> window_starts(896, 448, 224)
+    [0, 224, 448]
+    >>> window_starts(600, 448, 224), window_starts(300, 448, 224)
+    ([0, 152], [0])
+    """
+    steps = max(length - window + stride - 1, 0) // stride + 1
+    return [max(min(step * stride, length - window), 0) for step in range(steps)]
+
+
+def sliding_labels(
+    segmenter: Segmenter,
+    image: npt.NDArray[np.uint8],
+    texts: list[xr.DataArray],
+    configs: list[Config],
+    shared: Config,
+    protocol: Protocol,
+    size: tuple[int, int],
+) -> list[npt.NDArray[np.int16]]:
+    """Segment an image window by window under several configurations that share their encoding.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    image : uint8 array, height x width x 3
+    texts : list of array (label, feature)
+        Text embeddings for each configuration.
+    configs : list of Config
+    shared : Config
+        The encoding that all of them share.
+    protocol : Protocol
+        One that slides.
+    size : (int, int)
+        Height and width of the label maps asked for.
+
+    Returns
+    -------
+    list of int16 arrays
+        One label map a configuration: averaged scores, brought to `size` bilinearly, then the best label.
+    """
+    if protocol.window is None or protocol.stride is None:
+        raise ValueError("the protocol has no windows")
+    height, width = resized_size(image.shape, protocol)
+    pixels = ops.resize_image(torch.from_numpy(image), (height, width), "bilinear").numpy()
+    sums: list[Tensor] = [torch.zeros(len(text), height, width) for text in texts]
+    times = torch.zeros(height, width)
+    rows, cols = (window_starts(side, protocol.window, protocol.stride) for side in (height, width))
+    for top, left in product(rows, cols):
+        place = slice(top, min(top + protocol.window, height)), slice(left, min(left + protocol.window, width))
+        part = np.ascontiguousarray(pixels[place])
+        encoded = segmenter.encode(part, shared)
+        for total, text, config in zip(sums, texts, configs, strict=True):
+            fused = s.stage(fuse(encoded, text, config), "fused").values
+            total[(slice(None), *place)] += _bilinear(torch.from_numpy(fused), (part.shape[0], part.shape[1]))
+        times[place] += 1
+    return [_best(total / times, size) for total in sums]
+
+
+def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _best(scores: Tensor, size: tuple[int, int]) -> npt.NDArray[np.int16]:
+    """Best label at another size, one label after the other: 171 maps of a large photograph would fill the memory."""
+    best, label = _bilinear(scores[:1], size)[0], torch.zeros(size, dtype=torch.int16)
+    for index in range(1, len(scores)):
+        score = _bilinear(scores[index : index + 1], size)[0]
+        label[score > best] = index
+        best = torch.maximum(best, score)
+    return np.asarray(label.numpy())
