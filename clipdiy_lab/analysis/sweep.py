@@ -134,7 +134,7 @@ def sweep(
             except _CancelledError:
                 break
     table = pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
-    table.attrs = subject
+    table.attrs = {**subject}
     return table
 
 
