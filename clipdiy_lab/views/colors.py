@@ -45,8 +45,8 @@ def label_colors(names: Sequence[str], background: int | None = None) -> Rgb:
     """Return the colour of every label of one figure.
 
     A name has a preferred colour, whatever stands beside it and in whatever order. Only where two names of one figure
-    prefer the same, the later in the alphabet takes another one. Up to 64 labels differ. The names of PASCAL VOC (in
-    its spelling or COCO's) give way to no other thing.
+    prefer the same, the later in the alphabet takes another one. Up to 64 labels differ. The names of PASCAL VOC, in
+    its spelling or COCO's, give way to no other thing.
 
     Parameters
     ----------

@@ -193,7 +193,7 @@ def test_maps_of_ones_own(scene_run):
 
 
 def test_a_map_of_one_value_has_the_colour_that_the_bar_gives_it(scene_run):
-    value = float(scene_run["scales/s256/similarity"].sel(label="car"))
+    value = scene_run["scales/s256/similarity"].sel(label="car").item()
     axis = figures.windows(scene_run, 256, "car").layout.coloraxis
     assert axis.cmin < value < axis.cmax
     figure = figures.importance(scene_run["logits"].sel(scale=256, label="car", drop=True))
