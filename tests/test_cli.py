@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import clipdiy_lab as lab
+from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.palette import read_palette_png
 
 
@@ -178,15 +180,24 @@ def test_embed_and_store(tmp_path):
     arrays = 2 * (59 * 128 * 2 + 256 * 256 + 40)
     assert f"together {arrays:,} bytes" in done.stderr
     assert arrays < said["bytes"] < arrays + 20_000
-    other = run("embed", "scenes", "--store", "s", "--limit", "2", "--saliency", "none", cwd=tmp_path)
-    assert (other.returncode, other.stdout) == (1, "")
-    assert "saliency_source is 'found-tiny' there, 'none' is asked" in other.stderr
     shard = next((tmp_path / "s" / "shards").glob("000001.*.zip"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     checked = run("store", "verify", "s", "--json", cwd=tmp_path)
     assert checked.returncode == 1
     assert [row["state"] for row in json.loads(checked.stdout)] == ["whole", "damaged"]
+    refused = run("store", "export", "s", "s.nc", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.count("\n") == 1
+    assert "damaged" in refused.stderr
+
+
+def test_store_info_prune_and_another_saliency(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = CliRunner().invoke
+    assert call(app, "embed scenes --store s --limit 1 --saliency none").exit_code == 0
+    assert "images_finished          1" in call(app, "store info s").stdout
     (tmp_path / "s" / "shards" / ".clipdiy-x.part").mkdir()
-    assert run("store", "prune", "s", cwd=tmp_path).stdout == "s/shards/.clipdiy-x.part\n"
-    assert "damaged" in run("store", "export", "s", "s.nc", cwd=tmp_path).stderr
-    assert "images_finished          2" in run("store", "info", "s", cwd=tmp_path).stdout
+    assert "s/shards/.clipdiy-x.part" in call(app, "store prune s").stdout
+    assert call(app, "store export s s.zarr").stdout == "s.zarr\n"
+    other = call(app, "embed scenes --store s --limit 1 --saliency constant=0.5")
+    assert "saliency_source is 'none' there, 'constant' is asked" in str(other.exception)

@@ -1,7 +1,7 @@
 """A small world for stores: pictures that cost nothing, and a process that kills writers.
 
-As a script (``python storing.py MODE FOLDER ROUNDS``) it forks writers from one parent that has everything imported, so
-that a kill costs milliseconds, and prints what it found as JSON.
+As a script (``python storing.py FOLDER``) it forks writers from one parent that has everything imported, so that a kill
+costs milliseconds, and prints what it found as JSON.
 """
 
 import dataclasses
@@ -91,10 +91,10 @@ def careless_commit(self, shard, data):
     record = layout.Record(key=digest(self.header.key), shard=shard, file=file, bytes=len(data), sha256=sha256)
     layout.record_path(self.path, shard).write_text(canonical(dataclasses.asdict(record)))
     with (self.path / layout.SHARDS / file).open("wb") as handle:
-        for part in (data[: len(data) // 2], data[len(data) // 2 :]):
-            handle.write(part)
-            handle.flush()
-            time.sleep(0.01)
+        handle.write(data[: len(data) // 2])
+        handle.flush()
+        time.sleep(0.1)
+        handle.write(data[len(data) // 2 :])
 
 
 def fork_writer(store, report=None):
@@ -139,11 +139,14 @@ class Judge:
 
 
 def kill(folder, rounds):
-    """Kill writers at random moments, resume, and kill again, until a store is finished; then begin another."""
+    """Kill writers at random moments, resume, and kill again, until a store is finished; then begin another.
+
+    Ends early when a reader would have been told something wrong.
+    """
     judge, rng = Judge(folder), random.Random(17)
     counts = {"killed": 0, "done": 0, "failed": 0, "wrong": 0, "different": 0, "progress": []}
     number = 0
-    while counts["killed"] < rounds:
+    while counts["killed"] < rounds and not counts["wrong"]:
         store = folder / f"store{number}"
         child = fork_writer(store)
         time.sleep(rng.uniform(0, 0.8 * judge.seconds))
@@ -180,9 +183,17 @@ def pair(folder, rounds):
     return counts
 
 
-if __name__ == "__main__":
+def main(folder):
+    """Do everything in one process, the careless writer last."""
     torch.set_num_threads(1)
-    mode, place, rounds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    if mode == "careless":
-        Job._commit = careless_commit
-    print(json.dumps({"kill": kill, "careless": kill, "pair": pair}[mode](place, rounds)))
+    found = {}
+    for name, work, rounds in (("kill", kill, 100), ("pair", pair, 4), ("careless", kill, 40)):
+        if name == "careless":
+            Job._commit = careless_commit
+        (folder / name).mkdir()
+        found[name] = work(folder / name, rounds)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(Path(sys.argv[1]))))

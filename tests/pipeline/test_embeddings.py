@@ -164,34 +164,33 @@ def test_voc_takes_what_the_arithmetic_says():
 # ------------------------------------------------------------------------------------------------ killed, and together
 
 
-def storing_process(mode, folder, rounds):
-    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else folder  # kills lose nothing that fsync would save
-    place = Path(shutil.copytree(folder, place / f"clipdiy-{os.getpid()}-{mode}"))
-    command = [sys.executable, storing.__file__, mode, str(place), str(rounds)]
-    try:
+@pytest.fixture(scope="module")
+def attacks():
+    """What came of killing writers and of letting several at one store; see `storing`."""
+    # Kills lose nothing that a flush to a real disk would save, so memory does as well where there is some.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        command = [sys.executable, storing.__file__, folder]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    finally:
-        shutil.rmtree(place)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
-def test_a_hundred_kills_cost_time_only(tmp_path):
-    found = storing_process("kill", tmp_path, 100)
+def test_a_hundred_kills_cost_time_only(attacks):
+    found = attacks["kill"]
     assert found["killed"] == 100
     assert (found["wrong"], found["different"], found["failed"]) == (0, 0, 0)
-    # The moments were spread: some hit before the first shard, some before the last.
+    # The moments were spread: some came before the first shard, some before the last.
     assert {0, 1, 2, 3} <= set(found["progress"])
     assert found["stores"] >= 5
 
 
-def test_the_harness_catches_a_careless_writer(tmp_path):
-    assert storing_process("careless", tmp_path, 25)["wrong"] >= 1
+def test_the_harness_catches_a_careless_writer(attacks):
+    assert attacks["careless"]["wrong"] >= 1
 
 
-def test_three_writers_at_once_share_the_work(tmp_path):
-    found = storing_process("pair", tmp_path, 4)
+def test_three_writers_at_once_share_the_work(attacks):
+    found = attacks["pair"]
     assert found["encoded"] == [7, 7]  # every picture once, whoever did it
     assert (found["different"], found["failed"]) == (0, 0)
     assert found["done"] + found["killed"] == 12
@@ -354,6 +353,14 @@ def test_numbers_that_make_no_sense(tmp_path, options):
     with pytest.raises(ConfigError, match="expected a positive number"):
         fill(tmp_path / "store", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "file/store"])
+def test_places_where_no_store_can_be(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(ClipdiyError, match="Cannot make the store"):
+        fill(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_dataset_without_images(tmp_path):

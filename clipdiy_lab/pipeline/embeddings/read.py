@@ -211,7 +211,8 @@ def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
     StoreError
         If `entry` is not one image of a store, or `image` is not the one that was encoded.
     """
-    if not isinstance(entry, xr.Dataset) or c.HASH not in entry or c.IMAGE in entry.dims:
+    whole = isinstance(entry, xr.Dataset) and c.HASH in entry and "config" in entry.attrs
+    if not whole or c.IMAGE in entry.dims:
         raise StoreError("Expected one image of a store, such as open_store(path).isel(image=0); got something else.")
     entry = entry.compute()
     config = Config.from_json(entry.attrs["config"])

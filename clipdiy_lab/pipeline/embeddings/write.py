@@ -177,8 +177,8 @@ class Job:
             return
         try:
             (self.path / layout.SHARDS).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"Cannot make the store {str(self.path)!r}: {error.strerror}. Choose another.") from error
+        except (OSError, ValueError) as error:  # ValueError: a null character in the name
+            raise OutputError(f"Cannot make the store {str(self.path)!r} ({error}); choose another place.") from error
         with held(self.path / layout.LOCK, alone=True):
             if _is_begun(self.path):
                 _require_same(layout.read_header(self.path), self.header, self.path)
