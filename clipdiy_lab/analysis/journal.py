@@ -49,7 +49,7 @@ class Journal:
         counted = Counted(self._labels)
         while (part := self._part(len(counted.ids))).is_file():
             try:
-                with np.load(part, allow_pickle=False) as arrays:
+                with part.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                     counted.extend({name: arrays[name] for name in ("counts", "hits", "ids", "ignored")})
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 break  # damaged on the disk: counted again from here

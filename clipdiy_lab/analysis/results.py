@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
             own = [{**row, "note": _joined("our rows differ in protocol", row["note"])} for row in own]
         rows += own
         cells = published[published["dataset"] == PUBLISHED_NAMES.get(benchmark)]
-        rows += [_published_row(benchmark, cell._asdict()) for cell in cells.itertuples(index=False)]
+        rows += [_published_row(benchmark, cell) for cell in cells.to_dict("records")]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -112,7 +112,7 @@ def _own_row(result: xr.Dataset) -> dict[str, Any]:
     }
 
 
-def _published_row(benchmark: str, cell: dict[str, Any]) -> dict[str, Any]:
+def _published_row(benchmark: str, cell: Mapping[Hashable, Any]) -> dict[str, Any]:
     return {
         **{name: cell[name] for name in ("method", "backbone", "miou", "source")},
         "dataset": benchmark,
@@ -169,7 +169,7 @@ def image_scores(result: xr.Dataset) -> pd.DataFrame:
 
 
 def image_label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row an image and label that is true or predicted there: ``image_id``, ``label``, ``tp``, ``fp``, ``fn``, ``iou``."""
+    """One row an image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, ``iou``."""
     frame = result[["tp", "fp", "fn"]].to_dataframe().reset_index()
     union = frame["tp"] + frame["fp"] + frame["fn"]
     frame = frame[union > 0].assign(iou=frame["tp"] / union[union > 0])

@@ -162,7 +162,7 @@ def test_access():
 
 @pytest.fixture
 def text():
-    return (manifests._folder() / "voc21.yaml").read_text()
+    return (manifests.manifest_folder() / "voc21.yaml").read_text()
 
 
 def refused(tmp_path, text):
@@ -269,7 +269,7 @@ def test_data_folder(tmp_path, monkeypatch):
 
 def test_every_file_is_plain_yaml_of_plain_width():
     for name in manifest_names():
-        text = (manifests._folder() / f"{name}.yaml").read_text()
+        text = (manifests.manifest_folder() / f"{name}.yaml").read_text()
         assert yaml.safe_load(text)["id"] == name
         assert max(map(len, text.splitlines())) <= 120
         assert len(text.splitlines()) <= 400

@@ -237,6 +237,6 @@ def test_annotations_without_any_image(tmp_path, shared):
 
 
 def test_a_manifest_that_poses_as_scenes(tmp_path):
-    shutil.copy(manifests._folder() / "scenes.yaml", tmp_path / "mine.yaml")
+    shutil.copy(manifests.manifest_folder() / "scenes.yaml", tmp_path / "mine.yaml")
     assert "cannot have the reader 'scenes'" in refused(tmp_path / "mine.yaml")
     assert "There is no option 'folder' of 'scenes'" in refused(tmp_path / "mine.yaml", folder="x")
