@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from clipdiy_lab.analysis import explain
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.registry import list_datasets, open_dataset
@@ -47,6 +48,7 @@ _WHERE = {
     "save_run": "pipeline.store",
     "sweep": "analysis.sweep",
 }
+_MODULES = {"explain": "analysis.explain", "figures": "views.figures"}
 
 __all__ = [
     "ClipdiyError",
@@ -55,6 +57,7 @@ __all__ = [
     "Plan",
     "Segmenter",
     "evaluate",
+    "explain",
     "figures",
     "list_datasets",
     "list_models",
@@ -70,8 +73,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name == "figures":
-        return importlib.import_module("clipdiy_lab.views.figures")
+    if name in _MODULES:
+        return importlib.import_module(f"clipdiy_lab.{_MODULES[name]}")
     if name not in _WHERE:
         raise AttributeError(f"module 'clipdiy_lab' has no attribute {name!r}")
     return getattr(importlib.import_module(f"clipdiy_lab.{_WHERE[name]}"), name)
