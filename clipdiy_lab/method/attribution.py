@@ -13,6 +13,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+# Lines that meet exactly at the end of the range meet a few units of rounding beside it in floating point.
+_ROUNDING = 1e-12
+
 
 def flip_weights(merged: Floats, guide: Floats, weight: float, winner: Ints) -> tuple[Floats, Ints]:
     """Smallest change of the saliency weight at which another label wins.
@@ -53,6 +56,7 @@ def _first_crossing(gaps: Floats, gains: Floats, room: float, winner: Ints) -> t
     """Distance to the first line that overtakes in one direction, and its index; the steepest of equals."""
     with np.errstate(divide="ignore", invalid="ignore"):
         distance = np.where(gains > 0, gaps / gains, np.inf)
+    distance[np.abs(distance - room) < _ROUNDING] = room
     # A tie at the very end of the range goes to the label that comes first.
     first = np.arange(len(gaps))[:, None, None] < winner[None]
     distance[(distance > room) | ((distance == room) & ~first)] = np.inf

@@ -121,7 +121,7 @@ def test_the_story_tells_the_numbers(run):
     assert f"{float(run['margin'].sel(y=5, x=6)):.4f} above that of {second!r}" in lines[0]
     assert "px window at rows" in lines[1]
     bare = run["merged"].sel(y=5, x=6)
-    assert repr(str(bare["label"].values[int(bare.argmax())])) in lines[2]
+    assert repr(str(bare["label"].values[int(bare.values.argmax())])) in lines[2]
     ignored = lab.explain.story(lab.recombine(run, saliency_weight=0.0), 5, 6)
     assert "Saliency did nothing" in ignored
     below = lab.explain.story(run, 5, 6, second, winner)

@@ -70,7 +70,8 @@ def _windows(run: xr.DataTree, y: int, x: int, label: str, against: str) -> str:
     top = parts.iloc[int(parts["difference"].abs().to_numpy().argmax())]
     return (
         f"Of this lead the scales give {listed}; the largest part of one window is that of the "
-        f"{top['scale']:.0f} px window at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, columns {top['left']:.0f} to {top['right'] - 1:.0f} "
+        f"{top['scale']:.0f} px window at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, "
+        f"columns {top['left']:.0f} to {top['right'] - 1:.0f} "
         f"({top['difference']:+.4f}; cosines {top['cosine']:.3f} and {top['cosine_against']:.3f})."
     )
 
