@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from clipdiy_lab.analysis import results
+    from clipdiy_lab.analysis import explain, results
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
@@ -57,7 +57,7 @@ _WHERE = {
     "validate_folder": "datasets.readers_folder",
 }
 
-_MODULES = {"figures": "views.figures", "results": "analysis.results"}
+_MODULES = {"explain": "analysis.explain", "figures": "views.figures", "results": "analysis.results"}
 
 __all__ = [
     "ClipdiyError",
@@ -68,6 +68,7 @@ __all__ = [
     "as_encoded",
     "embed",
     "evaluate",
+    "explain",
     "figures",
     "list_datasets",
     "list_models",

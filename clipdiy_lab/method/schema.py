@@ -19,6 +19,7 @@ SCALE, LABEL = "scale", "label"
 ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
+VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
 
 SCALES = "scales"
 """Name of the node whose children are the scales."""
@@ -81,6 +82,38 @@ RUN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _RUN}
 """Stages at the root of a run, in the order in which they are made."""
 SCALE_STAGES: dict[str, Stage] = {stage.name: stage for stage in _PER_SCALE}
 """Stages of each node below `scales`."""
+
+_MAPS = (
+    Stage(name="flip_change", dims=(Y, X), kind="f4", long_name="smallest change of the saliency weight that flips"),
+    Stage(name="flip_label", dims=(Y, X), kind="i2", long_name="index of the label that takes over", low=-1),
+    Stage(name="background_threshold", dims=(Y, X), kind="f4", long_name="saliency below which it is background"),
+    Stage(name="threshold_distance", dims=(Y, X), kind="f4", long_name="saliency minus background threshold"),
+    Stage(name="scale_flips", dims=(SCALE, Y, X), kind="b1", long_name="label changes without the scale"),
+    Stage(name="scale_contribution", dims=(SCALE, Y, X), kind="f4", long_name="part of the scale in the margin"),
+    Stage(name="scale_shapley", dims=(SCALE, Y, X), kind="f4", long_name="Shapley value of the scale on the margin"),
+    Stage(name="deciding_scale", dims=(Y, X), kind="i2", long_name="scale of the largest value", low=1, units="pixel"),
+    Stage(name="entropy", dims=(Y, X), kind="f4", long_name="entropy of the labels", low=0, units="nat"),
+    Stage(name="scale_agreement", dims=(Y, X), kind="f4", long_name="share of scales that agree", low=0, high=1),
+    Stage(name="label_changed", dims=(VARIATION, Y, X), kind="b1", long_name="label differs from the run's"),
+    Stage(name="changed_share", dims=(VARIATION,), kind="f4", long_name="share of changed pixels", low=0, high=1),
+    Stage(
+        name="changed_share_of_label",
+        dims=(VARIATION, LABEL),
+        kind="f4",
+        long_name="share of a label's pixels, before or after, that changed",
+        low=0,
+        high=1,
+    ),
+    Stage(name="occlusion", dims=(Y, X), kind="f4", long_name="fall of the cosine when the part is hidden"),
+    Stage(name="attention", dims=(Y, X), kind="f4", long_name="gradient times attention, all layers", low=0),
+    Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", long_name="cosine with the share hidden"),
+    Stage(name="insertion", dims=(EXPLANATION, SHARE), kind="f4", long_name="cosine with only the share shown"),
+    Stage(name="deletion_auc", dims=(EXPLANATION,), kind="f4", long_name="area under deletion (low is faithful)"),
+    Stage(name="insertion_auc", dims=(EXPLANATION,), kind="f4", long_name="area under insertion (high is faithful)"),
+)
+
+EXPLAIN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _MAPS}
+"""What `analysis.explain` makes of a run; no part of a run."""
 
 RUN_ATTRS = ("config", "encoder", "encoder_fingerprint", "saliency_source", "image_sha256", "schema_version")
 """Attributes that every run carries; the rest are listed in `pipeline.stages`."""

@@ -1,0 +1,32 @@
+"""Why this pixel: a run taken apart; pure functions on a run, xarray or pandas out.
+
+`occlude`, `attend` and `faithfulness` need the image network, `prompt_sensitivity` and `absent` the text encoder.
+"""
+
+from __future__ import annotations
+
+from clipdiy_lab.analysis.explain.absence import absent
+from clipdiy_lab.analysis.explain.attention import attend
+from clipdiy_lab.analysis.explain.faithful import faithfulness
+from clipdiy_lab.analysis.explain.occlusion import occlude
+from clipdiy_lab.analysis.explain.parts import contrast, pixel
+from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
+from clipdiy_lab.analysis.explain.scales import scale_importance, uncertainty
+from clipdiy_lab.analysis.explain.sentences import story
+from clipdiy_lab.analysis.explain.wording import compare, prompt_sensitivity
+
+__all__ = [
+    "absent",
+    "attend",
+    "background_threshold",
+    "compare",
+    "contrast",
+    "faithfulness",
+    "flip_weight",
+    "occlude",
+    "pixel",
+    "prompt_sensitivity",
+    "scale_importance",
+    "story",
+    "uncertainty",
+]

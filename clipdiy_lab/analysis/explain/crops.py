@@ -1,0 +1,121 @@
+"""One window of a run and the network that saw it: cut it out again, and ask for cosines of changed crops."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+from torch import Tensor
+
+from clipdiy_lab.analysis.explain.reading import array, label_index, read
+from clipdiy_lab.errors import RunError
+from clipdiy_lab.method import ops
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.grid import Plan
+
+if TYPE_CHECKING:
+    from clipdiy_lab.pipeline.segmenter import Segmenter
+
+_BATCH = 64
+"""Crops that go through the network at once unless the segmenter says otherwise."""
+
+Window = tuple[int, int, int]
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One window, the text that it is compared with, and the network.
+
+    Attributes
+    ----------
+    pixels : uint8 array, scale x scale x 3
+    top, left : int
+        Its place in the frame.
+    text : array, features
+        Unit vector.
+    """
+
+    pixels: Pixels
+    top: int
+    left: int
+    text: npt.NDArray[np.float32]
+    segmenter: Segmenter
+
+    @classmethod
+    def of(cls, run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -> Crop:
+        """Cut a window out of the frame again.
+
+        Raises
+        ------
+        RunError
+            For a window that the run does not have, a stage that is missing, or another encoder than the run's.
+        LabelError
+            For a label that the run does not have.
+        """
+        config = read(run, "image", "text_embedding", "fused")
+        if segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
+            raise RunError(
+                f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} "
+                "has; use the segmenter that made the run."
+            )
+        label_index(run, label)
+        scale, row, col = _three(window)
+        if scale not in config.scales:
+            raise RunError(f"the run has no scale {scale!r}; it has {config.scales}.")
+        grid = Plan.of(config)[scale]
+        if not (0 <= row < grid.rows and 0 <= col < grid.cols):
+            raise RunError(
+                f"there is no window ({scale}, {row}, {col}); at {scale} px the run has {grid.rows} x {grid.cols} "
+                "windows, counted from 0."
+            )
+        top, left = int(grid.tops[row]), int(grid.lefts[col])
+        pixels = s.stage(run, "image").values[top : top + scale, left : left + scale]
+        text = s.stage(run, "text_embedding").sel({s.LABEL: label}).values
+        return cls(pixels.copy(), top, left, text.astype(np.float32), segmenter)
+
+    @property
+    def mean_colour(self) -> Pixels:
+        """Colour that stands for nothing to see: the crop's own mean."""
+        colour: Pixels = np.rint(self.pixels.mean((0, 1))).astype(np.uint8)
+        return colour
+
+    def to_input(self, crops: Pixels) -> Tensor:
+        """Bring crops, n x scale x scale x 3 uint8, to the encoder's input."""
+        encoder = self.segmenter.encoder
+        given = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2)))
+        return ops.to_encoder_input(given, encoder.image_size, encoder.mean, encoder.std)
+
+    def cosines(self, crops: list[Pixels]) -> npt.NDArray[np.float64]:
+        """Cosine of every changed crop, scale x scale x 3 uint8, with the text; in batches."""
+        size = self.segmenter.batch_size or _BATCH
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(crops), size):
+                vectors = self.segmenter.encoder.encode_crops(self.to_input(np.stack(crops[start : start + size])))
+                vectors = torch.nn.functional.normalize(vectors.float().cpu(), dim=-1)
+                found.append(vectors.numpy().astype(np.float64) @ self.text)
+        return np.concatenate(found)
+
+    def map(self, name: str, values: npt.NDArray[np.floating]) -> xr.DataArray:
+        """Wrap a map of the crop; y and x are pixels of the frame."""
+        height, width = values.shape
+        pixel = {"units": "pixel"}
+        coords: dict[Hashable, Any] = {
+            s.Y: (s.Y, self.top + np.arange(height), pixel),
+            s.X: (s.X, self.left + np.arange(width), pixel),
+        }
+        return array(name, values, coords)
+
+
+def _three(window: Window) -> tuple[int, int, int]:
+    try:
+        scale, row, col = (int(part) for part in window)
+    except (TypeError, ValueError):
+        raise RunError(f"window is {window!r}; expected (scale, row, col), such as (64, 0, 3).") from None
+    return scale, row, col

@@ -1,0 +1,143 @@
+"""What every explanation asks of a run: the stages it needs, a pixel inside, labels that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from clipdiy_lab.errors import LabelError, RunError, nearest
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+
+Floats = npt.NDArray[np.float64]
+Frame = Literal["frame", "image"]
+
+
+def read(run: xr.DataTree, *need: str) -> Config:
+    """Check that a run is whole and holds the stages needed; return its configuration.
+
+    Raises
+    ------
+    RunError
+        For another thing than a run, a stage that is missing, NaN in a stage, or values out of range.
+    """
+    s.validate(run, need=need)
+    return Config.from_json(run.attrs["config"])
+
+
+def values(run: xr.DataTree, name: str) -> Floats:
+    """One dense stage in double precision."""
+    found: Floats = s.stage(run, name).values.astype(np.float64)
+    return found
+
+
+def array(name: str, data: npt.NDArray[Any], coords: Mapping[Hashable, Any]) -> xr.DataArray:
+    """Wrap what an explanation computed, with the dimensions and units of `schema.EXPLAIN_STAGES`."""
+    known = s.EXPLAIN_STAGES[name]
+    kept = {dim: coords[dim] for dim in known.dims if dim in coords}
+    return xr.DataArray(data.astype(known.kind), dims=known.dims, coords=kept, name=name, attrs=known.attrs())
+
+
+def at_pixel(run: xr.DataTree, y: int, x: int, frame: Frame = "frame") -> tuple[int, int]:
+    """Return the pixel of the frame that is meant.
+
+    Raises
+    ------
+    RunError
+        If it lies outside, is no whole number, or `frame` is another word.
+    """
+    if frame not in ("frame", "image"):
+        raise RunError(f"frame is {frame!r}; expected 'frame' (the resized image) or 'image' (the image's own size).")
+    dims = (s.Y, s.X) if frame == "frame" else (s.Y_FULL, s.X_FULL)
+    stage = s.stage(run, "labels" if frame == "frame" else "labels_full")
+    height, width = (stage.sizes[dim] for dim in dims)
+    whole = all(isinstance(at, (int, np.integer)) and not isinstance(at, bool) for at in (y, x))
+    if not whole or not (0 <= y < height and 0 <= x < width):
+        raise RunError(
+            f"there is no pixel y={y!r}, x={x!r}; the {frame} has {height} x {width} pixels: give whole numbers, "
+            f"y from 0 to {height - 1} and x from 0 to {width - 1}."
+        )
+    if frame == "frame":
+        return int(y), int(x)
+    rows, cols = (s.stage(run, "labels").sizes[dim] for dim in (s.Y, s.X))
+    return _source(int(y), height, rows), _source(int(x), width, cols)
+
+
+def _source(pixel: int, side: int, frame: int) -> int:
+    """Pixel of the frame that nearest resizing takes, as `ops.resize_labels` rounds: left edges, in float32."""
+    return min(int(np.floor(np.float32(pixel) * (np.float32(frame) / np.float32(side)))), frame - 1)
+
+
+def label_index(run: xr.DataTree, label: str) -> int:
+    """Position of a label.
+
+    Raises
+    ------
+    LabelError
+        If the run has no such label.
+    """
+    known = s.labels_of(s.stage(run, "fused"))
+    if label not in known:
+        raise LabelError(
+            f"the run has no label {label!r}. {nearest(str(label), known)} Add labels with recombine(run, labels=..., "
+            "segmenter=...)."
+        )
+    return known.index(label)
+
+
+def two_labels(run: xr.DataTree) -> None:
+    """Refuse a run whose only label has no rival."""
+    if s.stage(run, "fused").sizes[s.LABEL] < 2:
+        raise RunError("the run has one label, so there is no runner-up to compare with; segment with two or more.")
+
+
+def background_of(run: xr.DataTree) -> int | None:
+    """Index of the background label, None where the policy has none.
+
+    Raises
+    ------
+    RunError
+        If the run does not say.
+    """
+    given = run.attrs.get("background_index")
+    try:
+        index = int(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise RunError(f"the run's attribute 'background_index' is {given!r}; segment the image again.") from None
+    return None if index < 0 else index
+
+
+def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
+    """Saliency as it entered the guide (hard where there is a threshold), and the index of the background label.
+
+    Raises
+    ------
+    RunError
+        If saliency did not enter the scores, with what to do.
+    """
+    background = background_of(run)
+    if config.background != "saliency" or background is None:
+        raise RunError(
+            f"the run's background policy is {config.background!r}, so no saliency enters its scores; "
+            "use recombine(run, background='saliency', segmenter=...)."
+        )
+    if "saliency" not in run.data_vars:
+        raise RunError(
+            "the run has no stage 'saliency'; segment with a saliency source (load(..., saliency='found')) or give a "
+            "map: recombine(run, saliency=array)."
+        )
+    soft = s.stage(run, "saliency").values
+    if config.saliency_threshold is not None:
+        soft = soft > np.float32(config.saliency_threshold)
+    return soft.astype(np.float64), background
+
+
+def scale_scores(run: xr.DataTree, config: Config) -> Floats:
+    """What each scale adds to the score of each label, shape (scales, labels, y, x); they sum to ``fused``."""
+    shares = np.array(config.weights)[:, None, None, None] / len(config.weights)
+    scores: Floats = values(run, "logits") * shares * values(run, "guide")[None]
+    return scores

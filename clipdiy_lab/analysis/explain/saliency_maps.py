@@ -1,0 +1,80 @@
+"""What saliency decides: the weight at which a pixel changes its label, and the saliency at which it is background."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, two_labels, values
+from clipdiy_lab.method import attribution
+from clipdiy_lab.method import schema as s
+
+
+def flip_weight(run: xr.DataTree) -> xr.Dataset:
+    """Smallest change of the saliency weight at which each pixel changes its label, and to which.
+
+    Every label's score is a line in the weight w, so the crossing has a closed form (``docs/explain.md``); both
+    directions within [0, 1] are looked at.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        With saliency applied (``background="saliency"``).
+
+    Returns
+    -------
+    xarray.Dataset
+        ``flip_change`` (y, x): signed change of the weight; beyond it the new label wins; NaN where no weight in [0, 1]
+        flips. ``flip_label`` (y, x): index of the label that takes over, -1 where none does.
+
+    Raises
+    ------
+    RunError
+        If a stage is missing or saliency does not enter the scores.
+    """
+    config = read(run, "merged", "labels")
+    soft, background = applied_saliency(run, config)
+    merged = values(run, "merged")
+    guide = np.broadcast_to(soft, merged.shape).copy()
+    guide[background] = 1 - soft
+    winner = s.stage(run, "labels").values.astype(np.int64)
+    change, rival = attribution.flip_weights(merged, guide, config.saliency_weight, winner)
+    coords = s.stage(run, "merged").coords
+    return xr.Dataset(
+        {"flip_change": array("flip_change", change, coords), "flip_label": array("flip_label", rival, coords)},
+        attrs={"saliency_weight": config.saliency_weight},
+    )
+
+
+def background_threshold(run: xr.DataTree) -> xr.Dataset:
+    """Saliency below which each pixel is background, and how far the localiser is from it.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        With saliency applied and a label beside the background.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``background_threshold`` (y, x): c_bg / (c_bg + max_c) at saliency weight 1, for other weights see
+        ``docs/explain.md``; outside [0, 1] where no saliency changes the outcome, NaN where the weight is 0 or
+        c_bg + max_c is not positive. ``threshold_distance``: saliency minus threshold, negative on background; near 0
+        the localiser decides.
+
+    Raises
+    ------
+    RunError
+        If a stage is missing, saliency does not enter the scores, or there is no label beside the background.
+    """
+    config = read(run, "merged")
+    two_labels(run)
+    soft, background = applied_saliency(run, config)
+    found = attribution.background_thresholds(values(run, "merged"), background, config.saliency_weight)
+    coords = s.stage(run, "merged").coords
+    return xr.Dataset(
+        {
+            "background_threshold": array("background_threshold", found, coords),
+            "threshold_distance": array("threshold_distance", soft - found, coords),
+        }
+    )

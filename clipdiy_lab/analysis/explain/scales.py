@@ -1,0 +1,108 @@
+"""What each scale does for the labels, and where the scales disagree."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from clipdiy_lab.analysis.explain.reading import array, read, scale_scores, two_labels, values
+from clipdiy_lab.errors import ConfigError, RunError
+from clipdiy_lab.method import attribution
+from clipdiy_lab.method import schema as s
+
+_MOST_SCALES = 10
+
+
+def scale_importance(run: xr.DataTree) -> xr.Dataset:
+    """Importance of each scale at each pixel.
+
+    The game of the Shapley values: the players are the scales; a coalition is worth the lead of the run's winner over
+    the best other label when only its scales are summed; no scale at all is worth 0 (``docs/explain.md``).
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        With two labels or more.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``scale_flips`` (scale, y, x): whether the label changes when the scale is left out (False with one scale).
+        ``scale_contribution`` (scale, y, x): its part of the margin between winner and runner-up, the two held fixed.
+        ``scale_shapley`` (scale, y, x): exact Shapley value, the rival free. Both sum to the margin over the scales.
+        ``deciding_scale`` (y, x): side of the windows of the scale with the largest Shapley value.
+
+    Raises
+    ------
+    RunError
+        If a stage is missing, the run has one label or more than ten scales.
+    """
+    config = read(run, "logits", "guide", "fused", "labels")
+    two_labels(run)
+    if len(config.scales) > _MOST_SCALES:
+        raise RunError(f"the run has {len(config.scales)} scales; exact Shapley values take up to {_MOST_SCALES}.")
+    scores = scale_scores(run, config)
+    winner = s.stage(run, "labels").values.astype(np.int64)[None]
+    rivals = scores.sum(0)
+    np.put_along_axis(rivals, winner, -np.inf, 0)
+    own, other = (np.take_along_axis(scores, at[None], 1)[:, 0] for at in (winner, rivals.argmax(0)[None]))
+    shapley = attribution.shapley(attribution.subset_margins(scores, winner[0]))
+    logits = s.stage(run, "logits")
+    return xr.Dataset(
+        {
+            "scale_flips": array("scale_flips", _flips(scores, winner[0]), logits.coords),
+            "scale_contribution": array("scale_contribution", own - other, logits.coords),
+            "scale_shapley": array("scale_shapley", shapley, logits.coords),
+            "deciding_scale": array("deciding_scale", np.array(config.scales)[shapley.argmax(0)], logits.coords),
+        }
+    )
+
+
+def _flips(
+    scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]], winner: np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
+    if len(scores) == 1:
+        return np.zeros((1, *winner.shape), dtype=bool)
+    return np.stack([np.delete(scores, p, axis=0).sum(0).argmax(0) != winner for p in range(len(scores))])
+
+
+def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Dataset:
+    """How sure each pixel is of its label.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+    temperature : float, optional
+        Of the softmax over the labels, above 0. Default: the configuration's. Cosines differ by hundredths, so at
+        temperature 1 every pixel is close to the largest entropy, log(labels); CLIP was trained at about 0.01.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``margin`` (the run's), ``entropy`` in nats, and ``scale_agreement``: share of the scales with a weight above 0
+        whose own scores times guide give the run's label.
+
+    Raises
+    ------
+    RunError
+        If a stage is missing.
+    ConfigError
+        For a temperature that is not positive.
+    """
+    config = read(run, "logits", "guide", "fused", "labels", "margin")
+    heat = config.temperature if temperature is None else temperature
+    if isinstance(heat, bool) or not isinstance(heat, (int, float)) or not (0 < heat < float("inf")):
+        raise ConfigError(f"temperature is {temperature!r}; expected a number above 0, such as 0.01.")
+    fused = s.stage(run, "fused")
+    used = np.array(config.weights) > 0
+    alone = (s.stage(run, "logits").values[used] * s.stage(run, "guide").values[None]).argmax(1)
+    agreement = (alone == s.stage(run, "labels").values).mean(0)
+    entropy = np.maximum(attribution.entropy(values(run, "fused"), heat), 0)
+    return xr.Dataset(
+        {
+            "margin": s.stage(run, "margin").drop_vars(s.LABEL, errors="ignore"),
+            "entropy": array("entropy", entropy, fused.coords),
+            "scale_agreement": array("scale_agreement", agreement, fused.coords),
+        },
+        attrs={"temperature": float(heat)},
+    )
