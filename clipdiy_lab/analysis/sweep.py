@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -134,7 +134,7 @@ def sweep(
             except _CancelledError:
                 break
     table = pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
-    table.attrs = {**subject}
+    table.attrs = dict[Hashable, Any](subject)
     return table
 
 

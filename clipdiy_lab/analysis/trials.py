@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method.config import Config
 
@@ -138,3 +140,20 @@ def _refuse_useless(values: Mapping[str, list[Any]], found: Sequence[Trial]) -> 
             rows = [trial for trial in found if dict(trial.given)[name] is value]
             if all(trial.config is None for trial in rows):
                 raise ConfigError(f"in the grid, {name}={value!r} never makes sense: {rows[0].error}")
+
+
+def plain_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a sweep's table with every cell a number or a text, for CSV and JSON.
+
+    Scales and sizes become "256 128 64", mappings and lists JSON.
+    """
+    return table.map(_plain_cell)
+
+
+def _plain_cell(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return json.dumps(dict(value))
+    if isinstance(value, tuple):
+        whole = all(isinstance(one, int) for one in value)
+        return " ".join(map(str, value)) if whole and value else json.dumps(value)
+    return value
