@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -134,7 +134,7 @@ def sweep(
             except _CancelledError:
                 break
     table = pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
-    table.attrs = dict[Hashable, Any](subject)
+    table.attrs = cast("dict[Hashable | None, Any]", subject)
     return table
 
 
