@@ -360,6 +360,8 @@ def test_places_where_no_store_can_be(tmp_path, name):
     (tmp_path / "file").touch()
     with pytest.raises(ClipdiyError, match="Cannot make the store"):
         fill(tmp_path / name)
+    with pytest.raises(StoreError):
+        open_store(tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

@@ -111,7 +111,7 @@ def read_header(store: Path) -> Header:
     except (FileNotFoundError, NotADirectoryError):
         what = "there is nothing" if not store.exists() else f"it has no {HEADER}"
         raise StoreError(f"{store} is no store of embeddings: {what}. Make one with `clipdiy-lab embed`.") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the name
         raise StoreError(f"{path} cannot be read ({error}); restore it, or make the store again.") from error
     try:
         content = json.loads(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ class Job:
     def missing(self) -> tuple[int, ...]:
         """Shards that no record vouches for."""
         shards = range(self.header.shards)
-        return tuple(i for i in shards if not layout.record_path(self.path, i).exists())
+        return tuple(i for i in shards if not os.path.exists(layout.record_path(self.path, i)))
 
     def describe(self) -> str:
         """Say how many bytes the arrays will take, and how many of them are still to be written."""
@@ -212,7 +213,9 @@ class Job:
         return True
 
     def _check_disk(self) -> None:
-        place = next(folder for folder in (self.path.absolute(), *self.path.absolute().parents) if folder.exists())
+        place = next(
+            folder for folder in (self.path.absolute(), *self.path.absolute().parents) if os.path.exists(folder)
+        )
         free, needed = shutil.disk_usage(place).free, self.bytes_missing()
         if needed > free:
             raise OutputError(
@@ -285,10 +288,11 @@ def _is_begun(path: Path) -> bool:
     StoreError
         If something else is here.
     """
-    if path.exists() and not path.is_dir():
-        raise StoreError(f"{path} is a file; expected the folder of a store, or a new one.")
-    if not path.exists():
+    # os.path, because a name that cannot be does not exist for it, where Path raises.
+    if not os.path.exists(path):
         return False
+    if not path.is_dir():
+        raise StoreError(f"{path} is a file; expected the folder of a store, or a new one.")
     if (path / layout.HEADER).exists():
         return True
     ours = {layout.LOCK, layout.SHARDS}
