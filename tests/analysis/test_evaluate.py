@@ -158,6 +158,11 @@ def test_bad_limits(counting_encoder, scenes, limit):
         lab.evaluate(lab.Segmenter(counting_encoder), scenes, limit=limit)
 
 
+def test_an_empty_dataset(counting_encoder):
+    with pytest.raises(errors.DatasetError, match="has no images"):
+        lab.evaluate(lab.Segmenter(counting_encoder), lab.open_dataset("scenes", length=0))
+
+
 def test_a_background_that_the_dataset_does_not_have(counting_encoder, scenes):
     with pytest.raises(errors.ConfigError, match="background_label"):
         lab.evaluate(lab.Segmenter(counting_encoder), scenes, lab.Config(background_label="stuff"), limit=1)
