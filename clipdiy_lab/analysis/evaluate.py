@@ -82,7 +82,8 @@ def evaluate(
     ConfigError
         For a limit, protocol or configuration that makes no sense here.
     DatasetError
-        If it is empty, or masks hold other labels than the dataset names, or, with `out`, it has neither ids nor a repr of its own.
+        If the dataset is empty, masks hold other labels than it names, or, with `out`, it has neither ids nor a repr of
+        its own.
     OutputError
         If `out` cannot be written to, or holds another result.
     """
