@@ -59,8 +59,8 @@ def evaluate(
     out : path, optional
         A ``.nc`` file, or a folder in which the result gets a name of its own. A run that was killed goes on where it
         was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
-        manifest, configuration, protocol, limit, and the fingerprints of encoder and saliency. The images themselves
-        are not hashed.
+        manifest, configuration, protocol, limit, the fingerprints of encoder and saliency, and the pixels of the
+        first and the last sample; those between are not hashed.
     oracle_saliency : bool
         Use the true foreground (every pixel whose label is not the background's) as saliency: the most that any
         localiser could give.
@@ -82,7 +82,8 @@ def evaluate(
     ConfigError
         For a limit, protocol or configuration that makes no sense here.
     DatasetError
-        If masks hold other labels than the dataset names, or, with `out`, it has neither ids nor a repr of its own.
+        If the dataset is empty, masks hold other labels than it names, or, with `out`, it has neither ids nor a repr of
+        its own.
     OutputError
         If `out` cannot be written to, or holds another result.
     """
@@ -182,6 +183,8 @@ def count_images(dataset: Dataset, limit: int | None) -> int:
     """Return how many images are meant: all, or the first `limit`."""
     if limit is not None and (isinstance(limit, bool) or limit < 1):
         raise ConfigError(f"limit is {limit!r}; expected a positive number of images, or None for all.")
+    if not len(dataset):
+        raise DatasetError(f"the dataset {dataset.name!r} has no images; choose another split or length.")
     return len(dataset) if limit is None else min(limit, len(dataset))
 
 
@@ -239,8 +242,7 @@ def _card(
     segmenter: Segmenter, dataset: Dataset, config: Config, protocol: Protocol, length: int, oracle: bool
 ) -> dict[str, Any]:
     """Collect everything that decides the score, as attributes that a file can hold."""
-    manifest = getattr(dataset, "manifest", None)
-    benchmark = manifest.id if manifest is not None else dataset.name.partition("-")[0]
+    benchmark, split = _names(dataset)
     truth = "own size" if protocol.truth_short is None else f"short side {protocol.truth_short}, Pillow's nearest"
     windows = (
         f"; windows of {protocol.window}, stride {protocol.stride}, of an image at short side"
@@ -252,7 +254,7 @@ def _card(
     return {
         "dataset": dataset.name,
         "benchmark": benchmark,
-        "split": getattr(dataset, "split", dataset.name.removeprefix(f"{benchmark}-")),
+        "split": split,
         "images": length,
         "images_of_split": len(dataset),
         "filter": getattr(dataset, "filter", None) or "none",
@@ -282,8 +284,18 @@ def _card(
     }
 
 
+def _names(dataset: Dataset) -> tuple[str, str]:
+    """Name of the benchmark and of its part; a folder of one's own has no parts."""
+    manifest, split = getattr(dataset, "manifest", None), getattr(dataset, "split", None)
+    if manifest is not None:
+        return manifest.id, dataset.name.removeprefix(f"{manifest.id}-")
+    if split is not None:
+        return dataset.name.partition(f"-{split}")[0], str(split)
+    return dataset.name, ""
+
+
 def _key(card: dict[str, Any], dataset: Dataset) -> str:
-    """Hash of what makes two runs the same: the card, the ids and the manifest."""
+    """Hash of what makes two runs the same: the card, label names, ids, manifest, the first and the last sample."""
     ids = getattr(dataset, "ids", None)
     if ids is None:
         if type(dataset).__repr__ is object.__repr__:
@@ -293,5 +305,7 @@ def _key(card: dict[str, Any], dataset: Dataset) -> str:
             )
         ids = repr(dataset)
     manifest = getattr(dataset, "manifest", None)
-    facts = [card, list(dataset.label_names), ids, None if manifest is None else manifest.model_dump_json()]
+    samples = [dataset[0], dataset[card["images"] - 1]]
+    pixels = [hashlib.sha256(part.tobytes()).hexdigest() for one in samples for part in (one.image, one.mask)]
+    facts = [card, list(dataset.label_names), ids, pixels, None if manifest is None else manifest.model_dump_json()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -60,7 +60,7 @@ def official_miou(truths, guesses, labels):
     return np.mean(scores)
 
 
-def check_both_protocols(segmenter, dataset, limit):
+def check_official(segmenter, dataset, limit):
     labels = len(dataset.label_names)
     result = lab.evaluate(segmenter, dataset, CONFIG, limit=limit, protocol="official")
     truths, guesses = plain_predictions(segmenter, dataset, limit, short_448)
@@ -68,13 +68,11 @@ def check_both_protocols(segmenter, dataset, limit):
     for truth, guess, row in zip(truths, guesses, result["tp"].values, strict=True):
         assert row.tolist() == [int(((truth == k) & (guess == k)).sum()) for k in range(labels)]
     assert result["ignored"].values.tolist() == [int((truth == 255).sum()) for truth in truths]
-    own = lab.evaluate(segmenter, dataset, CONFIG, limit=limit)
-    assert own.attrs["miou"] == pytest.approx(plain_miou(segmenter, dataset, limit), abs=1e-9)
     return result
 
 
 def test_the_official_score_on_scenes(segmenter, scenes):
-    check_both_protocols(segmenter, scenes, 2)
+    check_official(segmenter, scenes, 2)
 
 
 @pytest.mark.filterwarnings("ignore::clipdiy_lab.errors.ClipdiyWarning")
@@ -86,7 +84,7 @@ def test_the_official_score_on_real_voc_files(segmenter, shared, tmp_path):
         sys.path.pop()
     root = copy_voc(shared("samples/voc2012"), tmp_path / "VOCdevkit/VOC2012")
     dataset = lab.open_dataset("voc21", root=root, partial=True)
-    card = check_both_protocols(segmenter, dataset, 2).attrs
+    card = check_official(segmenter, dataset, 2).attrs
     assert (card["dataset"], card["benchmark"], card["split"], card["images"]) == ("voc21-val", "voc21", "val", 2)
     assert card["images_of_split"] == 3
     assert card["truth_size"].startswith("short side 448")
@@ -98,7 +96,7 @@ def test_the_official_score_on_real_voc_files(segmenter, shared, tmp_path):
 @pytest.mark.filterwarnings("ignore::clipdiy_lab.errors.ClipdiyWarning")
 def test_the_official_score_on_real_coco_files(segmenter, shared):
     dataset = lab.open_dataset("coco_object_diy", root=shared("samples/coco"), partial=True)
-    card = check_both_protocols(segmenter, dataset, 2).attrs
+    card = check_official(segmenter, dataset, 2).attrs
     assert card["filter"] == "official"
     assert card["split"] == "val"
 
@@ -130,6 +128,11 @@ def test_oracle_saliency_is_better_than_none(segmenter, scenes):
 def test_bad_limits(counting_encoder, scenes, limit):
     with pytest.raises(errors.ConfigError, match="limit"):
         lab.evaluate(lab.Segmenter(counting_encoder), scenes, limit=limit)
+
+
+def test_an_empty_dataset(counting_encoder):
+    with pytest.raises(errors.DatasetError, match="has no images"):
+        lab.evaluate(lab.Segmenter(counting_encoder), lab.open_dataset("scenes", length=0))
 
 
 def test_a_background_that_the_dataset_does_not_have(counting_encoder, scenes):

@@ -9,13 +9,16 @@ import time
 from pathlib import Path
 
 import killed_run
+import numpy as np
 import pytest
 import xarray as xr
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis import journal
+from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import ConfigError, DatasetError, OutputError
 
+PROBES = 2  # a run reads its first and its last sample to tell what it is
 SCRIPT = Path(killed_run.__file__)
 
 
@@ -55,7 +58,7 @@ class Nursery:
     def finish(self):
         while self.listen():
             pass
-        return self.seen
+        return self.seen[PROBES:]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
@@ -66,7 +69,7 @@ def test_a_run_killed_anywhere_ends_as_if_undisturbed(tmp_path):
     with nursery.parent:
         for _ in range(4):
             nursery.start()
-            while len(nursery.seen) < 2:
+            while len(nursery.seen) < PROBES + 2:
                 nursery.listen()
             time.sleep(chance.random() * 0.05)
             os.kill(nursery.child, signal.SIGKILL)
@@ -128,6 +131,21 @@ def test_whatever_decides_the_score_makes_another_result(evaluate, tmp_path):
     evaluate(folder, dataset=lab.open_dataset("scenes", length=4, seed=1))
     evaluate(folder, oracle_saliency=True)
     assert len(list(folder.iterdir())) == 7
+
+
+def test_folders_of_one_name_are_told_apart(evaluate, tmp_path):
+    class Folder(list):
+        name, label_names, ids = "mine", ("background", "cat"), ("a",)
+
+    rng = np.random.default_rng(0)
+    samples = [
+        Sample("a", rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), rng.integers(0, 2, (6, 8), dtype=np.uint8))
+        for _ in range(2)
+    ]
+    keys = {evaluate(tmp_path / "results", dataset=Folder([one])).attrs["key"] for one in samples}
+    assert len(keys) == 2
+    card = evaluate(None, dataset=Folder(samples[:1])).attrs
+    assert (card["benchmark"], card["split"]) == ("mine", "")
 
 
 def test_damaged_parts_are_counted_again(evaluate, tmp_path):

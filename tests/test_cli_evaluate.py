@@ -1,0 +1,79 @@
+"""`clipdiy-lab evaluate` as a user meets it: scores on stdout, progress on stderr, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import clipdiy_lab as lab
+from clipdiy_lab.cli import app
+from clipdiy_lab.errors import ClipdiyError
+
+SHORT = ["--limit", "2", "--saliency", "none", "--config", "mine.json"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.json").write_text(lab.Config(scales=(128,)).to_json())
+    return tmp_path
+
+
+def test_a_real_process_prints_a_table_and_leaves_a_result(here):
+    done = subprocess.run(
+        [sys.executable, "-m", "clipdiy_lab", "evaluate", "scenes", *SHORT, "--out", "results"],
+        cwd=here,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TQDM_DISABLE": ""},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2/2" in done.stderr  # the progress bar
+    assert "2/2" not in done.stdout
+    expected = lab.evaluate(
+        lab.Segmenter("tiny", "none"), lab.open_dataset("scenes"), lab.Config(scales=(128,)), limit=2
+    )
+    assert f"mIoU {100 * expected.attrs['miou']:.2f} %" in done.stdout
+    assert "protocol mmseg" in done.stdout
+    assert "aeroplane" in done.stdout
+    (file,) = (here / "results").glob("*.nc")
+    assert lab.results.open_result(file).attrs["miou"] == expected.attrs["miou"]
+
+
+def test_json_and_a_file_read_again(here):
+    command = ["evaluate", "scenes", *SHORT, "--protocol", "official", "--out", "one.nc", "--json"]
+    first = CliRunner().invoke(app, command)
+    stamp = (here / "one.nc").stat().st_mtime_ns
+    second = CliRunner().invoke(app, command)
+    assert first.exit_code == second.exit_code == 0
+    assert first.stdout == second.stdout
+    assert (here / "one.nc").stat().st_mtime_ns == stamp
+    said = json.loads(first.stdout)
+    assert said["protocol"] == "official"
+    assert said["images"] == 2
+    assert len(said["labels"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["scene"], "Did you mean 'scenes'"),
+        (["scenes", "--protocol", "oficial"], "Did you mean 'official'"),
+        (["scenes", "--split", "vall"], "Did you mean 'val'"),
+        (["scenes", "--limit", "0"], "limit is 0"),
+        (["scenes", "--config", "papr"], "Did you mean 'paper'"),
+        (["scenes", "--config", "none.json"], "cannot be read"),
+        (["./nowhere"], "nowhere"),
+        (["scenes", "--out", "a.csv"], "ends in '.csv'"),
+    ],
+)
+def test_bad_input(here, arguments, says):
+    done = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert isinstance(done.exception, ClipdiyError)  # `main` makes it one sentence and exit code 1
+    assert says in str(done.exception)
+    assert not list(here.glob("out/results/*"))
