@@ -1,72 +1,187 @@
-"""How much faster than the plain loop: encoding an image, and turning a knob. Ratios, side by side in one run.
+"""How fast, and how much faster than the plain way: encoding, saliency, fusing, sweeping. Ratios, measured in one run.
 
-``make bench`` or ``python benchmarks/speed.py [--model NAME/TAG] [--rounds N]``. Rounds alternate between the plain way
-and ours, so that a noisy machine hurts both; the median is reported.
+``make bench``, or ``python benchmarks/speed.py [--model tiny|ViT-B-32] [--rounds N] [--scenes N] [--out FOLDER]``. A
+model of open_clip is taken with random weights: speed does not depend on them. Rounds alternate between the ways.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import functools
+import json
+import tempfile
 import time
-from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import open_clip
 import torch
 from baseline import embed_plainly, encode_plainly, segment_plainly
+from growth import growth
+from timing import alternate, machine, matrix_rates
+from torch.utils.flop_counter import FlopCounterMode
 
 import clipdiy_lab as lab
+from clipdiy_lab.analysis.passes import to_size
+from clipdiy_lab.analysis.tally import count
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.labelling import candidates, choose
+from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.saliency.dino_vit import DinoViT
+from clipdiy_lab.models.saliency.found import Found
+
+GRID = {
+    "saliency_weight": np.linspace(0, 1, 10).tolist(),
+    "scales": [(256, 128, 64), (128, 64), (64,), (256,), (128,)],
+    "placement": ["stretched", "centred"],
+}
 
 
-def alternate(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each way, after one round to warm up."""
-    took: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            if number:
-                took[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in took.items()}
+def load(model: str) -> Any:
+    """Return the embedded encoder, or a model of open_clip with random weights."""
+    if model == "tiny":
+        return lab.load("tiny", saliency="none").encoder
+    torch.manual_seed(0)
+    return OpenClipEncoder(
+        open_clip.create_model(model),
+        open_clip.get_tokenizer(model),
+        name=f"{model}, random weights",
+        mean=open_clip.OPENAI_DATASET_MEAN,
+        std=open_clip.OPENAI_DATASET_STD,
+    )
+
+
+def encoding(encoder: Any, image: np.ndarray, names: tuple[str, ...], rounds: int) -> list[dict[str, Any]]:
+    """Encode an image: the plain loop, and the segmenter in every precision; with the labels that agree."""
+    segmenter = lab.Segmenter(encoder)
+    config = Config.paper()
+    frame = segmenter.encode(image, config)["image"].values
+    text = embed_plainly(encoder, names)
+    configs = {f"Segmenter, {one}": config.replace(precision=one) for one in ("fp32", "bf16")}
+    ways = {"plain loop, fp32": functools.partial(encode_plainly, encoder, frame, text)}
+    ways |= {name: functools.partial(segmenter.encode, image, one) for name, one in configs.items()}
+    took = alternate(ways, rounds)
+    truth = encode_plainly(encoder, frame, text).argmax(0).numpy()
+    crops = torch.zeros(Plan.of(config).windows, 3, encoder.image_size, encoder.image_size)
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        encoder.encode_crops(crops)
+    rates, rows = matrix_rates(), []
+    for name, seconds in took.items():
+        same = 1.0
+        if name in configs:
+            plain = configs[name].replace(saliency_weight=0, background="none")
+            same = float((segmenter.segment(image, names, plain)["labels"].values == truth).mean())
+        floor = counter.get_total_flops() / rates["bf16" if "bf16" in name else "fp32"] / 1e9
+        rows.append(row("encode", name, seconds, took["plain loop, fp32"], floor=floor, same_labels=same))
+    return rows
+
+
+def saliency(image: np.ndarray, rounds: int) -> list[dict[str, Any]]:
+    """Saliency of an image: FOUND on DINO ViT-S/8 (random weights), and the embedded one."""
+    torch.manual_seed(0)
+    backbone = DinoViT()
+    head = {"decoder.weight": torch.randn(1, backbone.embed_dim, 1, 1), "decoder.bias": torch.zeros(1)}
+    sources = {"found": Found(backbone, head), "found-tiny": lab.load("tiny").saliency}
+    took = alternate({name: functools.partial(source, image) for name, source in sources.items()}, rounds)
+    return [row("saliency", name, seconds, took["found"]) for name, seconds in took.items()]
+
+
+def fusing(names: tuple[str, ...], mask: np.ndarray, rounds: int) -> list[dict[str, Any]]:
+    """One configuration of one encoded image, from similarities to confusion counts."""
+    config, random = Config(), torch.Generator().manual_seed(0)
+    grids = [torch.randn(g.rows, g.cols, len(names), generator=random) * 0.03 + 0.2 for g in Plan.of(config)]
+    soft = torch.rand(256, 256, generator=random)
+
+    def plain() -> np.ndarray:
+        maps = [grid.permute(2, 0, 1)[None] for grid in grids]
+        merged = sum(torch.nn.functional.interpolate(one, size=(256, 256), mode="bilinear")[0] for one in maps) / 3
+        labels = segment_plainly(merged, soft.numpy(), mask.shape)
+        valid = mask != 255
+        return np.bincount(mask[valid].astype(int) * len(names) + labels[valid], minlength=len(names) ** 2)
+
+    def settle(found: Any) -> None:
+        count(mask, to_size(choose(found, soft, config).numpy(), mask.shape), len(names))
+
+    kept = candidates(grids, config, 0)
+    took = alternate(
+        {
+            "plain: interpolate, multiply, argmax, count": plain,
+            "sweep, first row of a search": lambda: settle(candidates(grids, config, 0)),
+            "sweep, another saliency setting": lambda: settle(kept),
+        },
+        rounds * 4,
+    )
+    return [row("fuse", name, seconds, next(iter(took.values()))) for name, seconds in took.items()]
+
+
+def sweeping(scenes: int, plain: float) -> list[dict[str, Any]]:
+    """A hundred configurations of many scenes from a store, once; the plain way is what one fusion took, times all."""
+    dataset, segmenter = lab.open_dataset("scenes", length=scenes), lab.load("tiny")
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        lab.embed(segmenter, dataset, Path(folder) / "store")
+        embedded = time.perf_counter() - start
+        start = time.perf_counter()
+        table = lab.sweep(Path(folder) / "store", dataset, GRID, segmenter=segmenter)
+        swept = time.perf_counter() - start
+    what = f"{len(table)} configurations of {scenes} scenes"
+    return [
+        row("sweep", f"{what}, plain fusing (computed)", plain * len(table) * scenes, plain * len(table) * scenes),
+        row("sweep", f"{what}, from a store", swept, plain * len(table) * scenes),
+        row("sweep", f"embedding {scenes} scenes first", embedded, embedded),
+    ]
+
+
+def row(part: str, way: str, seconds: float, baseline: float, **more: float) -> dict[str, Any]:
+    """Return a line of the table."""
+    return {"part": part, "way": way, "seconds": seconds, "ratio": baseline / seconds, **more}
+
+
+def markdown(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
+    """Return the table as people read it."""
+    lines = [f"{name}: {value}" for name, value in facts.items()]
+    lines += ["", "| part | way | ms | times the plain way | floor, ms | same labels |", "|---|---|---|---|---|---|"]
+    for one in rows:
+        floor = f"{1000 * one['floor']:.0f}" if "floor" in one else ""
+        same = f"{100 * one['same_labels']:.2f} %" if "same_labels" in one else ""
+        lines.append(
+            f"| {one['part']} | {one['way']} | {1000 * one['seconds']:.1f} | {one['ratio']:.1f} | {floor} | {same} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure, print, and write what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
-    segmenter = lab.load(options.model, saliency="none")
     scenes = lab.open_dataset("scenes")
-    image, names = scenes[1].image, scenes.label_names
-    config = lab.Config.paper()
-    encoded = segmenter.encode(image, config)
-    frame, text = encoded["image"].values, embed_plainly(segmenter.encoder, names)
-    merged = encode_plainly(segmenter.encoder, frame, text)
-    run = segmenter.segment(image, names, config)
-    saliency = torch.rand(256, 256).numpy()
-    encoding = alternate(
-        {
-            "plain loop": lambda: encode_plainly(segmenter.encoder, frame, text),
-            "Segmenter.encode": lambda: segmenter.encode(image, config),
-        },
-        options.rounds,
-    )
-    fusing = alternate(
-        {
-            "plain loop, all again": lambda: segment_plainly(
-                encode_plainly(segmenter.encoder, frame, text), saliency, image.shape[:2]
-            ),
-            "plain fusion only": lambda: segment_plainly(merged, saliency, image.shape[:2]),
-            "recombine (every stage)": lambda: lab.recombine(run, saliency_weight=0.3),
-        },
-        options.rounds,
-    )
-    print(f"{options.model}, {len(names)} labels, {torch.get_num_threads()} threads, median of {options.rounds} rounds")
-    for title, table in (("encode one image", encoding), ("turn one knob", fusing)):
-        first = next(iter(table.values()))
-        print(f"\n{title}")
-        for name, seconds in table.items():
-            print(f"  {name:26} {seconds * 1000:8.1f} ms   {first / seconds:5.1f}x")
+    sample, names = scenes[1], scenes.label_names
+    encoder = load(options.model)
+    rows = encoding(encoder, sample.image, names, options.rounds)
+    rows += saliency(sample.image, options.rounds)
+    rows += fusing(names, sample.mask, options.rounds)
+    rows += sweeping(options.scenes, next(one["seconds"] for one in rows if one["part"] == "fuse"))
+    facts = {
+        "model": encoder.name,
+        "labels": len(names),
+        "rounds": options.rounds,
+        **machine(),
+        "GFLOP/s of a matrix product": {name: round(rate) for name, rate in matrix_rates().items()},
+    }
+    grown = growth(options.rounds)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = f"speed_{options.model}"
+    (options.out / f"{stem}.json").write_text(json.dumps({"machine": facts, "rows": rows, "growth": grown}, indent=1))
+    (options.out / f"{stem}.md").write_text(markdown(rows, facts))
+    print(markdown(rows, facts))
+    for what, points in grown.items():
+        print(what, ", ".join(f"{at}: {1000 * seconds:.1f} ms" for at, seconds in points))
 
 
 if __name__ == "__main__":

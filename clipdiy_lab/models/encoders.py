@@ -16,8 +16,10 @@ from typing import Any, Protocol, runtime_checkable
 import open_clip
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor
+from torch.func import functional_call
 
 from clipdiy_lab.errors import LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Precision
@@ -139,9 +141,47 @@ class OpenClipEncoder:
         return tower
 
     def encode_crops(self, crops: Tensor) -> Tensor:
-        """Encode N x 3 x s x s normalised crops to N x D float32 vectors of length 1."""
-        features: Tensor = self._model.encode_image(crops.to(self.device, _DTYPES[self.precision]))
-        return torch.nn.functional.normalize(features.float(), dim=-1)
+        """Encode N x 3 x s x s normalised crops to N x D float32 vectors of length 1.
+
+        s is `image_size`, or another side that `check_side` takes: position embeddings are then interpolated.
+        """
+        crops = crops.to(self.device, _DTYPES[self.precision])
+        if crops.shape[-1] == self.image_size:
+            features: Tensor = self._model.encode_image(crops)
+        else:
+            features = functional_call(self._model.visual, self._positions(crops.shape[-1]), (crops,))
+        return F.normalize(features.float(), dim=-1)
+
+    def check_side(self, side: int) -> None:
+        """Refuse a side of crops that the image tower cannot read.
+
+        Raises
+        ------
+        ModelError
+            If the tower is no plain vision transformer, or the side no multiple of its patches.
+        """
+        tower = self._source.visual
+        if not (hasattr(tower, "positional_embedding") and hasattr(tower, "conv1") and hasattr(tower, "grid_size")):
+            raise ModelError(
+                f"the image tower of {self.name!r} is no plain vision transformer, so it reads crops of "
+                f"{self.image_size} pixels only; leave out crop_input."
+            )
+        patch = int(tower.conv1.kernel_size[0])
+        if side % patch:
+            raise ModelError(
+                f"crop_input asks for crops of {side} pixels, which {self.name!r} cannot cut into patches of {patch}; "
+                f"use {max(1, side // patch) * patch} or {(side // patch + 1) * patch}."
+            )
+
+    def _positions(self, side: int) -> dict[str, Tensor]:
+        """Position embeddings for crops of another side: bicubic with antialias, as open_clip resizes them."""
+        tower = self._model.visual
+        trained, (rows, columns) = tower.positional_embedding, tower.grid_size
+        grid = side // int(tower.conv1.kernel_size[0])
+        patches = trained[1:].float().reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
+        resized = F.interpolate(patches, size=(grid, grid), mode="bicubic", align_corners=False, antialias=True)
+        whole = torch.cat([trained[:1].float(), resized.flatten(2).squeeze(0).T])
+        return {"positional_embedding": whole.to(trained.dtype)}
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode L texts to L x D float32 vectors of length 1.
@@ -158,7 +198,7 @@ class OpenClipEncoder:
                 raise LabelError(
                     f"the prompt {text[:60]!r}... has {tokens} tokens, {self.name} reads {limit}; shorten the label."
                 )
-        return torch.nn.functional.normalize(self._encode_ids(self._tokenizer(list(texts))).float(), dim=-1)
+        return F.normalize(self._encode_ids(self._tokenizer(list(texts))).float(), dim=-1)
 
     def _encode_ids(self, ids: Tensor) -> Tensor:
         encoded: Tensor = self._model.encode_text(ids.to(self.device))

@@ -202,21 +202,33 @@ class Segmenter:
         device = getattr(encoder, "device", torch.device("cpu"))
         frame = frame.to(device) if device.type == "cuda" else frame
         plan = Plan.of(config)
+        sides = [config.crop_input.get(grid.scale, encoder.image_size) for grid in plan]
+        for side in set(sides) - {encoder.image_size}:
+            _check_side(encoder, side)
         with torch.inference_mode():
             crops = [
-                ops.to_encoder_input(ops.cut_windows(frame, grid), encoder.image_size, encoder.mean, encoder.std)
-                for grid in plan
+                ops.to_encoder_input(ops.cut_windows(frame, grid), side, encoder.mean, encoder.std)
+                for grid, side in zip(plan, sides, strict=True)
             ]
-            vectors = self._encode_batched(encoder, torch.cat(crops))
-        shape, expected = tuple(vectors.shape), (plan.windows, encoder.embedding_dim)
-        if shape != expected or not bool(torch.isfinite(vectors).all()):
-            what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
-            raise ModelError(
-                f"The encoder {encoder.name!r} gave embeddings {what}, expected shape {expected}, all finite."
-            )
+            parts = self._encode_scales(encoder, crops, sides)
         # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
-        vectors = torch.nn.functional.normalize(vectors, dim=-1)
-        return list(torch.split(vectors, [grid.windows for grid in plan]))
+        return [torch.nn.functional.normalize(vectors, dim=-1) for vectors in parts]
+
+    def _encode_scales(self, encoder: Encoder, crops: list[Tensor], sides: list[int]) -> list[Tensor]:
+        """Encode the crops of every scale; scales whose input has one size share the batches."""
+        found: dict[int, Tensor] = {}
+        for side in dict.fromkeys(sides):
+            here = [place for place, one in enumerate(sides) if one == side]
+            vectors = self._encode_batched(encoder, torch.cat([crops[place] for place in here]))
+            counts = [len(crops[place]) for place in here]
+            shape, expected = tuple(vectors.shape), (sum(counts), encoder.embedding_dim)
+            if shape != expected or not bool(torch.isfinite(vectors).all()):
+                what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
+                raise ModelError(
+                    f"The encoder {encoder.name!r} gave embeddings {what}, expected shape {expected}, all finite."
+                )
+            found |= dict(zip(here, torch.split(vectors, counts), strict=True))
+        return [found[place] for place in range(len(crops))]
 
     def _encode_batched(self, encoder: Encoder, crops: Tensor) -> Tensor:
         size = self.batch_size or len(crops)
@@ -267,6 +279,15 @@ class Segmenter:
             "image_height": pixels.shape[0],
             "image_width": pixels.shape[1],
         }
+
+
+def _check_side(encoder: Encoder, side: int) -> None:
+    check = getattr(encoder, "check_side", None)
+    if check is None:
+        raise ModelError(
+            f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
+        )
+    check(side)
 
 
 def _versions() -> dict[str, str]:

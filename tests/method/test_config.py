@@ -219,11 +219,12 @@ def test_every_knob_has_a_tier_and_help_and_what_its_control_needs():
         "image_resize",
         "precision",
         "saliency_input",
+        "crop_input",
     }
     assert lab.Config.knobs("encode").keys() ^ lab.Config.knobs("fuse").keys() == knobs.keys()
     for name, meta in knobs.items():
         assert meta["help"], name
-        numeric = name in NUMERIC or name in ("scales", "image_size", "scale_weights")
+        numeric = name in NUMERIC or name in ("scales", "image_size", "scale_weights", "crop_input")
         assert numeric == ("min" in meta and "max" in meta), name
         assert (name in CHOSEN) == ("choices" in meta), name
         if name in (*NUMERIC, "scale_weights"):

@@ -223,3 +223,50 @@ def test_a_precision_that_a_plain_encoder_cannot_have(counting_encoder, picture)
 def test_batch_size_must_be_a_positive_whole_number(counting_encoder, size):
     with pytest.raises(errors.ConfigError, match="batch_size"):
         lab.Segmenter(counting_encoder, batch_size=size)
+
+
+def test_crops_of_another_side(picture):
+    """Small windows at a smaller input: other embeddings of that scale, near the full ones; the rest is untouched."""
+    segmenter = lab.load("tiny", saliency="none")
+    full = segmenter.encode(picture)
+    less = segmenter.encode(picture, lab.Config(crop_input={64: 32}))
+    for scale in (256, 128):
+        same = f"scales/s{scale:03d}/embedding"
+        np.testing.assert_allclose(less[same].values, full[same].values, atol=1e-5)
+    cosines = (less["scales/s064/embedding"] * full["scales/s064/embedding"]).sum("feature")
+    assert 0.5 < float(cosines.mean()) < 0.999
+    own = segmenter.encode(picture, lab.Config(crop_input={64: 64, 128: 64}))
+    np.testing.assert_allclose(own["scales/s064/embedding"].values, full["scales/s064/embedding"].values, atol=1e-5)
+
+
+def test_position_embeddings_are_resized_as_open_clip_does():
+    from open_clip.model import resize_pos_embed
+
+    encoder = lab.load("tiny", saliency="none").encoder
+    wanted = {"visual.positional_embedding": encoder.visual.positional_embedding.detach().clone()}
+
+    class Sized:
+        visual = type("Visual", (), {"grid_size": (5, 5)})()
+
+    resize_pos_embed(wanted, Sized())
+    ours = encoder._positions(40)["positional_embedding"]
+    torch.testing.assert_close(ours, wanted["visual.positional_embedding"])
+
+
+def test_sides_that_cannot_be(counting_encoder, picture):
+    tiny = lab.load("tiny", saliency="none")
+    with pytest.raises(errors.ModelError, match=r"patches of 8; use 32 or 40"):
+        tiny.encode(picture, lab.Config(crop_input={64: 36}))
+    with pytest.raises(errors.ModelError, match="crops of 8 pixels only"):
+        lab.Segmenter(counting_encoder).encode(picture, lab.Config(crop_input={64: 96}))
+    for given, says in (
+        ({64: 4}, "expected 8 to 1024"),
+        ({64: "x"}, "crop_input"),
+        (96, "by scale"),
+        ({"a": 96}, "crop_input"),
+    ):
+        with pytest.raises(errors.ConfigError, match=says):
+            lab.Config(crop_input=given)
+    config = lab.Config(crop_input={64: 96, 32: 64})
+    assert lab.Config.from_json(config.to_json()) == config
+    assert hash(config) != hash(lab.Config())

@@ -36,14 +36,14 @@ def key_of(segmenter: Segmenter, config: Config, ids: Sequence[str]) -> Key:
         and options of the saliency; number and hash of the ids in their order.
     """
     encoder, was = segmenter.encoder, segmenter.provenance(config)
-    settled = Config.from_json(was["config"])
+    encode = json.loads(was["config"])
     made = {
         "encoder_fingerprint": encoder.fingerprint,
         "encoder_image_size": encoder.image_size,
         "encoder_mean": list(encoder.mean),
         "encoder_std": list(encoder.std),
         "embedding_dim": encoder.embedding_dim,
-        **{name: getattr(settled, name) for name in Config.knobs("encode")},
+        **{name: encode[name] for name in Config.knobs("encode")},
         **{name: was[name] for name in ("saliency_source", "saliency_fingerprint", "saliency_options")},
         "images": len(ids),
         "ids_sha256": digest(list(ids)),
