@@ -59,8 +59,9 @@ def _settings(text: str) -> Any:
     """Return a preset by its name, or the configuration of a file."""
     from clipdiy_lab.errors import ConfigError, nearest
 
-    if text in list(Preset):
+    presets = [preset.value for preset in Preset]
+    if text in presets:
         return read_config(Preset(text), None)
     if not text.endswith(".json"):
-        raise ConfigError(f"--config is {text!r}; expected a preset or a .json file. {nearest(text, list(Preset))}")
+        raise ConfigError(f"--config is {text!r}; expected a preset or a .json file. {nearest(text, presets)}")
     return read_config(Preset.paper, Path(text))
