@@ -7,6 +7,7 @@ import torch
 import clipdiy_lab as lab
 from clipdiy_lab import errors
 from clipdiy_lab.analysis.explain.attention import recorded
+from clipdiy_lab.analysis.explain.crops import Crop
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,11 @@ def test_other_bad_input(scene, maps, tiny, golden_segmenter):
     for wrong in ({"cells": 0}, {"steps": 65}, {"repeats": 0}):
         with pytest.raises(errors.ConfigError, match="expected 1 <= cells"):
             lab.explain.faithfulness(run, tiny, window, label, maps, **wrong)
+
+
+def test_a_crop_is_read_at_the_side_that_its_run_was_encoded_with(tiny):
+    sample = lab.open_dataset("scenes")[1]
+    run = tiny.segment(sample.image, ["car", "train"], lab.Config(crop_input={64: 32}))
+    crop = Crop.of(run, tiny, (64, 3, 3), "car")
+    stored = float(run["scales/s064/similarity"].sel(label="car").isel(row=3, col=3))
+    assert crop.cosines([crop.pixels])[0] == pytest.approx(stored, abs=1e-5)

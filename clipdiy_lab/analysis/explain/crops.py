@@ -39,12 +39,16 @@ class Crop:
         Its place in the frame.
     texts : array, phrases x features
         Unit vectors of the label's phrases; the best of them counts.
+    side : int
+        Of the encoder's input, pixels.
+    segmenter : Segmenter
     """
 
     pixels: Pixels
     top: int
     left: int
     texts: npt.NDArray[np.float32]
+    side: int
     segmenter: Segmenter
 
     @classmethod
@@ -77,8 +81,9 @@ class Crop:
         top, left = int(grid.tops[row]), int(grid.lefts[col])
         pixels = s.stage(run, "image").values[top : top + scale, left : left + scale]
         text = s.stage(run, "text_embedding")
-        texts = text.values[text[s.LABEL].values == label].astype(np.float32)
-        return cls(pixels.copy(), top, left, texts, segmenter)
+        texts = text.values[text[s.PHRASE_LABEL].values == label].astype(np.float32)
+        side = config.crop_input.get(scale, segmenter.encoder.image_size)
+        return cls(pixels.copy(), top, left, texts, side, segmenter)
 
     @property
     def mean_colour(self) -> Pixels:
@@ -90,7 +95,7 @@ class Crop:
         """Bring crops, n x scale x scale x 3 uint8, to the encoder's input."""
         encoder = self.segmenter.encoder
         given = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2)))
-        return ops.to_encoder_input(given, encoder.image_size, encoder.mean, encoder.std)
+        return ops.to_encoder_input(given, self.side, encoder.mean, encoder.std)
 
     def cosines(self, crops: list[Pixels]) -> npt.NDArray[np.float64]:
         """Cosine of every changed crop, scale x scale x 3 uint8, with the text; in batches."""
