@@ -200,6 +200,13 @@ def test_nan_in_a_stage_and_a_stage_that_is_missing(run, name):
         getattr(lab.explain, name)(run)
 
 
+@pytest.mark.parametrize("name", ["scale_importance", "uncertainty"])
+def test_scores_that_are_no_sum_over_scales(run, name):
+    run["fused"].values[0] = 0.5
+    with pytest.raises(errors.RunError, match="'background' are no sum over the scales"):
+        getattr(lab.explain, name)(run)
+
+
 def test_one_label_has_no_runner_up(segmenter):
     picture = np.zeros((20, 30, 3), np.uint8)
     lonely = segmenter.segment(picture, ["cat"], CONFIG.replace(background="none"))

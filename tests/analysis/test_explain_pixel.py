@@ -95,7 +95,7 @@ def test_a_cosine_is_that_of_the_window_cut_out_and_encoded_alone(run, segmenter
     from clipdiy_lab.method import ops
 
     encoder = segmenter.encoder
-    text = run["text_embedding"].sel(label="bus").values
+    text = run["text_embedding"].values[list(run["label"].values).index("bus")]
     for _, part in lab.explain.pixel(run, 17, 9, ["bus"]).iterrows():
         crop = run["image"].values[part["top"] : part["bottom"], part["left"] : part["right"]].copy()
         given = torch.from_numpy(crop).permute(2, 0, 1)[None]

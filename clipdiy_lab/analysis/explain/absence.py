@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.DataFrame:
     """Compare every prompted label with a pool of other labels; only the text encoder runs.
 
+    The run's own labels are embedded anew too, so text embeddings that were given by hand are not kept.
+
     CLIP-DIY gives every pixel to a prompted label, so a label that is not in the image still takes area. A label that
     is there should match its best window better than most of the pool, and keep its area when the pool competes.
 

@@ -52,7 +52,7 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     with torch.enable_grad(), recorded(layers) as attentions:
         given = crop.to_input(crop.pixels[None]).to(device).requires_grad_(True)
         vector = F.normalize(tower(given).float(), dim=-1)[0]
-        cosine = vector @ torch.from_numpy(crop.text).to(device)
+        cosine = (torch.from_numpy(crop.texts).to(device) @ vector).max()
         gradients = torch.autograd.grad(cosine, attentions)
     relevance = _rollout([a.detach() for a in attentions], list(gradients))[0, 1:]
     side = round(len(relevance) ** 0.5)

@@ -37,14 +37,14 @@ class Crop:
     pixels : uint8 array, scale x scale x 3
     top, left : int
         Its place in the frame.
-    text : array, features
-        Unit vector.
+    texts : array, phrases x features
+        Unit vectors of the label's phrases; the best of them counts.
     """
 
     pixels: Pixels
     top: int
     left: int
-    text: npt.NDArray[np.float32]
+    texts: npt.NDArray[np.float32]
     segmenter: Segmenter
 
     @classmethod
@@ -76,8 +76,9 @@ class Crop:
             )
         top, left = int(grid.tops[row]), int(grid.lefts[col])
         pixels = s.stage(run, "image").values[top : top + scale, left : left + scale]
-        text = s.stage(run, "text_embedding").sel({s.LABEL: label}).values
-        return cls(pixels.copy(), top, left, text.astype(np.float32), segmenter)
+        text = s.stage(run, "text_embedding")
+        texts = text.values[text[s.LABEL].values == label].astype(np.float32)
+        return cls(pixels.copy(), top, left, texts, segmenter)
 
     @property
     def mean_colour(self) -> Pixels:
@@ -99,7 +100,7 @@ class Crop:
             for start in range(0, len(crops), size):
                 vectors = self.segmenter.encoder.encode_crops(self.to_input(np.stack(crops[start : start + size])))
                 vectors = torch.nn.functional.normalize(vectors.float().cpu(), dim=-1)
-                found.append(vectors.numpy().astype(np.float64) @ self.text)
+                found.append((vectors.numpy().astype(np.float64) @ self.texts.T).max(1))
         return np.concatenate(found)
 
     def map(self, name: str, values: npt.NDArray[np.floating]) -> xr.DataArray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, background_of, label_index, read
+from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, background_of, label_index, read, rounding
 from clipdiy_lab.errors import LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -141,8 +141,7 @@ def _windows(run: xr.DataTree, config: Config, y: int, x: int) -> pd.DataFrame:
 def _check_sum(run: xr.DataTree, config: Config, label: str, total: float, point: dict[str, int]) -> None:
     fused = s.stage(run, "fused")
     score = float(fused.isel(point)[label_index(run, label)])
-    rounding = 16 * float(np.finfo(fused.dtype).eps) * max(1.0, *config.weights)
-    if abs(total - score) > rounding:
+    if abs(total - score) > rounding(run, config):
         raise RunError(
             f"the score of {label!r} at y={point[s.Y]}, x={point[s.X]} is {score:.6g}, its windows sum to {total:.6g}: "
             f"with background={config.background!r} it is no weighted sum of windows, or the stages of the run do not "

@@ -137,7 +137,25 @@ def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
 
 
 def scale_scores(run: xr.DataTree, config: Config) -> Floats:
-    """What each scale adds to the score of each label, shape (scales, labels, y, x); they sum to ``fused``."""
+    """What each scale adds to the score of each label, shape (scales, labels, y, x); they sum to ``fused``.
+
+    Raises
+    ------
+    RunError
+        If they do not, because a label's score is a function of the others', or stages were changed.
+    """
     shares = np.array(config.weights)[:, None, None, None] / len(config.weights)
     scores: Floats = values(run, "logits") * shares * values(run, "guide")[None]
+    off = np.abs(scores.sum(0) - values(run, "fused")).max((1, 2)) > rounding(run, config)
+    if off.any():
+        label = s.labels_of(s.stage(run, "fused"))[int(off.argmax())]
+        raise RunError(
+            f"the scores of {label!r} are no sum over the scales: background={config.background!r} makes them "
+            "otherwise, or the stages of the run do not belong together (then segment again)."
+        )
     return scores
+
+
+def rounding(run: xr.DataTree, config: Config) -> float:
+    """Difference between ``fused`` and its parts in double precision that rounding explains."""
+    return 16 * float(np.finfo(s.stage(run, "fused").dtype).eps) * max(1.0, *config.weights)

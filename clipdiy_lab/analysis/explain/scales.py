@@ -35,7 +35,7 @@ def scale_importance(run: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     RunError
-        If a stage is missing, the run has one label or more than ten scales.
+        If a stage is missing, the run has one label or more than ten scales, or a label's score is no sum over them.
     """
     config = read(run, "logits", "guide", "fused", "labels")
     two_labels(run)
@@ -85,7 +85,7 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
     Raises
     ------
     RunError
-        If a stage is missing.
+        If a stage is missing, or a label's score is no sum over the scales.
     ConfigError
         For a temperature that is not positive.
     """
@@ -95,7 +95,7 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
         raise ConfigError(f"temperature is {temperature!r}; expected a number above 0, such as 0.01.")
     fused = s.stage(run, "fused")
     used = np.array(config.weights) > 0
-    alone = (s.stage(run, "logits").values[used] * s.stage(run, "guide").values[None]).argmax(1)
+    alone = scale_scores(run, config)[used].argmax(1)
     agreement = (alone == s.stage(run, "labels").values).mean(0)
     entropy = np.maximum(attribution.entropy(values(run, "fused"), heat), 0)
     return xr.Dataset(

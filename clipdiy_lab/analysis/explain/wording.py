@@ -34,6 +34,8 @@ def prompt_sensitivity(
 ) -> xr.Dataset:
     """Change the words one at a time and count the pixels that change their label; only the text encoder runs.
 
+    The run's own labels are embedded anew too, so text embeddings that were given by hand are not kept.
+
     Variations: the other article; each template; each synonym in the place of its label; each label dropped (not the
     background, and only where another label stays); each of `added` beside the run's labels.
 
