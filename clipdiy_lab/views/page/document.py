@@ -118,7 +118,8 @@ def _panel(panel: Panel) -> str:
 def _bar(bar: Bar) -> str:
     ramp = f"linear-gradient(to right, {', '.join(bar.stops)})"
     ends = [f"<span>{value:.3g}</span>" for value in (bar.low, bar.high)]
-    return f"<div class='bar-scale'>{ends[0]}<i style='background:{ramp}'></i>{ends[1]}<span>{_text(bar.unit)}</span></div>"
+    strip = f"<i style='background:{ramp}'></i>"
+    return f"<div class='bar-scale'>{ends[0]}{strip}{ends[1]}<span>{_text(bar.unit)}</span></div>"
 
 
 def _keys(keys: Mapping[str, str]) -> str:
@@ -134,9 +135,9 @@ def _inspector(look: Look) -> str:
     return (
         f"{_heading('inspector')}<noscript><p class='note'>The inspector needs JavaScript; everything else on this "
         "page does not.</p></noscript>"
-        "<section id='inspector-box'><div id='inspector' hidden>"
-        "<p class='how'>Click the picture, or move the point with the arrow keys (with Shift: four steps). The score of "
-        "each label is the sum of what the scales give it, exactly; the label with the highest score wins.</p>"
+        "<section><div id='inspector-body' hidden>"
+        "<p class='how'>Click the picture, or move the point with the arrow keys (with Shift: four steps). A label's score "
+        "is the sum of what the scales give it, exactly; the label with the highest score wins.</p>"
         "<div class='inspect'><div><div id='inspector-picture' tabindex='0' role='application' "
         "aria-label='Picture to choose a pixel from; the arrow keys move the point' aria-describedby='inspector-said'>"
         f"<img src='{encoding.photograph(look['image'])}' alt='The image in the frame'>"
@@ -247,6 +248,7 @@ def _command(run: xr.DataTree, config: Config) -> str:
     knobs, asked = _changed(config), ""
     if knobs:
         words += ["--config", "config.json"]
-        asked = f"<p class='how'>with this as <code>config.json</code>:</p><pre><code>{_text(json.dumps(knobs))}</code></pre>"
+        listed = _text(json.dumps(knobs))
+        asked = f"<p class='how'>with this as <code>config.json</code>:</p><pre><code>{listed}</code></pre>"
     command = shlex.join([*words, "--html", "page.html"])
     return f"<pre><code>{_text(command)}</code></pre>{asked}"

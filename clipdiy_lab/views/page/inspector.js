@@ -84,7 +84,7 @@
       const changed = data.scales.map((scale, place) => [scale, data.without[pixel][place]])
         .filter(([, label]) => label !== winner);
       make("li", changed.length
-        ? changed.map(([scale, label]) => `without the ${scale} px windows it would be ${quoted(label)}`).join("; ") + "."
+        ? changed.map(([scale, label]) => `Without the ${scale} px windows it would be ${quoted(label)}.`).join(" ")
         : "It keeps its label when any one scale is left out.", list);
     }
     if (data.parts === null) make("li", `Scores are not split by scale: ${data.no_parts}`, list);
@@ -120,6 +120,6 @@
   document.getElementById("inspector-labels").addEventListener("change", (event) => {
     overlay.hidden = !event.target.checked;
   });
-  document.getElementById("inspector").hidden = false;
+  document.getElementById("inspector-body").hidden = false;
   show();
 })();
