@@ -1,4 +1,4 @@
-"""The report in a real browser: it needs nothing but its file, its inspector tells what `explain` tells, labels are text."""
+"""The report in a real browser: it needs its file alone, its inspector tells what `explain` tells, labels are text."""
 
 import json
 import os
@@ -52,12 +52,9 @@ def opened(chromium):
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("request", lambda request: None if is_own(request.url) else wrong.append(request.url))
+        own = (path.as_uri(), "data:")
+        page.on("request", lambda request: None if request.url.startswith(own) else wrong.append(request.url))
         page.goto(path.as_uri())
-
-        def is_own(url):
-            return url == path.as_uri() or url.startswith("data:")
-
         return page
 
     yield open_it
@@ -201,6 +198,8 @@ def test_what_a_run_does_not_have_is_said(segmenter, opened, tmp_path, config, l
     assert any(note.startswith("Not shown: ") for note in notes) == (config.background != "saliency")
 
 
+# `tiny` says that it never learned one of these labels, which is not what is tested.
+@pytest.mark.filterwarnings("ignore::clipdiy_lab.errors.ClipdiyWarning")
 def test_the_code_in_the_page_repeats_it(segmenter, photo, opened, tmp_path, monkeypatch):
     config = lab.Config(saliency_weight=0.4, scale_weights={256: 0.5, 128: 1, 64: 2})
     run = segmenter.segment(photo, ["car", 'it\'s a "cat"'], config)
@@ -209,7 +208,8 @@ def test_the_code_in_the_page_repeats_it(segmenter, photo, opened, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     scope = {}
     exec(blocks[0], scope)
-    np.testing.assert_array_equal(scope["run"]["fused"], run["fused"])
+    # Texts that were embedded in other company differ in the last bit.
+    np.testing.assert_allclose(scope["run"]["fused"], run["fused"], atol=1e-6)
     assert (tmp_path / "page.html").exists()
     (tmp_path / "config.json").write_text(blocks[2])
     command = blocks[1].removeprefix("clipdiy-lab")

@@ -136,7 +136,7 @@ def _inspector(look: Look) -> str:
         f"{_heading('inspector')}<noscript><p class='note'>The inspector needs JavaScript; everything else on this "
         "page does not.</p></noscript>"
         "<section><div id='inspector-body' hidden>"
-        "<p class='how'>Click the picture, or move the point with the arrow keys (with Shift: four steps). A label's score "
+        "<p class='how'>Click the picture, or move the point with the arrow keys (Shift: four steps). A label's score "
         "is the sum of what the scales give it, exactly; the label with the highest score wins.</p>"
         "<div class='inspect'><div><div id='inspector-picture' tabindex='0' role='application' "
         "aria-label='Picture to choose a pixel from; the arrow keys move the point' aria-describedby='inspector-said'>"
