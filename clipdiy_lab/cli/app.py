@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,18 @@ class Preset(StrEnum):
 
     paper = "paper"
     demo = "demo"
+
+
+ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
+Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
+Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
+Saliency = Annotated[
+    str | None,
+    typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
+]
+From = Annotated[Preset, typer.Option("--preset", help="Settings to start from.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file as Config.to_json writes it.")]
 
 
 def read_config(preset: Preset, path: Path | None) -> Any:
