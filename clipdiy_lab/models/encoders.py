@@ -82,6 +82,8 @@ class OpenClipEncoder:
         ``auto``: bf16 on a CUDA device that has it, fp32 elsewhere.
     known_words : frozenset of str, optional
         The only labels that mean something to a model of a closed world; None for CLIP's open vocabulary.
+    recipe : dict, optional
+        Arguments with which `load_encoder` makes it again, on another machine too.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class OpenClipEncoder:
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         known_words: frozenset[str] | None = None,
+        recipe: dict[str, Any] | None = None,
     ) -> None:
         self.name = name
+        self.recipe = recipe
         self.known_words = known_words
         self.mean, self.std = tuple(mean), tuple(std)
         self.device = resolve_device(device)
@@ -130,6 +134,7 @@ class OpenClipEncoder:
             device=self.device,
             precision=precision,
             known_words=self.known_words,
+            recipe=self.recipe,
         )
 
     @property
@@ -208,6 +213,8 @@ def load_encoder(
         A checkpoint that is missing, has another hash, or does not fit the architecture.
     """
     where = resolve_device(device)
+    local = None if checkpoint is None else str(Path(checkpoint).absolute())
+    recipe = {"name": name, "checkpoint": local, "sha256": sha256, "device": str(device)}
     if name == EMBEDDED and checkpoint is None:
         config = tiny.read_config()
         return OpenClipEncoder(
@@ -219,6 +226,7 @@ def load_encoder(
             device=where,
             precision=precision,
             known_words=frozenset(tiny.known_words()),
+            recipe=recipe,
         )
     architecture, _, tag = name.partition("/")
     _check_known(architecture, tag, checkpoint is not None)
@@ -239,6 +247,7 @@ def load_encoder(
         std=preprocess["std"],
         device=where,
         precision=precision,
+        recipe=recipe,
     )
 
 
