@@ -25,14 +25,15 @@ IMAGES_A_TASK = 16
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def ranges(length: int, size: int = IMAGES_A_TASK, start: int = 0) -> list[range]:
-    """Positions of the images of each task: the same cuts wherever one starts.
+def ranges(length: int, size: int | None = None, start: int = 0) -> list[range]:
+    """Positions of the images of each task, `IMAGES_A_TASK` by default: the same cuts wherever one starts.
 
     Examples
     --------
     >>> ranges(10, size=4, start=5)
     [range(5, 8), range(8, 10)]
     """
+    size = IMAGES_A_TASK if size is None else size
     return [range(max(at, start), min(at + size, length)) for at in range(start - start % size, length, size)]
 
 

@@ -112,8 +112,7 @@ def _local(distributed: Any, workers: int) -> Any:
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address=None,
-            worker_dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # one is always made; this one nobody else can see
         )
 
 
@@ -201,7 +200,7 @@ def run(client: Client, job: Job, tasks: Iterable[Any]) -> Generator[tuple[Any, 
     sent = client.submit(bytes, _packed(job), key=f"{name}-job", pure=False)
     waiting, numbers = iter(tasks), itertools.count()
     flying: dict[Any, Any] = {}
-    finished = distributed.as_completed()
+    finished = distributed.as_completed(loop=client.loop)
 
     def hand_out(most: int) -> None:
         for task in itertools.islice(waiting, most):
