@@ -70,7 +70,7 @@ def sweep(
     shown = [*knobs, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
-    typer.echo(plain[shown].to_string(index=False, float_format="{:.4f}".format))
+    typer.echo(plain.reindex(columns=shown).to_string(index=False, float_format="{:.4f}".format))
 
 
 def read_grid(given: list[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ a worker that is lost costs time only: dask gives its task to another one, which
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import importlib
@@ -19,6 +20,7 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,6 +82,8 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     with contextlib.ExitStack() as stack:
         place = scheduler if workers is None else stack.enter_context(_local(distributed, workers))
         try:
+            if scheduler is not None:
+                _ask(distributed, scheduler)
             client = stack.enter_context(distributed.Client(place, timeout=ANSWER_SECONDS, set_as_default=False))
         except Exception as error:  # whatever an address, a network or a foreign server makes it stumble over
             said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
@@ -98,6 +102,18 @@ def _distributed() -> Any:
         raise ClusterError(
             'More than one process needs dask.distributed, which is not installed: pip install "clipdiy-lab[scale]".'
         ) from error
+
+
+def _ask(distributed: Any, address: str) -> None:
+    """Connect once and wait for the greeting: dask's client waits for it without end."""
+
+    async def ask() -> None:
+        options = distributed.Security().get_connection_args("client")
+        comm = await asyncio.wait_for(distributed.comm.connect(address, **options), ANSWER_SECONDS)
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as apart:  # a notebook's own thread has a loop that runs already
+        apart.submit(asyncio.run, ask()).result()
 
 
 def _local(distributed: Any, workers: int) -> Any:

@@ -1,4 +1,4 @@
-"""The lab on a real cluster: several processes give what one gives, whoever is killed; and what can be wrong with one."""
+"""The lab on a real cluster: several processes give what one gives, whoever is killed; and what can go wrong."""
 
 import contextlib
 import json
@@ -25,6 +25,7 @@ import clipdiy_lab as lab
 from clipdiy_lab import errors
 from clipdiy_lab.analysis import parts
 from clipdiy_lab.analysis.counting import Counted
+from clipdiy_lab.analysis.journal import Journal
 from clipdiy_lab.analysis.tally import ResampledTally
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.sample import Sample
@@ -35,7 +36,7 @@ from clipdiy_lab.pipeline.shipping import SentSegmenter
 
 IMAGES = 24
 CONFIG = lab.Config(scales=(16, 8), image_size=(16, 24))
-GRID = {"scales": [(16, 8), (8,)], "saliency_weight": [0.0, 1.0], "saliency": ["constant", "oracle"]}
+GRID = {"scales": [(16, 8), (8,)], "saliency_weight": [0.0, 1.0], "saliency": ["none", "oracle"]}
 
 
 class Patient(killed_run.MeanColour):
@@ -148,9 +149,10 @@ def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_pat
     """Parts of an interrupted run are taken up, a damaged one apart."""
     monkeypatch.setattr(parts, "IMAGES_A_TASK", 6)
     expected = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc")
-    with monkeypatch.context() as patch, pytest.raises(errors.OutputError):
+    with monkeypatch.context() as patch:
         patch.setattr("clipdiy_lab.analysis.evaluate.write_result", _no_room)
-        lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
+        with pytest.raises(errors.OutputError):
+            lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     written = sorted(tmp_path.glob(".*unfinished/*.npz"))
     assert len(written) == 4
     before = [path.stat().st_mtime_ns for path in written]
@@ -158,10 +160,7 @@ def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_pat
     written[2].rename(tmp_path / "lost")
     counted = []
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "clipdiy_lab.analysis.journal.shutil.rmtree",
-            lambda *_, **__: counted.extend(path.stat().st_mtime_ns for path in written),
-        )
+        patch.setattr(Journal, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
         found = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     xr.testing.assert_identical(found, expected)
     assert [new == old for new, old in zip(counted, before, strict=True)] == [True, False, False, True]
@@ -183,7 +182,7 @@ def test_the_command_line(client, tmp_path):
         assert done.exit_code == 0, done.output
         done = run(app, ["evaluate", "scenes", "--out", out, *common, *more])
         assert done.exit_code == 0, done.output
-        rows = ["--grid", "saliency_weight=[0, 1]", "--limit", "3", "--csv", str(tmp_path / f"{place}.csv")]
+        rows = ["--grid", "saliency_weight=[0, 1]", *common, "--csv", str(tmp_path / f"{place}.csv")]
         done = run(app, ["sweep", "scenes", "--store", store, "--out", str(tmp_path / f"{place}.rows"), *rows, *more])
         assert done.exit_code == 0, done.output
     assert snapshot(tmp_path / "apart") == snapshot(tmp_path / "alone")
@@ -289,10 +288,9 @@ def test_a_scheduler_that_does_not_answer(silent, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"127.0.0.1:{server.getsockname()[1]}"
     for address in (silent, closed, "nonsense://x", "tcp://127.0.0.1:x"):
-        with pytest.raises(errors.ClusterError, match="does not answer.* check the address") as caught:
-            with cluster.connect(address):
-                pass
-        assert repr(address) in str(caught.value)
+        says = f"The scheduler {address!r} does not answer"
+        with pytest.raises(errors.ClusterError, match=says), cluster.connect(address):
+            pass
     done = CliRunner().invoke(app, ["embed", "scenes", "--store", "x", "--scheduler", closed])
     assert isinstance(done.exception, errors.ClusterError)
     assert not Path("x").exists()
@@ -308,7 +306,8 @@ def test_without_the_extra(monkeypatch):
 def process(*arguments, path=()):
     """Run Python with the tests' folders and others before them in its path; it ends with the block."""
     places = os.pathsep.join([*map(str, path), str(Path(lab.__file__).parents[1]), str(Path(__file__).parent)])
-    child = subprocess.Popen([sys.executable, *arguments], env={**os.environ, "PYTHONPATH": places})
+    elsewhere = sys.prefix  # `python -m` puts the folder that it starts in before all others
+    child = subprocess.Popen([sys.executable, *arguments], env={**os.environ, "PYTHONPATH": places}, cwd=elsewhere)
     try:
         yield child
     finally:
@@ -336,9 +335,9 @@ def test_a_scheduler_of_another_version(tmp_path):
             time.sleep(0.05)
         address = json.loads(file.read_text())["address"]
         says = f"The scheduler runs other versions: distributed 2020.1.0 there, {distributed.__version__} here"
-        with pytest.warns(match="Mismatched versions"), pytest.raises(errors.ClusterError, match=says):
-            with cluster.connect(address):
-                pass
+        warns = pytest.warns(match="Mismatched versions")  # dask's own, about every package
+        with warns, pytest.raises(errors.ClusterError, match=says), cluster.connect(address):
+            pass
 
 
 def test_a_worker_of_another_version_of_the_lab(quick, tmp_path):
