@@ -49,6 +49,10 @@ class StoreError(ClipdiyError):
     """A store of embeddings that is damaged, unfinished, foreign, or made of something else than what is asked."""
 
 
+class ClusterError(ClipdiyError):
+    """A cluster that does not answer, runs other versions, sees no data, or lost its workers."""
+
+
 class FigureError(ClipdiyError, ValueError):
     """Data that the figure asked for cannot be made of, or a figure that cannot be exported here."""
 

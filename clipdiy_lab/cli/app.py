@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -67,6 +68,21 @@ def read_saliency(text: str | None) -> Any:
         except ValueError as error:
             raise SaliencyError(f"--saliency is {text!r} ({error}); expected constant=NUMBER from 0 to 1.") from None
     return text
+
+
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786.")
+]
+Workers = Annotated[int | None, typer.Option(help="Share the work among so many processes of this machine.")]
+
+
+def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
+    """Return what lends a client of the cluster that the options name, or None where they name none."""
+    if scheduler is None and workers is None:
+        return nullcontext()
+    from clipdiy_lab.pipeline.cluster import connect
+
+    return connect(scheduler, workers)
 
 
 class fresh:  # noqa: N801 - reads as a word in `with`
