@@ -123,10 +123,12 @@ class Bench:
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     def ready(self, view: View) -> bool:
-        """Whether the view needs no image network: only fuse knobs differ from what was encoded."""
-        with self._guard:
-            known = self._kept.get(_embeddings_of(view), {})
-            return set(view.config.scales) <= set(known) and _saliency_of(view) in self._kept
+        """Whether the view needs no image network: only fuse knobs differ from what was encoded.
+
+        Never waits for work that runs.
+        """
+        known = self._kept.get(_embeddings_of(view), {})
+        return set(view.config.scales) <= set(known) and _saliency_of(view) in self._kept
 
     def segmenter(self, view: View) -> Segmenter:
         """Return the segmenter of a view.
