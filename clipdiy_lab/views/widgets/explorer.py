@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import ipywidgets as w
+import numpy as np
 import plotly.graph_objects as go
 
 from clipdiy_lab.errors import ClipdiyError
@@ -133,7 +134,10 @@ class ExplorerView:
             for one in (on, weight):
                 self._on(one, lambda _: self._weigh())
             self.scale_rows[scale] = (on, weight)
+        old = self._scale_rows.children
         self._scale_rows.children = [w.HBox(row, layout=_WIDE) for row in self.scale_rows.values()]
+        for one in (one for row in old for one in everything(row)):
+            one.close()
 
     def _weigh(self) -> None:
         rows = self.scale_rows.items()
@@ -344,14 +348,14 @@ class ExplorerView:
 
     def close(self) -> None:
         """Take every widget away."""
-        for one in _all(self.root):
+        for one in everything(self.root):
             one.close()
 
 
 def _figure() -> go.FigureWidget:
     """Make the one figure: photograph, labels, and a mark at the pixel that is explained."""
     mark = {"symbol": "circle-cross-open", "size": 15, "color": "#ffffff", "line": {"width": 2, "color": "#e6007e"}}
-    empty = encoding.indexed(_DOT, _DOT_COLORS, (0,))
+    empty = encoding.indexed(np.zeros((1, 1), np.uint8), np.zeros((1, 3), np.uint8), (0,))
     figure = go.FigureWidget(
         data=[
             go.Image(source=empty, hoverinfo="skip"),
@@ -366,10 +370,6 @@ def _figure() -> go.FigureWidget:
     return figure
 
 
-_DOT = sketches.np.zeros((1, 1), dtype="uint8")
-_DOT_COLORS = sketches.np.zeros((1, 3), dtype="uint8")
-
-
 def _counted(painted: int, generation: int) -> str:
     data = f'data-painted="{painted}" data-generation="{generation}"'
     return f'<span class="clipdiy-count" {data} style="opacity:.6">picture {painted}</span>'
@@ -381,7 +381,8 @@ def _button(title: str, name: str) -> w.Button:
     return button
 
 
-def _all(widget: Any) -> list[Any]:
-    """List a widget and everything in it, the innermost first."""
-    inner = [one for child in getattr(widget, "children", ()) for one in _all(child)]
-    return [*inner, widget]
+def everything(widget: Any) -> list[Any]:
+    """List a widget and all that belongs to it, the innermost first; `close` of a box closes only the box."""
+    inner = [one for child in getattr(widget, "children", ()) for one in everything(child)]
+    own = [one for one in (getattr(widget, "layout", None), getattr(widget, "style", None)) if isinstance(one, w.Widget)]
+    return [*inner, widget, *own]
