@@ -141,7 +141,9 @@ class Notebook:
         return self.page.locator(selector).first
 
     def errors(self) -> list[str]:
-        return self.page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+        return self.page.locator(
+            ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
+        ).all_inner_texts()
 
     def close(self) -> None:
         if self.client is not None:

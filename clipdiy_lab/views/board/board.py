@@ -116,6 +116,8 @@ class Board:
     ----------
     grid : mapping of knob to values
         Beside the knobs of `Config`, ``saliency``: names of sources.
+    methods : tuple of str
+        Whose published values stand beside ours; empty: everybody's.
     error : str
         Why the last thing asked for was not done; empty where it was.
 
@@ -144,18 +146,23 @@ class Board:
         looker: LatestWins | None = None,
     ) -> None:
         self.source, self.dataset = source, dataset
-        store = None if isinstance(source, Segmenter) else FromStore(source, dataset)
-        self._store = store
-        self.base = base or (Config() if store is None else store.config)
-        self.images_known = len(dataset) if store is None else min(len(dataset), len(store))
+        if isinstance(source, Segmenter):
+            self._maker, config, self.images_known = source, Config(), len(dataset)
+            self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
+        else:
+            store = FromStore(source, dataset)
+            config, self.images_known, self._kept = store.config, len(store), None
+            # A store holds the maps of its saliency source, not the source; images opened from the board need it.
+            self._maker = Segmenter(store.segmenter.encoder, build(store.saliency_source))
+        self.base = base or config
         self.limit = limit
+        self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
         self.error = ""
         self._ran: dict[str, Sequence[Any]] = {}
         self._plan: Plan | None = None
         self._rows: dict[int, dict[str, Any]] = {}
         self._pace: tuple[float, float] | None = None
-        self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-") if store is None else None
         self.scheduler = scheduler or LatestWins()
         self.looker = looker or LatestWins()
         self._screens: list[Screen] = []
@@ -333,9 +340,9 @@ class Board:
 
     @property
     def published(self) -> pd.DataFrame:
-        """Published values of the dataset's benchmark; empty where there are none."""
+        """Published values of the dataset's benchmark by `methods`, as `results.published`; empty where there are none."""
         manifest = getattr(self.dataset, "manifest", None)
-        return published(getattr(manifest, "id", self.dataset.name))
+        return published(getattr(manifest, "id", self.dataset.name), list(self.methods) or None)
 
     def figure(self) -> go.Figure:
         """Draw the scores: a line over one knob, a heat map over two, bars over more or where values are published.
@@ -356,9 +363,9 @@ class Board:
             return figures.sweep_line(slim, vary[0])
         if known.empty and len(vary) == 2:
             return figures.sweep_heat(slim, vary[0], vary[1])
-        others = None if known.empty else known.assign(method=known["method"] + ", " + known["backbone"]).drop_duplicates(
-            ["method", "dataset"]
-        )
+        # The same cell is often tabulated by several papers; the figure has a bar for each backbone, the table has all.
+        named = known.assign(method=known["method"] + ", " + known["backbone"]).drop_duplicates(["method", "dataset"])
+        others = None if known.empty else named
         return figures.miou_bars(slim, [self.name_of(int(row)) for row in table.index], others)
 
     def _scored(self) -> pd.DataFrame:
@@ -404,12 +411,9 @@ class Board:
 
     def _segmenter_of(self, row: int) -> Segmenter:
         named = dict(self._plan.trials[row].given).get(SALIENCY) if self._plan else None
-        if self._store is None and named is None:
-            assert isinstance(self.source, Segmenter)
-            return self.source
-        maker = self.source if isinstance(self.source, Segmenter) else self._store.segmenter if self._store else None
-        assert maker is not None
-        return Segmenter(maker.encoder, build(named or (self._store.saliency_source if self._store else "none")))
+        if named is None:
+            return self._maker
+        return Segmenter(self._maker.encoder, build(named))
 
     def looks(self, row: int, count: int = LOOK) -> list[Look]:
         """Score images of a row one by one, the worst first.
@@ -447,6 +451,7 @@ class Board:
 
     def show(self, row: int) -> None:
         """Draw the images of a row on every screen, in the background."""
+
         def work(_: Ticket) -> Iterator[list[Look]]:
             yield self.looks(row)
 
@@ -517,12 +522,18 @@ class Board:
         from clipdiy_lab.views.explorer.sketches import rows_of
 
         rows = []
+        known = self.published
         for number, row in self.table.iterrows():
             knobs = [html.escape(knob_text(row[name])) for name in self._ran]
             score = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_low']:.1f} to {100 * row['miou_high']:.1f}"]
             cells = score if row["miou"] == row["miou"] else ["", html.escape(row["error"])]
             rows.append([str(number), *knobs, *cells])
-        return rows_of(["row", *self._ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
+        ours = rows_of(["row", *self._ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
+        if known.empty:
+            return f"{ours}<p>No published values on {html.escape(self.dataset.name)} are known.</p>"
+        cells = known[["method", "backbone", "miou", "protocol_notes", "source"]].astype(str).itertuples(index=False)
+        theirs = [[html.escape(cell) for cell in row] for row in cells]
+        return ours + rows_of(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle = {"text/plain": repr(self), "text/html": f"{self.html_table()}<p>{html.escape(NEEDS)}</p>"}

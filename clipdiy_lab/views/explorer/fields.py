@@ -9,7 +9,9 @@ from typing import Any, Literal
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config, Tier
 
-Form = Literal["choice", "switch", "slider", "optional", "count", "suggest", "text", "words", "scales", "size", "phrases"]
+Form = Literal[
+    "choice", "switch", "slider", "optional", "count", "suggest", "text", "words", "scales", "size", "phrases"
+]
 
 
 @dataclass(frozen=True)

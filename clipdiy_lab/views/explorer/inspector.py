@@ -115,7 +115,7 @@ def _bars(parts: pd.DataFrame, scores: pd.Series, colors: dict[str, str]) -> str
     for label in scores.index[:LABELS]:
         bars = "".join(
             f'<span title="{scale} px: {by.loc[label, scale]:.4f}" style="display:inline-block;height:.9em;'
-            f'width:{max(0.0, by.loc[label, scale]) / widest * _BAR:.0f}px;background:{colors[label]};'
+            f"width:{max(0.0, by.loc[label, scale]) / widest * _BAR:.0f}px;background:{colors[label]};"
             f'opacity:{shade:.2f}"></span>'
             for scale, shade in zip(scales, shades, strict=True)
         )

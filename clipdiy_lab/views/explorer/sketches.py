@@ -46,8 +46,7 @@ def image_tag(picture: Image.Image, alt: str, style: str = "max-width:100%") -> 
 def swatch(color: str) -> str:
     """Return a small square of a colour."""
     return (
-        '<span style="display:inline-block;width:.8em;height:.8em;border:1px solid #8888;'
-        f'background:{color}"></span>'
+        f'<span style="display:inline-block;width:.8em;height:.8em;border:1px solid #8888;background:{color}"></span>'
     )
 
 
@@ -110,7 +109,9 @@ def _scales(view: View, bench: Bench) -> str:
     keys = pictures.legend([names[i] for i in won], colors[won], picture.width)
     cards = [_card("Labels of each scale", pictures.stack([picture, keys]), "Saliency applies to all alike.")]
     maps = {one.name: one for one in gallery(run)}
-    return "".join([*cards, *(_card(maps[n].title, maps[n].picture, maps[n].caption) for n in ("logits", "similarity"))])
+    return "".join(
+        [*cards, *(_card(maps[n].title, maps[n].picture, maps[n].caption) for n in ("logits", "similarity"))]
+    )
 
 
 def _laid(
@@ -162,7 +163,9 @@ def _sure(run: xr.DataTree) -> list[str]:
 def _flips(run: xr.DataTree) -> list[str]:
     change = flip_weight(run)["flip_change"].values
     size = np.where(np.isfinite(change), np.abs(change), 1.0)
-    return _heat("Change of the saliency weight that flips", {"": size}, "Dark: a small change; 1: none does.", "change")
+    return _heat(
+        "Change of the saliency weight that flips", {"": size}, "Dark: a small change; 1: none does.", "change"
+    )
 
 
 def _heat(title: str, maps: dict[str, npt.NDArray[np.floating]], caption: str, unit: str) -> list[str]:
@@ -189,7 +192,9 @@ def _numbers(view: View, bench: Bench) -> str:
         ["saliency", html.escape(str(run.attrs["saliency_source"]))],
         *(facts or [["configuration", "the paper's"]]),
     ]
-    return rows_of(["label", "share", "mean margin", "best score"], rows) + rows_of(["differs from the paper", ""], facts)
+    return rows_of(["label", "share", "mean margin", "best score"], rows) + rows_of(
+        ["differs from the paper", ""], facts
+    )
 
 
 def rows_of(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "clipdiy-table") -> str:
@@ -198,7 +203,9 @@ def rows_of(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "cli
     sides = ["left", *["right"] * (len(head) - 1)]
     top = "".join(f"<th {style.format(side)}>{html.escape(name)}</th>" for name, side in zip(head, sides, strict=True))
     body = "".join(
-        "<tr>" + "".join(f"<td {style.format(side)}>{cell}</td>" for cell, side in zip(row, sides, strict=True)) + "</tr>"
+        "<tr>"
+        + "".join(f"<td {style.format(side)}>{cell}</td>" for cell, side in zip(row, sides, strict=True))
+        + "</tr>"
         for row in rows
     )
     return f'<table class="{kind}"><tr>{top}</tr>{body}</table>'

@@ -384,5 +384,7 @@ def _button(title: str, name: str) -> w.Button:
 def everything(widget: Any) -> list[Any]:
     """List a widget and all that belongs to it, the innermost first; `close` of a box closes only the box."""
     inner = [one for child in getattr(widget, "children", ()) for one in everything(child)]
-    own = [one for one in (getattr(widget, "layout", None), getattr(widget, "style", None)) if isinstance(one, w.Widget)]
+    own = [
+        one for one in (getattr(widget, "layout", None), getattr(widget, "style", None)) if isinstance(one, w.Widget)
+    ]
     return [*inner, widget, *own]
