@@ -213,7 +213,7 @@ def test_an_upload_comes_back_only_with_its_image(explorer, tiny, tmp_path):
     saved = explorer.save(tmp_path / "state.json")
     other = Explorer(None, ["x"], tiny, scheduler=at_once())
     before = other.view
-    with pytest.raises(ImageError, match="no file holds \\(a.png\\); open it with image="):
+    with pytest.raises(ImageError, match=r"no file holds \(a.png\); open it with image="):
         other.load(saved)
     assert other.view == before
     other.load(saved, image=path)

@@ -148,7 +148,7 @@ class Board:
         self.source, self.dataset = source, dataset
         if isinstance(source, Segmenter):
             self._maker, config, self.images_known = source, Config(), len(dataset)
-            self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
+            self._kept: Any = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
         else:
             store = FromStore(source, dataset)
             config, self.images_known, self._kept = store.config, len(store), None
@@ -340,7 +340,7 @@ class Board:
 
     @property
     def published(self) -> pd.DataFrame:
-        """Published values of the dataset's benchmark by `methods`, as `results.published`; empty where there are none."""
+        """Published values on the dataset by `methods`, as `results.published`; empty where there are none."""
         manifest = getattr(self.dataset, "manifest", None)
         return published(getattr(manifest, "id", self.dataset.name), list(self.methods) or None)
 
@@ -363,7 +363,7 @@ class Board:
             return figures.sweep_line(slim, vary[0])
         if known.empty and len(vary) == 2:
             return figures.sweep_heat(slim, vary[0], vary[1])
-        # The same cell is often tabulated by several papers; the figure has a bar for each backbone, the table has all.
+        # The same result is often tabulated by several papers; the table has all of them, the figure one a backbone.
         named = known.assign(method=known["method"] + ", " + known["backbone"]).drop_duplicates(["method", "dataset"])
         others = None if known.empty else named
         return figures.miou_bars(slim, [self.name_of(int(row)) for row in table.index], others)
@@ -435,10 +435,10 @@ class Board:
             scores = image_scores(evaluate(segmenter, self.dataset, config, min(count, self.images)))
         ids = {self.dataset[index].id: index for index in range(min(count, self.images))}
         found = []
-        for one in scores.itertuples():
-            index = ids[str(one.image_id)]
+        for one in scores.to_dict("records"):
+            index = ids[str(one["image_id"])]
             explorer = Explorer(self._picture(index), self._labels(), segmenter, config=config)
-            found.append(Look(row, index, str(one.image_id), float(one.image_miou), explorer))
+            found.append(Look(row, index, str(one["image_id"]), float(one["image_miou"]), explorer))
         return found
 
     def _picture(self, index: int) -> Picture:
@@ -531,16 +531,17 @@ class Board:
         ours = rows_of(["row", *self._ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
         if known.empty:
             return f"{ours}<p>No published values on {html.escape(self.dataset.name)} are known.</p>"
-        cells = known[["method", "backbone", "miou", "protocol_notes", "source"]].astype(str).itertuples(index=False)
-        theirs = [[html.escape(cell) for cell in row] for row in cells]
+        columns = ["method", "backbone", "miou", "protocol_notes", "source"]
+        theirs = [[html.escape(str(cell[name])) for name in columns] for cell in known.to_dict("records")]
         return ours + rows_of(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         bundle = {"text/plain": repr(self), "text/html": f"{self.html_table()}<p>{html.escape(NEEDS)}</p>"}
         try:
-            return bundle | self.widget.mimebundle()
+            bundle |= self.widget.mimebundle()
         except ImportError:
-            return bundle
+            _log.info("ipywidgets or anywidget is missing, so there is a picture instead")
+        return bundle
 
 
 def ablation_board(

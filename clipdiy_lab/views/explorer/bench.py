@@ -193,7 +193,7 @@ class Bench:
         nodes: dict[str, Any] = {"/": some.to_dataset()}
         for scale in view.config.scales:
             node = f"/{s.SCALES}/{s.scale_node(scale)}"
-            nodes[node] = trees[scale][node].to_dataset(inherit=False)
+            nodes[node] = xr.Dataset({"embedding": s.stage(trees[scale], "embedding", scale)})
         encoded = xr.DataTree.from_dict(nodes)
         settled = view.config.replace(precision=Config.from_json(some.attrs["config"]).precision)
         named = f"{view.image.kind} {view.image.name}"

@@ -388,9 +388,10 @@ class Explorer:
         """Show the widgets; a frontend that has no widget manager finds a picture and a sentence beside them."""
         bundle = {"text/plain": repr(self), "text/html": self._static_html()}
         try:
-            return bundle | self.widget.mimebundle()
+            bundle |= self.widget.mimebundle()
         except ImportError:
-            return bundle
+            _log.info("ipywidgets or anywidget is missing, so there is a picture instead")
+        return bundle
 
 
 def explore(image: Any = None, labels: Sequence[str] | None = None, segmenter: Segmenter | None = None) -> Explorer:

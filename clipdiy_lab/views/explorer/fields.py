@@ -1,4 +1,4 @@
-"""The controls, as the metadata of `Config` describes them; and the texts that stand for values which are no numbers."""
+"""The controls, as the metadata of `Config` describes them, and the texts that stand for values."""
 
 from __future__ import annotations
 

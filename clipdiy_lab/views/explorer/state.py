@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -62,7 +62,7 @@ class View:
 
     image: Picture
     labels: tuple[str, ...]
-    config: Config = Config()
+    config: Config = field(default_factory=Config)
     model: str = EMBEDDED
     saliency: str = "found-tiny"
     saliency_path: str = ""
@@ -131,7 +131,7 @@ class Draft:
     @classmethod
     def of(cls, view: View) -> Draft:
         """Take a view apart."""
-        own = {field.name: getattr(view, field.name) for field in fields(view) if field.name != "config"}
+        own = {one.name: getattr(view, one.name) for one in fields(view) if one.name != "config"}
         knobs = {name: getattr(view.config, name) for name in Config.knobs()}
         knobs["scale_weights"] = dict(zip(view.config.scales, view.config.weights, strict=True))
         return cls({**own, **knobs, "scales_off": ()})
@@ -157,7 +157,7 @@ class Draft:
         ClipdiyError
             If the values do not make one.
         """
-        own = {field.name: self.values[field.name] for field in fields(View) if field.name != "config"}
+        own = {one.name: self.values[one.name] for one in fields(View) if one.name != "config"}
         return View(**own, config=self._config())
 
     def _config(self) -> Config:
@@ -226,7 +226,8 @@ def from_json(text: str, at_hand: Sequence[Picture] = ()) -> View:
     values = {name: content[name] for name in _PLAIN}
     pixel = None if values["pixel"] is None else tuple(values["pixel"])
     config = Config.from_json(json.dumps(content["config"]))
-    return View(**values | {"pixel": pixel}, config=config, image=again(*(image[k] for k in _IMAGE), at_hand))
+    found = again(image["kind"], image["name"], image["sha256"], at_hand)
+    return View(**values | {"pixel": pixel}, config=config, image=found)
 
 
 _IMAGE = ("kind", "name", "sha256")
@@ -264,8 +265,3 @@ def load(path: str | PathLike[str], at_hand: Sequence[Picture] = ()) -> View:
 def saliency_names(view: View) -> tuple[str, ...]:
     """Names of saliency sources to choose from; the one that was given is among them."""
     return tuple(dict.fromkeys([*sources_of_saliency.names(), view.saliency]))
-
-
-def with_image(view: View, image: Picture) -> View:
-    """Return the view of another image; the pixel goes."""
-    return replace(view, image=image, pixel=None)

@@ -10,11 +10,12 @@ import ipywidgets as w
 import plotly.graph_objects as go
 
 from clipdiy_lab.analysis.trials import SALIENCY
-from clipdiy_lab.errors import ClipdiyError, ConfigError, FigureError
+from clipdiy_lab.errors import ConfigError, FigureError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.views.board.board import Board, Look
 from clipdiy_lab.views.board.plan import spelled, suggested, values
 from clipdiy_lab.views.explorer import sketches
+from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.widgets.explorer import everything
 
 _COLORS: Final = {"error": "#c0392b", "wait": "#2f6fa7", "busy": "#2f6fa7"}
@@ -38,6 +39,7 @@ class BoardView:
         self.board = board
         self.drawn = 0
         self._texts: dict[str, w.Text] = {}
+        self.open_explorer: Explorer | None = None
         self.figure = go.FigureWidget(layout={"width": 640, "height": 120, "template": "none"})
         self.table, self.cost = w.HTML(), w.HTML()
         self.count = w.HTML(_counted(0, 0))
@@ -58,8 +60,8 @@ class BoardView:
         self.knob.add_class("clipdiy-knob")
         buttons = {name: _button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}
         acts = {"add": self._add, "estimate": self._estimate, "run": self.board.start, "cancel": self.board.cancel,
-                "export": lambda: self.say(f"exported to {self.board.export(self.out.value)}", "wait"),
-                "images": lambda: self.row.value is None or self.board.show(self.row.value)}  # fmt: skip
+                "export": self._export,
+                "images": self._show}  # fmt: skip
         for name, act in acts.items():
             buttons[name].on_click(lambda _, act=act: self._guarded(act))
         self.limit = w.BoundedIntText(value=self.board.images, min=1, max=self.board.images_known, description="images")
@@ -129,6 +131,14 @@ class BoardView:
     def _limit(self, images: int) -> None:
         self.board.limit = images
         self._price()
+
+    def _export(self) -> None:
+        self.say(f"exported to {self.board.export(self.out.value)}", "wait")
+
+    def _show(self) -> None:
+        if self.row.value is None:
+            raise ConfigError("there is no row yet; run the grid first.")
+        self.board.show(self.row.value)
 
     def _price(self, seconds: float | None = None) -> None:
         """Say how many runs the grid is and, once it was tried, how long they take."""
@@ -200,6 +210,7 @@ class BoardView:
         return w.VBox([text, button], layout={"width": "200px"})
 
     def _open(self, look: Look) -> None:
+        self.open_explorer = look.explorer
         self.opened.children = [look.explorer.widget.root]
 
     def say(self, text: str, kind: str) -> None:
@@ -243,7 +254,8 @@ def _spoken(seconds: float) -> str:
 
 
 def _counted(drawn: int, rows: int) -> str:
-    return f'<span class="clipdiy-board-count" data-drawn="{drawn}" data-rows="{rows}" style="opacity:.6">{rows} rows</span>'
+    data = f'data-drawn="{drawn}" data-rows="{rows}"'
+    return f'<span class="clipdiy-board-count" {data} style="opacity:.6">{rows} rows</span>'
 
 
 def _button(title: str, name: str) -> w.Button:

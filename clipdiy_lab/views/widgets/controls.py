@@ -108,7 +108,7 @@ def _make(field: Field, shown: Any) -> Any:
 def _tags(field: Field, shown: list[Any]) -> Any:
     kind = w.IntsInput if field.form == "scales" else w.TagsInput
     bounds = {"min": int(field.low), "max": int(field.high)} if field.form == "scales" else {}
-    return kind(value=shown, allow_duplicates=False, tooltip=field.help, layout=_WIDE, **bounds)
+    return kind(value=shown, allow_duplicates=False, placeholder="add", tooltip=field.help, layout=_WIDE, **bounds)
 
 
 def titled(field: Field, widget: Any) -> Any:

@@ -67,7 +67,7 @@ class ExplorerView:
 
     def _lay_out(self) -> w.VBox:
         view = self.explorer.view
-        self.labels = w.TagsInput(value=list(view.labels), allow_duplicates=False, layout=_WIDE)
+        self.labels = w.TagsInput(value=list(view.labels), allow_duplicates=False, placeholder="add a label", layout=_WIDE)
         self.labels.add_class("clipdiy-labels")
         self._on(self.labels, lambda value: self._change(labels=tuple(value)))
         self.panels = w.ToggleButtons(options=[(title, key) for key, title in PANELS.items()], value=view.panel,
@@ -154,13 +154,17 @@ class ExplorerView:
         self.path.add_class("clipdiy-path")
         self.files = w.Dropdown(options=[], layout=_WIDE | {"display": "none"})
         self._on(self.path, self._open_path)
-        self._on(self.files, lambda value: value and self.explorer.open(value))
+        self._on(self.files, self._open_file)
         self.upload = w.FileUpload(accept="image/*", multiple=False, description="Upload an image")
         self.upload.add_class("clipdiy-upload")
         self._on(self.upload, self._uploaded)
         most = w.Label(f"at most {MAX_UPLOAD // 2**20} MiB")
         return w.VBox([w.HBox([w.Label("scene"), self.split, self.number]), self.path, self.files,
                        w.HBox([self.upload, most])])  # fmt: skip
+
+    def _open_file(self, path: str | None) -> None:
+        if path:
+            self.explorer.open(path)
 
     def _open_path(self, text: str) -> None:
         if not text.strip():
@@ -228,7 +232,7 @@ class ExplorerView:
         self.place = w.Text(value="explorer.json", layout={"width": "14em"})
         save, load = _button("Save state", "clipdiy-save"), _button("Load state", "clipdiy-load")
         save.on_click(lambda _: self._do(lambda: self.explorer.save(self.place.value), "saved to"))
-        load.on_click(lambda _: self._do(lambda: self.explorer.load(self.place.value) or self.place.value, "loaded"))
+        load.on_click(lambda _: self._do(self._load, "loaded"))
         self.out = w.Text(value="explorer.html", layout={"width": "14em"})
         export = _button("Export", "clipdiy-export")
         export.on_click(lambda _: self._do(lambda: self.explorer.export(self.out.value), "exported to"))
@@ -268,6 +272,10 @@ class ExplorerView:
             self.explorer.complain(error)
             return
         self.say(f"{said} {path}", "wait")
+
+    def _load(self) -> str:
+        self.explorer.load(self.place.value)
+        return str(self.place.value)
 
     def _show_code(self) -> None:
         self.code.value = f'<pre style="white-space:pre-wrap;line-height:1.3">{html.escape(self.explorer.code())}</pre>'
