@@ -15,7 +15,7 @@ from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60
+PATIENCE = 90
 _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -107,7 +107,8 @@ class Notebook:
             self.client.stop_channels()
         self.client = BlockingKernelClient()
         self.client.load_connection_file(str(self.server.folder / "runtime" / f"kernel-{kernels[0]}.json"))
-        self.client.start_channels()
+        # Without heartbeat: on a machine that is busy a kernel which starts is slow, not dead.
+        self.client.start_channels(hb=False)
         self.client.wait_for_ready(timeout=PATIENCE)
 
     def run_all(self) -> None:
@@ -141,9 +142,8 @@ class Notebook:
         return self.page.locator(selector).first
 
     def errors(self) -> list[str]:
-        return self.page.locator(
-            ".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.stderr']"
-        ).all_inner_texts()
+        kind = "application/vnd.jupyter.stderr"
+        return self.page.locator(f".jp-OutputArea-output[data-mime-type='{kind}']").all_inner_texts()
 
     def close(self) -> None:
         if self.client is not None:

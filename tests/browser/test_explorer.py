@@ -36,7 +36,7 @@ def notebook(server, chromium):
     """One notebook with an explorer; every test brings it back to where it starts from."""
     made = Notebook(server, chromium, "explorer.ipynb", [EXPLORER])
     made.run_all()
-    made.find(".clipdiy-count[data-painted='1']").wait_for()
+    made.find(".clipdiy-legend").wait_for()
     made.find(".js-plotly-plot .nsewdrag").wait_for(state="attached")
     yield made
     made.close()
@@ -196,7 +196,7 @@ def test_after_a_restart_of_the_kernel_the_cell_runs_again(notebook):
     notebook.restart()
     notebook.run_all()
     notebook.until("'explorer' in globals() and explorer.widget.painted >= 1", True)
-    notebook.find(".clipdiy-count[data-painted='1']").wait_for()
+    notebook.find(".clipdiy-legend").wait_for()
     painted = notebook.ask(PAINTED)
     notebook.find(".clipdiy-weight-256 .noUi-handle").wait_for()
     press(notebook, ".clipdiy-weight-256", "End")
@@ -236,7 +236,7 @@ def test_a_click_on_a_point_opens_its_images_and_one_opens_the_explorer(board):
     board.find(".clipdiy-board-open").wait_for()
     assert board.ask("board.widget.row.value") == 1
     board.find(".clipdiy-board-open").click()
-    board.find(".clipdiy-explorer .clipdiy-count[data-painted='1']").wait_for()
+    board.find(".clipdiy-explorer .clipdiy-legend").wait_for()
     assert board.ask("board.config_of(1).saliency_weight") == 0.25
     assert board.ask("board.widget.open_explorer.config == board.config_of(1)")
 

@@ -8,7 +8,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -28,6 +28,7 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.views.board.plan import Plan
+from clipdiy_lab.views.explorer.bench import Watch, Watched
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, StoppedError, Ticket
 from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
@@ -231,19 +232,23 @@ class Board:
             count = min(_TRIED, self.images)
             first = plan.portions[0].trials[0].config
             start = time.perf_counter()
-            self._sweep([first], count, None)
+            self._sweep([first], count, None, Watch())
             once = time.perf_counter() - start
             start = time.perf_counter()
-            self._sweep([first], count, None)
+            self._sweep([first], count, None, Watch())
             again = time.perf_counter() - start
             self._pace = (max(0.0, once - again) / count, again / count)
         return self._pace
 
-    def _sweep(self, grid: Any, limit: int, cancelled: Any) -> pd.DataFrame:
+    def _sweep(self, grid: Any, limit: int, cancelled: Callable[[], bool] | None, watch: Watch) -> pd.DataFrame:
+        source = self.source
+        if isinstance(source, Segmenter):
+            # Embedding a dataset does not ask whether to go on; its encoder does.
+            source = Segmenter(Watched(source.encoder, watch, 0), source.saliency, batch_size=source.batch_size)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClipdiyWarning)
             stores = None if self._kept is None else self._kept.name
-            return sweep(self.source, self.dataset, grid, base=self.base, limit=limit, stores=stores,
+            return sweep(source, self.dataset, grid, base=self.base, limit=limit, stores=stores,
                          cancelled=cancelled)  # fmt: skip
 
     # Running
@@ -282,10 +287,14 @@ class Board:
                 screen.progress(seen, total, left)
             return ticket.overtaken
 
+        def encoded(_: int, __: int) -> None:
+            self._tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
+
         for portion in plan.portions:
-            table = self._sweep(portion.grid, self.images, watch)
+            table = self._sweep(portion.grid, self.images, watch, Watch(encoded, lambda: ticket.overtaken))
             if ticket.overtaken:
                 raise StoppedError
+            self._tell("", "busy")
             rows = table.to_dict("records")
             yield _Rows(
                 {place[id(trial)]: {str(k): v for k, v in row.items()}

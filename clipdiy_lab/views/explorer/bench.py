@@ -61,8 +61,16 @@ class Watch:
             raise StoppedError
 
 
-class _Watched:
-    """An encoder that counts the crops it has seen and can be stopped between two batches."""
+class Watched:
+    """An encoder that counts the crops it has seen and can be stopped between two batches; else the one that it wraps.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    watch : Watch
+    total : int
+        Crops that will come, as far as one knows.
+    """
 
     def __init__(self, encoder: Encoder, watch: Watch, total: int) -> None:
         self._encoder, self._watch, self._total, self._done = encoder, watch, total, 0
@@ -70,13 +78,22 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._encoder, name)
 
-    def with_precision(self, precision: str) -> _Watched:
-        return _Watched(self._encoder.with_precision(precision), self._watch, self._total)  # type: ignore[attr-defined]
+    def with_precision(self, precision: str) -> Watched:
+        """Return the encoder in another precision, as well watched."""
+        return Watched(self._encoder.with_precision(precision), self._watch, self._total)  # type: ignore[attr-defined]
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts."""
         return self._encoder.encode_texts(texts)
 
     def encode_crops(self, crops: Tensor) -> Tensor:
+        """Embed crops, and tell.
+
+        Raises
+        ------
+        StoppedError
+            Before the work, if nobody waits for it any more.
+        """
         self._watch.look()
         vectors = self._encoder.encode_crops(crops)
         self._done += len(crops)
@@ -186,7 +203,7 @@ class Bench:
         missing = tuple(scale for scale in view.config.scales if scale not in trees)
         if missing:
             config = view.config.replace(scales=missing, scale_weights=None)
-            watched = _Watched(maker.encoder, watch, Plan.of(config).windows)
+            watched = Watched(maker.encoder, watch, Plan.of(config).windows)
             tree = Segmenter(watched, "none", batch_size=_BATCH).encode(view.image.pixels, config)
             trees |= dict.fromkeys(missing, tree)
         some = trees[view.config.scales[0]]

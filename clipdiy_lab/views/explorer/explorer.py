@@ -182,7 +182,8 @@ class Explorer:
         except ClipdiyError as error:
             self.complain(error)
             return
-        self._take(view)
+        if view != self.view or self.error:
+            self._take(view)
 
     def open(self, image: Any) -> None:
         """Show another image; what cannot be read is said, and the view stays."""
@@ -205,8 +206,9 @@ class Explorer:
         self.change(image=picture, pixel=None)
 
     def apply(self) -> None:
-        """Let encode knobs take effect now."""
-        self.scheduler.now()
+        """Let encode knobs take effect now; also those of work that was cancelled."""
+        if not self.scheduler.now():
+            self.refresh()
 
     def cancel(self) -> None:
         """Stop what is being computed; the picture stays."""

@@ -113,10 +113,12 @@ class LatestWins:
         self._go()
         return entry[0].generation
 
-    def now(self) -> None:
-        """Start a job that waits for a pause."""
+    def now(self) -> bool:
+        """Start the job that waits for a pause; whether there was one."""
         with self._guard:
-            self._due(self._paused)
+            paused = self._paused
+            self._due(paused)
+        return paused is not None
 
     def cancel(self) -> None:
         """Forget what waits, and tell what runs to stop."""

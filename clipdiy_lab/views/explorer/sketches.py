@@ -178,12 +178,10 @@ def _heat(title: str, maps: dict[str, npt.NDArray[np.floating]], caption: str, u
 
 def _numbers(view: View, bench: Bench) -> str:
     run = bench.run(view)
-    table = label_table(run)
     rows = [
-        [short(str(name)), f"{row.share:.1%}", "" if np.isnan(row.mean_margin) else f"{row.mean_margin:.4f}",
-         f"{row.best_score:.4f}"]
-        for name, row in zip(table.index, table.itertuples(index=False), strict=True)
-    ]  # fmt: skip
+        [short(str(row["label"])), f"{row['share']:.1%}", f"{row['mean_margin']:.4f}", f"{row['best_score']:.4f}"]
+        for row in label_table(run).reset_index().to_dict("records")
+    ]
     changed = Config.paper().changed(view.config)
     facts = [[name, html.escape(repr(getattr(view.config, name)))] for name in changed if name != "precision"]
     facts = [

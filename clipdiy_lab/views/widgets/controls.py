@@ -33,7 +33,7 @@ class Control:
         self, field: Field, value: Any, changed: Callable[[str, Any], None], failed: Callable[[Exception], None]
     ) -> None:
         self.field, self._changed, self._failed = field, changed, failed
-        self._quiet = False
+        self._quiet, self._last = False, value
         self.widget = self._optional(field, value) if field.form == "optional" else _make(field, spell(field, value))
         self.widget.add_class(f"clipdiy-{field.name.replace('_', '-')}")
         if field.form != "optional":
@@ -57,18 +57,21 @@ class Control:
         except Exception as error:
             self._failed(error)
             return
-        self._changed(self.field.name, value)
+        # A slider answers its own display with 49.99999999999999 for 50; that is no change.
+        if value != self._last:
+            self._last = value
+            self._changed(self.field.name, value)
 
     def _value(self) -> Any:
         if self.field.form == "optional":
             on, slider = self._parts
             slider.disabled = not on.value
-            return slider.value if on.value else None
-        return read(self.field, self.widget.value)
+            return tidy(slider.value) if on.value else None
+        return tidy(read(self.field, self.widget.value))
 
     def set(self, value: Any) -> None:
         """Show another value without telling anybody."""
-        self._quiet = True
+        self._quiet, self._last = True, value
         try:
             if self.field.form == "optional":
                 on, slider = self._parts
@@ -78,6 +81,17 @@ class Control:
                 self.widget.value = spell(self.field, value)
         finally:
             self._quiet = False
+
+
+def tidy(value: Any) -> Any:
+    """Return a number without the last digits, which sliders get wrong.
+
+    Examples
+    --------
+    >>> tidy(49.99999999999999), tidy("a")
+    (50.0, 'a')
+    """
+    return round(value, 9) if isinstance(value, float) else value
 
 
 def _make(field: Field, shown: Any) -> Any:

@@ -21,7 +21,7 @@ from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
 from clipdiy_lab.views.figures import encoding
 from clipdiy_lab.views.figures.style import TEMPLATES
-from clipdiy_lab.views.widgets.controls import Control, titled
+from clipdiy_lab.views.widgets.controls import Control, tidy, titled
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
@@ -77,7 +77,7 @@ class ExplorerView:
         self.opacity = w.FloatSlider(value=view.opacity, min=0, max=1, step=0.05, description="opacity",
                                      layout={"width": f"{_SIDE}px"})  # fmt: skip
         self.opacity.add_class("clipdiy-opacity")
-        self._on(self.opacity, lambda value: self._change(opacity=value))
+        self._on(self.opacity, lambda value: self._change(opacity=tidy(value)))
         now, stop = _button("Encode now", "clipdiy-apply"), _button("Cancel", "clipdiy-cancel")
         now.on_click(lambda _: self.explorer.apply())
         stop.on_click(lambda _: self._stop())
@@ -142,7 +142,7 @@ class ExplorerView:
     def _weigh(self) -> None:
         rows = self.scale_rows.items()
         off = tuple(scale for scale, (on, _) in rows if not on.value)
-        self._change(scales_off=off, scale_weights={scale: weight.value for scale, (_, weight) in rows})
+        self._change(scales_off=off, scale_weights={scale: tidy(weight.value) for scale, (_, weight) in rows})
 
     def _images(self) -> w.VBox:
         self.split = w.Dropdown(options=SPLITS, value="val", layout={"width": "9em"})
@@ -213,7 +213,7 @@ class ExplorerView:
         if self.source.value == "file" and not self.source_path.value.strip():
             self.say("Give the path of the saliency map.", "wait")
             return
-        value = {"saliency_value": self.source_value.value, "saliency_path": self.source_path.value.strip()}
+        value = {"saliency_value": tidy(self.source_value.value), "saliency_path": self.source_path.value.strip()}
         self._change(saliency=self.source.value, **value)
 
     def _model(self) -> Any:
