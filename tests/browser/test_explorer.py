@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("playwright")
-from laboratory import PATIENCE, Notebook, Server  # noqa: E402
+from laboratory import PATIENCE, Notebook, Server
 
 EXPLORER = """
 import clipdiy_lab as lab
@@ -109,8 +109,8 @@ def test_a_click_on_a_pixel_opens_the_inspector(page):
     row, column = page.ask("explorer.view.pixel")
     assert (abs(row - 0.37 * 256), abs(column - 0.55 * 256)) < (3, 3)
     told = page.find(".clipdiy-inspector")
-    assert told.get_attribute("data-label") == page.ask(f"explorer._bench.labels(explorer.view).names["
-                                                        f"int(explorer.run['labels'].values[{row}, {column}])]")  # fmt: skip
+    names, number = page.ask("explorer.run.attrs['labels']"), page.ask(f"int(explorer.run['labels'][{row}, {column}])")
+    assert told.get_attribute("data-label") == json.loads(names)[number]
     assert told.locator("img").count() == 6
     assert "Without 64 px" in told.inner_text()
 

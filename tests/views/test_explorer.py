@@ -261,7 +261,7 @@ def test_figure_data_and_picture_go_into_files(explorer, tmp_path):
     for name in ("a.html", "a.nc", "a.csv", "a.tex"):
         assert explorer.export(tmp_path / name).stat().st_size > 100
     assert lab.open_run(tmp_path / "a.nc").attrs["labels"] == explorer.run.attrs["labels"]
-    with pytest.raises(StateError, match="ends in '.gif'"):
+    with pytest.raises(StateError, match=r"ends in '\.gif'"):
         explorer.export(tmp_path / "a.gif")
     figure = explorer.static()
     assert type(figure).__name__ == "Figure"
@@ -283,7 +283,7 @@ BAD = {
     "too many labels": (lambda e, _: e.change(labels=[f"l{i}" for i in range(65)]), "at most 64"),
     "a label of 300 letters": (lambda e, _: e.change(labels=("cat", "x" * 300)), "shorten the label"),
     "all scales off": (lambda e, _: e.change(scales_off=(256, 128, 64)), "every scale is switched off"),
-    "all weights zero": (lambda e, _: e.change(scale_weights=dict.fromkeys((256, 128, 64), 0.0)), "every scale has weight"),
+    "all weights zero": (lambda e, _: e.change(scale_weights={256: 0.0, 128: 0.0, 64: 0.0}), "every scale has weight"),
     "no such model": (lambda e, _: e.change(model="tyni"), "tyni"),
     "no such saliency": (lambda e, _: e.change(saliency="fuond"), "Did you mean 'found'"),
     "no saliency file": (lambda e, p: e.change(saliency="file", saliency_path=str(p / "no.npy")), "no saliency file"),

@@ -391,7 +391,7 @@ class Board:
         return ", ".join(f"{name.replace('_', ' ')} {knob_text(given[name])}" for name in vary)
 
     def row_at(self, x: Any, y: Any) -> int | None:
-        """Return the row of a point of `figure`, by its coordinates as plotly gives them; None for a published value."""
+        """Return the row of a point of `figure`, by plotly's coordinates; None for a published value."""
         table = self._scored()
         for row in table.index:
             given = [table.loc[row, name] for name in self.knobs if len(self._ran[name]) > 1]

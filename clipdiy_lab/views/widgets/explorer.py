@@ -67,7 +67,9 @@ class ExplorerView:
 
     def _lay_out(self) -> w.VBox:
         view = self.explorer.view
-        self.labels = w.TagsInput(value=list(view.labels), allow_duplicates=False, placeholder="add a label", layout=_WIDE)
+        self.labels = w.TagsInput(
+            value=list(view.labels), allow_duplicates=False, placeholder="add a label", layout=_WIDE
+        )
         self.labels.add_class("clipdiy-labels")
         self._on(self.labels, lambda value: self._change(labels=tuple(value)))
         self.panels = w.ToggleButtons(options=[(title, key) for key, title in PANELS.items()], value=view.panel,
