@@ -85,7 +85,7 @@ def test_moving_a_scale_weight_changes_the_picture(page):
 
 
 def test_a_label_is_added_and_removed(page):
-    page.find(".clipdiy-labels").click()
+    page.find(".clipdiy-labels input").click(force=True)
     page.page.keyboard.type("tvmonitor")
     page.page.keyboard.press("Enter")
     page.until("explorer.view.labels[-1]", "tvmonitor")
