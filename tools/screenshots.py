@@ -22,7 +22,7 @@ BOARD = """import clipdiy_lab as lab
 board = lab.ablation_board(lab.load("tiny"), lab.open_dataset("scenes"), limit=6)
 board.choose(saliency_weight=[0.0, 0.25, 0.5, 0.75, 1.0])
 board"""
-COLORS, MOST = 200, 300_000
+COLORS, MOST = 256, 300_000
 
 
 def main(folder: Path) -> None:
@@ -44,6 +44,7 @@ def main(folder: Path) -> None:
 def explorer(server: Server, browser: Browser) -> bytes:
     """Open the explorer, click into the car, take its picture with the inspector."""
     notebook = Notebook(server, browser, "explorer.ipynb", [EXPLORER])
+    notebook.page.set_viewport_size({"width": 1280, "height": 2100})
     notebook.run_all()
     notebook.find(".clipdiy-legend").wait_for()
     notebook.find(".clipdiy-explorer .js-plotly-plot .nsewdrag").wait_for(state="attached")
@@ -59,7 +60,7 @@ def board(server: Server, browser: Browser) -> bytes:
     notebook.run_all()
     notebook.find(".clipdiy-board-run").click()
     notebook.find(".clipdiy-board-count[data-rows='5']").wait_for()
-    notebook.ask("board.show(4)")
+    notebook.ask("(setattr(board.widget.row, 'value', 4), board.show(4)) and None")
     notebook.find(".clipdiy-board-open").wait_for()
     notebook.page.wait_for_timeout(1000)
     return notebook.find(".clipdiy-board").screenshot()
@@ -67,7 +68,7 @@ def board(server: Server, browser: Browser) -> bytes:
 
 def keep(picture: bytes, path: Path) -> None:
     """Write a screenshot with fewer colours: small enough for a repository, and sharp text."""
-    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLORS)
+    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLORS, kmeans=2)
     few.save(path, optimize=True)
     size = path.stat().st_size
     print(f"{path}: {few.width} x {few.height}, {size / 1000:.0f} kB")

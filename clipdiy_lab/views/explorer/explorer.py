@@ -348,15 +348,25 @@ class Explorer:
 
         return figures.overlay(self.run, self.view.opacity)
 
-    def picture(self) -> Image.Image:
-        """Return the view as one picture with its legend; needs Pillow only."""
-        shown = self._bench.labels(self.view)
+    def shown(self) -> Shown:
+        """Return the labels of the view with their names."""
+        return self._bench.labels(self.view)
+
+    def overlay(self) -> Image.Image:
+        """Return the labels over the image, in the frame's size."""
+        shown = self.shown()
         colors = label_colors(shown.names, shown.background)
         laid = pictures.overlay(shown.frame, shown.labels, colors, shown.background, self.view.opacity)
+        return Image.fromarray(laid)
+
+    def picture(self) -> Image.Image:
+        """Return the view as one picture with its legend; needs Pillow only."""
+        shown, laid = self.shown(), self.overlay()
+        colors = label_colors(shown.names, shown.background)
         won = sorted(set(shown.labels.ravel().tolist()))
-        width = max(laid.shape[1], 360)
+        width = max(laid.width, 360)
         names = [name if len(name) < 40 else name[:39] + "…" for name in (shown.names[i] for i in won)]
-        return pictures.stack([Image.fromarray(laid), pictures.legend(names, colors[won], width)])
+        return pictures.stack([laid, pictures.legend(names, colors[won], width)])
 
     @property
     def widget(self) -> Any:

@@ -203,8 +203,9 @@ class BoardView:
 
     def _card(self, look: Look) -> w.VBox:
         score = "nothing to score" if look.miou != look.miou else f"{100 * look.miou:.1f} %"
-        tag = sketches.image_tag(look.explorer.picture(), look.image_id, "width:180px")
-        text = w.HTML(f"{tag}<br>{html.escape(look.image_id)}: {score}")
+        tag = sketches.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
+        keys = sketches.legend(look.explorer.shown())
+        text = w.HTML(f'<div style="line-height:1.4">{tag}<br><b>{html.escape(look.image_id)}: {score}</b>{keys}</div>')
         button = _button("open in the explorer", "clipdiy-board-open")
         button.on_click(lambda _: self._guarded(lambda: self._open(look)))
         return w.VBox([text, button], layout={"width": "200px"})
