@@ -15,7 +15,7 @@ from jupyter_client import BlockingKernelClient
 from playwright.sync_api import Browser, Locator, Page
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 90
+PATIENCE = 40
 _SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},

@@ -85,7 +85,9 @@ def test_moving_a_scale_weight_changes_the_picture(page):
 
 
 def test_a_label_is_added_and_removed(page):
-    page.find(".clipdiy-labels input").click(force=True)
+    page.find(".clipdiy-labels").dispatch_event("click")  # the field appears when the tags are clicked
+    page.find(".clipdiy-labels input").wait_for()
+    page.find(".clipdiy-labels input").focus()
     page.page.keyboard.type("tvmonitor")
     page.page.keyboard.press("Enter")
     page.until("explorer.view.labels[-1]", "tvmonitor")
