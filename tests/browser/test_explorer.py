@@ -45,7 +45,7 @@ def notebook(server, chromium):
 @pytest.fixture
 def page(notebook):
     notebook.ask("(explorer.open_scene('val', 1), explorer.change(labels=('cat', 'dog', 'car', 'train'), pixel=None, "
-                 "panel='overlay', scale_weights={}, scales_off=(), saliency_weight=1.0), explorer.apply(), "
+                 "panel='overlay', scales=(256, 128, 64), scale_weights={}, scales_off=(), saliency_weight=1.0), explorer.apply(), "
                  "explorer.scheduler.wait(60), explorer.widget.read_draft()) and None")  # fmt: skip
     assert notebook.ask("explorer.error") == ""
     return notebook
@@ -121,8 +121,7 @@ def test_an_image_is_uploaded_and_a_bad_upload_is_said(page, tmp_path):
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.fromarray(np.full((40, 60, 3), (200, 30, 30), np.uint8)).save(good)
     bad.write_text("this is no image")
-    page.page.locator(".clipdiy-settings .jp-Collapse-header, .clipdiy-settings .lm-AccordionPanel-title, "
-                      ".clipdiy-settings .p-Collapse-header").first.click()  # fmt: skip
+    page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header").first.click()  # fmt: skip
     with page.page.expect_file_chooser() as chooser:
         page.find(".clipdiy-upload").click()
     chooser.value.set_files(str(bad))
