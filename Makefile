@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lab notebooks lint types tests notebook-tests bench clean
+.PHONY: demo test lab notebooks screenshots lint types tests notebook-tests bench clean
 
 demo: $(STAMP)
 	$(BIN)/clipdiy-lab demo
@@ -47,6 +47,10 @@ notebook-tests: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
 	  notebooks/*.ipynb
+
+# Pictures of the explorer and the board for the README, taken in JupyterLab; needs Chromium.
+screenshots: $(STAMP)
+	$(BIN)/python tools/screenshots.py docs/images
 
 # Speed as ratios against the plain method, in one run; what cheaper encodings cost in mIoU. Writes benchmarks/results/.
 bench: $(STAMP)

@@ -57,6 +57,10 @@ class FigureError(ClipdiyError, ValueError):
     """Data that the figure asked for cannot be made of, or a figure that cannot be exported here."""
 
 
+class StateError(ClipdiyError, ValueError):
+    """A state of the explorer that is cut short, foreign, of another version, or holds a value that makes no sense."""
+
+
 class OutputError(ClipdiyError, OSError):
     """A place that results cannot be written to; nothing half-written stays behind."""
 

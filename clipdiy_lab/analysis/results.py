@@ -83,14 +83,13 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     if not results:
         raise ConfigError("there is nothing to tabulate; give at least one result of evaluate.")
     ours = [_own_row(result) for result in results]
-    published = _published(methods)
     rows: list[dict[str, Any]] = []
     for benchmark in dict.fromkeys(row["dataset"] for row in ours):
         own = [row for row in ours if row["dataset"] == benchmark]
         if len({row["protocol"] for row in own}) > 1:
             own = [{**row, "note": _joined("our rows differ in protocol", row["note"])} for row in own]
         rows += own
-        cells = published[published["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+        cells = published(benchmark, methods)
         rows += [_published_row(benchmark, cell) for cell in cells.to_dict("records")]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -129,15 +128,37 @@ def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def _published(methods: list[str] | None) -> pd.DataFrame:
+def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
+    """Return the published cells of a benchmark.
+
+    Parameters
+    ----------
+    benchmark : str
+        Name of a manifest, such as "voc21"; others have none.
+    methods : list of str, optional
+        Only these methods; by default all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``dataset``, ``method``, ``backbone``, ``miou`` in percent, ``protocol_notes``, ``source``; no rows where nobody
+        published any.
+
+    Raises
+    ------
+    ConfigError
+        For a method that nobody published.
+    """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
+    cells["miou"] = pd.to_numeric(cells["miou"])
+    own = cells[cells["dataset"] == PUBLISHED_NAMES.get(benchmark)]
     if methods is None:
-        return cells
+        return own
     known = set(cells["method"])
     for method in methods:
         if method not in known:
             raise ConfigError(f"no published result of {method!r} is known. {nearest(method, known)}")
-    return cells[cells["method"].isin(methods)]
+    return own[own["method"].isin(methods)]
 
 
 def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
