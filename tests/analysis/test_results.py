@@ -61,6 +61,17 @@ def test_ours_stands_beside_every_published_cell(benchmark, theirs):
     assert table["note"].str.contains("two ground truths").sum() == (len(cells) if benchmark != "voc21" else 0)
 
 
+def test_published_cells_are_those_of_the_file():
+    cells = lab.results.published(["voc21", "coco_object_tcl"], ["CLIP-DIY", "TCL"])
+    wanted = [row for row in (*published("VOC21"), *published("COCO-Object")) if row["method"] in ("CLIP-DIY", "TCL")]
+    assert sorted(cells["source"] + cells["miou"].map(str)) == sorted(
+        row["source"] + str(float(row["miou"])) for row in wanted
+    )
+    assert len(lab.results.published()) > 10 * len(cells)
+    with pytest.raises(ConfigError, match="'voc12'.*voc21"):
+        lab.results.published(["voc12"])
+
+
 def test_the_published_score_of_the_paper_is_there():
     table = lab.results.table(result("voc21"), result("coco_object_diy"), methods=["CLIP-DIY"])
     theirs = table[~table["ours"].astype(bool)]
