@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--scenes", type=int, default=200, help="of the sweep; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     scenes = lab.open_dataset("scenes")
@@ -166,7 +166,8 @@ def main() -> None:
     rows = encoding(encoder, sample.image, names, options.rounds)
     rows += saliency(sample.image, options.rounds)
     rows += fusing(names, sample.mask, options.rounds)
-    rows += sweeping(options.scenes, next(one["seconds"] for one in rows if one["part"] == "fuse"))
+    if options.scenes:
+        rows += sweeping(options.scenes, next(one["seconds"] for one in rows if one["part"] == "fuse"))
     facts = {
         "model": encoder.name,
         "labels": len(names),

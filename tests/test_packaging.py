@@ -15,7 +15,12 @@ import yaml
 import clipdiy_lab as lab
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "opencv-contrib-python-headless": "opencv", "kaleido": "python-kaleido"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "opencv-contrib-python-headless": "opencv",
+    "kaleido": "python-kaleido",
+    "playwright": "playwright-python",
+}
 
 
 def normal(name: str) -> str:

@@ -125,6 +125,17 @@ class FromStore:
         """How the images were encoded."""
         return self.store.config
 
+    def unfit(self, config: Config) -> str:
+        """Say why the store cannot answer for a configuration; empty if it can."""
+        lost = [scale for scale in config.scales if scale not in self.config.scales]
+        if config.precision == "auto":
+            config = config.replace(precision=self.config.precision)
+        differs = [name for name in config.changed(self.config, "encode") if name != "scales"]
+        if not lost and not differs:
+            return ""
+        asked = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+        return f"the store {self.store.path} was not encoded with {asked}; give a segmenter, and stores= to keep it."
+
     def encoded(self, index: int) -> Encoded:
         """Read an image's embeddings and saliency."""
         rows = np.array([index])

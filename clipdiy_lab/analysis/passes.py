@@ -68,12 +68,17 @@ class Masks:
     def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
         if index in self._kept:
             return self._kept[index]
-        alone: Any = getattr(self.dataset, "mask", None)
-        mask = self.protocol.truth(self.dataset[index].mask if alone is None else alone(index))
+        mask = true_mask(self.dataset, self.protocol, index)
         if self._bytes + mask.nbytes <= MASK_BYTES:
             self._kept[index] = mask
             self._bytes += mask.nbytes
         return mask
+
+
+def true_mask(dataset: Dataset, protocol: Protocol, index: int) -> npt.NDArray[np.uint8]:
+    """Mask of an image at the size at which a protocol compares; the image is not decoded where it need not be."""
+    alone: Any = getattr(dataset, "mask", None)
+    return protocol.truth(dataset[index].mask if alone is None else alone(index))
 
 
 def text_key(trial: Trial) -> tuple[Any, ...]:
@@ -98,7 +103,7 @@ def prepare(
         key = text_key(trial)
         if key not in words:
             try:
-                words[key] = _words(trial, segmenter, masks.dataset)
+                words[key] = words_of(trial, segmenter, masks.dataset)
             except ClipdiyError as error:
                 words[key] = error
         made_of = words[key]
@@ -111,7 +116,16 @@ def prepare(
     return [one for one in words.values() if isinstance(one, Words)], failed
 
 
-def _words(trial: Trial, segmenter: Segmenter, dataset: Dataset) -> Words:
+def words_of(trial: Trial, segmenter: Segmenter, dataset: Dataset) -> Words:
+    """Embed the texts of a trial.
+
+    Raises
+    ------
+    ConfigError
+        If the words are not as many as the labels, or the background is none of them.
+    LabelError
+        For words that cannot be prompted.
+    """
     config, names = trial.config or Config(), trial.label_names or tuple(dataset.label_names)
     if len(names) != len(dataset.label_names):
         raise ConfigError(
@@ -139,12 +153,13 @@ def score(words: Sequence[Words], encoded: Encoded, mask: npt.NDArray[np.uint8],
                 config = trial.config or search.config
                 saliency = encoded.saliency
                 if trial.saliency == ORACLE:
-                    saliency = _truth(mask, one.background, config)
+                    saliency = true_saliency(mask, one.background, config)
                 labels = choose(found, saliency, config).numpy()
                 tally.add(index, *count(mask, to_size(labels, mask.shape), len(tally.counts)))
 
 
-def _truth(mask: npt.NDArray[np.uint8], background: int | None, config: Config) -> Tensor:
+def true_saliency(mask: npt.NDArray[np.uint8], background: int | None, config: Config) -> Tensor:
+    """Bring the true foreground (every pixel that is not the background's) to the frame, bilinear."""
     truth = torch.from_numpy((mask != background).astype(np.float32))
     return ops.resize_saliency(truth, config.image_size).clamp(0, 1)
 

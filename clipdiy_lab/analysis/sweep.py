@@ -234,14 +234,9 @@ def _unfit(trial: Trial, made: Encodings) -> str:
     """Why a store cannot answer for a trial; empty if it can."""
     if not isinstance(made, FromStore) or trial.config is None:
         return ""
-    has, wants = made.config, trial.config
-    lost = [scale for scale in wants.scales if scale not in has.scales]
-    if wants.precision == "auto":
-        wants = wants.replace(precision=has.precision)
-    differs = [name for name in wants.changed(has, "encode") if name != "scales"]
-    if lost or differs:
-        asked = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(wants, name)!r}" for name in differs)
-        return f"the store {made.store.path} was not encoded with {asked}; give a segmenter, and stores= to keep it."
+    problem = made.unfit(trial.config)
+    if problem:
+        return problem
     if trial.saliency not in (None, ORACLE, made.saliency_source):
         has_not = f"the store holds the saliency {made.saliency_source!r}, not {trial.saliency!r}"
         return f"{has_not}; give a segmenter, and stores= to keep it."

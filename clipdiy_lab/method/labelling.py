@@ -70,7 +70,10 @@ def merged_scores(similarities: Sequence[Float[Tensor, "rows cols L"]], config: 
 
 
 def candidates(
-    similarities: Sequence[Float[Tensor, "rows cols L"]], config: Config, background: int | None
+    similarities: Sequence[Float[Tensor, "rows cols L"]],
+    config: Config,
+    background: int | None,
+    among: Sequence[int] | None = None,
 ) -> Candidates:
     """Find the best label that is not the background at every pixel.
 
@@ -81,17 +84,22 @@ def candidates(
     config : Config
     background : int or None
         Index of the background label.
+    among : sequence of int, optional
+        Labels that may win beside the background; default: all. The others still count in a policy's probabilities.
     """
     scores = merged_scores(similarities, config)
+    barred = [] if among is None else [label for label in range(scores.shape[1]) if label not in {*among, background}]
     if background is None:
-        best = scores.max(dim=1)
+        best = scores.index_fill(1, torch.tensor(barred, dtype=torch.int64), -math.inf).max(dim=1)
         return Candidates(best.indices, best.values, None, None)
     own, rest = scores[:, background], _without(scores, background)
-    if rest.shape[1] == 0:  # nothing but background was asked for
-        return Candidates(torch.zeros_like(own, dtype=torch.int64), torch.full_like(own, -math.inf), own, background)
+    if len(barred) == rest.shape[1]:  # nothing but background was asked for
+        none = torch.full_like(own, background, dtype=torch.int64)
+        return Candidates(none, torch.full_like(own, -math.inf), own, background)
     if config.background == "threshold":
         own = ops.threshold_score(rest.permute(1, 0, 2), config.background_threshold, config.logit_scale)
-    best = rest.max(dim=1)
+    places = torch.tensor([label - (label > background) for label in barred], dtype=torch.int64)
+    best = rest.index_fill(1, places, -math.inf).max(dim=1)
     return Candidates(best.indices + (best.indices >= background), best.values, own, background)
 
 

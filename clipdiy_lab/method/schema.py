@@ -20,6 +20,7 @@ ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
+INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 SCALES = "scales"
 """Name of the node whose children are the scales."""

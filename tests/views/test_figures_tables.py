@@ -13,6 +13,7 @@ from clipdiy_lab import errors
 from clipdiy_lab.views import colors, figures
 
 PIXEL = (110, 130)
+SCENES = 2
 PUBLISHED = pd.DataFrame(
     {
         "method": ["CLIP-DIY", "other"],
@@ -259,3 +260,23 @@ def test_pictures_that_are_none(per_image):
         figures.worst_and_best(per_image, lambda _: np.zeros((3, 3)))
     with pytest.raises(errors.FigureError, match="nothing to show"):
         figures.worst_and_best(per_image.assign(miou=np.nan), {})
+
+
+# ------------------------------------------------------------------------------------------------ where the mIoU goes
+
+
+def test_the_error_budget_fills_every_bar(tiny, scenes):
+    budget = lab.explain.error_budget(tiny, scenes, limit=SCENES)
+    figure = figures.error_budget(budget)
+    names = list(figure.data[0].y)
+    assert [trace.name for trace in figure.data] == [
+        "IoU", "boundary", "saliency miss", "false foreground", "scale", "confusion",
+    ]  # fmt: skip
+    assert names[0] == "all labels"
+    assert figure.data[0].x[0] == pytest.approx(100 * float(budget["miou"].sel(ingredient="as_is")))
+    np.testing.assert_allclose(np.sum([trace.x for trace in figure.data], axis=0), 100)
+    seen = budget["iou"].sel(ingredient="as_is").dropna("label")
+    assert sorted(names[1:]) == sorted(seen["label"].values)
+    assert list(figure.data[0].x[1:]) == sorted(figure.data[0].x[1:])
+    with pytest.raises(errors.FigureError, match="lacks 'lost_iou'"):
+        figures.error_budget(budget.drop_vars("lost_iou"))

@@ -1,12 +1,14 @@
 """Why this pixel: a run taken apart; pure functions on a run, xarray or pandas out.
 
 `occlude`, `attend` and `faithfulness` need the image network, `prompt_sensitivity` and `absent` the text encoder.
+`error_budget` looks at a dataset instead of a run: where the mIoU goes.
 """
 
 from __future__ import annotations
 
 from clipdiy_lab.analysis.explain.absence import absent
 from clipdiy_lab.analysis.explain.attention import attend
+from clipdiy_lab.analysis.explain.budget import error_budget
 from clipdiy_lab.analysis.explain.faithful import faithfulness
 from clipdiy_lab.analysis.explain.occlusion import occlude
 from clipdiy_lab.analysis.explain.parts import contrast, pixel
@@ -21,6 +23,7 @@ __all__ = [
     "background_threshold",
     "compare",
     "contrast",
+    "error_budget",
     "faithfulness",
     "flip_weight",
     "occlude",

@@ -11,6 +11,7 @@ Examples
 True
 """
 
+from clipdiy_lab.views.figures.budget import error_budget
 from clipdiy_lab.views.figures.classes import confusion, dumbbells
 from clipdiy_lab.views.figures.explanations import contributions, flip_map, importance
 from clipdiy_lab.views.figures.export import at_column_width, save
@@ -42,6 +43,7 @@ __all__ = [
     "contributions",
     "cost",
     "dumbbells",
+    "error_budget",
     "flip_map",
     "fused",
     "guide",

@@ -1,0 +1,276 @@
+"""Where the mIoU goes: what each ingredient costs, and of which kind the wrong pixels are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from tqdm.auto import tqdm
+
+from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
+from clipdiy_lab.analysis.evaluate import IMAGE, count_images
+from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
+from clipdiy_lab.analysis.explain.losses import LOSSES, bins
+from clipdiy_lab.analysis.passes import true_mask, words_of
+from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.tally import count
+from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.errors import ConfigError, RunError, StoreError
+from clipdiy_lab.method import metrics
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.segmenter import Segmenter
+
+AREAS = (0.01, 0.05, 0.2)
+"""Bounds between the areas of a label in an image, as shares of its pixels that count."""
+AREA_NAMES = ("below 1 %", "1 to 5 %", "5 to 20 %", "20 % and more")
+_WIDEST_BAND = 1000
+
+Counts = npt.NDArray[np.int64]
+
+
+def error_budget(
+    source: Segmenter | EmbeddingStore | str | PathLike[str],
+    dataset: Dataset,
+    config: Config | None = None,
+    *,
+    limit: int | None = None,
+    band: int = 5,
+    protocol: str | PathLike[str] | Protocol = "mmseg",
+    segmenter: Segmenter | None = None,
+    progress: bool = False,
+) -> xr.Dataset:
+    """Say what mIoU would be with one ingredient replaced by the truth, and what kind of pixels are wrong.
+
+    Every term is defined in ``docs/explain.md``, section 8.
+
+    Parameters
+    ----------
+    source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
+    dataset : Dataset
+    config : Config, optional
+        Default: the store's own, or `Config()`.
+    limit : int, optional
+        Only the first images.
+    band : int
+        Width of the boundary band in pixels at the size of comparison; 0: no band.
+    protocol : str, path or Protocol
+        As for `evaluate`, but without sliding windows.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
+    progress : bool
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    xarray.Dataset
+        By ``ingredient`` (``as_is``; ``saliency``, ``labels``, ``windows`` true; ``all`` three; ``frame``, its
+        ceiling): ``miou``, ``gain`` over as it is, ``pixel_accuracy``; ``iou`` (ingredient, label); ``image_accuracy``
+        (ingredient, image_id); ``area_accuracy`` (ingredient, area), the share of true foreground pixels that are found
+        where their label covers so much of the image.
+        By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``scale``, ``confusion``; every wrong pixel
+        in exactly one): ``wrong`` pixels and ``wrong_share`` of all that count; ``lost_miou``, which sums to
+        1 - ``miou`` (for a protocol in which an absent label counts 0, with the attribute ``lost_to_absent``);
+        ``miou_if_right``, were these pixels right; ``lost_iou`` (loss, label), which sums to 1 - ``iou``;
+        ``image_wrong`` (loss, image_id); ``area_wrong`` (loss, area).
+        ``pixels`` (label), ``image_pixels`` (image_id), ``area_pixels`` (area): true ones that count.
+
+    Raises
+    ------
+    ConfigError
+        For a limit, band, protocol or configuration that makes no sense here.
+    StoreError
+        If the store is of other images, another encoder, or was encoded otherwise.
+    DatasetError
+        If masks hold other labels than the dataset names.
+    RunError
+        For a source that is neither.
+    """
+    chosen = get_protocol(protocol)
+    if chosen.slides:
+        raise ConfigError(f"the protocol {chosen.id!r} slides windows, which an error budget does not; use 'mmseg'.")
+    if isinstance(band, bool) or not isinstance(band, int) or not 0 <= band <= _WIDEST_BAND:
+        raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
+    images = count_images(dataset, limit)
+    made, settings = _encodings(source, dataset, config, segmenter)
+    images = min(images, len(made))
+    words = words_of(Trial(config=settings), made.segmenter, dataset)
+    tally = _Tally(len(dataset.label_names))
+    ids = getattr(dataset, "ids", None)
+    for index in tqdm(range(images), desc=dataset.name, unit="image", disable=not progress):
+        case = Case(made.encoded(index), words, settings, true_mask(dataset, chosen, index))
+        name = str(ids[index]) if ids is not None else dataset[index].id
+        tally.add(name, case, words.background, band)
+    return _summary(tally, dataset, chosen, settings, made, band)
+
+
+def _encodings(
+    source: Any, dataset: Dataset, config: Config | None, segmenter: Segmenter | None
+) -> tuple[Encodings, Config]:
+    if isinstance(source, Segmenter):
+        settings = as_config(config)
+        return FromSegmenter(source, dataset, settings), settings
+    if not isinstance(source, EmbeddingStore | str | PathLike):
+        raise RunError(
+            f"source is a {type(source).__name__}; expected a Segmenter, or a store of embeddings or its folder "
+            "(make one with lab.embed)."
+        )
+    store = FromStore(source, dataset, segmenter)
+    settings = store.config if config is None else as_config(config)
+    problem = store.unfit(settings)
+    if problem:
+        raise StoreError(problem[0].upper() + problem[1:])
+    return store, settings
+
+
+@dataclass(eq=False)
+class _Tally:
+    """Counts so far: pooled matrices, and a few numbers an image."""
+
+    labels: int
+    confusion: dict[str, Counts] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    image_right: list[list[int]] = field(default_factory=list)
+    image_wrong: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        square = (self.labels, self.labels)
+        self.confusion = {name: np.zeros(square, dtype=np.int64) for name in (*INGREDIENTS, *LOSSES)}
+        areas = len(AREA_NAMES)
+        self.area_pixels = np.zeros(areas, dtype=np.int64)
+        self.area_found = np.zeros((len(INGREDIENTS), areas), dtype=np.int64)
+        self.area_wrong = np.zeros((len(LOSSES), areas), dtype=np.int64)
+
+    def add(self, name: str, case: Case, background: int | None, band: int) -> None:
+        """Count an image."""
+        maps = dict(case.label_maps())
+        fresh = {what: count(case.mask, labels, self.labels)[0] for what, labels in maps.items()}
+        kinds = bins(case.mask, maps[AS_IS], background, band, case.single_scales())
+        for place, loss in enumerate(LOSSES):
+            hidden = np.where(kinds == place, case.mask, metrics.IGNORE).astype(np.uint8)
+            fresh[loss] = count(hidden, maps[AS_IS], self.labels)[0]
+        for what, counts in fresh.items():
+            self.confusion[what] += counts
+        self.ids.append(name)
+        self.image_right.append([int(fresh[what].trace()) for what in INGREDIENTS])
+        self.image_wrong.append([int(fresh[what].sum()) for what in LOSSES])
+        self._add_areas(fresh, background)
+
+    def _add_areas(self, fresh: dict[str, Counts], background: int | None) -> None:
+        true = fresh[AS_IS].sum(1)
+        labels = [label for label in np.flatnonzero(true) if label != background]
+        places = np.searchsorted(AREAS, true[labels] / max(int(true.sum()), 1), side="right")
+        np.add.at(self.area_pixels, places, true[labels])
+        for row, what in enumerate(INGREDIENTS):
+            np.add.at(self.area_found[row], places, fresh[what].diagonal()[labels])
+        for row, what in enumerate(LOSSES):
+            np.add.at(self.area_wrong[row], places, fresh[what].sum(1)[labels])
+
+
+def _summary(
+    tally: _Tally, dataset: Dataset, protocol: Protocol, config: Config, made: Encodings, band: int
+) -> xr.Dataset:
+    by_ingredient = {what: tally.confusion[what] for what in INGREDIENTS}
+    by_loss = [tally.confusion[what] for what in LOSSES]
+    miou = np.array([metrics.mean_iou(counts, protocol.absent) for counts in by_ingredient.values()])
+    whole = by_ingredient[AS_IS]
+    shares = _lost_iou(whole, by_loss)
+    scored = np.isfinite(metrics.iou(whole, protocol.absent))
+    pixels = whole.sum(1)
+    wrong = np.array([counts.sum() for counts in by_loss])
+    image_pixels = np.array(tally.image_right)[:, 0] + np.array(tally.image_wrong).sum(1)
+    absent = scored & np.isnan(metrics.iou(whole, "nan"))
+    parts: dict[Hashable, Any] = {
+        "miou": (s.INGREDIENT, miou),
+        "gain": (s.INGREDIENT, miou - miou[0]),
+        "pixel_accuracy": (s.INGREDIENT, [metrics.pixel_accuracy(counts) for counts in by_ingredient.values()]),
+        "iou": ((s.INGREDIENT, s.LABEL), [metrics.iou(counts, protocol.absent) for counts in by_ingredient.values()]),
+        "image_accuracy": ((s.INGREDIENT, IMAGE), _share(np.array(tally.image_right).T, image_pixels)),
+        "area_accuracy": ((s.INGREDIENT, s.AREA), _share(tally.area_found, tally.area_pixels)),
+        "wrong": (s.LOSS, wrong),
+        "wrong_share": (s.LOSS, _share(wrong, whole.sum())),
+        "lost_miou": (s.LOSS, np.nansum(shares, axis=1) / max(int(scored.sum()), 1)),
+        "miou_if_right": (s.LOSS, [metrics.mean_iou(_righted(whole, one), protocol.absent) for one in by_loss]),
+        "lost_iou": ((s.LOSS, s.LABEL), shares),
+        "image_wrong": ((s.LOSS, IMAGE), np.array(tally.image_wrong).T),
+        "area_wrong": ((s.LOSS, s.AREA), tally.area_wrong),
+        "pixels": (s.LABEL, pixels),
+        "image_pixels": (IMAGE, image_pixels),
+        "area_pixels": (s.AREA, tally.area_pixels),
+    }
+    return xr.Dataset(
+        {name: (*given, _attrs(str(name))) for name, given in parts.items()},
+        coords={
+            s.INGREDIENT: list(INGREDIENTS),
+            s.LOSS: list(LOSSES),
+            s.LABEL: np.array(dataset.label_names, dtype=object),
+            s.AREA: list(AREA_NAMES),
+            IMAGE: np.array(tally.ids, dtype=object),
+        },
+        attrs={
+            "dataset": dataset.name,
+            "images": len(tally.ids),
+            "protocol": protocol.id,
+            "band": band,
+            "lost_to_absent": float(absent.sum() / max(int(scored.sum()), 1)),
+            "config": config.to_json(),
+            "encoder": made.segmenter.encoder.name,
+            "encoder_fingerprint": made.segmenter.encoder.fingerprint,
+            "saliency_source": made.saliency_source,
+        },
+    )
+
+
+_LONG_NAMES = {
+    "miou": "mean IoU",
+    "gain": "mean IoU above that of as_is",
+    "pixel_accuracy": "pixel accuracy",
+    "iou": "intersection over union",
+    "image_accuracy": "pixel accuracy of the image",
+    "area_accuracy": "share of the true foreground pixels that are found",
+    "wrong": "wrong pixels",
+    "wrong_share": "share of all pixels that count",
+    "lost_miou": "part of the lost mean IoU",
+    "miou_if_right": "mean IoU if these pixels were right",
+    "lost_iou": "part of the lost IoU",
+    "image_wrong": "wrong pixels of the image",
+    "area_wrong": "wrong pixels of labels with this share of their image",
+    "pixels": "true pixels",
+    "image_pixels": "pixels of the image that count",
+    "area_pixels": "true foreground pixels",
+}
+
+
+def _attrs(name: str) -> dict[str, str]:
+    return {"long_name": _LONG_NAMES[name], "units": "pixel" if "pixels" in _LONG_NAMES[name][:14] else "1"}
+
+
+def _lost_iou(whole: Counts, by_loss: list[Counts]) -> npt.NDArray[np.float64]:
+    """Part of every label's lost IoU that falls to each bin, bins x labels; NaN for a label that is nowhere.
+
+    1 - IoU = (FN + FP) / union, and every wrong pixel is one FN (of the true label) and one FP (of the other).
+    """
+    hits = metrics.Hits.of(whole)
+    wrong = np.array([counts.sum(1) + counts.sum(0) for counts in by_loss])
+    return _share(wrong, hits.tp + hits.fp + hits.fn)
+
+
+def _righted(whole: Counts, wrong: Counts) -> Counts:
+    """Return the counts as they were if the wrong pixels of a bin had their true labels."""
+    righted: Counts = whole - wrong + np.diag(wrong.sum(1))
+    return righted
+
+
+def _share(parts: npt.NDArray[np.int64], wholes: npt.NDArray[np.int64] | np.int64) -> npt.NDArray[np.float64]:
+    wholes = np.broadcast_to(wholes, parts.shape)
+    found: npt.NDArray[np.float64] = np.divide(
+        parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0, dtype=np.float64
+    )
+    return found

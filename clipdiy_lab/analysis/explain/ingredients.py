@@ -1,0 +1,143 @@
+"""One ingredient of the method at a time replaced by the truth: the label maps that would come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from clipdiy_lab.analysis.encodings import Encoded
+from clipdiy_lab.analysis.passes import Words, to_size, true_saliency
+from clipdiy_lab.datasets.sample import IGNORE
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.labelling import Candidates, candidates, choose
+
+AS_IS = "as_is"
+INGREDIENTS = (AS_IS, "saliency", "labels", "windows", "all", "frame")
+"""What is replaced by the truth: nothing, one thing, the three together, and everything but the frame."""
+
+Mask = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One image with its truth, under one configuration.
+
+    Attributes
+    ----------
+    encoded : Encoded
+    words : Words
+        Embedded labels.
+    config : Config
+    mask : uint8 array, H x W
+        The truth at the size of comparison; 255 is ignored.
+    """
+
+    encoded: Encoded
+    words: Words
+    config: Config
+    mask: Mask
+
+    def label_maps(self) -> Iterator[tuple[str, Labels]]:
+        """Yield the name of every ingredient and the label map, H x W, with it replaced by the truth."""
+        usual, given, truth = self._found, self.encoded.saliency, self._true_saliency
+        yield AS_IS, self._labels(usual, given)
+        yield "saliency", self._labels(usual, truth)
+        present = [int(label) for label in np.unique(self.mask) if label != IGNORE]
+        yield "labels", self._labels(self._search(self._similarities, present), given)
+        yield "windows", self._labels(self._search(self._votes(given)), given)
+        yield "all", self._labels(self._search(self._votes(truth), present), truth)
+        frame = self.true_frame
+        yield "frame", self._full(np.where(frame == IGNORE, 0, frame))
+
+    def single_scales(self) -> Iterator[Labels]:
+        """Yield the label map of each scale alone, everything else as it is; none where there is only one."""
+        for scale in self.config.scales if len(self.config.scales) > 1 else ():
+            alone = self.config.replace(scales=(scale,), scale_weights={scale: 1.0})
+            found = candidates([self._similarities[scale]], alone, self.words.background)
+            yield self._labels(found, self.encoded.saliency)
+
+    @cached_property
+    def true_frame(self) -> Mask:
+        """Best labels that a map in the frame can hold: each of its pixels the label of most pixels read from it.
+
+        No label map in the frame, brought back to the size of comparison by nearest, has more pixels right. Of equals
+        the first label; where no pixel is read, or only ignored ones, the truth by nearest.
+        """
+        size = self.config.image_size
+        frame = to_size(self.mask, size).astype(np.uint8)
+        read_from = to_size(np.arange(size[0] * size[1]).reshape(size), self.mask.shape)
+        valid = self.mask != IGNORE
+        pairs, votes = np.unique(read_from[valid] * 256 + self.mask[valid], return_counts=True)
+        pixels, labels = pairs // 256, pairs % 256
+        order = np.lexsort((labels, -votes, pixels))
+        pixels, first = np.unique(pixels[order], return_index=True)
+        frame.ravel()[pixels] = labels[order][first]
+        return frame
+
+    @cached_property
+    def _similarities(self) -> Mapping[int, Tensor]:
+        return self.words.similarities(self.encoded)
+
+    @cached_property
+    def _found(self) -> Candidates:
+        return self._search(self._similarities)
+
+    @cached_property
+    def _true_saliency(self) -> Tensor:
+        return true_saliency(self.mask, self.words.background, self.config)
+
+    def _votes(self, saliency: Tensor | None) -> dict[int, Tensor]:
+        by_saliency = saliency is not None and self.config.background == "saliency" and self.config.saliency_weight > 0
+        background = self.words.background if by_saliency else None
+        return window_votes(self.true_frame, self._similarities, background, self.config)
+
+    def _search(self, similarities: Mapping[int, Tensor], among: list[int] | None = None) -> Candidates:
+        ordered = [similarities[scale] for scale in self.config.scales]
+        return candidates(ordered, self.config, self.words.background, among)
+
+    def _labels(self, found: Candidates, saliency: Tensor | None) -> Labels:
+        return self._full(choose(found, saliency, self.config).numpy())
+
+    def _full(self, frame: npt.NDArray[np.integer]) -> Labels:
+        return to_size(frame, self.mask.shape).astype(np.int64)
+
+
+def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None, config: Config) -> dict[int, Tensor]:
+    """Similarities of windows that know what they show: 1 for the label that covers most of the window, 0 for others.
+
+    Parameters
+    ----------
+    truth : uint8 array, y x x
+        True labels in the frame. Ignored pixels do not count; of equals the first label; a window of nothing but
+        ignored pixels votes for none.
+    like : mapping of scale to tensor, rows x cols x labels
+        For the shapes.
+    background : int or None
+        The background label, where saliency decides between it and the rest. Windows then answer only which of the
+        other labels it would be: background pixels do not count in the vote, and the background's similarity is 1 in
+        every window, so that a pixel is background where ``s < 1 / (1 + c)`` with c the winner's share of the votes.
+    config : Config
+    """
+    votes = {}
+    for grid in Plan.of(config):
+        found = torch.zeros_like(like[grid.scale])
+        for row, top in enumerate(grid.tops):
+            for col, left in enumerate(grid.lefts):
+                seen = truth[top : top + grid.scale, left : left + grid.scale]
+                counts = np.bincount(seen.ravel(), minlength=256)[: found.shape[-1]]
+                if background is not None:
+                    counts[background] = 0
+                if counts.any():
+                    found[row, col, int(counts.argmax())] = 1
+        if background is not None:
+            found[..., background] = 1
+        votes[grid.scale] = found
+    return votes

@@ -1,0 +1,34 @@
+"""A real browser for the tests in this folder."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+# Not of the session: while it lives, an event loop runs in this thread, and asyncio.run in other files would fail.
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """This machine's Chromium, started; without one the test is skipped, except in CI, where it must be there."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        found = None
+    if found is None:
+        what = "playwright (pip install playwright) and Chromium (Debian: apt-get install chromium)"
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(f"CI must have {what}")
+        pytest.skip(f"needs {what}")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox does not start as root, which containers run as; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
