@@ -68,7 +68,7 @@ def test_published_cells_are_those_of_the_file():
         row["source"] + str(float(row["miou"])) for row in wanted
     )
     assert len(lab.results.published()) > 10 * len(cells)
-    with pytest.raises(ConfigError, match="'voc12'.*voc21"):
+    with pytest.raises(ConfigError, match=r"'voc12'.*voc21"):
         lab.results.published(["voc12"])
 
 
