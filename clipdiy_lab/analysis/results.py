@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +83,13 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     if not results:
         raise ConfigError("there is nothing to tabulate; give at least one result of evaluate.")
     ours = [_own_row(result) for result in results]
-    theirs = published(methods=methods)
     rows: list[dict[str, Any]] = []
     for benchmark in dict.fromkeys(row["dataset"] for row in ours):
         own = [row for row in ours if row["dataset"] == benchmark]
         if len({row["protocol"] for row in own}) > 1:
             own = [{**row, "note": _joined("our rows differ in protocol", row["note"])} for row in own]
         rows += own
-        cells = theirs[theirs["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+        cells = published(benchmark, methods)
         rows += [_published_row(benchmark, cell) for cell in cells.to_dict("records")]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -129,40 +128,37 @@ def _joined(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def published(benchmarks: Sequence[str] | None = None, methods: Sequence[str] | None = None) -> pd.DataFrame:
-    """Published mIoU cells, each as its source prints it.
+def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
+    """Return the published cells of a benchmark.
 
     Parameters
     ----------
-    benchmarks : sequence of str, optional
-        The lab's names, such as ``"voc21"`` and ``"coco_object_diy"``; by default all.
-    methods : sequence of str, optional
-        By default all.
+    benchmark : str
+        Name of a manifest, such as "voc21"; others have none.
+    methods : list of str, optional
+        Only these methods; by default all.
 
     Returns
     -------
     pandas.DataFrame
-        ``method``, ``backbone``, ``dataset``, ``protocol_notes``, ``miou`` in percent, ``source``. One method and
-        dataset may have several rows, with different values: sources differ in protocol.
+        ``dataset``, ``method``, ``backbone``, ``miou`` in percent, ``protocol_notes``, ``source``; no rows where nobody
+        published any.
 
     Raises
     ------
     ConfigError
-        For a benchmark that has no published table, or a method that nobody published.
+        For a method that nobody published.
     """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
+    cells["miou"] = pd.to_numeric(cells["miou"])
+    own = cells[cells["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+    if methods is None:
+        return own
     known = set(cells["method"])
-    for method in methods or ():
+    for method in methods:
         if method not in known:
             raise ConfigError(f"no published result of {method!r} is known. {nearest(method, known)}")
-    for benchmark in benchmarks or ():
-        if benchmark not in PUBLISHED_NAMES:
-            raise ConfigError(f"no published table of {benchmark!r} is known. {nearest(benchmark, PUBLISHED_NAMES)}")
-    if methods is not None:
-        cells = cells[cells["method"].isin(methods)]
-    if benchmarks is not None:
-        cells = cells[cells["dataset"].isin([PUBLISHED_NAMES[one] for one in benchmarks])]
-    return cells.reset_index(drop=True)
+    return own[own["method"].isin(methods)]
 
 
 def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
