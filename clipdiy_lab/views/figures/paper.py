@@ -88,7 +88,11 @@ def comparison(
     rows = _rows(columns)
     if truth is not None and len(truth) != len(rows):
         raise FigureError(f"there are {len(truth)} masks for {len(rows)} images; give one mask an image.")
-    listed = [_IGNORED, *names, *(name for row in rows for run in row for name in s.labels_of(run["fused"]))]
+    listed = [
+        _IGNORED,
+        *names,
+        *(name for row in rows for run in row for name in s.labels_of(inputs.stage(run, "fused"))),
+    ]
     known = list(dict.fromkeys(listed))
     colors = dict(zip(known, label_colors(known, inputs.background_of(rows[0][0])), strict=True))
     made, seen = [], set[str]()
