@@ -43,10 +43,10 @@ notebook-tests: $(STAMP)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with notebooks/sanitize.cfg -p no:cacheprovider -W default notebooks
 
-# Executes the notebooks in place; commits nothing.
+# Executes the notebooks in place, without times and widget state, so that only what changed differs; commits nothing.
 notebooks: $(STAMP)
-	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.store_widget_state=False \
-	  notebooks/*.ipynb
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
+	  --ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 # Pictures of the explorer and the board for the README, taken in JupyterLab; needs Chromium.
 screenshots: $(STAMP)

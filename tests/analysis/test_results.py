@@ -61,6 +61,15 @@ def test_ours_stands_beside_every_published_cell(benchmark, theirs):
     assert table["note"].str.contains("two ground truths").sum() == (len(cells) if benchmark != "voc21" else 0)
 
 
+def test_published_cells_are_those_of_the_file():
+    methods = ["CLIP-DIY", "TCL"]
+    cells = lab.results.published("voc21", methods)
+    wanted = [(row["source"], float(row["miou"])) for row in published("VOC21") if row["method"] in methods]
+    assert sorted(zip(cells["source"], cells["miou"], strict=True)) == sorted(wanted)
+    assert len(lab.results.published("voc21")) == len(published("VOC21"))
+    assert lab.results.published("scenes").empty
+
+
 def test_the_published_score_of_the_paper_is_there():
     table = lab.results.table(result("voc21"), result("coco_object_diy"), methods=["CLIP-DIY"])
     theirs = table[~table["ours"].astype(bool)]

@@ -42,7 +42,8 @@ def notebook(server, chromium):
 @pytest.fixture
 def page(notebook):
     notebook.ask("(explorer.open_scene('val', 1), explorer.change(labels=('cat', 'dog', 'car', 'train'), pixel=None, "
-                 "panel='overlay', scales=(256, 128, 64), scale_weights={}, scales_off=(), saliency_weight=1.0), explorer.apply(), "
+                 "panel='overlay', scales=(256, 128, 64), scale_weights={}, scales_off=(), saliency_weight=1.0), "
+                 "explorer.apply(), "
                  "explorer.scheduler.wait(60), explorer.widget.read_draft()) and None")  # fmt: skip
     assert notebook.ask("explorer.error") == ""
     return notebook

@@ -16,6 +16,7 @@ from clipdiy_lab.views.figures.classes import confusion, dumbbells
 from clipdiy_lab.views.figures.explanations import contributions, flip_map, importance
 from clipdiy_lab.views.figures.export import at_column_width, save
 from clipdiy_lab.views.figures.extremes import worst_and_best
+from clipdiy_lab.views.figures.paper import comparison, overview
 from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
 from clipdiy_lab.views.figures.stages import (
     fused,
@@ -37,6 +38,7 @@ from clipdiy_lab.views.figures.style import theme
 
 __all__ = [
     "at_column_width",
+    "comparison",
     "confusion",
     "contributions",
     "cost",
@@ -52,6 +54,7 @@ __all__ = [
     "merged",
     "miou_bars",
     "overlay",
+    "overview",
     "pixel_map",
     "probability",
     "saliency",

@@ -79,7 +79,12 @@ class ColorRange:
         """Return it as plotly's colour axis."""
         title = {"text": unit, "side": "right"}
         scale = [list(stop) for stop in DIVERGING] if self.diverging else SEQUENTIAL
-        return {"cmin": self.low, "cmax": self.high, "colorscale": scale, "colorbar": {"title": title}}
+        return {
+            "cmin": self.low,
+            "cmax": self.high,
+            "colorscale": scale,
+            "colorbar": {"title": title, "exponentformat": "none"},
+        }
 
 
 def photograph(title: str, image: npt.NDArray[np.uint8], hover: bool = True) -> Panel:

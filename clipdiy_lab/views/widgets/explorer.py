@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.models.encoders import list_models
+from clipdiy_lab.views import encoding
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import sketches
 from clipdiy_lab.views.explorer.bench import Shown
@@ -19,7 +20,6 @@ from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
 from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
-from clipdiy_lab.views.figures import encoding
 from clipdiy_lab.views.figures.style import TEMPLATES
 from clipdiy_lab.views.widgets.controls import Control, tidy, titled
 

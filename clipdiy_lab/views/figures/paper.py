@@ -1,0 +1,173 @@
+"""Figures as papers have them: the method on one image in one figure, and images segmented in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from clipdiy_lab.datasets.sample import IGNORE
+from clipdiy_lab.errors import FigureError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.views.colors import css, label_colors
+from clipdiy_lab.views.figures import inputs, panels
+from clipdiy_lab.views.figures.inputs import Run
+from clipdiy_lab.views.figures.stages import scale_names
+from clipdiy_lab.views.gallery import worth_showing
+
+_OPACITY = 0.55
+_IGNORED = "ignored"
+TRUTH = "truth"
+
+
+def overview(run: Run, label: str | None = None) -> go.Figure:
+    """Show the method on one image: image, the label's map at every scale, merged, saliency, fused, labels.
+
+    The maps of the scales and the merged map share one colour range; it stands in the title. Saliency is coloured from
+    0 to 1, fused over its own range.
+
+    Parameters
+    ----------
+    run : DataTree or Dataset
+    label : str, optional
+        Default: the label, other than the background, that won most pixels or came nearest.
+
+    Raises
+    ------
+    RunError
+        If a stage is missing.
+    LabelError
+        If the run has no such label.
+    """
+    logits, merged, fused = (inputs.stage(run, name) for name in ("logits", "merged", "fused"))
+    shown = _foremost(run) if label is None else label
+    index = inputs.label_index(merged, shown)
+    maps = dict(zip((f"{scale} px" for scale in scale_names(run)), logits.values[:, index], strict=True))
+    maps["merged"] = merged.values[index]
+    shared = panels.ColorRange.of(list(maps.values()))
+    made = [panels.photograph("image", inputs.stage(run, "image").values)]
+    made += [panels.heat_map(name, values, shared, "cosine") for name, values in maps.items()]
+    if "saliency" in run.data_vars:
+        whole = panels.ColorRange(0.0, 1.0)
+        made.append(panels.heat_map("saliency", inputs.stage(run, "saliency").values, whole, "saliency"))
+    scores = fused.values[index]
+    made.append(panels.heat_map("fused", scores, panels.ColorRange.of([scores]), "score"))
+    names = s.labels_of(fused)
+    colors = dict(zip(names, label_colors(names, inputs.background_of(run)), strict=True))
+    layers, won = _labels(run, colors)
+    made.append(panels.Panel("labels", _frame(run), layers))
+    title = f"'{shown}': cosines from {shared.low:.2f} (dark) to {shared.high:.2f} (bright)"
+    return panels.lay_out(made, title, coloraxis={"showscale": False}, legend=_legend(won, colors))
+
+
+def comparison(
+    columns: Mapping[str, Sequence[Run]],
+    truth: Sequence[npt.NDArray[np.uint8]] | None = None,
+    names: Sequence[str] = (),
+) -> go.Figure:
+    """Show images segmented in several ways: a row an image, a column a way, and the truth where it is known.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence of runs
+        Title of a column to its runs, one an image, the images in the same order in all columns.
+    truth : sequence of uint8 arrays, height x width, optional
+        One mask an image, of any size: indices into `names`, 255 = ignored.
+    names : sequence of str
+        As a dataset's ``label_names``.
+
+    Raises
+    ------
+    FigureError
+        If columns have runs of different images or numbers, frames differ, or a mask does not fit `names`.
+    RunError
+        If a run lacks a stage.
+    """
+    rows = _rows(columns)
+    if truth is not None and len(truth) != len(rows):
+        raise FigureError(f"there are {len(truth)} masks for {len(rows)} images; give one mask an image.")
+    listed = [
+        _IGNORED,
+        *names,
+        *(name for row in rows for run in row for name in s.labels_of(inputs.stage(run, "fused"))),
+    ]
+    known = list(dict.fromkeys(listed))
+    colors = dict(zip(known, label_colors(known, inputs.background_of(rows[0][0])), strict=True))
+    made, seen = [], set[str]()
+    for number, row in enumerate(rows):
+        titles = iter(["image", *columns, TRUTH] if number == 0 else [""] * (len(row) + 2))
+        photo = inputs.stage(row[0], "image").values
+        made.append(panels.photograph(next(titles), photo))
+        for run in row:
+            layers, won = _labels(run, colors)
+            made.append(panels.Panel(next(titles), _frame(run), layers))
+            seen |= set(won)
+        if truth is not None:
+            layers, won = _true(photo, truth[number], names, colors)
+            made.append(panels.Panel(next(titles), _frame(row[0]), layers))
+            seen |= set(won)
+    across = 1 + len(columns) + (truth is not None)
+    keys = _legend([name for name in known if name in seen], colors)
+    return panels.lay_out(made, "the same images, segmented in several ways", columns=across, side=190, legend=keys)
+
+
+def _rows(columns: Mapping[str, Sequence[Run]]) -> list[tuple[Run, ...]]:
+    counts = {title: len(runs) for title, runs in columns.items()}
+    if not counts or len(set(counts.values())) > 1 or 0 in counts.values():
+        raise FigureError(f"the columns have {counts} runs; expected at least one column, each with one run an image.")
+    rows = list(zip(*columns.values(), strict=True))
+    for number, row in enumerate(rows):
+        photos = [inputs.stage(run, "image").values for run in row]
+        if any(not np.array_equal(photo, photos[0]) for photo in photos):
+            raise FigureError(f"the runs of row {number} are of different images; list the images in the same order.")
+    frames = {_frame(row[0]) for row in rows}
+    if len(frames) > 1:
+        raise FigureError(f"the frames have the sizes {sorted(frames)}; compare runs with one image_size.")
+    return rows
+
+
+def _frame(run: Run) -> tuple[int, int]:
+    height, width = inputs.stage(run, "labels").shape
+    return height, width
+
+
+def _foremost(run: Run) -> str:
+    names, background = s.labels_of(inputs.stage(run, "fused")), inputs.background_of(run)
+    if len(names) == 1:
+        return names[0]
+    best = worth_showing(inputs.as_tree(run), 2)
+    shares = np.bincount(inputs.stage(run, "labels").values.ravel(), minlength=len(names))
+    return names[max((i for i in best if i != background), key=lambda i: shares[i])]
+
+
+def _labels(run: Run, colors: Mapping[str, npt.NDArray[np.uint8]]) -> tuple[Sequence[go.Image | go.Heatmap], list[str]]:
+    """Labels over the image, and the names of those that won pixels."""
+    names = s.labels_of(inputs.stage(run, "fused"))
+    found, photo = inputs.stage(run, "labels").values, inputs.stage(run, "image").values
+    ours = np.stack([colors[name] for name in names])
+    layers = panels.label_layers(photo, found, names, ours, inputs.background_of(run), _OPACITY)
+    return layers, [names[i] for i in np.unique(found)]
+
+
+def _true(
+    photo: npt.NDArray[np.uint8],
+    mask: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    colors: Mapping[str, npt.NDArray[np.uint8]],
+) -> tuple[Sequence[go.Image | go.Heatmap], list[str]]:
+    known = np.where(mask == IGNORE, len(names), mask)
+    if mask.ndim != 2 or known.max() > len(names):
+        raise FigureError(f"a mask of shape {mask.shape} holds {known.max()}; expected height x width of {len(names)}.")
+    (height, width), (tall, wide) = photo.shape[:2], mask.shape
+    inside = known[np.ix_(np.arange(height) * tall // height, np.arange(width) * wide // width)]
+    listed = [*names, _IGNORED]
+    ours = np.stack([colors[name] for name in listed])
+    background = next((i for i, name in enumerate(names) if name.lower() == "background"), None)
+    layers = panels.label_layers(photo, inside, listed, ours, background, _OPACITY)
+    return layers, [listed[i] for i in np.unique(inside)]
+
+
+def _legend(names: Sequence[str], colors: Mapping[str, npt.NDArray[np.uint8]]) -> list[go.Scatter]:
+    return panels.legend_keys(names, [css(colors[name]) for name in names])
