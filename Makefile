@@ -34,7 +34,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# One test process a core (at most four), each computing with one thread: half the time of one process with all threads.
+# One test process a core (at most four), each computing with one thread, so that they do not fight for the cores.
 tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	  --cov --cov-report=term:skip-covered
