@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lab notebooks lint types tests notebook-tests bench clean
+.PHONY: demo test lab notebooks screenshots lint types tests notebook-tests bench clean
 
 demo: $(STAMP)
 	$(BIN)/clipdiy-lab demo
@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "clipdiy_lab needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 1; }
 	@test -x $(BIN)/python || { echo "Making .venv ..."; $(PYTHON) -m venv .venv; }
 	@echo "Installing (torch is large: some minutes the first time) ..."
-	@$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[lab,spectral,test]"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[lab,scale,spectral,test]"
 	@$(BIN)/clipdiy-lab doctor
 	@touch $@
 
@@ -34,7 +34,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# One test process a core (at most four), each computing with one thread: half the time of one process with all threads.
+# One test process a core (at most four), each computing with one thread, so that they do not fight for the cores.
 tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
 	  --cov --cov-report=term:skip-covered
@@ -47,6 +47,10 @@ notebook-tests: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
 	  --ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+# Pictures of the explorer and the board for the README, taken in JupyterLab; needs Chromium.
+screenshots: $(STAMP)
+	$(BIN)/python tools/screenshots.py docs/images
 
 # Speed as ratios against the plain method, in one run; what cheaper encodings cost in mIoU. Writes benchmarks/results/.
 bench: $(STAMP)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter, load
     from clipdiy_lab.pipeline.store import open_run, save_run
     from clipdiy_lab.views import figures
+    from clipdiy_lab.views.board.board import ablation_board
+    from clipdiy_lab.views.explorer.explorer import explore
     from clipdiy_lab.views.report import report
 
 _WHERE = {
@@ -41,9 +43,11 @@ _WHERE = {
     "Config": "method.config",
     "Plan": "method.grid",
     "Segmenter": "pipeline.segmenter",
+    "ablation_board": "views.board.board",
     "as_encoded": "pipeline.embeddings.read",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
+    "explore": "views.explorer.explorer",
     "list_datasets": "datasets.registry",
     "list_models": "models.encoders",
     "load": "pipeline.segmenter",
@@ -65,10 +69,12 @@ __all__ = [
     "Config",
     "Plan",
     "Segmenter",
+    "ablation_board",
     "as_encoded",
     "embed",
     "evaluate",
     "explain",
+    "explore",
     "figures",
     "list_datasets",
     "list_models",

@@ -14,6 +14,7 @@ _OPTIONAL = {
     "anywidget": 'live plotly figures: pip install "clipdiy-lab[lab]"',
     "ipywidgets": 'the explorer: pip install "clipdiy-lab[lab]"',
     "kaleido": 'figures as SVG, PDF and PNG, with Chromium or Chrome: pip install "clipdiy-lab[lab]"',
+    "distributed": 'more than one process or machine: pip install "clipdiy-lab[scale]"',
     "jupyterlab": 'the notebooks: pip install "clipdiy-lab[lab]"',
     "opencv-contrib-python-headless": 'saliency "spectral": pip install "clipdiy-lab[spectral]"',
 }

@@ -49,8 +49,16 @@ class StoreError(ClipdiyError):
     """A store of embeddings that is damaged, unfinished, foreign, or made of something else than what is asked."""
 
 
+class ClusterError(ClipdiyError):
+    """A cluster that does not answer, runs other versions, sees no data, or lost its workers."""
+
+
 class FigureError(ClipdiyError, ValueError):
     """Data that the figure asked for cannot be made of, or a figure that cannot be exported here."""
+
+
+class StateError(ClipdiyError, ValueError):
+    """A state of the explorer that is cut short, foreign, of another version, or holds a value that makes no sense."""
 
 
 class OutputError(ClipdiyError, OSError):

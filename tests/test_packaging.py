@@ -105,7 +105,7 @@ def test_the_wheel_carries_the_manifests_and_finds_them(tmp_path):
     assert {"voc21.yaml", "published_results.csv"} <= set(shipped)
     code = (
         "import clipdiy_lab as lab; from clipdiy_lab.datasets import manifests; "
-        "print(manifests._folder(), *sorted(set(lab.list_datasets()['name'])))"
+        "print(manifests.manifest_folder(), *sorted(set(lab.list_datasets()['name'])))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

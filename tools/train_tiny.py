@@ -57,10 +57,13 @@ TEMPLATES = (
 class Recipe:
     """Everything that decides the result."""
 
-    steps: int = 2600
+    main: int = 2600  # steps, then ...
+    bold: int = 550  # ... steps with bolder changes of colour and shape, for drawings of another hand
     batch: int = 256
     rate: float = 1e-3
+    rate_bold: float = 4e-4
     warmup: int = 100
+    warmup_bold: int = 30
     decay: float = 0.05
     average: float = 0.998
     scale_first: float = 15.0  # of the logits: grows to the last value, CLIP's own, in the first third of the steps
@@ -74,9 +77,14 @@ class Recipe:
     centred_first: float = 0.9  # share of the crops that are cut around one object: at first, ...
     centred_last: float = 0.3  # ... and when a third of the steps is done
 
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.main + self.bold
+
     def grown(self, step: int) -> float:
-        """Share of the first third that is done; what changes early has then changed."""
-        return min(1.0, 3 * step / self.steps)
+        """Share of the first third of the main steps that is done; what changes early has then changed."""
+        return min(1.0, 3 * step / self.main)
 
 
 def words_of_labels() -> list[list[str]]:
@@ -186,23 +194,40 @@ def make_batch(
     return crops, targets
 
 
-def jitter(crops: Tensor, generator: torch.Generator) -> Tensor:
-    """Change colours, blur and add noise, so that drawings of another hand are recognised; N x 3 x s x s in 0..1."""
+def jitter(crops: Tensor, generator: torch.Generator, bold: bool) -> Tensor:
+    """Change colours, blur and add noise, so that drawings of another hand are recognised; N x 3 x s x s in 0..1.
+
+    Bold: shapes too are turned, stretched and sheared a little, and colours changed more and more often.
+    """
     count = len(crops)
+    if bold:
+        crops = bend(crops, generator)
 
     def throw(low: float, high: float) -> Tensor:
         return torch.rand(count, 1, 1, 1, generator=generator) * (high - low) + low
 
     grey = crops.mean(dim=1, keepdim=True)
-    saturation = throw(0.6, 1.3) * (throw(0, 1) > 0.03)
-    crops = grey + (crops - grey) * saturation
-    crops = turn_hue(crops, throw(-1, 1).flatten(), throw(0, 1).flatten() < 0.05)
+    saturation = throw(0.3, 1.8) if bold else throw(0.6, 1.3)
+    crops = grey + (crops - grey) * saturation * (throw(0, 1) > (0.1 if bold else 0.03))
+    crops = turn_hue(crops, throw(-1, 1).flatten(), throw(0, 1).flatten() < (0.25 if bold else 0.05))
     middle = crops.mean(dim=(1, 2, 3), keepdim=True)
-    crops = (crops - middle) * throw(0.75, 1.25) + middle + throw(-0.08, 0.08)
+    contrast, brightness = (throw(0.5, 1.5), throw(-0.15, 0.15)) if bold else (throw(0.75, 1.25), throw(-0.08, 0.08))
+    crops = (crops - middle) * contrast + middle + brightness
     blurred = F.avg_pool2d(F.pad(crops, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     crops = torch.where(throw(0, 1) < 0.15, blurred, crops)
     noise = torch.randn(crops.shape, generator=generator) * throw(0.01, 0.05) * (throw(0, 1) < 0.2)
     return (crops + noise).clamp(0, 1)
+
+
+def bend(crops: Tensor, generator: torch.Generator) -> Tensor:
+    """Turn by up to 20 degrees, stretch each axis by up to a sixth and shear a little; edges are mirrored outwards."""
+    count = len(crops)
+    angle, shear = ((torch.rand(count, generator=generator) * 2 - 1) * most for most in (math.pi / 9, 0.15))
+    wide, tall = (torch.exp((torch.rand(count, generator=generator) * 2 - 1) * 0.15) for _ in range(2))
+    cosine, sine = angle.cos(), angle.sin()
+    matrix = torch.stack([cosine * wide, shear - sine, 0 * angle, sine + shear, cosine * tall, 0 * angle], dim=1)
+    grid = F.affine_grid(matrix.view(-1, 2, 3), list(crops.shape), align_corners=False)
+    return F.grid_sample(crops, grid, padding_mode="reflection", align_corners=False)
 
 
 def turn_hue(crops: Tensor, amount: Tensor, strong: Tensor) -> Tensor:
@@ -332,10 +357,14 @@ def scale_at(recipe: Recipe, step: int) -> float:
 
 
 def rate_at(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    return recipe.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * step / recipe.steps)) / 2)
+    """Linear warm-up, then half a cosine down to a hundredth; in the bold steps once more, from lower."""
+    first, length, rate, warmup = 0, recipe.main, recipe.rate, recipe.warmup
+    if step >= recipe.main:
+        first, length, rate, warmup = recipe.main, recipe.bold, recipe.rate_bold, recipe.warmup_bold
+    step -= first
+    if step < warmup:
+        return rate * (step + 1) / warmup
+    return rate * (0.01 + 0.99 * (1 + math.cos(math.pi * step / length)) / 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ training
@@ -387,7 +416,8 @@ class Training:
         """One step; returns the loss and the share of crops whose main label came first."""
         recipe = self.recipe
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + self.step)
-        images = jitter(torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255, generator)
+        plain = torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+        images = jitter(plain, generator, self.step >= recipe.main)
         images = ((images - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]).to(self.device)
         goal = torch.from_numpy(targets).to(self.device)
         prompts = self.texts.throw(np.random.default_rng((recipe.seed, self.step, 1))).to(self.device)
@@ -460,7 +490,8 @@ def main() -> None:
     """Read the command line and train or export."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder for the pool of scenes and the checkpoints")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help="steps in all; the rate ends with them")
+    parser.add_argument("--main", type=int, default=Recipe.main, help="main steps")
+    parser.add_argument("--bold", type=int, default=Recipe.bold, help="steps after them with bolder changes")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 = its own choice")
     parser.add_argument("--export", action="store_true", help="write the averaged weights into the package")
     parser.add_argument("--to", type=Path, default=ASSETS, help="where --export writes")
@@ -468,7 +499,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     arguments.run.mkdir(parents=True, exist_ok=True)
-    training = Training(arguments.run, Recipe(steps=arguments.steps))
+    training = Training(arguments.run, Recipe(main=arguments.main, bold=arguments.bold))
     if arguments.export:
         training.export(arguments.to)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +60,20 @@ class Counted:
             "ids": np.array(self.ids[start:], dtype=np.str_),
             "ignored": self.ignored[start:],
         }
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Return what `arrays` gave from the first image on."""
+        counted = cls(len(arrays["counts"]))
+        counted.extend(arrays)
+        return counted
+
+    def append(self, part: Counted) -> None:
+        """Take over the images of a part that follows, with its own pooled counts."""
+        self.tally.merge(part.tally)
+        self.ids += part.ids
+        self._hits += part._hits
+        self._ignored += part._ignored
 
     def extend(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take over what `arrays` gave for the images that follow."""

@@ -6,8 +6,10 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 import clipdiy_lab
+from clipdiy_lab.analysis import parts
 from clipdiy_lab.analysis.counting import Counted
 from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
@@ -27,6 +30,10 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.shipping import SentSegmenter
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 IMAGE, TRUTH = "image_id", "true_label"
 
@@ -41,6 +48,7 @@ def evaluate(
     out: str | os.PathLike[str] | None = None,
     oracle_saliency: bool = False,
     progress: bool = False,
+    client: Client | None = None,
 ) -> xr.Dataset:
     """Score a configuration on a dataset.
 
@@ -66,6 +74,9 @@ def evaluate(
         localiser could give.
     progress : bool
         Show a progress bar on stderr.
+    client : distributed.Client, optional
+        Let its workers count, see `pipeline.cluster.connect`. Needs `out`: the workers put their counts beside it, so
+        all machines must see that folder, and the dataset, under the same paths.
 
     Returns
     -------
@@ -86,10 +97,14 @@ def evaluate(
         its own.
     OutputError
         If `out` cannot be written to, or holds another result.
+    ClusterError
+        If the workers run other versions, see other files, or are lost again and again.
     """
     config, chosen = as_config(config), get_protocol(protocol)
     if oracle_saliency and chosen.slides:
         raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")
+    if client is not None and out is None:
+        raise ConfigError("evaluate with a client needs out=: the workers put their counts beside the result.")
     length = count_images(dataset, limit)
     card = _card(segmenter, dataset, config, chosen, length, oracle_saliency)
     journal = None
@@ -102,11 +117,21 @@ def evaluate(
         journal = Journal(target, card["key"], len(dataset.label_names))
     counted = journal.read() if journal else Counted(len(dataset.label_names))
     start = len(counted.ids)
-    fresh = predictions(segmenter, dataset, [config], length, oracle_saliency, progress, protocol=chosen, start=start)
-    for sample, maps in fresh:
-        counted.add(sample.id, chosen.truth(sample.mask), maps[0])
-        if journal:
-            journal.keep(counted)
+    if client is not None and journal is not None:
+        folder = journal.folder.absolute()
+        job = _CountJob(SentSegmenter.of(segmenter), dataset, config, chosen, oracle_saliency, folder)
+        bar = tqdm(total=length, initial=start, desc=dataset.name, unit="image", disable=not progress)
+        with bar:
+            for arrays in parts.gather(client, job, folder, parts.ranges(length, start=start), bar.update):
+                counted.append(Counted.of(arrays))
+    else:
+        fresh = predictions(
+            segmenter, dataset, [config], length, oracle_saliency, progress, protocol=chosen, start=start
+        )
+        for sample, maps in fresh:
+            counted.add(sample.id, chosen.truth(sample.mask), maps[0])
+            if journal:
+                journal.keep(counted)
     result = summarise(counted, dataset.label_names, chosen, card)
     if journal:
         write_result(result, journal.target)
@@ -161,6 +186,38 @@ def predictions(
                 labels = [label_map(encoded, t, c).values for t, c in zip(texts, configs, strict=True)]
                 yield sample, [protocol.prediction(one, sample.mask.shape) for one in labels]
             bar.update()
+
+
+@dataclass(frozen=True)
+class _CountJob:
+    """What a worker needs to count; its tasks are ranges of images."""
+
+    segmenter: SentSegmenter
+    dataset: Dataset
+    config: Config
+    protocol: Protocol
+    oracle_saliency: bool
+    folder: Path
+
+    def open(self) -> Callable[[range], None]:
+        segmenter = self.segmenter.build()
+
+        def count(images: range) -> parts.Arrays:
+            counted = Counted(len(self.dataset.label_names))
+            fresh = predictions(
+                segmenter,
+                self.dataset,
+                [self.config],
+                images.stop,
+                self.oracle_saliency,
+                protocol=self.protocol,
+                start=images.start,
+            )
+            for sample, maps in fresh:
+                counted.add(sample.id, self.protocol.truth(sample.mask), maps[0])
+            return counted.arrays(0)
+
+        return parts.committing(self.folder, self.dataset, count)
 
 
 def encoding(config: Config) -> Config:

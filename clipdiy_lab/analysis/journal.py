@@ -32,17 +32,22 @@ class Journal:
         What the run is, so that parts of another one are never taken up.
     labels : int
         Number of labels.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the parts are.
     """
 
     def __init__(self, target: Path, key: str, labels: int) -> None:
         self.target, self._labels = target, labels
-        self._folder = target.with_name(f".{target.stem}.{key[:16]}.unfinished")
+        self.folder = target.with_name(f".{target.stem}.{key[:16]}.unfinished")
         self._kept = 0
         self._last = time.monotonic()
         try:
-            self._folder.mkdir(exist_ok=True)
+            self.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self._folder} cannot be made ({error.strerror}); choose another place.") from error
+            raise OutputError(f"{self.folder} cannot be made ({error.strerror}); choose another place.") from error
 
     def read(self) -> Counted:
         """Return what earlier runs counted: the parts that follow each other from the first image on."""
@@ -66,10 +71,10 @@ class Journal:
 
     def remove(self) -> None:
         """Clear the parts away, once the result is written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _part(self, start: int) -> Path:
-        return self._folder / f"{start:07d}.npz"
+        return self.folder / f"{start:07d}.npz"
 
 
 def result_path(out: str | os.PathLike[str], name: str) -> Path:

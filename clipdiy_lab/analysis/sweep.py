@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import glob
+import shutil
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 import clipdiy_lab
+from clipdiy_lab.analysis import parts
 from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
 from clipdiy_lab.analysis.evaluate import count_images, encoding
 from clipdiy_lab.analysis.ledger import Ledger
-from clipdiy_lab.analysis.passes import Masks, prepare, score, search_key, tallies, text_key
+from clipdiy_lab.analysis.passes import Masks, Words, prepare, score, search_key, tallies, text_key
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.tally import ResampledTally
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset
-from clipdiy_lab.errors import ClipdiyError, ConfigError
+from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.cluster import require_path
 from clipdiy_lab.pipeline.embeddings.key import digest
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.shipping import SentSegmenter
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 MAX_ROWS = 1000
 BLOCK_BYTES = 2**27
@@ -50,6 +60,7 @@ def sweep(
     progress: bool = False,
     on_row: Callable[[dict[str, Any]], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    client: Client | None = None,
 ) -> pd.DataFrame:
     """Score every configuration of a grid.
 
@@ -83,7 +94,12 @@ def sweep(
     on_row : callable, optional
         Called with every finished row.
     cancelled : callable, optional
-        Asked after every image; when it says True, the sweep ends with the rows that are finished.
+        Asked after every image (with a client: after every task); when it says True, the sweep ends with the rows that
+        are finished.
+    client : distributed.Client, optional
+        Let its workers score, see `pipeline.cluster.connect`; a task is a shard of the store. Needs `out`: the workers
+        put their counts beside it, so all machines must see that folder, the store and the dataset under the same
+        paths.
 
     Returns
     -------
@@ -100,8 +116,12 @@ def sweep(
         For an empty grid, an unknown knob, a value that never makes sense, or too many rows.
     StoreError
         If the store is of other images or another encoder than those given.
+    ClusterError
+        If the workers run other versions, see other files, or are lost again and again.
     """
     chosen = get_protocol(protocol)
+    if client is not None and out is None:
+        raise ConfigError("a sweep with a client needs out=: the workers put their counts beside that file.")
     if chosen.slides:
         raise ConfigError(
             f"the protocol {chosen.id!r} slides windows, which sweeps do not; evaluate row by row instead."
@@ -126,13 +146,17 @@ def sweep(
             on_row(_row(trial, row))
 
     masks = Masks(dataset, chosen)
+    apart = None if client is None or ledger is None else _Apart(client, ledger.path.absolute(), digest(subject))
     with watch.bar:
         for group in _groups(asked):
             try:
-                made = store if store is not None else _encode(maker, dataset, group, images, stores)
-                _run(group, made, masks, images, finish, watch)
+                made = store if store is not None else _encode(maker, dataset, group, images, stores, client)
+                _run(group, made, masks, images, finish, watch, apart)
             except _CancelledError:
                 break
+        else:
+            if apart is not None:
+                apart.clear()
     table = pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
     table.attrs = cast("dict[Hashable | None, Any]", subject)
     return table
@@ -148,6 +172,9 @@ class _Watch:
 
     bar: Any
     cancelled: Callable[[], bool] | None
+
+    def seen_images(self, rows: int, images: int) -> None:
+        self.seen(rows * images)
 
     def seen(self, rows: int) -> None:
         self.bar.update(rows)
@@ -171,6 +198,7 @@ def _encode(
     group: Sequence[Trial],
     images: int,
     stores: str | PathLike[str] | None,
+    client: Client | None,
 ) -> Encodings | ClipdiyError:
     """Encodings for a group of trials, or why there are none."""
     configs = [trial.config for trial in group if trial.config is not None]
@@ -186,7 +214,10 @@ def _encode(
         Path(stores).mkdir(parents=True, exist_ok=True)
         made_of = [shared.to_json(), maker.encoder.fingerprint, maker.saliency.fingerprint, images]
         folder = f"{dataset.name}-{maker.encoder.name.replace('/', '-')}-{maker.saliency.name}-{digest(made_of)[:12]}"
-        return FromStore(embed(maker, dataset, Path(stores) / folder, shared, limit=images), dataset, maker)
+        store = embed(maker, dataset, Path(stores) / folder, shared, limit=images, client=client)
+        return FromStore(store, dataset, maker)
+    except ClusterError:
+        raise  # the next group would meet the same
     except ClipdiyError as error:
         return error
 
@@ -198,6 +229,7 @@ def _run(
     images: int,
     finish: Callable[[Trial, dict[str, Any]], None],
     watch: _Watch,
+    apart: _Apart | None,
 ) -> None:
     """Score the trials of one encoding, in passes over the images."""
     able: list[Trial] = []
@@ -222,12 +254,83 @@ def _run(
             finish(trial, {"error": str(error)})
             watch.bar.update(images)
         count_rows = len(block) - len(failed)
-        for index in range(images if count_rows else 0):
-            score(words, made.encoded(index), masks[index], index)
-            watch.seen(count_rows)
+        if count_rows and apart is not None:
+            apart.score(block, words, made, masks, images, partial(watch.seen_images, count_rows))
+        elif count_rows:
+            for index in range(images):
+                score(words, made.encoded(index), masks[index], index)
+                watch.seen(count_rows)
         spent = time.perf_counter() - start
         for trial, tally in tallies(words):
             finish(trial, _scores(tally, images, spent / count_rows, made, masks))
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Passes whose images the workers of a cluster score; their counts lie beside the sweep's file."""
+
+    client: Client
+    out: Path
+    subject: str
+
+    def score(
+        self,
+        block: Sequence[Trial],
+        words: Sequence[Words],
+        made: Encodings,
+        masks: Masks,
+        images: int,
+        seen: Callable[[int], None],
+    ) -> None:
+        """Add the counts of all images to the tallies of a block."""
+        if isinstance(made, FromStore):
+            source: Path | Config = made.store.path.absolute()
+            size, identity = made.store.header.shard_size, digest(made.store.header.key)
+        elif isinstance(made, FromSegmenter):
+            source, size, identity = made.config, parts.IMAGES_A_TASK, made.config.to_json()
+        else:
+            raise TypeError(f"encodings of type {type(made).__name__} cannot be sent to workers")
+        of = digest([self.subject, identity, made.saliency_source, images, [trial.key for trial in block]])
+        folder = self.out.with_name(f".{self.out.name}.{of[:16]}.unfinished")
+        job = _PassJob(SentSegmenter.of(made.segmenter), masks.dataset, source, tuple(block), masks.protocol, folder)
+        for arrays in parts.gather(self.client, job, folder, parts.ranges(images, size), seen):
+            for row, (_, tally) in enumerate(tallies(words)):
+                tally.merge(ResampledTally.of({name: several[row] for name, several in arrays.items()}))
+
+    def clear(self) -> None:
+        """Remove counts of passes whose rows are all in the file."""
+        for folder in self.out.parent.glob(f".{glob.escape(self.out.name)}.*.unfinished"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _PassJob:
+    """What a worker needs to score the trials of a pass; its tasks are ranges of images."""
+
+    segmenter: SentSegmenter
+    dataset: Dataset
+    source: Path | Config
+    block: tuple[Trial, ...]
+    protocol: Protocol
+    folder: Path
+
+    def open(self) -> Callable[[range], None]:
+        segmenter, masks = self.segmenter.build(), Masks(self.dataset, self.protocol)
+        made: Encodings
+        if isinstance(self.source, Config):
+            made = FromSegmenter(segmenter, self.dataset, self.source)
+        else:
+            require_path(self.source)
+            made = FromStore(self.source, self.dataset, segmenter)
+
+        def count(images: range) -> parts.Arrays:
+            words, _ = prepare(self.block, segmenter, masks)
+            for index in images:
+                score(words, made.encoded(index), masks[index], index)
+            counted = [tally.arrays() for _, tally in tallies(words)]
+            return {name: np.stack([one[name] for one in counted]) for name in counted[0]}
+
+        return parts.committing(self.folder, self.dataset, count)
 
 
 def _unfit(trial: Trial, made: Encodings) -> str:

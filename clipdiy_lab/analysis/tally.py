@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +60,32 @@ class ResampledTally(Tally):
         times = draws(position)[:, None]
         for replicate, part in zip(self._replicates, Hits.of(counts), strict=True):
             replicate += times * part
+
+    def merge(self, other: Tally) -> Self:
+        """Add what another tally counted of other images; exact, since all counts are whole numbers.
+
+        Raises
+        ------
+        DatasetError
+            If it is of another number of labels, or counted without replicates.
+        """
+        if not isinstance(other, ResampledTally):
+            raise DatasetError("a tally without replicates cannot be added to one with them.")
+        super().merge(other)
+        self._replicates += other._replicates
+        return self
+
+    def arrays(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Return everything counted, as arrays for a file."""
+        return {"counts": self.counts, "ignored": np.array(self.ignored), "replicates": self._replicates}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray[np.int64]], absent: Absent = "nan") -> Self:
+        """Return the tally that `arrays` gave."""
+        tally = cls(arrays["counts"].shape[-1], absent)
+        tally.counts, tally.ignored = arrays["counts"], int(arrays["ignored"])
+        tally._replicates = arrays["replicates"]
+        return tally
 
     def interval(self) -> tuple[float, float]:
         """Bounds of the 95 % bootstrap interval of the mean IoU; NaN where no replicate has a score."""

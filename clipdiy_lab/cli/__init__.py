@@ -9,11 +9,11 @@ import sys
 
 import typer
 
-from clipdiy_lab.cli import data, evaluate, inform, segment, store, sweep
+from clipdiy_lab.cli import data, evaluate, explain, inform, segment, store, sweep
 from clipdiy_lab.cli.app import app
 from clipdiy_lab.errors import ClipdiyError
 
-__all__ = ["app", "data", "evaluate", "inform", "main", "segment", "store", "sweep"]
+__all__ = ["app", "data", "evaluate", "explain", "inform", "main", "segment", "store", "sweep"]
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +25,18 @@ class Preset(StrEnum):
 
     paper = "paper"
     demo = "demo"
+
+
+ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
+Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
+Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
+Saliency = Annotated[
+    str | None,
+    typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
+]
+From = Annotated[Preset, typer.Option("--preset", help="Settings to start from.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file as Config.to_json writes it.")]
 
 
 def read_config(preset: Preset, path: Path | None) -> Any:
@@ -55,6 +68,21 @@ def read_saliency(text: str | None) -> Any:
         except ValueError as error:
             raise SaliencyError(f"--saliency is {text!r} ({error}); expected constant=NUMBER from 0 to 1.") from None
     return text
+
+
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786.")
+]
+Workers = Annotated[int | None, typer.Option(help="Share the work among so many processes of this machine.")]
+
+
+def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
+    """Return what lends a client of the cluster that the options name, or None where they name none."""
+    if scheduler is None and workers is None:
+        return nullcontext()
+    from clipdiy_lab.pipeline.cluster import connect
+
+    return connect(scheduler, workers)
 
 
 class fresh:  # noqa: N801 - reads as a word in `with`

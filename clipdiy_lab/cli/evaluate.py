@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdiy_lab.cli.app import Preset, app, print_table, read_config, read_saliency
+from clipdiy_lab.cli.app import (
+    Preset,
+    Scheduler,
+    Workers,
+    app,
+    print_table,
+    read_cluster,
+    read_config,
+    read_saliency,
+)
 
 
 @app.command()
@@ -28,6 +37,8 @@ def evaluate(
     out: Annotated[
         Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
     ] = Path("out/results"),
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print scores and protocol card as JSON.")] = False,
 ) -> None:
     """Score a model on a dataset: mIoU with its interval, IoU of every label, and how they were measured."""
@@ -42,7 +53,8 @@ def evaluate(
     data = open_dataset(dataset, split=split, **options)
     segmenter = load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
     quiet = os.environ.get("TQDM_DISABLE", "") not in ("", "0")
-    result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=not quiet)
+    with read_cluster(scheduler, workers) as client:
+        result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=not quiet, client=client)
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
         typer.echo(json.dumps({**facts, "labels": json.loads(table.to_json(orient="records"))}))

@@ -8,20 +8,31 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import Preset, app, fresh, read_config, read_saliency
+from clipdiy_lab.cli.app import (
+    Checkpoint,
+    ConfigFile,
+    From,
+    ImageFile,
+    Labels,
+    Model,
+    Preset,
+    Saliency,
+    app,
+    fresh,
+    read_config,
+    read_saliency,
+)
 
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")],
-    labels: Annotated[str, typer.Option(help='Comma-separated, e.g. "cat, sofa".')],
-    model: Annotated[str, typer.Option(help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")] = "tiny",
-    checkpoint: Annotated[Path | None, typer.Option(help="Local weights for the architecture --model.")] = None,
-    saliency: Annotated[
-        str | None, typer.Option(help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE.")
-    ] = None,
-    preset: Annotated[Preset, typer.Option(help="Settings to start from.")] = Preset.paper,
-    config: Annotated[Path | None, typer.Option(help="A JSON file as Config.to_json writes it.")] = None,
+    image: ImageFile,
+    labels: Labels,
+    model: Model = "tiny",
+    checkpoint: Checkpoint = None,
+    saliency: Saliency = None,
+    preset: From = Preset.paper,
+    config: ConfigFile = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import Preset, app, print_table, read_config, read_saliency
+from clipdiy_lab.cli.app import (
+    Preset,
+    Scheduler,
+    Workers,
+    app,
+    print_table,
+    read_cluster,
+    read_config,
+    read_saliency,
+)
 
 store_app = typer.Typer(help="Look after a store of embeddings that `embed` made.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
@@ -31,6 +40,8 @@ def embed(
     config: Annotated[Path | None, typer.Option(help="A JSON file as Config.to_json writes it.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first images.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image."""
@@ -42,7 +53,8 @@ def embed(
     settings = read_config(preset, config)
     segmenter = load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
     pictures = open_dataset(dataset, split=split)
-    write(segmenter, pictures, store, settings, shard_size=shard_size, limit=limit, progress=True)
+    with read_cluster(scheduler, workers) as client:
+        write(segmenter, pictures, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
     _print(describe(store), as_json)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdiy_lab.cli.app import Preset, app, read_config, read_saliency
+from clipdiy_lab.cli.app import Preset, Scheduler, Workers, app, read_cluster, read_config, read_saliency
 
 
 @app.command()
@@ -31,6 +31,8 @@ def sweep(
     limit: Annotated[int | None, typer.Option(help="Only the first images.")] = None,
     out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
+    scheduler: Scheduler = None,
+    workers: Workers = None,
     yes: Annotated[bool, typer.Option("--yes", help="However many rows there are.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON records.")] = False,
 ) -> None:
@@ -44,18 +46,20 @@ def sweep(
 
     knobs = read_grid(grid)
     source: Any = store if store is not None else load(model, saliency=read_saliency(saliency))
-    table = run(
-        source,
-        open_dataset(dataset, split=split),
-        knobs,
-        base=read_config(preset, config),
-        limit=limit,
-        protocol=protocol,
-        stores=stores,
-        out=out,
-        max_rows=10**9 if yes else MAX_ROWS,
-        progress=True,
-    )
+    with read_cluster(scheduler, workers) as client:
+        table = run(
+            source,
+            open_dataset(dataset, split=split),
+            knobs,
+            base=read_config(preset, config),
+            limit=limit,
+            protocol=protocol,
+            stores=stores,
+            out=out,
+            max_rows=10**9 if yes else MAX_ROWS,
+            progress=True,
+            client=client,
+        )
     plain = plain_table(table)
     if csv is not None:
         with atomic_path(csv) as part:
@@ -66,7 +70,7 @@ def sweep(
     shown = [*knobs, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
-    typer.echo(plain[shown].to_string(index=False, float_format="{:.4f}".format))
+    typer.echo(plain.reindex(columns=shown).to_string(index=False, float_format="{:.4f}".format))
 
 
 def read_grid(given: list[str]) -> dict[str, Any]:

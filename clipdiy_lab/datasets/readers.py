@@ -107,6 +107,11 @@ class FileDataset(ABC):
             )
         return Sample(entry.id, image, mask)
 
+    def files(self, index: int) -> tuple[Path, ...]:
+        """Files that a sample is read from."""
+        entry = self._entry(index)
+        return (entry.image,) if entry.mask is None else (entry.image, entry.mask)
+
     def mask(self, index: int) -> NDArray[np.uint8]:
         """Labels of a sample, without reading its image."""
         return self._mask(self._entry(index))

@@ -84,6 +84,8 @@ class OpenClipEncoder:
         ``auto``: bf16 on a CUDA device that has it, fp32 elsewhere.
     known_words : frozenset of str, optional
         The only labels that mean something to a model of a closed world; None for CLIP's open vocabulary.
+    recipe : dict, optional
+        Arguments with which `load_encoder` makes it again, on another machine too.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class OpenClipEncoder:
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         known_words: frozenset[str] | None = None,
+        recipe: dict[str, Any] | None = None,
     ) -> None:
         self.name = name
+        self.recipe = recipe
         self.known_words = known_words
         self.mean, self.std = tuple(mean), tuple(std)
         self.device = resolve_device(device)
@@ -132,6 +136,7 @@ class OpenClipEncoder:
             device=self.device,
             precision=precision,
             known_words=self.known_words,
+            recipe=self.recipe,
         )
 
     @property
@@ -248,6 +253,8 @@ def load_encoder(
         A checkpoint that is missing, has another hash, or does not fit the architecture.
     """
     where = resolve_device(device)
+    local = None if checkpoint is None else str(Path(checkpoint).absolute())
+    recipe = {"name": name, "checkpoint": local, "sha256": sha256, "device": str(device)}
     if name == EMBEDDED and checkpoint is None:
         config = tiny.read_config()
         return OpenClipEncoder(
@@ -259,6 +266,7 @@ def load_encoder(
             device=where,
             precision=precision,
             known_words=frozenset(tiny.known_words()),
+            recipe=recipe,
         )
     architecture, _, tag = name.partition("/")
     _check_known(architecture, tag, checkpoint is not None)
@@ -279,6 +287,7 @@ def load_encoder(
         std=preprocess["std"],
         device=where,
         precision=precision,
+        recipe=recipe,
     )
 
 

@@ -221,3 +221,6 @@ _STAGES: tuple[_Entry, ...] = (
     ),
     ("overlay", "11. The result over the image", "Background is left clear.", _overlay),
 )
+
+CAPTIONS = {name: (title, caption) for name, title, caption, _ in _STAGES}
+"""Title and caption of every stage, for people."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import json
-from collections.abc import Mapping, Sequence
-from io import BytesIO
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,21 +14,14 @@ from PIL import Image
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.palette import write_palette_png
+from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.gallery import StagePicture, gallery, strip
+from clipdiy_lab.views.gallery import gallery, strip
+from clipdiy_lab.views.page.document import document
 
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .2rem; }
-p.how { color: GrayText; margin: .2rem 0 .6rem; }
-img { max-width: 100%; background: #fff; border-radius: 4px; }
-table { border-collapse: collapse; font-size: .92rem; margin: .6rem 0; }
-th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884; }
-th:first-child, td:first-child { text-align: left; }
-details { margin: 1.5rem 0; } pre { overflow-x: auto; }
-"""
+if TYPE_CHECKING:
+    from clipdiy_lab.pipeline.segmenter import Segmenter
 
 
 def label_table(run: xr.DataTree) -> pd.DataFrame:
@@ -58,8 +48,17 @@ def label_table(run: xr.DataTree) -> pd.DataFrame:
     return table.sort_values(["share", "best_score"], ascending=False)
 
 
-def report(run: xr.DataTree, path: str | PathLike[str], tables: Mapping[str, pd.DataFrame] | None = None) -> Path:
-    """Write one self-contained HTML page that shows every stage of a run in order.
+def report(
+    run: xr.DataTree,
+    path: str | PathLike[str],
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    segmenter: Segmenter | None = None,
+) -> Path:
+    """Write one self-contained HTML page that takes a run apart.
+
+    Every stage; the maps of `explain` with a sentence on how to read each; an inspector of pixels that needs neither a
+    kernel nor a network; labels, configuration, prompts, and how to repeat it.
 
     Parameters
     ----------
@@ -68,22 +67,26 @@ def report(run: xr.DataTree, path: str | PathLike[str], tables: Mapping[str, pd.
         The page appears there only when it is complete.
     tables : mapping of title to DataFrame, optional
         Shown after the labels.
+    segmenter : Segmenter, optional
+        The one that made the run: its text encoder then also says what the words do (`explain.prompt_sensitivity`).
 
     Raises
     ------
     RunError
-        If it is not a whole run.
+        If it is not a whole run, or `segmenter` has another encoder.
     OutputError
         If the place cannot be written to.
     """
-    return _write_page(run, list(gallery(run)), Path(path), tables or {})
-
-
-def _write_page(
-    run: xr.DataTree, shown: Sequence[StagePicture], target: Path, tables: Mapping[str, pd.DataFrame]
-) -> Path:
+    s.validate(run, need=("image", "text_embedding", "logits", "merged", "guide", "fused", "labels", "margin"))
+    if segmenter is not None and segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
+        raise RunError(
+            f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} has; "
+            "give the segmenter that made the run, or none."
+        )
+    target = Path(path)
+    page = document(run, {"Labels": label_table(run), **(tables or {})}, segmenter)
     with atomic_path(target) as part:
-        part.write_text(_page(run, shown, tables), encoding="utf-8")
+        part.write_text(page, encoding="utf-8")
     return target
 
 
@@ -100,58 +103,16 @@ def write_folder(
         As `report`.
     """
     where = Path(folder)
-    shown = list(gallery(run))
-    for number, one in enumerate(shown, 1):
+    for number, one in enumerate(gallery(run), 1):
         _save(one.picture, where / f"{number:02d}_{one.name}.png")
     _save(strip(run), where / "strip.png")
     names = s.labels_of(s.stage(run, "fused"))
     index = int(run.attrs["background_index"])
     colors = label_colors(names, index if index >= 0 else None)
     write_palette_png(where / "labels.png", s.stage(run, "labels_full").values, colors)
-    return _write_page(run, shown, where / "index.html", tables or {})
+    return report(run, where / "index.html", tables)
 
 
 def _save(picture: Image.Image, path: Path) -> None:
     with atomic_path(path) as part:
         picture.save(part, format="PNG", optimize=True)
-
-
-def _page(run: xr.DataTree, shown: Sequence[StagePicture], tables: Mapping[str, pd.DataFrame]) -> str:
-    title = f"CLIP-DIY, stage by stage: {run.attrs['image_source']}"
-    model = f"{run.attrs['encoder']} with saliency {run.attrs['saliency_source']}"
-    parts = [
-        f"<h1>{html.escape(title)}</h1>",
-        f"<p>Segmented by clipdiy_lab, encoder {html.escape(model)}. Every picture below is one stage of the method, "
-        "in the order in which it is made.</p>",
-        _img("The method in one row", strip(run)),
-        "<h2>Labels</h2>",
-        _table(label_table(run)),
-    ]
-    for name, table in tables.items():
-        parts += [f"<h2>{html.escape(name)}</h2>", _table(table)]
-    for one in shown:
-        parts.append(f"<h2>{html.escape(one.title)}</h2><p class='how'>{html.escape(one.caption)}</p>")
-        parts.append(_img(one.title, one.picture))
-    facts = {key: _pretty(value) for key, value in run.attrs.items()}
-    listed = html.escape(json.dumps(facts, indent=2, default=str))
-    parts.append(f"<details><summary>What it takes to repeat this run</summary><pre>{listed}</pre></details>")
-    head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang='en'><head>{head}</head><body>{''.join(parts)}</body></html>\n"
-
-
-def _pretty(value: object) -> object:
-    if isinstance(value, str) and value.startswith("{"):
-        return json.loads(value)
-    return value
-
-
-def _img(alt: str, picture: Image.Image) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<img alt='{html.escape(alt, quote=True)}' src='data:image/png;base64,{data}'>"
-
-
-def _table(table: pd.DataFrame) -> str:
-    made: str = table.reset_index().to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0)
-    return made

@@ -98,3 +98,15 @@ def test_one_search_serves_every_saliency_weight(background):
         config = base.replace(saliency_weight=weight)
         _, fused = dense(config, grids, saliency, background)
         assert (choose(found, saliency, config) == fused.argmax(0)).float().mean() > 0.999
+
+
+@given(cases(), st.data())
+def test_barred_labels_lose_and_nothing_else_changes(case, data):
+    config, grids, saliency, background = fill(*case)
+    among = data.draw(st.lists(st.integers(0, case[1] - 1), min_size=background is None, unique=True))
+    _, fused = dense(config, grids, saliency, background)
+    allowed = sorted({*among, background} - {None})
+    labels = choose(candidates(grids, config, background, among), saliency, config)
+    assert torch.isin(labels, torch.tensor(allowed)).all()
+    best = fused[allowed].max(0).values
+    assert (best - fused.gather(0, labels[None])[0]).abs().max() < 1e-5

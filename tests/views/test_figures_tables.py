@@ -44,16 +44,7 @@ def parts(scene_run):
 
 @pytest.fixture(scope="module")
 def per_image(results):
-    rows = []
-    for index, image_id in enumerate(results[1]["image_id"].values):
-        counts = results[1]["confusion"].values[index]
-        rows.append({"image_id": image_id, "miou": mean_iou(counts)})
-    return pd.DataFrame(rows)
-
-
-def mean_iou(counts):
-    union = counts.sum(0) + counts.sum(1) - np.diag(counts)
-    return np.nanmean(np.where(union > 0, np.diag(counts) / np.maximum(union, 1), np.nan))
+    return lab.results.image_scores(results[1])
 
 
 # ------------------------------------------------------------------------------------------------------- a pixel's why
@@ -164,7 +155,7 @@ def test_dumbbells_join_two_results(results):
 
 def test_confusion_rows_sum_to_a_hundred(results):
     (trace,) = figures.confusion(results[1]).data
-    counts = results[1]["confusion"].sum("image_id").values
+    counts = results[1]["confusion"].values
     seen = counts.sum(1) > 0
     np.testing.assert_allclose(np.asarray(trace.z)[seen].sum(1), 100, rtol=1e-5)
     assert np.isnan(np.asarray(trace.z)[~seen]).all()
@@ -184,10 +175,10 @@ def test_the_worst_and_the_best_images(per_image, scenes, scene_run):
         return scene_run if image_id == scenes[1].id else scenes[int(image_id[-6:])].image
 
     figure = figures.worst_and_best(per_image, show, count=1)
-    ranked = per_image.sort_values("miou")
+    ranked = per_image.sort_values("image_miou")
     assert asked == [ranked.image_id.iloc[0], ranked.image_id.iloc[-1]]
     assert [a.text for a in figure.layout.annotations] == [
-        f"{row.image_id}: {row.miou * 100:.1f} %" for row in (ranked.iloc[0], ranked.iloc[-1])
+        f"{row.image_id}: {row.image_miou * 100:.1f} %" for row in (ranked.iloc[0], ranked.iloc[-1])
     ]
     every = figures.worst_and_best(per_image.set_index("image_id"), show, count=9)
     assert len(every.layout.annotations) == len(per_image)
@@ -211,7 +202,7 @@ def test_contributions_without_a_column(parts, column):
         (lambda t: figures.miou_bars(t, published=PUBLISHED.drop(columns="source")), "source"),
         (lambda t: figures.sweep_heat(t, "scale", "saliency_weight"), "scale"),
         (lambda t: figures.sweep_line(t, "saliency_weight", by="strid"), "strid"),
-        (lambda t: figures.cost(t), "seconds"),
+        (lambda t: figures.cost(t, "crops"), "crops"),
         (lambda t: figures.worst_and_best(t, {}), "image_id"),
     ],
 )
@@ -259,7 +250,7 @@ def test_pictures_that_are_none(per_image):
     with pytest.raises(errors.FigureError, match="expected height x width x 3 uint8"):
         figures.worst_and_best(per_image, lambda _: np.zeros((3, 3)))
     with pytest.raises(errors.FigureError, match="nothing to show"):
-        figures.worst_and_best(per_image.assign(miou=np.nan), {})
+        figures.worst_and_best(per_image.assign(image_miou=np.nan), {})
 
 
 # ------------------------------------------------------------------------------------------------ where the mIoU goes

@@ -6,10 +6,11 @@ import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -20,6 +21,7 @@ from clipdiy_lab.datasets.sample import Dataset, Sample
 from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline import cluster
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
@@ -27,6 +29,10 @@ from clipdiy_lab.pipeline.embeddings.locks import claim, held
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.shipping import SentSegmenter
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 SHARD_SIZE = 64
 """Images a shard: about 8 MB with ViT-B/32; what a kill can cost, and what one read takes."""
@@ -41,6 +47,7 @@ def embed(
     shard_size: int | None = None,
     limit: int | None = None,
     progress: bool = False,
+    client: Client | None = None,
 ) -> EmbeddingStore:
     """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image.
 
@@ -62,6 +69,9 @@ def embed(
         Only the first images.
     progress : bool
         Say on stderr how many bytes it will take, and show a progress bar.
+    client : distributed.Client, optional
+        Let its workers do the shards, see `pipeline.cluster.connect`. All machines must see the store and the dataset
+        under the same paths.
 
     Returns
     -------
@@ -74,12 +84,19 @@ def embed(
         If the folder is something else than a store, or a store of something else: the message says what differs.
     OutputError
         If the disk is too small, or the folder cannot be written to.
+    ClusterError
+        If the workers run other versions, see other files, or are lost again and again.
     """
     job = plan(segmenter, dataset, store, config, shard_size=shard_size, limit=limit)
     if progress:
         tqdm.write(job.describe(), file=sys.stderr)
     job.begin()
     shards = range(job.header.shards)
+    if client is not None:
+        work = cluster.run(client, SentJob.of(job), shards)
+        for _ in tqdm(work, desc=dataset.name, unit="shard", total=len(shards), disable=not progress):
+            pass
+        return EmbeddingStore(store)
     bar = tqdm(shards, desc=dataset.name, unit="shard", disable=not progress)
     # First whatever nobody else is at, then what others were at: they may have been killed.
     for shard in [shard for shard in bar if not job.write(shard, wait=False)]:
@@ -278,6 +295,33 @@ class Job:
             part.write_bytes(data)
         record = layout.Record(key=digest(self.header.key), shard=shard, file=file, bytes=len(data), sha256=sha256)
         layout.write_record(self.path, record)
+
+
+@dataclass(frozen=True)
+class SentJob:
+    """A `Job` on its way to a worker, for `cluster.run`; its tasks are numbers of shards."""
+
+    segmenter: SentSegmenter
+    dataset: Dataset
+    path: Path
+    header: layout.Header
+
+    @classmethod
+    def of(cls, job: Job) -> SentJob:
+        """Return what has to be sent for a job."""
+        return cls(SentSegmenter.of(job.segmenter), job.dataset, job.path.absolute(), job.header)
+
+    def open(self) -> Callable[[int], None]:
+        """Return what writes a shard."""
+        cluster.require_path(self.path / layout.HEADER)
+        _require_same(layout.read_header(self.path), self.header, self.path)
+        job = Job(self.segmenter.build(), self.dataset, self.path, self.header)
+
+        def write(shard: int) -> None:
+            cluster.require_files(self.dataset, self.header.images(shard).start)
+            job.write(shard, wait=True)
+
+        return write
 
 
 def _is_begun(path: Path) -> bool:

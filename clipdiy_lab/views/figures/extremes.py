@@ -15,7 +15,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels
 
-IMAGE = "image_id"
+IMAGE, SCORE = "image_id", "image_miou"
 Picture = npt.NDArray[np.uint8] | xr.DataTree
 
 
@@ -27,7 +27,8 @@ def worst_and_best(
     Parameters
     ----------
     scores : pandas.DataFrame
-        ``image_id`` (column or index) and ``miou`` as a share; rows without a score are left out.
+        ``image_id`` (column or index) and ``image_miou`` as a share, as `results.image_scores` gives them; rows
+        without a score are left out.
     pictures : mapping of image id, or callable
         Gives the RGB image (height x width x 3, uint8), or a run, of which the labels are laid over the image. Asked
         only for what is shown.
@@ -39,11 +40,11 @@ def worst_and_best(
     FigureError
         If a column is missing, no row has a score, or there is no picture of an image.
     """
-    table = inputs.columns(scores, IMAGE, "miou")
-    ranked = table.assign(miou=inputs.percent(inputs.numbers(table, "miou"))).dropna(subset=["miou"])
+    table = inputs.columns(scores, IMAGE, SCORE)
+    ranked = table.assign(**{SCORE: inputs.percent(inputs.numbers(table, SCORE))}).dropna(subset=[SCORE])
     if count < 1 or ranked.empty:
         raise FigureError(f"{len(ranked)} images with a score and count={count}: there is nothing to show.")
-    ranked = ranked.sort_values("miou", kind="stable")
+    ranked = ranked.sort_values(SCORE, kind="stable")
     worst = ranked.head(count)
     best = ranked.iloc[len(worst) :].tail(count)
     shown: list[panels.Panel] = []
@@ -51,7 +52,7 @@ def worst_and_best(
     for row in (*worst.itertuples(), *best.itertuples()):
         image_id = str(getattr(row, IMAGE))
         picture = _picture(pictures, image_id)
-        title = f"{image_id}: {row.miou:.1f} %"
+        title = f"{image_id}: {getattr(row, SCORE):.1f} %"
         if isinstance(picture, xr.DataTree):
             panel, won = _labels(title, picture)
             labels |= won

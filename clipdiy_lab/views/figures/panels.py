@@ -16,8 +16,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from clipdiy_lab.views import pictures
-from clipdiy_lab.views.figures import encoding
+from clipdiy_lab.views import encoding, pictures
 from clipdiy_lab.views.figures.style import DIVERGING, OTHER, SEQUENTIAL, TEMPLATES, plain
 
 HOVER_CELLS: Final = 32

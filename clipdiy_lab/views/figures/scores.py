@@ -265,7 +265,8 @@ def _one_row_each(table: pd.DataFrame, knobs: Sequence[str]) -> None:
     twice = spelled[spelled.duplicated(list(knobs), keep=False)]
     if twice.empty:
         return
-    results = {"miou", _LOW, _HIGH, "pixel_accuracy", *knobs}
+    scores = [name for name in spelled.columns if str(name).startswith("iou[")]
+    results = {"miou", _LOW, _HIGH, "pixel_accuracy", "ignored", "seconds", *scores, *knobs}
     first = twice[(twice[list(knobs)] == twice[list(knobs)].iloc[0]).all(axis=1)]
     vary = [name for name in spelled.columns if name not in results and first[name].nunique() > 1]
     raise FigureError(

@@ -1,0 +1,325 @@
+"""More than one machine: connect to a dask cluster, send it a job, and hand its tasks out.
+
+Whatever a worker does, it commits itself, to files that every machine sees; what comes back to the client is a word. So
+a worker that is lost costs time only: dask gives its task to another one, which does it again or finds it done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import itertools
+import os
+import pickle
+import socket
+import sys
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+ANSWER_SECONDS = 10.0
+"""How long a scheduler may take to answer."""
+IN_FLIGHT = 1000
+"""Tasks that the scheduler knows of at once; the client's memory does not grow with their number."""
+GPU = "GPU"
+"""Resource of which a task takes one, where a scheduler's workers offer it."""
+_KEPT_JOBS = 2  # a sweep's pass and the one before
+_SHARED = "put it where every machine sees it under the same path"
+
+Work = Callable[[Any], Any]
+
+
+class Job(Protocol):
+    """What is sent to the workers, once a job: `open` builds there what does a task."""
+
+    def open(self) -> Work:
+        """Load models and open data; what it returns is called with one task after the other."""
+        ...
+
+
+@contextlib.contextmanager
+def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
+    """Lend a client of a cluster: of one that runs, or of one made for the occasion on this machine.
+
+    Parameters
+    ----------
+    scheduler : str, optional
+        Address of a scheduler, such as "tcp://10.0.0.5:8786".
+    workers : int, optional
+        Instead: so many processes on this machine, which share its cores and listen on the loopback interface alone.
+
+    Yields
+    ------
+    distributed.Client
+        For the argument `client` of `embed`, `evaluate` and `sweep`. A script must call this below
+        ``if __name__ == "__main__":``, because the processes import it.
+
+    Raises
+    ------
+    ConfigError
+        If neither or both are given, or the number of workers is not positive.
+    ClusterError
+        If dask.distributed is missing here, the scheduler does not answer, or it or a worker runs other versions.
+    """
+    if (scheduler is None) == (workers is None):
+        raise ConfigError("give either the address of a scheduler or a number of workers on this machine.")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigError(f"workers is {workers!r}; expected a positive number of processes.")
+    distributed = _distributed()
+    with contextlib.ExitStack() as stack:
+        place = scheduler if workers is None else stack.enter_context(_local(distributed, workers))
+        try:
+            if scheduler is not None:
+                _ask(distributed, scheduler)
+            client = stack.enter_context(distributed.Client(place, timeout=ANSWER_SECONDS, set_as_default=False))
+        except Exception as error:  # whatever an address, a network or a foreign server makes it stumble over
+            said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+            raise ClusterError(
+                f"The scheduler {scheduler!r} does not answer as one within {ANSWER_SECONDS:g} seconds ({said}); check "
+                "the address, such as tcp://HOST:8786, and that `dask scheduler` runs there in the same version."
+            ) from error
+        check_versions(client)
+        yield client
+
+
+def _distributed() -> Any:
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        raise ClusterError(
+            'More than one process needs dask.distributed, which is not installed: pip install "clipdiy-lab[scale]".'
+        ) from error
+
+
+def _ask(distributed: Any, address: str) -> None:
+    """Connect once and wait for the greeting: dask's client waits for it without end."""
+
+    async def ask() -> None:
+        options = distributed.Security().get_connection_args("client")
+        comm = await asyncio.wait_for(distributed.comm.connect(address, **options), ANSWER_SECONDS)
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as apart:  # a notebook's own thread has a loop that runs already
+        apart.submit(asyncio.run, ask()).result()
+
+
+def _local(distributed: Any, workers: int) -> Any:
+    import dask
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    # Each process has one task at a time, which computes with its share of the cores; the environment has precedence.
+    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names}):
+        return distributed.LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # one is always made; this one nobody else can see
+        )
+
+
+def check_versions(client: Client) -> None:
+    """Refuse a scheduler or workers of other versions than this process has.
+
+    Workers that join later compare for themselves when they get their first task.
+
+    Raises
+    ------
+    ClusterError
+        Naming both versions.
+    """
+    found: Any = client.get_versions()
+    here = versions()
+    _compare(here, _reported(found["scheduler"]), "The scheduler")
+    for address, said in found["workers"].items():
+        if isinstance(said, dict):  # a worker that has just left sends nothing
+            _compare(here, _reported(said), f"The worker {address}")
+
+
+def versions() -> dict[str, str]:
+    """Versions that have to agree for numbers to be equal and for messages to be understood."""
+    import numpy as np
+    import torch
+
+    import clipdiy_lab
+
+    return {
+        "python": "{}.{}".format(*sys.version_info),
+        "dask": importlib.metadata.version("dask"),
+        "distributed": importlib.metadata.version("distributed"),
+        "clipdiy_lab": clipdiy_lab.__version__,
+        "torch": torch.__version__,
+        "open_clip": importlib.metadata.version("open_clip_torch"),
+        "numpy": np.__version__,
+    }
+
+
+def _reported(said: Any) -> dict[str, str]:
+    packages = said["packages"]
+    return {
+        "python": ".".join(packages["python"].split(".")[:2]),
+        "dask": packages["dask"],
+        "distributed": packages["distributed"],
+    }
+
+
+def _compare(here: dict[str, str], there: dict[str, str], who: str) -> None:
+    differs = [name for name, version in there.items() if here.get(name) != version]
+    if differs:
+        told = "; ".join(f"{name} {there[name]} there, {here.get(name)} here" for name in differs)
+        raise ClusterError(f"{who} runs other versions: {told}. Install the same on every machine.")
+
+
+def run(client: Client, job: Job, tasks: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
+    """Let the workers do tasks, in any order; none is done twice at once unless a worker seems to be lost.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    job : Job
+        Sent to each worker once.
+    tasks : iterable
+        Small picklable values, taken as they can be handed out.
+
+    Yields
+    ------
+    task, result
+        As they are finished. When the caller stops, tasks that have not begun are given up.
+
+    Raises
+    ------
+    ClusterError
+        If the job cannot be sent, versions differ, or a task has lost several workers.
+    ClipdiyError
+        Whatever a task raises; the message names the worker's host.
+    """
+    distributed = _distributed()
+    check_versions(client)
+    offered = [one.get("resources", {}) for one in client.scheduler_info()["workers"].values()]
+    resources = {GPU: 1} if any(GPU in one for one in offered) else None
+    name = f"clipdiy-{uuid.uuid4().hex}"
+    # A task of its own and no data: should the worker that holds it be lost, the scheduler makes it again.
+    sent = client.submit(bytes, _packed(job), key=f"{name}-job", pure=False)
+    waiting, numbers = iter(tasks), itertools.count()
+    flying: dict[Any, Any] = {}
+    finished = distributed.as_completed(loop=client.loop)
+
+    def hand_out(most: int) -> None:
+        for task in itertools.islice(waiting, most):
+            future = client.submit(
+                _do, sent, task, key=f"{name}-{next(numbers)}", pure=False, resources=resources, retries=0
+            )
+            flying[future] = task
+            finished.add(future)
+
+    try:
+        hand_out(IN_FLIGHT)
+        for future in finished:
+            task = flying.pop(future)
+            yield task, _result(distributed, future, task)
+            hand_out(1)
+    finally:
+        if flying:
+            client.cancel(list(flying))  # type: ignore[no-untyped-call]
+
+
+def _result(distributed: Any, future: Any, task: Any) -> Any:
+    try:
+        return future.result()
+    except ClipdiyError:
+        raise
+    except distributed.KilledWorker as error:
+        raise ClusterError(
+            f"The task {task} was lost with {error.allowed_failures + 1} workers, one after the other; the last was "
+            f"{error.last_worker.address}. Look at its log (out of memory?), then run again: what is finished is kept."
+        ) from error
+    except Exception as error:  # of dask itself, or a defect of the lab or of an object of one's own
+        raise ClusterError(
+            f"The task {task} failed on its worker ({type(error).__name__}: {error}). Every worker needs the same "
+            "clipdiy-lab; run again when that is mended: what is finished is kept."
+        ) from error
+
+
+def _packed(job: Job) -> bytes:
+    import cloudpickle
+
+    try:
+        content = cloudpickle.dumps(job)
+    except Exception as error:  # objects say in all sorts of ways that they cannot be pickled
+        raise ClusterError(
+            f"The job cannot be sent to workers ({type(error).__name__}: {error}). Name the model and open the dataset "
+            "by name, or make your own encoder, saliency source and dataset objects that pickle."
+        ) from error
+    return pickle.dumps((versions(), content))
+
+
+_opened: OrderedDict[str, Work] = OrderedDict()
+_alone = threading.Lock()  # a worker with several threads still has one model, and one task at a time
+
+
+def _do(sent: bytes, task: Any) -> Any:
+    """Do a task, on a worker; the lab's own errors say on which host."""
+    with _alone:
+        try:
+            return _open(sent)(task)
+        except ClipdiyError as error:
+            raise type(error)(f"On the worker {socket.gethostname()}: {error}") from error
+
+
+def _open(sent: bytes) -> Work:
+    name = hashlib.sha256(sent).hexdigest()
+    work = _opened.pop(name, None)
+    if work is None:
+        theirs, content = pickle.loads(sent)  # noqa: S301 - a dask worker runs what its client sends, by design
+        _compare(theirs, versions(), "it")
+        try:
+            job: Job = pickle.loads(content)  # noqa: S301
+        except Exception as error:
+            raise ClusterError(
+                f"what was sent cannot be read there ({type(error).__name__}: {error}); install there what defines "
+                "your own encoder, saliency source or dataset."
+            ) from error
+        work = job.open()
+    _opened[name] = work
+    while len(_opened) > _KEPT_JOBS:
+        _opened.popitem(last=False)
+    return work
+
+
+def require_files(dataset: Dataset, index: int) -> None:
+    """Refuse, on a worker, a dataset whose files lie elsewhere; of one that is not made of files nothing is known.
+
+    Raises
+    ------
+    ClusterError
+        Naming the file that is not there.
+    """
+    files: Any = getattr(dataset, "files", None)
+    for path in files(index) if callable(files) else ():
+        require_path(path)
+
+
+def require_path(path: Path) -> None:
+    """Refuse, on a worker, a path that it does not see.
+
+    Raises
+    ------
+    ClusterError
+        Naming it.
+    """
+    if not path.exists():
+        raise ClusterError(f"it sees no {str(path)!r}, which the client has; {_SHARED}, and start the workers there.")

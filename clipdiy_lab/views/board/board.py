@@ -1,0 +1,576 @@
+"""The ablation board: a grid, its rows as they arrive, published values beside them, the images behind a row."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import pandas as pd
+
+from clipdiy_lab.analysis.encodings import FromStore
+from clipdiy_lab.analysis.evaluate import encoding, evaluate
+from clipdiy_lab.analysis.results import export, image_scores, published
+from clipdiy_lab.analysis.sweep import Store, sweep
+from clipdiy_lab.analysis.trials import SALIENCY, plain_table
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.datasets.scenes import Scenes
+from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError, FigureError, OutputError
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.models.saliency import build
+from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.views.board.plan import Plan
+from clipdiy_lab.views.explorer.bench import Watch, Watched
+from clipdiy_lab.views.explorer.explorer import Explorer
+from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, StoppedError, Ticket
+from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
+from clipdiy_lab.views.figures.inputs import knob_text
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy", "images", "seconds", "error")
+LOOK: Final = 8
+"""Images that are scored one by one for a row, unless more are asked for."""
+_TRIED: Final = 2
+NEEDS: Final = (
+    "The live board needs ipywidgets and anywidget in the kernel and a widget manager in the notebook "
+    "(pip install 'clipdiy-lab[lab]', then reload the page); this is its table."
+)
+_log = logging.getLogger(__name__)
+
+
+class Screen(Protocol):
+    """Whoever draws a board."""
+
+    def rows(self) -> None:
+        """Draw table and figure again."""
+        ...
+
+    def progress(self, done: int, total: int, left: float) -> None:
+        """Say how many images are scored, of how many, and the seconds left."""
+        ...
+
+    def images(self, looks: Sequence[Look]) -> None:
+        """Draw the images of a row."""
+        ...
+
+    def say(self, text: str, kind: str) -> None:
+        """Show a sentence of the kind ``error``, ``wait`` or ``busy``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Look:
+    """An image of a row.
+
+    Attributes
+    ----------
+    row : int
+        Of the table.
+    index : int
+        Of the image in the dataset.
+    image_id : str
+    miou : float
+        Over the labels that are true or predicted there; NaN where nothing counts.
+    explorer : Explorer
+        Shows it with the row's configuration.
+    """
+
+    row: int
+    index: int
+    image_id: str
+    miou: float
+    explorer: Explorer
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows that arrived, by their place in the grid."""
+
+    found: dict[int, dict[str, Any]]
+
+
+class Board:
+    """An ablation: choose knobs and values, run them, look at what they did.
+
+    Parameters
+    ----------
+    source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
+    dataset : Dataset
+    base : Config, optional
+        What the knobs start from. Default: the store's own, or `Config()`.
+    limit : int, optional
+        Only the first images.
+    scheduler, looker : LatestWins, optional
+        What runs sweeps, and what scores the images of a row.
+
+    Attributes
+    ----------
+    grid : mapping of knob to values
+        Beside the knobs of `Config`, ``saliency``: names of sources.
+    methods : tuple of str
+        Whose published values stand beside ours; empty: everybody's.
+    error : str
+        Why the last thing asked for was not done; empty where it was.
+
+    Raises
+    ------
+    StoreError
+        If the store is of other images.
+
+    Examples
+    --------
+    >>> import clipdiy_lab as lab
+    >>> board = Board(lab.load("tiny"), lab.open_dataset("scenes"), limit=2)
+    >>> board.choose(saliency_weight=[0.0, 1.0])
+    >>> len(board.plan.trials)
+    2
+    """
+
+    def __init__(
+        self,
+        source: Segmenter | Store,
+        dataset: Dataset,
+        *,
+        base: Config | None = None,
+        limit: int | None = None,
+        scheduler: LatestWins | None = None,
+        looker: LatestWins | None = None,
+    ) -> None:
+        self.source, self.dataset = source, dataset
+        if isinstance(source, Segmenter):
+            self._maker, config, self.images_known = source, Config(), len(dataset)
+            self._kept: Any = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
+        else:
+            store = FromStore(source, dataset)
+            config, self.images_known, self._kept = store.config, len(store), None
+            # A store holds the maps of its saliency source, not the source; images opened from the board need it.
+            self._maker = Segmenter(store.segmenter.encoder, build(store.saliency_source))
+        self.base = base or config
+        self.limit = limit
+        self.methods: tuple[str, ...] = ("CLIP-DIY",)
+        self.grid: dict[str, Sequence[Any]] = {}
+        self.error = ""
+        self._ran: dict[str, Sequence[Any]] = {}
+        self._plan: Plan | None = None
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._pace: tuple[float, float] | None = None
+        self.scheduler = scheduler or LatestWins()
+        self.looker = looker or LatestWins()
+        self._screens: list[Screen] = []
+        self._widget: Any = None
+
+    # What is chosen
+
+    def choose(self, **grid: Sequence[Any] | None) -> None:
+        """Set the values of knobs; None takes a knob out.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown knob, a value that never makes sense, or more rows than a sweep takes; nothing changes then.
+        """
+        wanted = {**self.grid, **{name: several for name, several in grid.items() if several is not None}}
+        for name, several in grid.items():
+            if several is None:
+                wanted.pop(name, None)
+        if wanted:
+            Plan.of(wanted, self.base)
+        self.grid = wanted
+
+    @property
+    def plan(self) -> Plan:
+        """What the grid comes to.
+
+        Raises
+        ------
+        ConfigError
+            If no knob is chosen.
+        """
+        return Plan.of(self.grid, self.base)
+
+    @property
+    def images(self) -> int:
+        """Number of images that every row is scored on."""
+        return self.images_known if self.limit is None else min(self.limit, self.images_known)
+
+    def estimate(self) -> float:
+        """Return the seconds that the grid will take, from a trial on two images.
+
+        The images of a segmenter are encoded once for each set of encode knobs; that is counted in.
+
+        Raises
+        ------
+        ClipdiyError
+            If the trial fails.
+        """
+        plan = self.plan
+        if not plan.portions:
+            return 0.0
+        encode, score = self._paces(plan)
+        encodings = {
+            (encoding(trial.config), trial.saliency)
+            for portion in plan.portions
+            for trial in portion.trials
+            if trial.config is not None
+        }
+        rows = sum(len(portion.trials) for portion in plan.portions)
+        return self.images * (encode * len(encodings) + score * rows)
+
+    def _paces(self, plan: Plan) -> tuple[float, float]:
+        """Seconds to encode an image (0 from a store), and to score a row on it."""
+        if self._pace is None:
+            count = min(_TRIED, self.images)
+            first = plan.portions[0].trials[0].config
+            start = time.perf_counter()
+            self._sweep([first], count, None, Watch())
+            once = time.perf_counter() - start
+            start = time.perf_counter()
+            self._sweep([first], count, None, Watch())
+            again = time.perf_counter() - start
+            self._pace = (max(0.0, once - again) / count, again / count)
+        return self._pace
+
+    def _sweep(self, grid: Any, limit: int, cancelled: Callable[[], bool] | None, watch: Watch) -> pd.DataFrame:
+        source = self.source
+        if isinstance(source, Segmenter):
+            # Embedding a dataset does not ask whether to go on; its encoder does.
+            source = Segmenter(Watched(source.encoder, watch, 0), source.saliency, batch_size=source.batch_size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClipdiyWarning)
+            stores = None if self._kept is None else self._kept.name
+            return sweep(source, self.dataset, grid, base=self.base, limit=limit, stores=stores,
+                         cancelled=cancelled)  # fmt: skip
+
+    # Running
+
+    def start(self) -> None:
+        """Run the grid in the background; rows of another grid go."""
+        try:
+            plan = self.plan
+        except ClipdiyError as error:
+            self.complain(error)
+            return
+        self._plan, self._ran, self._rows, self.error = plan, dict(self.grid), {}, ""
+        self._tell("", "error")
+        job = Job(lambda ticket: self._work(plan, ticket), self._arrived, self.complain, self._ended)
+        self.scheduler.submit(job)
+
+    def cancel(self) -> None:
+        """Stop after the image that is being scored; the rows that are finished stay."""
+        self.scheduler.cancel()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until nothing runs; whether that came about in time."""
+        return self.scheduler.wait(timeout)
+
+    def _work(self, plan: Plan, ticket: Ticket) -> Iterator[_Rows]:
+        place = {id(trial): number for number, trial in enumerate(plan.trials)}
+        senseless = {n: {"error": trial.error} for n, trial in enumerate(plan.trials) if trial.config is None}
+        yield _Rows(senseless)
+        total, seen, start = self.images * len(plan.portions), 0, time.perf_counter()
+
+        def watch() -> bool:
+            nonlocal seen
+            seen += 1
+            left = (time.perf_counter() - start) / seen * (total - seen)
+            for screen in self._screens:
+                screen.progress(seen, total, left)
+            return ticket.overtaken
+
+        def encoded(_: int, __: int) -> None:
+            self._tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
+
+        for portion in plan.portions:
+            table = self._sweep(portion.grid, self.images, watch, Watch(encoded, lambda: ticket.overtaken))
+            if ticket.overtaken:
+                raise StoppedError
+            self._tell("", "busy")
+            rows = table.to_dict("records")
+            yield _Rows(
+                {place[id(trial)]: {str(k): v for k, v in row.items()}
+                 for trial, row in zip(portion.trials, rows, strict=True)}
+            )  # fmt: skip
+        self._ended("Done.")
+
+    def _arrived(self, rows: _Rows) -> None:
+        self._rows |= rows.found
+        for screen in self._screens:
+            screen.rows()
+
+    def _ended(self, text: str = "Stopped; the rows that were finished are kept.") -> None:
+        for screen in self._screens:
+            screen.say(text, "busy")
+
+    def complain(self, error: Exception) -> None:
+        """Say what went wrong on every screen; the board goes on."""
+        self.error = str(error) if isinstance(error, ClipdiyError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, ClipdiyError):
+            _log.error("the board failed", exc_info=error)
+        self._tell(self.error, "error")
+
+    def _tell(self, text: str, kind: str) -> None:
+        for screen in self._screens:
+            screen.say(text, kind)
+
+    def attach(self, screen: Screen) -> None:
+        """Let somebody draw."""
+        self._screens.append(screen)
+
+    # What came of it
+
+    @property
+    def knobs(self) -> list[str]:
+        """Knobs of the grid that was run, those with one value last."""
+        return sorted(self._ran, key=lambda name: len(self._ran[name]) < 2)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows so far: the grid's knobs and the scores (mIoU and accuracy as shares), in the grid's order."""
+        made = []
+        for number, row in sorted(self._rows.items()):
+            given = dict(self._plan.trials[number].given) if self._plan else {}
+            made.append({"row": number, **given, **{name: row.get(name) for name in SCORES}})
+        columns = ["row", *self._ran, *SCORES]
+        table = pd.DataFrame(made, columns=columns).set_index("row")
+        scores = [name for name in SCORES if name != "error"]
+        table[scores] = table[scores].astype(float)
+        table["error"] = table["error"].fillna("")
+        return table
+
+    @property
+    def published(self) -> pd.DataFrame:
+        """Published values on the dataset by `methods`, as `results.published`; empty where there are none."""
+        manifest = getattr(self.dataset, "manifest", None)
+        return published(getattr(manifest, "id", self.dataset.name), list(self.methods) or None)
+
+    def figure(self) -> go.Figure:
+        """Draw the scores: a line over one knob, a heat map over two, bars over more or where values are published.
+
+        Raises
+        ------
+        FigureError
+            If no row has a score yet.
+        """
+        from clipdiy_lab.views import figures
+
+        table = self._scored()
+        vary = [name for name in self.knobs if len(self._ran[name]) > 1]
+        known = self.published
+        # Rows differ in the grid's knobs only, which is what the figures look at.
+        slim = table[[*vary, "miou", "miou_low", "miou_high"]]
+        if known.empty and len(vary) == 1:
+            return figures.sweep_line(slim, vary[0])
+        if known.empty and len(vary) == 2:
+            return figures.sweep_heat(slim, vary[0], vary[1])
+        # The same result is often tabulated by several papers; the table has all of them, the figure one a backbone.
+        named = known.assign(method=known["method"] + ", " + known["backbone"]).drop_duplicates(["method", "dataset"])
+        others = None if known.empty else named
+        return figures.miou_bars(slim, [self.name_of(int(row)) for row in table.index], others)
+
+    def _scored(self) -> pd.DataFrame:
+        table = self.table
+        table = table[table["miou"].notna()]
+        if table.empty:
+            raise FigureError("no row has a score yet; choose knobs and run.")
+        return table
+
+    def name_of(self, row: int) -> str:
+        """Spell what distinguishes a row."""
+        given = self.table.loc[row]
+        vary = [name for name in self.knobs if len(self._ran[name]) > 1] or self.knobs
+        return ", ".join(f"{name.replace('_', ' ')} {knob_text(given[name])}" for name in vary)
+
+    def row_at(self, x: Any, y: Any) -> int | None:
+        """Return the row of a point of `figure`, by plotly's coordinates; None for a published value."""
+        table = self._scored()
+        for row in table.index:
+            given = [table.loc[row, name] for name in self.knobs if len(self._ran[name]) > 1]
+            texts = [knob_text(one) for one in given]
+            line = len(given) == 1 and (x in (given[0], texts[0]))
+            if line or texts == [x, y] or self.name_of(int(row)) == y:
+                return int(row)
+        return None
+
+    # The images behind a row
+
+    def config_of(self, row: int) -> Config:
+        """Return the configuration of a row.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such row, or its combination makes no sense.
+        """
+        if self._plan is None or not 0 <= row < len(self._plan.trials):
+            raise ConfigError(f"there is no row {row!r}; run a grid first.")
+        trial = self._plan.trials[row]
+        if trial.config is None:
+            raise ConfigError(trial.error)
+        return trial.config
+
+    def _segmenter_of(self, row: int) -> Segmenter:
+        named = dict(self._plan.trials[row].given).get(SALIENCY) if self._plan else None
+        if named is None:
+            return self._maker
+        return Segmenter(self._maker.encoder, build(named))
+
+    def looks(self, row: int, count: int = LOOK) -> list[Look]:
+        """Score images of a row one by one, the worst first.
+
+        Parameters
+        ----------
+        row : int
+        count : int
+            The first so many images.
+
+        Raises
+        ------
+        ClipdiyError
+            If the row has no configuration, or its saliency source cannot be made here (``oracle``).
+        """
+        config, segmenter = self.config_of(row), self._segmenter_of(row)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClipdiyWarning)
+            scores = image_scores(evaluate(segmenter, self.dataset, config, min(count, self.images)))
+        ids = {self.dataset[index].id: index for index in range(min(count, self.images))}
+        found = []
+        for one in scores.to_dict("records"):
+            index = ids[str(one["image_id"])]
+            explorer = Explorer(self._picture(index), self._labels(), segmenter, config=config)
+            found.append(Look(row, index, str(one["image_id"]), float(one["image_miou"]), explorer))
+        return found
+
+    def _picture(self, index: int) -> Picture:
+        if isinstance(self.dataset, Scenes) and (self.dataset.vocabulary, self.dataset.seed) == ("voc", 0):
+            return scene(self.dataset.split, index)
+        return as_picture(self.dataset[index].image)
+
+    def _labels(self) -> list[str]:
+        return [name for name in self.dataset.label_names if name.lower() != self.base.background_label.lower()]
+
+    def show(self, row: int) -> None:
+        """Draw the images of a row on every screen, in the background."""
+
+        def work(_: Ticket) -> Iterator[list[Look]]:
+            yield self.looks(row)
+
+        def done(found: list[Look]) -> None:
+            for screen in self._screens:
+                screen.images(found)
+
+        self._tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
+        self.looker.submit(Job(work, done, self.complain, lambda: None))
+
+    # Files
+
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the table (``.csv``, ``.md``, ``.tex``) or the figure (``.html``, ``.svg``, ``.pdf``, ``.png``).
+
+        Raises
+        ------
+        OutputError
+            For another ending, or a place that cannot be written to.
+        FigureError
+            If there is nothing to draw, or nothing to draw it with.
+        """
+        target = Path(path)
+        if target.suffix in (".csv", ".md", ".tex"):
+            table = self.table.assign(miou=lambda t: 100 * t["miou"], miou_low=lambda t: 100 * t["miou_low"],
+                                      miou_high=lambda t: 100 * t["miou_high"])  # fmt: skip
+            return export(plain_table(table), target)
+        if target.suffix in (".html", ".svg", ".pdf", ".png"):
+            from clipdiy_lab.views import figures
+
+            return figures.save(self.figure(), target)
+        raise OutputError(
+            f"{target.name!r} ends in {target.suffix or 'nothing'!r}; expected .csv, .md or .tex for the table, .html, "
+            ".svg, .pdf or .png for the figure."
+        )
+
+    # How it shows itself
+
+    @property
+    def widget(self) -> Any:
+        """The widgets.
+
+        Raises
+        ------
+        ImportError
+            Where ipywidgets or anywidget is missing.
+        """
+        if self._widget is None:
+            self._widget = importlib.import_module("clipdiy_lab.views.widgets.board").BoardView(self)
+        return self._widget
+
+    def close(self) -> None:
+        """Stop work, take the widgets away, forget embeddings that were made for the board."""
+        self.cancel()
+        self.wait(60)
+        self._screens.clear()
+        if self._widget is not None:
+            self._widget.close()
+            self._widget = None
+        if self._kept is not None:
+            self._kept.cleanup()
+
+    def __repr__(self) -> str:
+        return f"Board of {self.dataset.name}, {len(self._rows)} rows"
+
+    def html_table(self) -> str:
+        """Return the rows so far as HTML, scores in percent."""
+        from clipdiy_lab.views.explorer.sketches import rows_of
+
+        rows = []
+        known = self.published
+        for number, row in self.table.iterrows():
+            knobs = [html.escape(knob_text(row[name])) for name in self._ran]
+            score = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_low']:.1f} to {100 * row['miou_high']:.1f}"]
+            cells = score if row["miou"] == row["miou"] else ["", html.escape(row["error"])]
+            rows.append([str(number), *knobs, *cells])
+        ours = rows_of(["row", *self._ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
+        if known.empty:
+            return f"{ours}<p>No published values on {html.escape(self.dataset.name)} are known.</p>"
+        columns = ["method", "backbone", "miou", "protocol_notes", "source"]
+        theirs = [[html.escape(str(cell[name])) for name in columns] for cell in known.to_dict("records")]
+        return ours + rows_of(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle = {"text/plain": repr(self), "text/html": f"{self.html_table()}<p>{html.escape(NEEDS)}</p>"}
+        try:
+            bundle |= self.widget.mimebundle()
+        except ImportError:
+            _log.info("ipywidgets or anywidget is missing, so there is a picture instead")
+        return bundle
+
+
+def ablation_board(
+    store: Segmenter | Store, dataset: Dataset, *, base: Config | None = None, limit: int | None = None
+) -> Board:
+    """Open the ablation board.
+
+    Parameters
+    ----------
+    store : store of embeddings (`EmbeddingStore` or its folder), or Segmenter
+        With a segmenter, embeddings are made once for each set of encode knobs and kept as long as the board.
+    dataset : Dataset
+    base : Config, optional
+        What the knobs start from. Default: the store's own, or `Config()`.
+    limit : int, optional
+        Only the first images.
+
+    Returns
+    -------
+    Board
+        Shows itself as the last line of a cell.
+    """
+    return Board(store, dataset, base=base, limit=limit)

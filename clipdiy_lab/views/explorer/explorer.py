@@ -1,0 +1,426 @@
+"""The explorer: what is chosen, what it looks like, and whoever draws it. Knows no widgets."""
+
+from __future__ import annotations
+
+import html
+import importlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import xarray as xr
+from PIL import Image
+
+from clipdiy_lab.analysis.results import export
+from clipdiy_lab.errors import ClipdiyError, StateError
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.store import save_run
+from clipdiy_lab.views import pictures
+from clipdiy_lab.views.colors import label_colors
+from clipdiy_lab.views.explorer import code as writing
+from clipdiy_lab.views.explorer import sketches, sources, state
+from clipdiy_lab.views.explorer.bench import Bench, Shown, Watch
+from clipdiy_lab.views.explorer.inspector import inspector
+from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, Ticket
+from clipdiy_lab.views.explorer.sources import Picture
+from clipdiy_lab.views.explorer.state import Draft, View
+from clipdiy_lab.views.report import label_table
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PAUSE: Final = 1.0
+"""Seconds without a change after which encode knobs take effect by themselves."""
+LABELS: Final = ("cat", "dog", "car", "train", "bird")
+NEEDS: Final = (
+    "The live explorer needs ipywidgets and anywidget in the kernel and a widget manager in the notebook "
+    "(pip install 'clipdiy-lab[lab]', then reload the page); this is a picture of its view."
+)
+_log = logging.getLogger(__name__)
+
+
+class Screen(Protocol):
+    """Whoever draws an explorer. Called from the thread that computed, one call at a time."""
+
+    def show(self, shown: Shown, generation: int) -> None:
+        """Draw new labels."""
+        ...
+
+    def fill(self, panel: str, inspector: str) -> None:
+        """Draw the panel beside the overlay and the inspector; HTML."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """Say how far the network is, in crops."""
+        ...
+
+    def say(self, text: str, kind: str) -> None:
+        """Show a sentence of the kind ``error``, ``note``, ``wait`` or ``busy``; an empty one clears it."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Parts:
+    panel: str
+    inspector: str
+
+
+class Explorer:
+    """An image, labels and every knob, live.
+
+    In a notebook it shows itself: with widgets where there are any, else as a picture. Everything that the widgets do
+    can be done in Python, with `change`.
+
+    Parameters
+    ----------
+    image : path of an image or folder, PIL image, array or Picture, optional
+        Default: a scene of the embedded world.
+    labels : sequence of str, optional
+        Default: five names that the embedded model knows.
+    segmenter : Segmenter, optional
+        Default: the embedded one.
+    config : Config, optional
+    scheduler : LatestWins, optional
+        What runs jobs; another one for tests.
+
+    Attributes
+    ----------
+    view : View
+        What is shown, or being computed.
+    error : str
+        Why the last change had no effect; empty where it had.
+
+    Raises
+    ------
+    ClipdiyError
+        For an image or labels that make no sense.
+
+    Examples
+    --------
+    >>> explorer = Explorer(labels=["cat", "train"])
+    >>> explorer.change(saliency_weight=0.4)
+    >>> explorer.config.saliency_weight, dict(explorer.run["labels"].sizes)
+    (0.4, {'y': 256, 'x': 256})
+    """
+
+    def __init__(
+        self,
+        image: Any = None,
+        labels: Sequence[str] | None = None,
+        segmenter: Segmenter | None = None,
+        *,
+        config: Config | None = None,
+        scheduler: LatestWins | None = None,
+    ) -> None:
+        given = load() if segmenter is None else segmenter
+        self._bench = Bench(given)
+        options = getattr(given.saliency, "options", {})
+        self.view = View(
+            image=sources.as_picture(image),
+            labels=tuple(LABELS if labels is None else labels),
+            config=Config() if config is None else config,
+            model=given.encoder.name,
+            saliency=given.saliency.name,
+            saliency_path=str(options.get("path", "")),
+            saliency_value=float(options.get("value", 0.5)),
+        )
+        self.draft = Draft.of(self.view)
+        self.error = ""
+        self.scheduler = LatestWins() if scheduler is None else scheduler
+        self._screens: list[Screen] = []
+        self._widget: Any = None
+
+    # What can be read
+
+    @property
+    def image(self) -> Any:
+        """Pixels of the image, y x x x 3 uint8."""
+        return self.view.image.pixels
+
+    @property
+    def config(self) -> Config:
+        """The configuration of the view."""
+        return self.view.config
+
+    @property
+    def run(self) -> xr.DataTree:
+        """The run of the view, every stage; computed when it is asked for."""
+        return self._bench.run(self.view)
+
+    def code(self) -> str:
+        """Return the Python that makes the view."""
+        given, view = self._bench.given, self.view
+        mine = given is not None and given.encoder.name == view.model and not self._loadable(view.model)
+        source = not writing.named_saliency(view.saliency)
+        return writing.code(view, mine, source)
+
+    def _loadable(self, model: str) -> bool:
+        from clipdiy_lab.models.encoders import list_models
+
+        return model in set(list_models()["name"])
+
+    # What can be changed
+
+    def change(self, **values: Any) -> None:
+        """Turn knobs: fields of `View`, knobs of `Config`, and ``scales_off``, scales that are switched off.
+
+        Never raises for a value that makes no sense: the view stays, `error` and every screen say why. Fuse knobs take
+        effect at once, encode knobs after a pause of one second or with `apply`.
+
+        Raises
+        ------
+        ConfigError
+            For a name that is no knob.
+        """
+        self.draft = self.draft.changed(**values)
+        try:
+            view = self.draft.view()
+        except ClipdiyError as error:
+            self.complain(error)
+            return
+        if view != self.view or self.error:
+            self._take(view)
+
+    def open(self, image: Any) -> None:
+        """Show another image; what cannot be read is said, and the view stays."""
+        self._attempt(lambda: sources.as_picture(image))
+
+    def open_scene(self, split: str, number: int) -> None:
+        """Show a scene of the embedded benchmark."""
+        self._attempt(lambda: sources.scene(split, number))
+
+    def upload(self, name: str, content: bytes | memoryview) -> None:
+        """Show what somebody uploaded."""
+        self._attempt(lambda: sources.upload(name, content))
+
+    def _attempt(self, find: Any) -> None:
+        try:
+            picture: Picture = find()
+        except ClipdiyError as error:
+            self.complain(error)
+            return
+        self.change(image=picture, pixel=None)
+
+    def apply(self) -> None:
+        """Let encode knobs take effect now; also those of work that was cancelled."""
+        if not self.scheduler.now():
+            self.refresh()
+
+    def cancel(self) -> None:
+        """Stop what is being computed; the picture stays."""
+        self.scheduler.cancel()
+        self._tell("", "busy")
+
+    def refresh(self) -> None:
+        """Compute the view again and draw it."""
+        self._submit(0.0)
+
+    def _take(self, view: View) -> None:
+        self.view, self.error = view, ""
+        self._tell("", "error")
+        ready = self._bench.ready(view)
+        if not ready and self._screens:
+            self._tell("This change asks the network: it starts after a pause of one second, or now.", "wait")
+        if self._screens:
+            self._submit(0.0 if ready else PAUSE)
+
+    def _submit(self, after: float) -> None:
+        view = self.view
+        job = Job(
+            lambda ticket: self._work(view, ticket),
+            self._deliver,
+            self.complain,
+            lambda: self._tell("Stopped.", "wait"),
+        )
+        self.scheduler.submit(job, after)
+
+    # What runs in the background
+
+    def _work(self, view: View, ticket: Ticket) -> Iterator[Any]:
+        def progress(done: int, total: int) -> None:
+            for screen in self._screens:
+                screen.progress(done, total)
+
+        if not self._bench.ready(view):
+            self._tell("Encoding …", "busy")
+        yield ticket.generation, self._bench.labels(view, Watch(progress, lambda: ticket.overtaken))
+        if view.panel == "overlay" and view.pixel is None:
+            yield _Parts("", "")
+            return
+        told = "" if view.pixel is None else inspector(self._bench.run(view), *view.pixel)
+        yield _Parts(sketches.panel(view, self._bench), told)
+
+    def _deliver(self, result: Any) -> None:
+        for screen in self._screens:
+            if isinstance(result, _Parts):
+                screen.fill(result.panel, result.inspector)
+                continue
+            generation, shown = result
+            screen.show(shown, generation)
+            screen.say("", "wait")
+            screen.say("", "busy")
+            screen.say(" ".join(shown.notes), "note")
+
+    def complain(self, error: Exception) -> None:
+        """Say on every screen what went wrong; the view stays."""
+        if isinstance(error, ClipdiyError):
+            self.error = str(error)
+        else:
+            # Not foreseen, so whoever reports it needs the place; the explorer goes on.
+            self.error = f"{type(error).__name__}: {error}. This is a defect of the lab; the log has the place."
+            _log.error("the explorer could not compute its view", exc_info=error)
+        self._tell("", "busy")
+        self._tell(self.error, "error")
+
+    def _tell(self, text: str, kind: str) -> None:
+        for screen in self._screens:
+            screen.say(text, kind)
+
+    def attach(self, screen: Screen) -> None:
+        """Let somebody draw."""
+        self._screens.append(screen)
+
+    # Files
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the view to a small JSON file (the image by name and hash); see `load`."""
+        return state.save(self.view, path)
+
+    def load(self, path: str | PathLike[str], image: Any = None) -> None:
+        """Show a view that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        image : optional
+            The image, where it was uploaded or given and is not on show.
+
+        Raises
+        ------
+        StateError
+            If the file is missing, cut short, or of another version.
+        ClipdiyError
+            If its image is not there any more, or a value makes no sense.
+        """
+        at_hand = [self.view.image] + ([] if image is None else [sources.as_picture(image)])
+        view = state.load(path, at_hand)
+        self.draft = Draft.of(view)
+        self._take(view)
+        if self._widget is not None:
+            self._widget.read_draft()
+
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write what is shown, by the ending.
+
+        ``.html``, ``.svg``, ``.pdf``, ``.png``: the figure; ``.nc``, ``.zarr``: the whole run; ``.csv``, ``.md``,
+        ``.tex``: the table of labels.
+
+        Raises
+        ------
+        StateError
+            For another ending.
+        OutputError, FigureError
+            If it cannot be written.
+        """
+        target = Path(path)
+        if target.suffix in (".nc", ".zarr"):
+            return save_run(self.run, target)
+        if target.suffix in (".csv", ".md", ".tex"):
+            return export(label_table(self.run).reset_index(), target)
+        if target.suffix in (".html", ".svg", ".pdf", ".png"):
+            from clipdiy_lab.views import figures
+
+            return figures.save(self.static(), target)
+        raise StateError(
+            f"{target.name!r} ends in {target.suffix or 'nothing'!r}; expected .html, .svg, .pdf or .png (figure), "
+            ".nc or .zarr (run), .csv, .md or .tex (table)."
+        )
+
+    # How it shows itself
+
+    def static(self) -> go.Figure:
+        """Return the view as a plotly figure, for places without a kernel."""
+        from clipdiy_lab.views import figures
+
+        return figures.overlay(self.run, self.view.opacity)
+
+    def shown(self) -> Shown:
+        """Return the labels of the view with their names."""
+        return self._bench.labels(self.view)
+
+    def overlay(self) -> Image.Image:
+        """Return the labels over the image, in the frame's size."""
+        shown = self.shown()
+        colors = label_colors(shown.names, shown.background)
+        laid = pictures.overlay(shown.frame, shown.labels, colors, shown.background, self.view.opacity)
+        return Image.fromarray(laid)
+
+    def picture(self) -> Image.Image:
+        """Return the view as one picture with its legend; needs Pillow only."""
+        shown, laid = self.shown(), self.overlay()
+        colors = label_colors(shown.names, shown.background)
+        won = sorted(set(shown.labels.ravel().tolist()))
+        width = max(laid.width, 360)
+        names = [name if len(name) < 40 else name[:39] + "…" for name in (shown.names[i] for i in won)]
+        return pictures.stack([laid, pictures.legend(names, colors[won], width)])
+
+    @property
+    def widget(self) -> Any:
+        """The widgets.
+
+        Raises
+        ------
+        ImportError
+            Where ipywidgets or anywidget is missing.
+        """
+        if self._widget is None:
+            view = importlib.import_module("clipdiy_lab.views.widgets.explorer")
+            self._widget = view.ExplorerView(self)
+        return self._widget
+
+    def close(self) -> None:
+        """Stop work and take the widgets away."""
+        self.cancel()
+        self._screens.clear()
+        if self._widget is not None:
+            self._widget.close()
+            self._widget = None
+
+    def __repr__(self) -> str:
+        return f"Explorer of {self.view.image.kind} {self.view.image.name} with {self.view.model!r}"
+
+    def _static_html(self) -> str:
+        return f"{sketches.image_tag(self.picture(), 'labels over the image')}<p>{html.escape(NEEDS)}</p>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Show the widgets; a frontend that has no widget manager finds a picture and a sentence beside them."""
+        bundle = {"text/plain": repr(self), "text/html": self._static_html()}
+        try:
+            bundle |= self.widget.mimebundle()
+        except ImportError:
+            _log.info("ipywidgets or anywidget is missing, so there is a picture instead")
+        return bundle
+
+
+def explore(image: Any = None, labels: Sequence[str] | None = None, segmenter: Segmenter | None = None) -> Explorer:
+    """Open the explorer.
+
+    Parameters
+    ----------
+    image : path of an image or folder, PIL image or array, optional
+        Default: a scene of the embedded world.
+    labels : sequence of str, optional
+        Default: five names that the embedded model knows.
+    segmenter : Segmenter, optional
+        Default: the embedded one, ``lab.load("tiny")``.
+
+    Returns
+    -------
+    Explorer
+        Shows itself as the last line of a cell.
+    """
+    return Explorer(image, labels, segmenter)

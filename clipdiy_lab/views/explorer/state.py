@@ -1,0 +1,267 @@
+"""What is chosen in the explorer, as one value: checked, comparable, and a small JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from clipdiy_lab.atomic import atomic_path
+from clipdiy_lab.errors import ConfigError, LabelError, StateError, nearest
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.models import saliency as sources_of_saliency
+from clipdiy_lab.models.encoders import EMBEDDED
+from clipdiy_lab.models.prompts import check_labels
+from clipdiy_lab.views.explorer.sources import Kind, Picture, again
+
+KIND: Final = "clipdiy_lab explorer"
+VERSION: Final = 1
+PANELS: Final = {
+    "overlay": "Overlay",
+    "stages": "Stages",
+    "scales": "Scales side by side",
+    "why": "Explanation maps",
+    "numbers": "Numbers",
+}
+MAX_LABELS: Final = 64
+"""As many as there are different colours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """Everything that decides what the explorer shows.
+
+    Attributes
+    ----------
+    image : Picture
+    labels : tuple of str
+    config : Config
+    model : str
+        What `lab.load` takes, or the name of the encoder that was given.
+    saliency : str
+        A name of `models.saliency.names`, or of the source that was given.
+    saliency_path : str
+        Of the source ``file``.
+    saliency_value : float
+        Of the source ``constant``, 0 to 1.
+    opacity : float
+        Of the labels over the image, 0 to 1.
+    panel : str
+        A key of `PANELS`.
+    pixel : (int, int) or None
+        Row and column in the frame that the inspector explains.
+
+    Raises
+    ------
+    ClipdiyError
+        A child of it for a value that makes no sense.
+    """
+
+    image: Picture
+    labels: tuple[str, ...]
+    config: Config = field(default_factory=Config)
+    model: str = EMBEDDED
+    saliency: str = "found-tiny"
+    saliency_path: str = ""
+    saliency_value: float = 0.5
+    opacity: float = 0.55
+    panel: str = "overlay"
+    pixel: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Check what no other part of the lab checks."""
+        object.__setattr__(self, "labels", check_labels(self.labels))
+        if len(self.labels) > MAX_LABELS:
+            raise LabelError(
+                f"there are {len(self.labels)} labels; the explorer tells at most {MAX_LABELS} apart by colour: "
+                "take some out, or use segmenter.segment."
+            )
+        for name in ("opacity", "saliency_value"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise StateError(f"{name} is {value!r}; expected a number from 0 to 1.")
+        if self.panel not in PANELS:
+            raise StateError(f"there is no view {self.panel!r}. {nearest(str(self.panel), PANELS)}")
+        for name in ("model", "saliency", "saliency_path"):
+            if not isinstance(getattr(self, name), str):
+                raise StateError(f"{name} is {getattr(self, name)!r}; expected a text.")
+        self._check_pixel()
+
+    def _check_pixel(self) -> None:
+        if self.pixel is None:
+            return
+        height, width = self.config.image_size
+        try:
+            y, x = (int(at) for at in self.pixel)
+        except (TypeError, ValueError):
+            raise StateError(f"the pixel is {self.pixel!r}; expected (row, column).") from None
+        # Another frame may be smaller than the one in which the pixel was chosen.
+        inside = 0 <= y < height and 0 <= x < width
+        object.__setattr__(self, "pixel", (y, x) if inside else None)
+
+    @property
+    def saliency_options(self) -> dict[str, Any]:
+        """What the saliency source is built with."""
+        if self.saliency == "file":
+            return {"path": self.saliency_path}
+        return {"value": self.saliency_value} if self.saliency == "constant" else {}
+
+    @property
+    def asks_the_network(self) -> tuple[Any, ...]:
+        """Everything that decides embeddings and saliency map; scales apart, as each has its own embeddings."""
+        encode = tuple(getattr(self.config, name) for name in Config.knobs("encode") if name != "scales")
+        return (self.image.sha256, self.model, *encode)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the controls, sensible or not: a view only once all values fit together.
+
+    Attributes
+    ----------
+    values : mapping
+        Fields of `View` and knobs of `Config` by name, and ``scales_off``, the scales that are switched off.
+    """
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, view: View) -> Draft:
+        """Take a view apart."""
+        own = {one.name: getattr(view, one.name) for one in fields(view) if one.name != "config"}
+        knobs = {name: getattr(view.config, name) for name in Config.knobs()}
+        knobs["scale_weights"] = dict(zip(view.config.scales, view.config.weights, strict=True))
+        return cls({**own, **knobs, "scales_off": ()})
+
+    def changed(self, **values: Any) -> Draft:
+        """Return a draft with other values.
+
+        Raises
+        ------
+        ConfigError
+            For a name that is neither a field nor a knob.
+        """
+        for name in values:
+            if name not in self.values:
+                raise ConfigError(f"the explorer has no control {name!r}. {nearest(name, self.values)}")
+        return Draft({**self.values, **values})
+
+    def view(self) -> View:
+        """Return the view.
+
+        Raises
+        ------
+        ClipdiyError
+            If the values do not make one.
+        """
+        own = {one.name: self.values[one.name] for one in fields(View) if one.name != "config"}
+        return View(**own, config=self._config())
+
+    def _config(self) -> Config:
+        knobs = {name: self.values[name] for name in Config.knobs()}
+        off = set(self.values["scales_off"])
+        listed = list(knobs["scales"])
+        knobs["scales"] = tuple(scale for scale in listed if scale not in off)
+        if listed and not knobs["scales"]:
+            raise ConfigError("every scale is switched off, so nothing is left to look at; switch one on.")
+        weights = dict(knobs["scale_weights"] or {})
+        chosen = {scale: weights.get(scale, 1.0) for scale in knobs["scales"]}
+        # The default is written as the default, so that equal configurations are equal.
+        knobs["scale_weights"] = None if all(weight == 1 for weight in chosen.values()) else chosen
+        return Config(**knobs)
+
+
+def to_json(view: View) -> str:
+    """Write a view as JSON, without the pixels."""
+    content = {
+        "kind": KIND,
+        "version": VERSION,
+        "image": {"kind": view.image.kind, "name": view.image.name, "sha256": view.image.sha256},
+        "config": json.loads(view.config.to_json()),
+        **{name: getattr(view, name) for name in _PLAIN},
+    }
+    return json.dumps(content, indent=1)
+
+
+_PLAIN = ("labels", "model", "saliency", "saliency_path", "saliency_value", "opacity", "panel", "pixel")
+_AGAIN = "save it again with explorer.save(path)"
+
+
+def from_json(text: str, at_hand: Sequence[Picture] = ()) -> View:
+    """Read what `to_json` wrote.
+
+    Parameters
+    ----------
+    text : str
+    at_hand : sequence of Picture
+        Images that may be the one meant, beside those that can be found by name.
+
+    Raises
+    ------
+    StateError
+        If it is cut short, damaged, of another version or of something else.
+    ClipdiyError
+        If a value makes no sense, or the image is not there any more.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"the state is no JSON, or was cut short ({error}); {_AGAIN}.") from error
+    if not isinstance(content, dict) or content.get("kind") != KIND:
+        raise StateError(f"this is no state of the explorer (kind {KIND!r} is missing); give a file of explorer.save.")
+    if content.get("version") != VERSION:
+        raise StateError(
+            f"the state is of version {content.get('version')!r}, this clipdiy_lab reads version {VERSION}; {_AGAIN}."
+        )
+    lacking = [name for name in ("image", "config", *_PLAIN) if name not in content]
+    image = content.get("image")
+    if lacking or not isinstance(image, dict) or not all(isinstance(image.get(k), str) for k in _IMAGE):
+        raise StateError(f"the state lacks {lacking[0] if lacking else 'the name of its image'!r}; {_AGAIN}.")
+    if image["kind"] not in get_args(Kind):
+        raise StateError(f"the image of the state is {image['kind']!r}; expected {', '.join(get_args(Kind))}.")
+    # The values are checked first: reading the image is the only part that looks at other files.
+    values = {name: content[name] for name in _PLAIN}
+    pixel = None if values["pixel"] is None else tuple(values["pixel"])
+    config = Config.from_json(json.dumps(content["config"]))
+    found = again(image["kind"], image["name"], image["sha256"], at_hand)
+    return View(**values | {"pixel": pixel}, config=config, image=found)
+
+
+_IMAGE = ("kind", "name", "sha256")
+
+
+def save(view: View, path: str | PathLike[str]) -> Path:
+    """Write a view to a file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If the place cannot be written to.
+    """
+    target = Path(path)
+    with atomic_path(target) as part:
+        part.write_text(to_json(view), encoding="utf-8")
+    return target
+
+
+def load(path: str | PathLike[str], at_hand: Sequence[Picture] = ()) -> View:
+    """Read a view from a file; as `from_json`.
+
+    Raises
+    ------
+    StateError
+        Also if the file is missing or is no text.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise StateError(f"the state {str(path)!r} cannot be read ({error}); give a file of explorer.save.") from error
+    return from_json(text, at_hand)
+
+
+def saliency_names(view: View) -> tuple[str, ...]:
+    """Names of saliency sources to choose from; the one that was given is among them."""
+    return tuple(dict.fromkeys([*sources_of_saliency.names(), view.saliency]))

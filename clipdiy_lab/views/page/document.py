@@ -1,0 +1,254 @@
+"""One HTML file: sections, inspector, configuration and how to repeat it; nothing is fetched, every word is escaped."""
+
+from __future__ import annotations
+
+import html
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import xarray as xr
+
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.views import encoding
+from clipdiy_lab.views.page.inspector import inspector_data
+from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
+from clipdiy_lab.views.page.sections import Look, maps, stages
+
+if TYPE_CHECKING:
+    from clipdiy_lab.pipeline.segmenter import Segmenter
+
+_PARTS = {
+    "inspector": "Why this pixel",
+    "labels-found": "Labels",
+    "maps": "What would change it",
+    "stages": "Stage by stage",
+    "configuration": "Configuration",
+    "repeat": "How to repeat it",
+}
+_MANY = 2
+_MOST_PROMPTS = 3
+
+
+def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Segmenter | None) -> str:
+    """Write the page of a run.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+    tables : mapping of title to DataFrame
+        The first stands under the labels' heading, the others under their own.
+    segmenter : Segmenter or None
+        Whose text encoder is asked for the map of the words; None leaves it out.
+    """
+    look = Look(run)
+    title = f"CLIP-DIY, taken apart: {run.attrs.get('image_source', 'an image')}"
+    links = "".join(f"<li><a href='#{name}'>{words}</a></li>" for name, words in _PARTS.items())
+    saliency = run.attrs["saliency_source"]
+    body = [
+        f"<header><h1>{_text(title)}</h1>",
+        f"<p>Segmented by clipdiy_lab with the encoder {_text(run.attrs['encoder'])} and the saliency "
+        f"{_text(saliency)}. This page is one file: nothing is loaded from elsewhere.</p>",
+        f"<nav aria-label='Parts of this page'><ul>{links}</ul></nav></header><main>",
+        _inspector(look),
+        _heading("labels-found"),
+        *_tables(tables),
+        _heading("maps"),
+        *(_section(one) for one in maps(look, segmenter)),
+        _heading("stages"),
+        *(_section(one) for one in stages(look)),
+        _heading("configuration"),
+        _configuration(look),
+        _heading("repeat"),
+        _repeat(look),
+        "</main>",
+        f"<script>{_asset('inspector.js')}</script>",
+    ]
+    head = (
+        "<meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
+        "<link rel='icon' href='data:,'>"  # or browsers would ask the server for one
+        f"<title>{_text(title)}</title><style>{_asset('page.css')}</style>"
+    )
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _text(words: object) -> str:
+    return html.escape(str(words))
+
+
+def _heading(name: str) -> str:
+    return f"<h2 id='{name}'>{_PARTS[name]}</h2>"
+
+
+def _tables(tables: Mapping[str, pd.DataFrame]) -> Iterable[str]:
+    for place, (name, table) in enumerate(tables.items()):
+        if place:
+            yield f"<h3>{_text(name)}</h3>"
+        cells = table.reset_index().to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0)
+        yield f"<div class='scroll'>{cells}</div>"
+
+
+def _section(section: Section) -> str:
+    few = " few" if len(section.panels) <= _MANY else ""
+    panels = "".join(map(_panel, section.panels))
+    parts = [
+        f"<section id='{section.name}'><h3>{_text(section.title)}</h3><p class='how'>{_text(section.how)}</p>",
+        f"<div class='panels{few}'>{panels}</div>" if panels else "",
+        _bar(section.bar) if section.bar else "",
+        _keys(section.keys) if section.keys else "",
+        f"<p class='note'>{_text(section.note)}</p>" if section.note else "",
+        "</section>",
+    ]
+    return "".join(parts)
+
+
+def _panel(panel: Panel) -> str:
+    picture = f"<img src='{panel.source}' alt='{_text(panel.alt)}'>"
+    return f"<figure><figcaption>{_text(panel.title)}</figcaption>{picture}</figure>"
+
+
+def _bar(bar: Bar) -> str:
+    ramp = f"linear-gradient(to right, {', '.join(bar.stops)})"
+    ends = [f"<span>{value:.3g}</span>" for value in (bar.low, bar.high)]
+    strip = f"<i style='background:{ramp}'></i>"
+    return f"<div class='bar-scale'>{ends[0]}{strip}{ends[1]}<span>{_text(bar.unit)}</span></div>"
+
+
+def _keys(keys: Mapping[str, str]) -> str:
+    entries = (f"<li><span class='swatch' style='background:{c}'></span>{_text(name)}</li>" for name, c in keys.items())
+    return f"<ul class='keys'>{''.join(entries)}</ul>"
+
+
+def _inspector(look: Look) -> str:
+    data = json.dumps(inspector_data(look), separators=(",", ":"))
+    # A label may hold "</script>": no "<" is left in the data, and no "&" either.
+    safe = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    described = areas("labels", look["labels"], look.names, look.colors).alt
+    return (
+        f"{_heading('inspector')}<noscript><p class='note'>The inspector needs JavaScript; everything else on this "
+        "page does not.</p></noscript>"
+        "<section><div id='inspector-body' hidden>"
+        "<p class='how'>Click the picture, or move the point with the arrow keys (Shift: four steps). A label's score "
+        "is the sum of what the scales give it, exactly; the label with the highest score wins.</p>"
+        "<div class='inspect'><div><div id='inspector-picture' tabindex='0' role='application' "
+        "aria-label='Picture to choose a pixel from; the arrow keys move the point' aria-describedby='inspector-said'>"
+        f"<img src='{encoding.photograph(look['image'])}' alt='The image in the frame'>"
+        f"<img id='inspector-overlay' src='{encoding.photograph(look.overlay)}' alt='{_text(described)}'>"
+        "<span id='inspector-mark'></span></div>"
+        "<p><label><input type='checkbox' id='inspector-labels' checked> labels over the image</label></p></div>"
+        "<div id='inspector-said' role='status' aria-live='polite'></div></div></div></section>"
+        f"<script type='application/json' id='inspector-data'>{safe}</script>"
+    )
+
+
+def _configuration(look: Look) -> str:
+    paper = Config.paper()
+    changed = set(look.config.changed(paper)) - {"precision"}
+    rows = []
+    for name, knob in Config.knobs().items():
+        mark = " <span class='quiet'>(not the paper's)</span>" if name in changed else ""
+        value = _plain(getattr(look.config, name))
+        words = f"<span class='quiet'>{_text(knob['help'])}</span>"
+        rows.append(f"<tr><th scope='row'>{name}</th><td>{_text(value)}{mark}</td><td>{words}</td></tr>")
+    return (
+        f"<div class='scroll'><table class='facts'>{''.join(rows)}</table></div><h3>Prompts</h3>{_prompts(look)}"
+        "<p class='note'>One image has no score, so no scoring protocol was applied. To score this configuration on a "
+        "dataset, see <code>clipdiy-lab evaluate</code>: it names its protocol in every result.</p>"
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return json.dumps({str(key): list(one) if isinstance(one, tuple) else one for key, one in value.items()})
+    return str(value)
+
+
+def _prompts(look: Look) -> str:
+    rows = []
+    for label, phrases in _json(look.run, "prompts").items():
+        listed = [prompt for prompts in phrases.values() for prompt in prompts]
+        more = f" and {len(listed) - _MOST_PROMPTS} more" if len(listed) > _MOST_PROMPTS else ""
+        words = "; ".join(listed[:_MOST_PROMPTS])
+        rows.append(f"<tr><th scope='row'>{_text(label)}</th><td>{_text(words)}{more}</td></tr>")
+    return f"<div class='scroll'><table class='facts'>{''.join(rows)}</table></div>"
+
+
+def _json(run: xr.DataTree, attr: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run.attrs.get(attr, "{}"))
+    return found
+
+
+def _repeat(look: Look) -> str:
+    run = look.run
+    given = run.attrs["saliency_source"] == "given"
+    facts = {key: _unpacked(value) for key, value in run.attrs.items()}
+    note = "The saliency of this run was given as an array: pass the same one to segment(..., saliency=array)."
+    pixels = f"The image's pixels have the sha256 {run.attrs['image_sha256']}."
+    return (
+        f"<h3>Python</h3><pre><code>{_text(python_code(run, look.config))}</code></pre>"
+        f"<h3>Command line</h3>{_command(run, look.config)}"
+        f"<p class='note'>{_text(pixels)}{' ' + _text(note) if given else ''}</p>"
+        "<details><summary>Everything that decided this run</summary>"
+        f"<pre>{_text(json.dumps(facts, indent=2, default=str))}</pre></details>"
+    )
+
+
+def _unpacked(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+
+
+def python_code(run: xr.DataTree, config: Config) -> str:
+    """Python that repeats a run and this page."""
+    names = list(s.labels_of(s.stage(run, "fused")))
+    knobs = _changed(config)
+    settings = f"lab.Config.from_json({json.dumps(knobs)!r})" if knobs else "lab.Config.paper()"
+    return "\n".join(
+        [
+            "import clipdiy_lab as lab",
+            f"segmenter = lab.load({run.attrs['encoder']!r}{_saliency(run, ', saliency={!r}')})",
+            f"image = {_path(run)!r}",
+            f"labels = {names!r}",
+            f"config = {settings}",
+            "run = segmenter.segment(image, labels, config)",
+            "lab.report(run, 'page.html', segmenter=segmenter)",
+        ]
+    )
+
+
+def _changed(config: Config) -> dict[str, Any]:
+    values = json.loads(config.to_json())
+    return {name: values[name] for name in config.changed(Config.paper()) if name != "precision"}
+
+
+def _saliency(run: xr.DataTree, form: str) -> str:
+    source = run.attrs["saliency_source"]
+    return form.format("none" if source == "given" else source)
+
+
+def _path(run: xr.DataTree) -> str:
+    """Path of the image, where it was given as one."""
+    source = str(run.attrs.get("image_source", ""))
+    return source[1:-1] if source[:1] in "'\"" and source[:1] == source[-1:] else "photo.jpg"
+
+
+def _command(run: xr.DataTree, config: Config) -> str:
+    names: Sequence[str] = s.labels_of(s.stage(run, "fused"))
+    if any("," in name for name in names):
+        return "<p class='note'>A label holds a comma, which the command line cannot pass on; use Python.</p>"
+    words = ["clipdiy-lab", "explain", _path(run), "--labels", ", ".join(names), "--model", run.attrs["encoder"]]
+    words += _saliency(run, "--saliency {}").split(" ")
+    knobs, asked = _changed(config), ""
+    if knobs:
+        words += ["--config", "config.json"]
+        listed = _text(json.dumps(knobs))
+        asked = f"<p class='how'>with this as <code>config.json</code>:</p><pre><code>{listed}</code></pre>"
+    command = shlex.join([*words, "--html", "page.html"])
+    return f"<pre><code>{_text(command)}</code></pre>{asked}"

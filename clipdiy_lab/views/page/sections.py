@@ -1,0 +1,217 @@
+"""What a page shows of a run: every stage, then the maps of `explain`, each with a sentence on how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from clipdiy_lab.analysis import explain
+from clipdiy_lab.errors import RunError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.views import encoding, pictures
+from clipdiy_lab.views.colors import css, label_colors
+from clipdiy_lab.views.gallery import CAPTIONS, MAX_LABELS, worth_showing
+from clipdiy_lab.views.page.panels import Panel, Section, areas, heats
+
+if TYPE_CHECKING:
+    from clipdiy_lab.pipeline.segmenter import Segmenter
+
+_UNITS = {
+    "similarity": "cosine",
+    "logits": "cosine",
+    "merged": "cosine",
+    "saliency": "foreground probability",
+    "guide": "factor",
+    "fused": "score",
+    "probability": "probability",
+    "margin": "score",
+}
+
+
+class Look:
+    """A run with what its pictures share: names, colours, and the labels worth showing.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+    """
+
+    def __init__(self, run: xr.DataTree) -> None:
+        self.run = run
+        self.names = s.labels_of(s.stage(run, "fused"))
+        index = int(run.attrs.get("background_index", -1))
+        self.background = index if index >= 0 else None
+        self.colors = label_colors(self.names, self.background)
+        self.config = Config.from_json(run.attrs["config"])
+        self.shown = worth_showing(run, MAX_LABELS)
+
+    def __getitem__(self, stage: str) -> npt.NDArray[Any]:
+        found: npt.NDArray[Any] = s.stage(self.run, stage).values
+        return found
+
+    def keys(self, indices: npt.NDArray[Any]) -> dict[str, str]:
+        """Return name to colour of the labels in a map."""
+        return {self.names[i]: css(self.colors[i]) for i in np.unique(indices) if i >= 0}
+
+    @property
+    def overlay(self) -> npt.NDArray[np.uint8]:
+        """The labels over the image."""
+        return pictures.overlay(self["image"], self["labels"], self.colors, self.background)
+
+
+def stages(look: Look) -> Iterator[Section]:
+    """Yield every stage that a run has, in the order in which they are made."""
+    for name, (title, how) in CAPTIONS.items():
+        if name == "saliency" and "saliency" not in look.run.data_vars:
+            continue
+        if name == "image":
+            yield Section(name, title, how, [Panel("image", encoding.photograph(look["image"]), "the image")])
+        elif name in ("labels", "overlay"):
+            yield _labels(look, name, title, how)
+        else:
+            panels, bar = heats(_maps(look, name), _UNITS[name])
+            left_out = len(look.names) - len(look.shown) if len(panels) > 1 else 0
+            note = f"{left_out} labels with less area or lower scores are left out." if left_out else ""
+            yield Section(name, title, how, panels, bar, note=note)
+
+
+def _labels(look: Look, name: str, title: str, how: str) -> Section:
+    panel = areas(name, look["labels"], look.names, look.colors)
+    if name == "overlay":
+        panel = Panel(name, encoding.photograph(look.overlay), panel.alt)
+    return Section(name, title, how, [panel], keys=look.keys(look["labels"]))
+
+
+def _maps(look: Look, name: str) -> dict[str, npt.NDArray[Any]]:
+    """Return title to map of a stage: of the labels worth showing, at every scale, as far as it has them."""
+    scales, shown = look.config.scales, [(i, look.names[i]) for i in look.shown]
+    if name == "similarity":
+        grids = {p: s.stage(look.run, "similarity", p).values for p in scales}
+        return {f"{label}, {p} px": grids[p][..., i] for p in scales for i, label in shown}
+    values = look[name]
+    if name == "logits":
+        return {f"{label}, {p} px": values[row, i] for row, p in enumerate(scales) for i, label in shown}
+    return {label: values[i] for i, label in shown} if values.ndim == 3 else {name: values}
+
+
+def maps(look: Look, segmenter: Segmenter | None) -> Iterator[Section]:
+    """Yield what explains a run; where a map cannot be made, the reason in its place.
+
+    Parameters
+    ----------
+    look : Look
+    segmenter : Segmenter, optional
+        Whose text encoder is asked for the map of the words; without one, that map is left out.
+    """
+    for name, title, how, make in _MAPS:
+        try:
+            yield from make(look, title, how)
+        except RunError as error:
+            yield Section(name, title, how, note=f"Not shown: {error}")
+    if segmenter is not None:
+        yield _words(look, segmenter)
+
+
+def _flip_weight(look: Look, title: str, how: str) -> Iterator[Section]:
+    found = explain.flip_weight(look.run)
+    panels, bar = heats({"change of the saliency weight": found["flip_change"].values}, "change", diverging=True)
+    rival = found["flip_label"].values
+    panels.append(areas("label that takes over", rival, look.names, look.colors))
+    yield Section("flip_weight", title, how, panels, bar, look.keys(rival))
+
+
+def _background_threshold(look: Look, title: str, how: str) -> Iterator[Section]:
+    found = explain.background_threshold(look.run)
+    panels, bar = heats({"threshold": np.clip(found["background_threshold"].values, 0, 1)}, "saliency")
+    yield Section("background_threshold", title, how, panels, bar)
+    panels, bar = heats({"saliency minus threshold": found["threshold_distance"].values}, "saliency", diverging=True)
+    how = (
+        "Saliency minus the threshold. Orange pixels are foreground, blue ones background; where it is pale, the "
+        "localiser decides by a hair."
+    )
+    yield Section("threshold_distance", "Distance to the background threshold", how, panels, bar)
+
+
+def _scale_importance(look: Look, title: str, how: str) -> Iterator[Section]:
+    found = explain.scale_importance(look.run)
+    scales = look.config.scales
+    shapley = {f"{p} px": found["scale_shapley"].values[i] for i, p in enumerate(scales)}
+    panels, bar = heats(shapley, "score", diverging=True)
+    yield Section("scale_importance", title, how, panels, bar)
+    names = [f"{p} px" for p in scales]
+    colors = pictures.heat(np.linspace(0, 1, max(len(scales), 2))[None], 0, 1)[0][: len(scales)]
+    deciding = np.searchsorted(-np.array(scales), -found["deciding_scale"].values)
+    deciding = np.argsort(-np.array(scales), kind="stable")[deciding]
+    kept = {name: css(color) for name, color in zip(names, colors, strict=True)}
+    how = "The scale that does most for the winner. Large windows decide what is there, small ones where it ends."
+    yield Section(
+        "deciding_scale", "The scale that decides", how, [areas("deciding scale", deciding, names, colors)], keys=kept
+    )
+    flips = found["scale_flips"].values
+    ink = np.array([(213, 94, 0)], np.uint8)
+    drawn = [
+        areas(f"without {p} px", np.where(flips[i], 0, -1), ["changes its label"], ink) for i, p in enumerate(scales)
+    ]
+    how = "Where the label changes when one scale is left out. A scale without marks could be dropped for this image."
+    keys = {"changes its label": css(ink[0])}
+    yield Section("scale_flips", "One scale left out", how, drawn, keys=keys)
+
+
+def _uncertainty(look: Look, title: str, how: str) -> Iterator[Section]:
+    found = explain.uncertainty(look.run, temperature=0.01)
+    panels, bar = heats({"entropy": found["entropy"].values}, "nat")
+    yield Section("entropy", title, how, panels, bar)
+    panels, bar = heats({"agreement of the scales": found["scale_agreement"].values}, "share of the scales")
+    how = "The share of the scales that would give this label on their own. Where it is low, the label is a compromise."
+    yield Section("scale_agreement", "Do the scales agree?", how, panels, bar)
+
+
+def _words(look: Look, segmenter: Segmenter) -> Section:
+    found = explain.prompt_sensitivity(look.run, segmenter)
+    changed = found["label_changed"].values.mean(0)
+    panels, bar = heats({"share of the variations": changed}, "share")
+    shares = found["changed_share"].to_series().sort_values(ascending=False)
+    most = "; ".join(f"{name}: {share:.1%}" for name, share in shares.head(3).items())
+    how = (
+        "How many ways of saying it otherwise (article, template, one label dropped) change the pixel. Bright pixels "
+        "hang on the wording."
+    )
+    note = f"{len(shares)} variations were tried. They change most of the image with {most}."
+    return Section("prompt_sensitivity", "What the words do", how, panels, bar, note=note)
+
+
+_Make = Callable[[Look, str, str], Iterator[Section]]
+_MAPS: tuple[tuple[str, str, str, _Make], ...] = (
+    (
+        "flip_weight",
+        "What saliency holds up",
+        "The smallest change of the saliency weight that changes the label, and to which: blue when the weight falls, "
+        "orange when it rises, pale when very little is enough. Clear pixels keep their label at every weight.",
+        _flip_weight,
+    ),
+    (
+        "background_threshold",
+        "Background threshold",
+        "The saliency below which the pixel is background. Where it is high, the windows see no object worth keeping.",
+        _background_threshold,
+    ),
+    (
+        "scale_importance",
+        "What each scale does for the winner",
+        "Shapley value of each scale on the lead of the winner; the values sum to the margin. Orange: the scale speaks "
+        "for the label; blue: against it.",
+        _scale_importance,
+    ),
+    (
+        "uncertainty",
+        "Uncertainty",
+        "Entropy of the labels at temperature 0.01, about what CLIP was trained with. Bright pixels hesitate between "
+        "several labels.",
+        _uncertainty,
+    ),
+)

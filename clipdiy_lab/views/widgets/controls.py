@@ -1,0 +1,132 @@
+"""A widget for every form of control that `explorer.fields` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import ipywidgets as w
+
+from clipdiy_lab.views.explorer.fields import Field, read, spell
+
+_WIDE: Final = {"width": "98%"}
+_STYLE: Final = {"description_width": "9.5em"}
+_FINE: Final = 1000
+"""Steps of a slider at most; a number with more is typed."""
+
+
+class Control:
+    """A widget that shows one knob.
+
+    Parameters
+    ----------
+    field : Field
+    value : object
+        The knob's value.
+    changed : callable
+        Takes the name of the knob and its new value.
+    failed : callable
+        Takes the error of a value that cannot be read.
+    """
+
+    def __init__(
+        self, field: Field, value: Any, changed: Callable[[str, Any], None], failed: Callable[[Exception], None]
+    ) -> None:
+        self.field, self._changed, self._failed = field, changed, failed
+        self._quiet, self._last = False, value
+        self.widget = self._optional(field, value) if field.form == "optional" else _make(field, spell(field, value))
+        self.widget.add_class(f"clipdiy-{field.name.replace('_', '-')}")
+        if field.form != "optional":
+            self.widget.observe(self._hear, "value")
+
+    def _optional(self, field: Field, value: float | None) -> w.HBox:
+        on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "10em"})
+        start = (field.low + field.high) / 2 if value is None else value
+        slider = w.FloatSlider(value=start, min=field.low, max=field.high, step=field.step, tooltip=field.help,
+                               layout={"width": "auto", "flex": "1"}, disabled=value is None)  # fmt: skip
+        self._parts = (on, slider)
+        for one in self._parts:
+            one.observe(self._hear, "value")
+        return w.HBox(self._parts, layout=_WIDE)
+
+    def _hear(self, _: Any) -> None:
+        if self._quiet:
+            return
+        try:
+            value = self._value()
+        except Exception as error:
+            self._failed(error)
+            return
+        # A slider answers its own display with 49.99999999999999 for 50; that is no change.
+        if value != self._last:
+            self._last = value
+            self._changed(self.field.name, value)
+
+    def _value(self) -> Any:
+        if self.field.form == "optional":
+            on, slider = self._parts
+            slider.disabled = not on.value
+            return tidy(slider.value) if on.value else None
+        return tidy(read(self.field, self.widget.value))
+
+    def set(self, value: Any) -> None:
+        """Show another value without telling anybody."""
+        self._quiet, self._last = True, value
+        try:
+            if self.field.form == "optional":
+                on, slider = self._parts
+                on.value, slider.disabled = value is not None, value is None
+                slider.value = slider.value if value is None else value
+            else:
+                self.widget.value = spell(self.field, value)
+        finally:
+            self._quiet = False
+
+
+def tidy(value: Any) -> Any:
+    """Return a number without the last digits, which sliders get wrong.
+
+    Examples
+    --------
+    >>> tidy(49.99999999999999), tidy("a")
+    (50.0, 'a')
+    """
+    return round(value, 9) if isinstance(value, float) else value
+
+
+def _make(field: Field, shown: Any) -> Any:
+    """Make the widget of a form; knobs that need the network wait until the mouse is let go."""
+    shared = {"description": field.title, "tooltip": field.help, "style": _STYLE, "layout": _WIDE}
+    live = {"continuous_update": field.tier == "fuse"}
+    numbers = {"min": field.low, "max": field.high, "step": field.step}
+    if field.form == "slider":
+        if (field.high - field.low) / field.step > _FINE:
+            return w.BoundedFloatText(value=shown, **numbers, **shared)
+        return w.FloatSlider(value=shown, **numbers, **live, **shared)
+    if field.form == "count":
+        whole = {name: int(value) for name, value in numbers.items()}
+        return w.IntSlider(value=shown, continuous_update=False, **whole, **shared)
+    if field.form == "choice":
+        return w.Dropdown(value=shown, options=field.choices, **shared)
+    if field.form == "switch":
+        return w.Checkbox(value=shown, **shared | {"indent": True})
+    if field.form == "suggest":
+        return w.Combobox(value=shown, options=field.choices, continuous_update=False, ensure_option=False, **shared)
+    if field.form == "phrases":
+        return w.Textarea(value=shown, continuous_update=False, rows=2, placeholder="sofa: sofa, couch", **shared)
+    if field.form in ("words", "scales"):
+        return _tags(field, shown)
+    return w.Text(value=shown, continuous_update=False, **shared)
+
+
+def _tags(field: Field, shown: list[Any]) -> Any:
+    kind = w.IntsInput if field.form == "scales" else w.TagsInput
+    bounds = {"min": int(field.low), "max": int(field.high)} if field.form == "scales" else {}
+    return kind(value=shown, allow_duplicates=False, placeholder="add", tooltip=field.help, layout=_WIDE, **bounds)
+
+
+def titled(field: Field, widget: Any) -> Any:
+    """Put the title before a widget that has no description of its own."""
+    if field.form not in ("words", "scales"):
+        return widget
+    return w.HBox([w.Label(field.title, layout={"width": "9.5em"}), widget], layout=_WIDE)

@@ -1,0 +1,400 @@
+"""The explorer's widgets: controls built from the knobs' metadata, one figure, panels and inspector as HTML."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any, Final
+
+import ipywidgets as w
+import numpy as np
+import plotly.graph_objects as go
+
+from clipdiy_lab.errors import ClipdiyError
+from clipdiy_lab.models.encoders import list_models
+from clipdiy_lab.views import encoding
+from clipdiy_lab.views.colors import label_colors
+from clipdiy_lab.views.explorer import sketches
+from clipdiy_lab.views.explorer.bench import Shown
+from clipdiy_lab.views.explorer.explorer import Explorer
+from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
+from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
+from clipdiy_lab.views.explorer.state import PANELS, saliency_names
+from clipdiy_lab.views.figures.style import TEMPLATES
+from clipdiy_lab.views.widgets.controls import Control, tidy, titled
+
+_SIDE: Final = 400
+_WIDE: Final = {"width": "98%"}
+_STYLE: Final = {"description_width": "9.5em"}
+_COLORS: Final = {"error": "#c0392b", "note": "#8a6d00", "wait": "#2f6fa7", "busy": "#2f6fa7"}
+# What is turned most stands first; the other knobs follow under their tier.
+_FIRST: Final = ("saliency_weight", "saliency_threshold", "placement", "interpolation", "background", "template")
+
+
+class ExplorerView:
+    """Widgets of an explorer; a `Screen`.
+
+    Parameters
+    ----------
+    explorer : Explorer
+
+    Attributes
+    ----------
+    root : ipywidgets.VBox
+        Everything.
+    controls : mapping of str to Control
+        By the knob.
+    """
+
+    def __init__(self, explorer: Explorer) -> None:
+        self.explorer = explorer
+        self.frame_shown: Any = None
+        self.painted = 0
+        self.controls: dict[str, Control] = {}
+        self._reading = False
+        self.figure = _figure()
+        self.figure.data[1].on_click(self._click)
+        self.legend, self.panel, self.inspector = (w.HTML(layout=_WIDE) for _ in range(3))
+        self.count = w.HTML(_counted(0, 0))
+        self.lines = {kind: w.HTML(layout={"display": "none"}) for kind in _COLORS}
+        self.bar = w.IntProgress(min=0, max=1, layout={"width": "10em", "visibility": "hidden"})
+        self.root = self._lay_out()
+        self.root.add_class("clipdiy-explorer")
+        explorer.attach(self)
+        explorer.refresh()
+
+    # Layout
+
+    def _lay_out(self) -> w.VBox:
+        view = self.explorer.view
+        self.labels = w.TagsInput(
+            value=list(view.labels), allow_duplicates=False, placeholder="add a label", layout=_WIDE
+        )
+        self.labels.add_class("clipdiy-labels")
+        self._on(self.labels, lambda value: self._change(labels=tuple(value)))
+        self.panels = w.ToggleButtons(options=[(title, key) for key, title in PANELS.items()], value=view.panel,
+                                      style={"button_width": "auto"})  # fmt: skip
+        self.panels.add_class("clipdiy-panels")
+        self._on(self.panels, lambda value: self._change(panel=value))
+        self.opacity = w.FloatSlider(value=view.opacity, min=0, max=1, step=0.05, description="opacity",
+                                     layout={"width": f"{_SIDE}px"})  # fmt: skip
+        self.opacity.add_class("clipdiy-opacity")
+        self._on(self.opacity, lambda value: self._change(opacity=tidy(value)))
+        now, stop = _button("Encode now", "clipdiy-apply"), _button("Cancel", "clipdiy-cancel")
+        now.on_click(lambda _: self.explorer.apply())
+        stop.on_click(lambda _: self._stop())
+        status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
+        left = w.VBox([self.figure, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
+        right = w.VBox(
+            [w.HTML("<b>Labels</b> (type one and press Enter)"), self.labels, *self.lines.values(), self._settings()],
+            layout={"flex": "1", "min_width": "22em"},
+        )
+        top = w.HBox([left, right], layout={"width": "100%", "align_items": "flex-start"})
+        return w.VBox([status, self.panels, top, self.panel, self.inspector], layout={"width": "100%"})
+
+    def _settings(self) -> w.Accordion:
+        fuse, encode = fields("fuse"), fields("encode")
+        weight = [self._control(fuse[name]) for name in _FIRST]
+        more = [self._control(field) for name, field in fuse.items() if name not in _FIRST]
+        network = [self._control(field) for name, field in encode.items() if name != "scales"]
+        boxes = {
+            "Image": self._images(),
+            "Scales": self._scales(encode["scales"]),
+            "Saliency, placement, background, prompt": w.VBox([*self._saliency(), *weight]),
+            "More knobs that answer at once": w.VBox(more),
+            "Model and what asks the network": w.VBox([self._model(), *network]),
+            "Code and files": self._files(),
+        }
+        made = w.Accordion(list(boxes.values()), titles=list(boxes), selected_index=1)
+        made.add_class("clipdiy-settings")
+        return made
+
+    def _control(self, field: Field) -> Any:
+        value = self.explorer.draft.values[field.name]
+        control = Control(field, value, self._turn, self.explorer.complain)
+        self.controls[field.name] = control
+        return titled(field, control.widget)
+
+    def _scales(self, field: Field) -> w.VBox:
+        self._scale_rows = w.VBox()
+        offered = self._control(field)
+        self.controls["scales"].widget.observe(lambda _: self._list_scales(), "value")
+        self._list_scales()
+        return w.VBox([self._scale_rows, offered])
+
+    def _list_scales(self) -> None:
+        """Make a switch and a weight for every scale that is on offer."""
+        draft, field = self.explorer.draft.values, weight_field()
+        weights, off = dict(draft["scale_weights"] or {}), set(draft["scales_off"])
+        self.scale_rows: dict[int, tuple[w.Checkbox, w.FloatSlider]] = {}
+        for scale in draft["scales"]:
+            on = w.Checkbox(value=scale not in off, description=f"{scale} px", indent=False, layout={"width": "6em"})
+            weight = w.FloatSlider(value=weights.get(scale, 1.0), min=field.low, max=field.high, step=field.step,
+                                   tooltip=field.help, layout={"width": "auto", "flex": "1"})  # fmt: skip
+            weight.add_class(f"clipdiy-weight-{scale}")
+            on.add_class(f"clipdiy-scale-{scale}")
+            for one in (on, weight):
+                self._on(one, lambda _: self._weigh())
+            self.scale_rows[scale] = (on, weight)
+        old = self._scale_rows.children
+        self._scale_rows.children = [w.HBox(row, layout=_WIDE) for row in self.scale_rows.values()]
+        for one in (one for row in old for one in everything(row)):
+            one.close()
+
+    def _weigh(self) -> None:
+        rows = self.scale_rows.items()
+        off = tuple(scale for scale, (on, _) in rows if not on.value)
+        self._change(scales_off=off, scale_weights={scale: tidy(weight.value) for scale, (_, weight) in rows})
+
+    def _images(self) -> w.VBox:
+        self.split = w.Dropdown(options=SPLITS, value="val", layout={"width": "9em"})
+        self.number = w.BoundedIntText(value=1, min=0, max=1999, layout={"width": "6em"})
+        for one in (self.split, self.number):
+            self._on(one, lambda _: self.explorer.open_scene(self.split.value, self.number.value))
+        self.number.add_class("clipdiy-scene")
+        self.path = w.Text(placeholder="path of an image or of a folder", continuous_update=False, layout=_WIDE)
+        self.path.add_class("clipdiy-path")
+        self.files = w.Dropdown(options=[], layout=_WIDE | {"display": "none"})
+        self._on(self.path, self._open_path)
+        self._on(self.files, self._open_file)
+        self.upload = w.FileUpload(accept="image/*", multiple=False, description="Upload an image")
+        self.upload.add_class("clipdiy-upload")
+        self._on(self.upload, self._uploaded)
+        most = w.Label(f"at most {MAX_UPLOAD // 2**20} MiB")
+        return w.VBox([w.HBox([w.Label("scene"), self.split, self.number]), self.path, self.files,
+                       w.HBox([self.upload, most])])  # fmt: skip
+
+    def _open_file(self, path: str | None) -> None:
+        if path:
+            self.explorer.open(path)
+
+    def _open_path(self, text: str) -> None:
+        if not text.strip():
+            return
+        shown = "none"
+        if Path(text).expanduser().is_dir():
+            try:
+                found = folder(text)
+            except ClipdiyError as error:
+                self.explorer.complain(error)
+                return
+            shown = "flex"
+            self.files.options = [(one.name, str(one)) for one in found]
+        else:
+            self.explorer.open(text)
+        self.files.layout.display = shown
+
+    def _uploaded(self, value: Any) -> None:
+        if not value:
+            return
+        one = value[0]
+        # The same file can be chosen again only if the widget forgets it.
+        self.upload.value = ()
+        self.explorer.upload(str(one["name"]), one["content"])
+
+    def _saliency(self) -> list[Any]:
+        view = self.explorer.view
+        self.source = w.Dropdown(options=saliency_names(view), value=view.saliency, description="saliency source",
+                                 style=_STYLE, layout=_WIDE)  # fmt: skip
+        self.source.add_class("clipdiy-saliency")
+        self.source_path = w.Text(value=view.saliency_path, placeholder="map.npy or a gray image", description="file",
+                                  continuous_update=False, style=_STYLE, layout=_WIDE)  # fmt: skip
+        self.source_value = w.FloatSlider(value=view.saliency_value, min=0, max=1, step=0.05, description="value",
+                                          style=_STYLE, layout=_WIDE)  # fmt: skip
+        for one in (self.source, self.source_path, self.source_value):
+            self._on(one, lambda _: self._choose_source())
+        self._show_options()
+        return [self.source, self.source_path, self.source_value]
+
+    def _show_options(self) -> None:
+        for name, one in (("file", self.source_path), ("constant", self.source_value)):
+            one.layout.display = "flex" if self.source.value == name else "none"
+
+    def _choose_source(self) -> None:
+        self._show_options()
+        if self.source.value == "file" and not self.source_path.value.strip():
+            self.say("Give the path of the saliency map.", "wait")
+            return
+        value = {"saliency_value": tidy(self.source_value.value), "saliency_path": self.source_path.value.strip()}
+        self._change(saliency=self.source.value, **value)
+
+    def _model(self) -> Any:
+        view, known = self.explorer.view, list_models()
+        here = list(dict.fromkeys([view.model, *known.loc[known["here"], "name"]]))
+        self.model = w.Combobox(value=view.model, options=here, description="model", ensure_option=False,
+                                continuous_update=False, style=_STYLE, layout=_WIDE)  # fmt: skip
+        self.model.add_class("clipdiy-model")
+        self._on(self.model, lambda value: self._change(model=value.strip()))
+        return self.model
+
+    def _files(self) -> w.VBox:
+        self.code = w.HTML(layout=_WIDE)
+        show = _button("Show the code", "clipdiy-code")
+        show.on_click(lambda _: self._show_code())
+        self.place = w.Text(value="explorer.json", layout={"width": "14em"})
+        save, load = _button("Save state", "clipdiy-save"), _button("Load state", "clipdiy-load")
+        save.on_click(lambda _: self._do(lambda: self.explorer.save(self.place.value), "saved to"))
+        load.on_click(lambda _: self._do(self._load, "loaded"))
+        self.out = w.Text(value="explorer.html", layout={"width": "14em"})
+        export = _button("Export", "clipdiy-export")
+        export.on_click(lambda _: self._do(lambda: self.explorer.export(self.out.value), "exported to"))
+        kinds = w.Label(".html .svg .pdf .png, .nc .zarr, .csv .tex .md")
+        return w.VBox([w.HBox([self.place, save, load]), w.HBox([self.out, export, kinds]), show, self.code])
+
+    # What the user does
+
+    def _on(self, widget: Any, react: Any) -> None:
+        def hear(change: Any) -> None:
+            if self._reading:
+                return
+            try:
+                react(change["new"])
+            except Exception as error:  # an exception in a callback would vanish in a log
+                self.explorer.complain(error)
+
+        widget.observe(hear, "value")
+
+    def _turn(self, name: str, value: Any) -> None:
+        if not self._reading:
+            self._change(**{name: value})
+
+    def _change(self, **values: Any) -> None:
+        self.explorer.change(**values)
+        if self.code.value:
+            self._show_code()
+
+    def _stop(self) -> None:
+        self.explorer.cancel()
+        self.bar.layout.visibility = "hidden"
+
+    def _do(self, act: Any, said: str) -> None:
+        try:
+            path = act()
+        except Exception as error:
+            self.explorer.complain(error)
+            return
+        self.say(f"{said} {path}", "wait")
+
+    def _load(self) -> str:
+        self.explorer.load(self.place.value)
+        return str(self.place.value)
+
+    def _show_code(self) -> None:
+        self.code.value = f'<pre style="white-space:pre-wrap;line-height:1.3">{html.escape(self.explorer.code())}</pre>'
+
+    def _click(self, _: Any, points: Any, __: Any) -> None:
+        # Every trace hears of every click; only the one that was hit has points.
+        if points.point_inds:
+            y, x = points.point_inds[0]
+            self._change(pixel=(int(y), int(x)))
+            self._mark()
+
+    def _mark(self) -> None:
+        pixel = self.explorer.view.pixel
+        with self.figure.batch_update():
+            self.figure.data[2].x, self.figure.data[2].y = ([], []) if pixel is None else ([pixel[1]], [pixel[0]])
+
+    def read_draft(self) -> None:
+        """Show what the explorer's draft holds, after it was changed from Python or from a file."""
+        values = self.explorer.draft.values
+        self._reading = True
+        try:
+            for name, control in self.controls.items():
+                control.set(values[name])
+            self._list_scales()
+            self.labels.value = list(values["labels"])
+            self.panels.value, self.opacity.value = values["panel"], values["opacity"]
+            self.model.value = values["model"]
+            self.source.value = values["saliency"]
+            self.source_path.value, self.source_value.value = values["saliency_path"], values["saliency_value"]
+            self._show_options()
+            self._mark()
+        finally:
+            self._reading = False
+
+    # What the explorer says
+
+    def show(self, shown: Shown, generation: int) -> None:
+        """Draw labels; the photograph travels only when it is another one."""
+        colors = label_colors(shown.names, shown.background)
+        clear = () if shown.background is None else (shown.background,)
+        source = encoding.indexed(shown.labels, colors, clear)
+        key = (shown.view.image.sha256, shown.frame.shape, shown.view.config.image_resize)
+        with self.figure.batch_update():
+            if key != self.frame_shown:
+                self.frame_shown = key
+                height, width = shown.frame.shape[:2]
+                self.figure.data[0].source = encoding.photograph(shown.frame)
+                self.figure.update_xaxes(range=[-0.5, width - 0.5])
+                self.figure.update_yaxes(range=[height - 0.5, -0.5])
+                self.figure.data[2].x, self.figure.data[2].y = [], []
+            self.figure.data[1].source = source
+            self.figure.data[1].opacity = shown.view.opacity
+        self.legend.value = sketches.legend(shown)
+        self.bar.layout.visibility = "hidden"
+        self.painted += 1
+        self.count.value = _counted(self.painted, generation)
+
+    def fill(self, panel: str, inspector: str) -> None:
+        """Draw panel and inspector."""
+        self.panel.value, self.inspector.value = panel, inspector
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar."""
+        self.bar.max, self.bar.value = total, done
+        self.bar.layout.visibility = "visible"
+
+    def say(self, text: str, kind: str) -> None:
+        """Show a sentence."""
+        line = self.lines[kind]
+        style = f"color:{_COLORS[kind]};line-height:1.35;overflow-wrap:anywhere"
+        line.value = f'<div class="clipdiy-{kind}" style="{style}">{html.escape(text)}</div>' if text else ""
+        line.layout.display = "block" if text else "none"
+
+    def mimebundle(self) -> dict[str, Any]:
+        """Return what Jupyter displays."""
+        bundle: dict[str, Any] = self.root._repr_mimebundle_()
+        return {"application/vnd.jupyter.widget-view+json": bundle["application/vnd.jupyter.widget-view+json"]}
+
+    def close(self) -> None:
+        """Take every widget away."""
+        for one in everything(self.root):
+            one.close()
+
+
+def _figure() -> go.FigureWidget:
+    """Make the one figure: photograph, labels, and a mark at the pixel that is explained."""
+    mark = {"symbol": "circle-cross-open", "size": 15, "color": "#ffffff", "line": {"width": 2, "color": "#e6007e"}}
+    empty = encoding.indexed(np.zeros((1, 1), np.uint8), np.zeros((1, 3), np.uint8), (0,))
+    figure = go.FigureWidget(
+        data=[
+            go.Image(source=empty, hoverinfo="skip"),
+            go.Image(source=empty, hovertemplate="row %{y}, column %{x}<extra></extra>"),
+            go.Scatter(x=[], y=[], mode="markers", marker=mark, hoverinfo="skip", showlegend=False),
+        ]
+    )
+    figure.update_xaxes(visible=False, constrain="domain", range=[-0.5, 255.5])
+    figure.update_yaxes(visible=False, constrain="domain", scaleanchor="x", range=[255.5, -0.5])
+    margin = dict.fromkeys("lrtb", 0)
+    figure.update_layout(template=TEMPLATES["light"], width=_SIDE, height=_SIDE, margin=margin, showlegend=False)
+    return figure
+
+
+def _counted(painted: int, generation: int) -> str:
+    data = f'data-painted="{painted}" data-generation="{generation}"'
+    return f'<span class="clipdiy-count" {data} style="opacity:.6">picture {painted}</span>'
+
+
+def _button(title: str, name: str) -> w.Button:
+    button = w.Button(description=title, layout={"width": "auto"})
+    button.add_class(name)
+    return button
+
+
+def everything(widget: Any) -> list[Any]:
+    """List a widget and all that belongs to it, the innermost first; `close` of a box closes only the box."""
+    inner = [one for child in getattr(widget, "children", ()) for one in everything(child)]
+    own = [
+        one for one in (getattr(widget, "layout", None), getattr(widget, "style", None)) if isinstance(one, w.Widget)
+    ]
+    return [*inner, widget, *own]

@@ -1,0 +1,416 @@
+"""The lab on a real cluster: several processes give what one gives, whoever is killed; and what can go wrong."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import distributed
+import killed_run
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import xarray as xr
+from PIL import Image
+from typer.testing import CliRunner
+
+import clipdiy_lab as lab
+from clipdiy_lab import errors
+from clipdiy_lab.analysis import parts
+from clipdiy_lab.analysis.counting import Counted
+from clipdiy_lab.analysis.journal import Journal
+from clipdiy_lab.analysis.tally import ResampledTally
+from clipdiy_lab.cli import app
+from clipdiy_lab.datasets.sample import Sample
+from clipdiy_lab.models.saliency import build
+from clipdiy_lab.pipeline import cluster
+from clipdiy_lab.pipeline.embeddings.care import prune
+from clipdiy_lab.pipeline.shipping import SentSegmenter
+
+IMAGES = 24
+CONFIG = lab.Config(scales=(16, 8), image_size=(16, 24))
+GRID = {"scales": [(16, 8), (8,)], "saliency_weight": [0.0, 1.0], "saliency": ["none", "oracle"]}
+
+
+class Patient(killed_run.MeanColour):
+    """Takes its time, so that there is a middle in which to be killed."""
+
+    def encode_crops(self, crops):
+        time.sleep(0.1)
+        return super().encode_crops(crops)
+
+
+class Pictures:
+    """Random pictures with random masks, ignored pixels among them."""
+
+    name, label_names = "pictures", ("background", "cat", "sofa")
+    ids = tuple(f"p{index:03d}" for index in range(IMAGES))
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        image = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+        return Sample(self.ids[index], image, rng.choice([0, 1, 2, 255], (12, 20)).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def client():
+    with cluster.connect(workers=2) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return lab.Segmenter(Patient(), build("constant", value=0.5))
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return lab.Segmenter(killed_run.MeanColour(), build("constant", value=0.5))
+
+
+@pytest.fixture(scope="module")
+def store(quick, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cluster") / "store"
+    lab.embed(quick, Pictures(), path, CONFIG, shard_size=2)
+    return path
+
+
+def snapshot(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+@contextlib.contextmanager
+def a_worker_killed(client, folder, pattern, most):
+    """Kill one of the workers once two of at most `most` pieces of work are committed, while others are not."""
+    victim = min(client.run(os.getpid).values())
+    left = []
+
+    def kill():
+        deadline = time.monotonic() + 60
+        while len(found := list(folder.glob(pattern))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        os.kill(victim, signal.SIGKILL)
+        left.append(most - len(found))
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    yield
+    killer.join()
+    assert left[0] > 2
+    assert not psutil.pid_exists(victim) or psutil.Process(victim).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_store_is_the_same_though_a_worker_was_killed(client, segmenter, store, tmp_path):
+    path = tmp_path / "store"
+    with a_worker_killed(client, path, "shards/*.ok", IMAGES // 2):
+        lab.embed(segmenter, Pictures(), path, CONFIG, shard_size=2, client=client)
+    prune(path)
+    assert snapshot(path) == snapshot(store)
+
+
+def test_a_result_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "IMAGES_A_TASK", 2)
+    with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
+        found = lab.evaluate(segmenter, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
+    xr.testing.assert_identical(found, lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc"))
+    assert {path.name for path in tmp_path.iterdir()} == {"result.nc", "alone.nc"}
+
+
+def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(parts, "IMAGES_A_TASK", 2)
+    with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
+        found = lab.sweep(segmenter, Pictures(), GRID, base=CONFIG, out=tmp_path / "rows", client=client)
+    alone = lab.sweep(quick, Pictures(), GRID, base=CONFIG)
+    assert alone["miou"].notna().all()
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"))
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_a_table_from_a_store_is_the_same(client, quick, store, tmp_path, monkeypatch):
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * ResampledTally.bytes_each(3))
+    grid = {"scales": [(16, 8), (4,)], "placement": ["stretched", "centred"], "align_corners": [True, False]}
+    found = lab.sweep(store, Pictures(), grid, segmenter=quick, out=tmp_path / "rows", client=client)
+    alone = lab.sweep(store, Pictures(), grid, segmenter=quick)
+    assert 0 < (alone["error"] != "").sum() < len(alone)  # rows that make no sense are told as before
+    pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"))
+
+
+def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_path, monkeypatch):
+    """Parts of an interrupted run are taken up, a damaged one apart."""
+    monkeypatch.setattr(parts, "IMAGES_A_TASK", 6)
+    expected = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc")
+    with monkeypatch.context() as patch:
+        patch.setattr("clipdiy_lab.analysis.evaluate.write_result", _no_room)
+        with pytest.raises(errors.OutputError):
+            lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
+    written = sorted(tmp_path.glob(".*unfinished/*.npz"))
+    assert len(written) == 4
+    before = [path.stat().st_mtime_ns for path in written]
+    written[1].write_bytes(written[1].read_bytes()[:-30])
+    written[2].rename(tmp_path / "lost")
+    counted = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
+        found = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
+    xr.testing.assert_identical(found, expected)
+    assert [new == old for new, old in zip(counted, before, strict=True)] == [True, False, False, True]
+
+
+def _no_room(*_):
+    raise errors.OutputError("no room")
+
+
+def test_the_command_line(client, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(lab.Config(scales=(64,), stride=1).to_json())
+    address, run = client.scheduler.address, CliRunner().invoke
+    common = ["--config", str(config), "--limit", "3"]
+    apart = ["--scheduler", address]
+    for place, more in (("apart", apart), ("alone", [])):
+        store, out = str(tmp_path / place), str(tmp_path / f"{place}.nc")
+        done = run(app, ["embed", "scenes", "--store", store, "--shard-size", "2", *common, *more])
+        assert done.exit_code == 0, done.output
+        done = run(app, ["evaluate", "scenes", "--out", out, *common, *more])
+        assert done.exit_code == 0, done.output
+        rows = ["--grid", "saliency_weight=[0, 1]", *common, "--csv", str(tmp_path / f"{place}.csv")]
+        done = run(app, ["sweep", "scenes", "--store", store, "--out", str(tmp_path / f"{place}.rows"), *rows, *more])
+        assert done.exit_code == 0, done.output
+    assert snapshot(tmp_path / "apart") == snapshot(tmp_path / "alone")
+    results = [xr.load_dataset(tmp_path / name, engine="h5netcdf") for name in ("apart.nc", "alone.nc")]
+    xr.testing.assert_identical(*results)
+    tables = [pd.read_csv(tmp_path / name).drop(columns="seconds") for name in ("apart.csv", "alone.csv")]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_nothing_listens_beyond_this_machine(client):
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
+    assert len(listening) > 2
+    assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def test_workers_that_see_no_data(client, quick, tmp_path, monkeypatch):
+    """The workers were started in another folder, so a relative path means something else to them."""
+    monkeypatch.chdir(tmp_path)
+    for part, mode in (("images", "RGB"), ("masks", "L")):
+        Path("mine", part).mkdir(parents=True)
+        Image.new(mode, (12, 10)).save(f"mine/{part}/one.png")
+    Path("mine/classes.txt").write_text("background\ncat\n")
+    mine = lab.open_dataset("./mine")
+    says = rf"On the worker {socket.gethostname()}: it sees no 'mine/images/one.png'.* same path"
+    with pytest.raises(errors.ClusterError, match=says):
+        lab.embed(quick, mine, tmp_path / "store", CONFIG, client=client)
+    with pytest.raises(errors.ClusterError, match=says):
+        lab.evaluate(quick, mine, CONFIG, out=tmp_path / "result.nc", client=client)
+    with pytest.raises(errors.ClusterError, match=says):
+        lab.sweep(quick, mine, [CONFIG], out=tmp_path / "rows", client=client)
+    assert not (tmp_path / "result.nc").exists()
+
+
+def test_an_encoder_that_cannot_be_sent(client, tmp_path):
+    class Locked(killed_run.MeanColour):
+        def __init__(self):
+            self.lock = threading.Lock()
+
+    with pytest.raises(errors.ClusterError, match=r"cannot be sent .*cannot pickle '_thread.lock'.* Name the model"):
+        lab.embed(lab.Segmenter(Locked()), Pictures(), tmp_path / "store", CONFIG, client=client)
+
+
+def test_an_error_of_a_worker_says_where(client, quick, tmp_path):
+    class Torn(Pictures):
+        def __getitem__(self, index):
+            if index == 5:
+                raise errors.DatasetError("the image p005 is torn; fetch it again.")
+            return super().__getitem__(index)
+
+    with pytest.raises(errors.DatasetError, match=f"On the worker {socket.gethostname()}: the image p005 is torn"):
+        lab.embed(quick, Torn(), tmp_path / "store", CONFIG, shard_size=2, client=client)
+
+
+def test_a_client_needs_a_place_for_counts(client, quick):
+    with pytest.raises(errors.ConfigError, match="needs out="):
+        lab.evaluate(quick, Pictures(), CONFIG, client=client)
+    with pytest.raises(errors.ConfigError, match="needs out="):
+        lab.sweep(quick, Pictures(), [CONFIG], client=client)
+
+
+class Deadly:
+    def open(self):
+        return lambda task: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_task_that_kills_every_worker(client):
+    patience = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures)
+    assert patience == 3
+    client.run_on_scheduler(_be_impatient)
+    with pytest.raises(errors.ClusterError, match=r"The task 7 was lost with 1 workers.* run again"):
+        list(cluster.run(client, Deadly(), [7]))
+
+
+def _be_impatient(dask_scheduler):
+    dask_scheduler.allowed_failures = 0
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({}, "either"),
+        ({"scheduler": "tcp://127.0.0.1:8786", "workers": 2}, "either"),
+        ({"workers": 0}, "workers is 0"),
+        ({"workers": True}, "workers is True"),
+    ],
+)
+def test_bad_arguments(given, says):
+    with pytest.raises(errors.ConfigError, match=says), cluster.connect(**given):
+        pass
+
+
+@pytest.fixture
+def silent():
+    """Address of a server that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.filterwarnings("ignore")  # dask leaves a half-open connection behind
+def test_a_scheduler_that_does_not_answer(silent, monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"127.0.0.1:{server.getsockname()[1]}"
+    for address in (silent, closed, "nonsense://x", "tcp://127.0.0.1:x"):
+        says = f"The scheduler {address!r} does not answer"
+        with pytest.raises(errors.ClusterError, match=says), cluster.connect(address):
+            pass
+    done = CliRunner().invoke(app, ["embed", "scenes", "--store", "x", "--scheduler", closed])
+    assert isinstance(done.exception, errors.ClusterError)
+    assert not Path("x").exists()
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)  # what an import finds where it is not installed
+    with pytest.raises(errors.ClusterError, match=r'pip install "clipdiy-lab\[scale\]"'), cluster.connect(workers=2):
+        pass
+
+
+@contextlib.contextmanager
+def process(*arguments, path=()):
+    """Run Python with the tests' folders and others before them in its path; it ends with the block."""
+    places = os.pathsep.join([*map(str, path), str(Path(lab.__file__).parents[1]), str(Path(__file__).parent)])
+    elsewhere = sys.prefix  # `python -m` puts the folder that it starts in before all others
+    child = subprocess.Popen([sys.executable, *arguments], env={**os.environ, "PYTHONPATH": places}, cwd=elsewhere)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+OLD_SCHEDULER = """
+import sys
+import distributed.versions as v
+from distributed.cli.dask_scheduler import main
+
+real = v._version_cached
+v._version_cached = lambda name: "2020.1.0" if name == "distributed" else real(name)
+main(["--host", "127.0.0.1", "--no-dashboard", "--port", "0", "--scheduler-file", sys.argv[1]])
+"""
+
+
+def test_a_scheduler_of_another_version(tmp_path):
+    """No second version of dask is installed here: a real scheduler says that it is another one."""
+    file = tmp_path / "scheduler.json"
+    with process("-c", OLD_SCHEDULER, str(file)):
+        deadline = time.monotonic() + 60
+        while not file.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        address = json.loads(file.read_text())["address"]
+        says = f"The scheduler runs other versions: distributed 2020.1.0 there, {distributed.__version__} here"
+        warns = pytest.warns(match="Mismatched versions")  # dask's own, about every package
+        with warns, pytest.raises(errors.ClusterError, match=says), cluster.connect(address):
+            pass
+
+
+def test_a_worker_of_another_version_of_the_lab(quick, tmp_path):
+    other = tmp_path / "other" / "clipdiy_lab"
+    other.mkdir(parents=True)
+    for one in Path(lab.__file__).parent.iterdir():
+        if one.name not in ("__init__.py", "__pycache__"):
+            (other / one.name).symlink_to(one)
+    front = Path(lab.__file__).read_text()
+    assert lab.__version__ in front
+    (other / "__init__.py").write_text(front.replace(f'"{lab.__version__}"', '"0.0.9"'))
+    quiet = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=0, **quiet) as home:
+        worker = ["-m", "distributed.cli.dask_worker", home.scheduler_address, "--host", "127.0.0.1", "--no-nanny"]
+        more = ["--nthreads", "1", "--no-dashboard"]
+        with process(*worker, *more, path=[other.parent]), cluster.connect(home.scheduler_address) as client:
+            says = f"it runs other versions: clipdiy_lab 0.0.9 there, {lab.__version__} here"
+            with pytest.raises(errors.ClusterError, match=says):
+                lab.embed(quick, Pictures(), tmp_path / "store", CONFIG, client=client)
+
+
+def test_a_segmenter_by_recipe(tmp_path):
+    gray = tmp_path / "map.png"
+    Image.new("L", (4, 4), 128).save(gray)
+    segmenter = lab.load("tiny", saliency=build("file", path=gray), precision="bf16", batch_size=9)
+    sent = SentSegmenter.of(segmenter)
+    assert sent.encoder == {
+        "name": "tiny",
+        "checkpoint": None,
+        "sha256": None,
+        "device": "auto",
+        "precision": "bf16",
+    }
+    assert sent.saliency == ("file", {"path": str(gray)})
+    made = sent.build()
+    assert made.encoder.fingerprint == segmenter.encoder.fingerprint
+    assert (made.encoder.precision, made.batch_size) == ("bf16", 9)
+    Image.new("L", (4, 4), 129).save(gray)
+    with pytest.raises(errors.ModelError, match="'file' has other weights there"):
+        sent.build()
+
+
+def test_counts_of_parts_add_up_exactly():
+    rng = np.random.default_rng(5)
+    images = [(rng.choice([0, 1, 2, 255], (9, 7)), rng.integers(0, 3, (9, 7))) for _ in range(11)]
+    counts = [rng.integers(0, 2**40, (3, 3)) for _ in images]
+    whole, tally = Counted(3), ResampledTally(3)
+    for at, (truth, guess) in enumerate(images):
+        whole.add(str(at), truth, guess)
+        tally.add(at, counts[at], at)
+    for cut in range(12):
+        first, merged = Counted(3), ResampledTally(3)
+        for piece in (range(cut), range(cut, 11)):
+            part, one = Counted(3), ResampledTally(3)
+            for at in piece:
+                part.add(str(at), *images[at])
+                one.add(at, counts[at], at)
+            if piece:
+                first.append(Counted.of(part.arrays(0)))
+            merged.merge(ResampledTally.of(one.arrays()))
+        for name, values in whole.arrays(0).items():
+            np.testing.assert_array_equal(first.arrays(0)[name], values)
+        assert first.tally.ignored == whole.tally.ignored
+        assert merged.interval() == tally.interval()
+        for name, values in tally.arrays().items():
+            np.testing.assert_array_equal(merged.arrays()[name], values)
+    with pytest.raises(errors.DatasetError, match="without replicates"):
+        tally.merge(whole.tally)
+
+
+def test_tasks_cover_every_image_once():
+    for length in range(1, 40):
+        for start in range(length):
+            cut = parts.ranges(length, 7, start)
+            assert [image for one in cut for image in one] == list(range(start, length))
+            assert all(one.stop == length or one.stop % 7 == 0 for one in cut)

@@ -1,0 +1,221 @@
+"""The ablation board without widgets: grids, rows, figures, the images of a row; and the widgets without a browser."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import clipdiy_lab as lab
+from clipdiy_lab.errors import ConfigError, FigureError, OutputError
+from clipdiy_lab.views.board.board import Board
+from clipdiy_lab.views.board.plan import PORTION, Plan, spelled, suggested, values
+from clipdiy_lab.views.explorer.scheduler import LatestWins
+
+GRID = {"saliency_weight": [0.0, 0.5, 1.0], "placement": ["stretched", "centred"]}
+SCENES = 2
+
+
+def at_once() -> LatestWins:
+    return LatestWins(start=lambda run: run())
+
+
+class Screen:
+    def __init__(self) -> None:
+        self.drawn, self.lines, self.steps, self.looks = 0, {}, [], []
+
+    def rows(self):
+        self.drawn += 1
+
+    def progress(self, done, total, left):
+        self.steps.append((done, total))
+
+    def images(self, looks):
+        self.looks = looks
+
+    def say(self, text, kind):
+        self.lines[kind] = text
+
+
+@pytest.fixture(scope="module")
+def store(tiny, scenes, tmp_path_factory):
+    return lab.embed(tiny, scenes, tmp_path_factory.mktemp("board") / "scenes.store", limit=SCENES)
+
+
+@pytest.fixture
+def board(store, scenes):
+    made = Board(store, scenes, scheduler=at_once(), looker=at_once())
+    made.attach(Screen())
+    yield made
+    made.close()
+
+
+def test_the_rows_are_those_of_a_sweep(board, store, scenes):
+    board.choose(**GRID)
+    assert len(board.plan.trials) == 6
+    board.start()
+    assert not board.error
+    expected = lab.sweep(store, scenes, GRID)
+    for name in ("saliency_weight", "placement", "miou", "miou_low", "miou_high"):
+        assert list(board.table[name]) == list(expected[name])
+    screen = board._screens[0]
+    assert screen.drawn == 1 + -(-6 // PORTION)  # the rows grow, portion by portion
+    assert screen.steps[-1][0] == screen.steps[-1][1]
+    assert screen.lines["busy"] == "Done."
+
+
+def test_a_segmenter_instead_of_a_store_gives_the_same_within_half_precision(board, tiny, scenes):
+    board.choose(saliency_weight=[0.0, 1.0])
+    board.start()
+    other = Board(tiny, scenes, limit=SCENES, scheduler=at_once())
+    other.choose(saliency_weight=[0.0, 1.0])
+    other.start()
+    np.testing.assert_allclose(other.table["miou"], board.table["miou"], atol=0.002)
+    assert other.estimate() > 0
+    other.close()
+
+
+def test_a_cancelled_sweep_keeps_its_finished_rows(board):
+    board.choose(saliency_weight=[i / 10 for i in range(10)])
+    screen = board._screens[0]
+    screen.progress = lambda done, total, left: done == SCENES + 1 and board.cancel()
+    board.start()
+    assert len(board.table) == PORTION
+    assert "kept" in screen.lines["busy"]
+    assert not board.scheduler.busy
+
+
+def test_figure_and_point_belong_together(board):
+    with pytest.raises(FigureError, match="no row has a score yet"):
+        board.figure()
+    board.choose(saliency_weight=[1.0, 0.0])
+    board.start()
+    assert board.figure().data[0].type == "scatter"
+    assert board.row_at(0.0, 12.3) == 1
+    board.choose(placement=["stretched", "centred"])
+    board.start()
+    figure = board.figure()
+    assert figure.data[0].type == "heatmap"
+    x, y = figure.data[0].x[1], figure.data[0].y[1]
+    assert dict(board._plan.trials[board.row_at(x, y)].given) == {"saliency_weight": 0.0, "placement": "centred"}
+    board.choose(interpolation=["bilinear", "nearest"])
+    board.start()
+    figure = board.figure()
+    assert [board.row_at(0, name) for name in figure.data[0].y] == list(range(8))
+    assert board.row_at(59.9, "CLIP-DIY, ViT (published)") is None
+
+
+def test_published_values_stand_beside_ours(board, monkeypatch):
+    monkeypatch.setattr(type(board.dataset), "manifest", type("M", (), {"id": "voc21"}), raising=False)
+    board.choose(saliency_weight=[0.0, 1.0])
+    board.start()
+    names = list(board.figure().data[2].y)
+    assert names
+    assert all(name.startswith("CLIP-DIY") for name in names)
+    assert "59.9" in board.html_table()
+    board.methods = ()
+    assert board.published["method"].nunique() > 10
+
+
+def test_a_row_shows_its_images_worst_first_and_opens_the_explorer_with_its_configuration(board):
+    board.choose(saliency_weight=[0.25, 1.0])
+    board.start()
+    board.show(0)
+    looks = board._screens[0].looks
+    assert [look.miou for look in looks] == sorted(look.miou for look in looks)
+    assert len(looks) == SCENES
+    assert looks[0].explorer.config == board.config_of(0)
+    assert looks[0].explorer.view.image.name == f"val/{looks[0].index}"
+    truth = board.dataset[looks[0].index]
+    np.testing.assert_array_equal(looks[0].explorer.image, truth.image)
+
+
+def test_table_and_figure_go_into_files(board, tmp_path):
+    board.choose(scales=[(256, 128, 64), (64,)])
+    board.start()
+    for name in ("a.csv", "a.tex", "a.md", "a.html"):
+        assert board.export(tmp_path / name).exists()
+    back = pd.read_csv(tmp_path / "a.csv")
+    np.testing.assert_allclose(back["miou"], 100 * board.table["miou"])
+    assert list(back["scales"].astype(str)) == ["256 128 64", "64"]
+    with pytest.raises(OutputError, match=r"ends in '\.doc'"):
+        board.export(tmp_path / "a.doc")
+
+
+def test_bad_choices_change_nothing_and_are_said(board):
+    board.choose(saliency_weight=[0.5])
+    for wrong, said in (({"saliencyweight": [1]}, "saliency_weight"), ({"stride": [99]}, "never makes sense"),
+                        ({"saliency_weight": []}, "empty list")):  # fmt: skip
+        with pytest.raises(ConfigError, match=said):
+            board.choose(**wrong)
+    assert board.grid == {"saliency_weight": [0.5]}
+    board.choose(saliency_weight=None)
+    board.start()
+    assert "the grid is empty" in board.error
+
+
+def test_a_source_that_the_store_lacks_gets_a_row_that_says_so(board):
+    board.choose(saliency=["found-tiny", "oracle", "spectral"])
+    board.start()
+    table = board.table
+    assert table["miou"].notna().tolist() == [True, True, False]
+    assert "the store holds the saliency" in table.loc[2, "error"]
+
+
+def test_values_come_back_through_their_text_and_suggestions_make_sense():
+    for knob in lab.Config.knobs():
+        if knob == "scale_weights":
+            continue
+        several = suggested(knob)
+        assert values(spelled(several)) == several or knob in ("synonyms", "background_words")
+        if knob not in ("synonyms", "background_words", "background"):
+            assert all(trial.config for trial in Plan.of({knob: several}, lab.Config()).trials)
+
+
+# Widgets, without a browser
+
+
+@pytest.mark.filterwarnings("ignore:Widget:DeprecationWarning")
+def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
+    from ipywidgets.widgets.widget import _instances
+
+    before = set(_instances)
+    explorer = lab.explore(None, ["cat", "car"], tiny)
+    bundle = explorer._repr_mimebundle_()
+    assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} == set(bundle)
+    assert explorer.scheduler.wait(60)
+    view = explorer.widget
+    assert view.painted == 1
+    sent = len(view.figure.data[1].source)
+    assert sent < 50_000
+    view.scale_rows[64][1].value = 2.0
+    assert explorer.scheduler.wait(60)
+    assert explorer.config.weights == (1.0, 1.0, 2.0)
+    view.labels.value = []
+    assert "there are no labels" in view.lines["error"].value
+    view.controls["saliency_weight"].widget.value = 0.5 + 1e-15
+    view.labels.value = ["cat"]
+    assert explorer.scheduler.wait(60)
+    assert explorer.config.saliency_weight == 0.5
+    explorer.close()
+    board.choose(saliency_weight=[0.0, 1.0])
+    shown = board.widget
+    board.start()
+    assert "<table" in shown.table.value
+    assert len(shown.figure.data) == 1
+    assert "2 runs on 2 images" in shown.cost.value
+    board.close()
+    left = [_instances[key] for key in set(_instances) - before]
+    assert [one for one in left if hasattr(one, "children")] == []
+
+
+@pytest.mark.parametrize("missing", ["ipywidgets", "anywidget"])
+def test_without_widgets_there_is_a_picture_and_a_sentence(missing):
+    import subprocess
+    import sys
+
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; import clipdiy_lab as lab; "
+        "bundle = lab.explore(labels=['cat', 'car'])._repr_mimebundle_(); print(sorted(bundle)); "
+        "print('<img' in bundle['text/html'], 'pip install' in bundle['text/html'])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.splitlines() == ["['text/html', 'text/plain']", "True True"]

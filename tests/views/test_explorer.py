@@ -1,0 +1,374 @@
+"""The explorer without widgets: state, workbench, code, files, and everything bad that can be given to it."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipdiy_lab as lab
+from clipdiy_lab.errors import ConfigError, ImageError, StateError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
+from clipdiy_lab.views.explorer.bench import Bench, Watch
+from clipdiy_lab.views.explorer.explorer import Explorer
+from clipdiy_lab.views.explorer.scheduler import LatestWins, StoppedError
+
+LABELS = ("cat", "car", "train", "tvmonitor")
+
+
+class Screen:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.shown, self.filled, self.steps = [], [], []
+        self.lines: dict[str, str] = {}
+
+    def show(self, shown, generation):
+        self.shown.append(shown)
+
+    def fill(self, panel, inspector):
+        self.filled.append((panel, inspector))
+
+    def progress(self, done, total):
+        self.steps.append((done, total))
+
+    def say(self, text, kind):
+        self.lines[kind] = text
+
+
+def at_once() -> LatestWins:
+    """A scheduler that computes before `submit` returns, and does not pause."""
+    return LatestWins(start=lambda run: run(), later=lambda seconds, run: run() or (lambda: None))
+
+
+@pytest.fixture(scope="module")
+def bench(tiny):
+    """Embeddings that all tests share, so that an image is encoded once."""
+    return Bench(tiny)
+
+
+@pytest.fixture
+def explorer(tiny, bench):
+    made = Explorer(None, LABELS, tiny, scheduler=at_once())
+    made._bench = bench
+    made.attach(Screen())
+    made.refresh()
+    return made
+
+
+def screen_of(explorer) -> Screen:
+    return explorer._screens[0]
+
+
+# The view and its labels
+
+
+CHANGES = [
+    {"saliency_weight": 0.3},
+    {"scale_weights": {256: 0.0, 128: 2.0, 64: 0.5}},
+    {"scales_off": (256,)},
+    {"placement": "centred", "interpolation": "nearest"},
+    {"labels": ("car", "dog")},
+    {"background": "threshold", "background_threshold": 0.3},
+    {"template": "a drawing of a {label}"},
+    {"saliency": "none"},
+    {"saliency": "constant", "saliency_value": 0.4},
+    {"scales": (128, 32)},
+    {"stride": 1, "scales": (128,)},
+    {"image_size": (192, 256), "scales": (192, 64), "saliency_input": "frame"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda one: "-".join(one))
+def test_every_change_shows_what_the_segmenter_gives(explorer, tiny, change):
+    explorer.change(**change)
+    view = explorer.view
+    source = explorer._bench.segmenter(view)
+    expected = source.segment(view.image.pixels, view.labels, view.config)
+    shown = screen_of(explorer).shown[-1]
+    np.testing.assert_array_equal(shown.labels, expected["labels"].values)
+    run = explorer.run
+    np.testing.assert_array_equal(run["labels"].values, expected["labels"].values)
+    assert {k: v for k, v in run.attrs.items() if k != "image_source"} == {
+        k: v for k, v in expected.attrs.items() if k != "image_source"
+    }
+    s.validate(run)
+
+
+def test_fuse_knobs_and_scales_that_come_back_never_touch_the_image_network(tiny, counting_encoder):
+    explorer = Explorer(None, ["a", "b"], lab.Segmenter(counting_encoder, "none"), scheduler=at_once())
+    explorer.attach(Screen())
+    explorer.refresh()
+    crops = sum(counting_encoder.batches)
+    assert crops == 59
+    for change in ({"scales_off": (64, 256)}, {"scale_weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c",)},
+                   {"placement": "centred"}, {"opacity": 0.2}, {"panel": "numbers"}, {"pixel": (3, 4)}):  # fmt: skip
+        explorer.change(**change)
+        assert not explorer.error
+    assert sum(counting_encoder.batches) == crops
+    explorer.change(scales=(256, 128, 64, 32))
+    assert sum(counting_encoder.batches) == crops + 15 * 15  # only the new scale
+
+
+def test_encoding_reports_every_batch_and_stops_between_two(tiny):
+    view = Explorer(None, LABELS, tiny).view
+    seen = []
+    with pytest.raises(StoppedError):
+        Bench(tiny).labels(view, Watch(lambda done, total: seen.append((done, total)), lambda: len(seen) == 3))
+    assert seen == [(8, 59), (16, 59), (24, 59)]
+    bench = Bench(tiny)
+    assert not bench.ready(view)
+    bench.labels(view)
+    assert bench.ready(view)
+
+
+def test_the_first_picture_comes_before_panel_and_inspector(explorer):
+    explorer.change(panel="numbers", pixel=(100, 120))
+    panel, told = screen_of(explorer).filled[-1]
+    assert "mean margin" in panel
+    assert 'data-pixel="100,120"' in told
+
+
+@pytest.mark.parametrize("panel", [name for name in state.PANELS if name != "overlay"])
+@pytest.mark.parametrize("change", [{}, {"background": "none"}, {"labels": ("car",), "scales": (64,)}], ids=str)
+def test_every_panel_is_small_and_says_what_a_run_cannot_have(explorer, panel, change):
+    explorer.change(panel=panel, **change)
+    assert not explorer.error
+    html = screen_of(explorer).filled[-1][0]
+    assert 500 < len(html) < 500_000
+    assert "<table" in html if panel == "numbers" else "<img" in html
+
+
+def test_the_inspector_says_what_the_run_says(explorer):
+    run = explorer.run
+    label = s.labels_of(run["fused"])[int(run["labels"].values[100, 120])]
+    html = inspector.inspector(run, 100, 120)
+    assert f'data-label="{label}"' in html
+    best = float(run["fused"].values[:, 100, 120].max())
+    assert f"<b>{best:.4f}</b>" in html
+    assert html.count('alt="crop at row') == inspector.CROPS
+    for scale in run_scales(run):
+        without = [p for p in run_scales(run) if p != scale]
+        weights = dict.fromkeys(run_scales(run), 1.0) | {scale: 0.0}
+        other = lab.recombine(run, scale_weights=weights) if without else run
+        wins = s.labels_of(run["fused"])[int(other["labels"].values[100, 120])]
+        assert f"Without {scale} px: {'still ' if wins == label else ''}{wins}." in html
+
+
+def run_scales(run):
+    return [int(scale) for scale in run["logits"]["scale"].values]
+
+
+def test_a_saliency_flip_that_is_told_does_flip(explorer):
+    explorer.change(saliency_weight=1.0)
+    run = explorer.run
+    flip = lab.explain.flip_weight(run)
+    y, x = np.argwhere(np.isfinite(flip["flip_change"].values))[0]
+    lines = inspector.flips(run, lab.explain.pixel(run, int(y), int(x)), int(y), int(x))
+    told = next(line for line in lines if line.startswith("A saliency weight beyond"))
+    weight, name = float(told.split()[4]), told.split()[-1].rstrip(".")
+    explorer.change(saliency_weight=max(0.0, weight - 0.002))
+    assert s.labels_of(explorer.run["fused"])[int(explorer.run["labels"].values[y, x])] == name
+
+
+# Code, state, export
+
+
+@pytest.mark.parametrize("change", [CHANGES[0], CHANGES[1], CHANGES[8], CHANGES[11]], ids=str)
+def test_the_code_makes_the_view(explorer, change):
+    explorer.change(**change)
+    space: dict = {}
+    exec(explorer.code(), space)
+    np.testing.assert_array_equal(space["run"]["labels"].values, explorer.run["labels"].values)
+
+
+def test_the_code_of_a_file_runs_and_that_of_a_given_array_says_what_it_needs(explorer, tmp_path):
+    path = tmp_path / "it's a photo.png"
+    Image.fromarray(explorer.image[:200]).save(path)
+    explorer.open(path)
+    space: dict = {}
+    exec(explorer.code(), space)
+    np.testing.assert_array_equal(space["run"]["labels"].values, explorer.run["labels"].values)
+    explorer.open(np.zeros((5, 4, 3), np.uint8))
+    assert "# image is the one that lab.explore was given: an array of shape (5, 4, 3)" in explorer.code()
+
+
+@pytest.mark.parametrize("change", [*CHANGES, {"opacity": 0.1, "panel": "why", "pixel": (3, 5)}], ids=str)
+def test_a_state_comes_back_equal(explorer, tiny, tmp_path, change):
+    explorer.change(**change)
+    path = explorer.save(tmp_path / "state.json")
+    assert path.stat().st_size < 4000
+    other = Explorer(np.zeros((9, 9, 3), np.uint8), ["x"], tiny, scheduler=at_once())
+    other.load(path)
+    assert other.view == explorer.view
+
+
+def test_an_upload_comes_back_only_with_its_image(explorer, tiny, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(explorer.image[:100]).save(path)
+    explorer.upload("a.png", memoryview(path.read_bytes()))
+    assert explorer.view.image.kind == "upload"
+    saved = explorer.save(tmp_path / "state.json")
+    other = Explorer(None, ["x"], tiny, scheduler=at_once())
+    before = other.view
+    with pytest.raises(ImageError, match=r"no file holds \(a.png\); open it with image="):
+        other.load(saved)
+    assert other.view == before
+    other.load(saved, image=path)
+    assert other.view.image.sha256 == explorer.view.image.sha256
+
+
+def test_every_beginning_of_a_state_is_refused_with_one_error(explorer, tmp_path):
+    text = state.to_json(explorer.view)
+    for end in range(0, len(text) - 1, 7):
+        with pytest.raises(StateError):
+            state.from_json(text[:end])
+    path = tmp_path / "state.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    for wrong in (path, tmp_path / "nothing.json"):
+        with pytest.raises(StateError, match="cannot be read"):
+            explorer.load(wrong)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"version": 2}, StateError, "of version 2, this clipdiy_lab reads version 1"),
+        ({"kind": "else"}, StateError, "no state of the explorer"),
+        ({"panel": "overlya"}, StateError, "Did you mean 'overlay'"),
+        ({"opacity": 7}, StateError, "opacity is 7"),
+        ({"pixel": "here"}, StateError, "expected \\(row, column\\)"),
+        ({"labels": []}, lab.ClipdiyError, "there are no labels"),
+        ({"config": {"stirde": 2}}, ConfigError, "Did you mean 'stride'"),
+        ({"image": {"kind": "scene", "name": "val/1", "sha256": "0"}}, ImageError, "its pixels differ"),
+        ({"image": {"kind": "scene", "name": "val/9999", "sha256": "0"}}, lab.ClipdiyError, "no scene"),
+        ({"image": {"kind": "ftp", "name": "x", "sha256": "0"}}, StateError, "expected scene, file"),
+        ({"image": 3}, StateError, "the name of its image"),
+    ],
+)
+def test_a_state_that_makes_no_sense_is_refused_and_the_view_stays(explorer, tmp_path, change, error, said):
+    path = tmp_path / "state.json"
+    path.write_text(json.dumps(json.loads(state.to_json(explorer.view)) | change))
+    before = explorer.view
+    with pytest.raises(error, match=said):
+        explorer.load(path)
+    assert explorer.view == before
+
+
+def test_figure_data_and_picture_go_into_files(explorer, tmp_path):
+    for name in ("a.html", "a.nc", "a.csv", "a.tex"):
+        assert explorer.export(tmp_path / name).stat().st_size > 100
+    assert lab.open_run(tmp_path / "a.nc").attrs["labels"] == explorer.run.attrs["labels"]
+    with pytest.raises(StateError, match=r"ends in '\.gif'"):
+        explorer.export(tmp_path / "a.gif")
+    figure = explorer.static()
+    assert type(figure).__name__ == "Figure"
+    assert explorer.picture().width >= 256
+
+
+# Bad input: it is said, and the explorer goes on
+
+
+def bad_png() -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"\0" * 40
+
+
+BAD = {
+    "no image": (lambda e, _: e.upload("a.txt", b"hello"), "the upload 'a.txt' cannot be used"),
+    "damaged image": (lambda e, _: e.upload("a.png", bad_png()), "the upload 'a.png' cannot be used"),
+    "too large": (lambda e, _: e.upload("a.png", bytes(sources.MAX_UPLOAD + 1)), "at most 10 are taken"),
+    "no labels": (lambda e, _: e.change(labels=()), "there are no labels"),
+    "too many labels": (lambda e, _: e.change(labels=[f"l{i}" for i in range(65)]), "at most 64"),
+    "a label of 300 letters": (lambda e, _: e.change(labels=("cat", "x" * 300)), "shorten the label"),
+    "all scales off": (lambda e, _: e.change(scales_off=(256, 128, 64)), "every scale is switched off"),
+    "all weights zero": (lambda e, _: e.change(scale_weights={256: 0.0, 128: 0.0, 64: 0.0}), "every scale has weight"),
+    "no such model": (lambda e, _: e.change(model="tyni"), "tyni"),
+    "no such saliency": (lambda e, _: e.change(saliency="fuond"), "Did you mean 'found'"),
+    "no saliency file": (lambda e, p: e.change(saliency="file", saliency_path=str(p / "no.npy")), "no saliency file"),
+    "saliency that does not fit": (
+        lambda e, p: (np.save(p / "s.npy", np.zeros((3, 3), np.float32)),
+                      e.change(saliency="file", saliency_path=str(p / "s.npy"))),
+        "has shape \\(3, 3\\)",
+    ),
+    "no such scene": (lambda e, _: e.open_scene("val", 4000), "no scene 4000"),
+    "no such path": (lambda e, p: e.open(p / "none.png"), "none.png"),
+    "an empty folder": (lambda e, p: e.open(p), "has no image"),
+    "words without words": (lambda e, _: e.change(background="words"), "has no background_words"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_said_and_the_explorer_goes_on(explorer, tmp_path, name):
+    act, said = BAD[name]
+    pictures = len(screen_of(explorer).shown)
+    act(explorer, tmp_path)
+    assert re.search(said, explorer.error), explorer.error
+    assert screen_of(explorer).lines["error"] == explorer.error
+    assert len(screen_of(explorer).shown) == pictures
+    good = {"labels": LABELS, "scales_off": (), "scale_weights": {}, "model": "tiny", "saliency": "found-tiny",
+            "background": "saliency", "saliency_weight": 0.7}  # fmt: skip
+    explorer.change(**good)
+    assert not explorer.error
+    assert screen_of(explorer).lines["error"] == ""
+    assert len(screen_of(explorer).shown) == pictures + 1
+
+
+def test_fifty_labels_are_taken_and_the_legend_stays_short(explorer):
+    explorer.change(labels=[f"thing {i}" for i in range(50)], background="none")
+    assert not explorer.error
+    legend = sketches.legend(screen_of(explorer).shown[-1])
+    assert legend.count("<tr") <= sketches.LEGEND
+    assert "not known" in screen_of(explorer).lines["note"] or screen_of(explorer).lines["note"]
+
+
+def test_a_defect_is_shown_too_and_the_explorer_goes_on(explorer, monkeypatch):
+    monkeypatch.setattr(explorer._bench, "labels", lambda *_: 1 / 0)
+    explorer.change(saliency_weight=0.2)
+    assert "ZeroDivisionError" in explorer.error
+    monkeypatch.undo()
+    explorer.change(saliency_weight=0.3)
+    assert not explorer.error
+
+
+def test_labels_that_look_like_html_stay_text(explorer):
+    explorer.change(labels=("<img src=x>", "car"), background="none", panel="numbers", pixel=(2, 2))
+    panel, told = screen_of(explorer).filled[-1]
+    for html in (panel, told, sketches.legend(screen_of(explorer).shown[-1])):
+        assert "<img src=x>" not in html
+
+
+def test_an_unknown_control_raises_with_the_nearest(explorer):
+    with pytest.raises(ConfigError, match="Did you mean 'stride'"):
+        explorer.change(strid=3)
+
+
+# Controls
+
+
+def test_every_knob_has_a_control_and_every_value_comes_back_through_its_text():
+    made = fields.fields()
+    assert set(made) | {"scale_weights"} == set(lab.Config.knobs())
+    config = lab.Config(
+        synonyms={"sofa": ["sofa", "couch"]}, background_words=("sky", "wall"), image_size=(192, 256), scales=(128, 64),
+        template=("a {label}", "the {label}"),
+    )  # fmt: skip
+    values = {name: fields.read(field, fields.spell(field, getattr(config, name))) for name, field in made.items()}
+    assert lab.Config(**values) == config
+
+
+def test_a_size_or_phrases_that_cannot_be_read_say_what_to_write():
+    made = fields.fields()
+    assert fields.read(made["image_size"], "128") == (128, 128)
+    with pytest.raises(ConfigError, match="write height x width"):
+        fields.read(made["image_size"], "large")
+    with pytest.raises(ConfigError, match="write 'label: phrase, phrase'"):
+        fields.read(made["synonyms"], "sofa couch")
+
+
+def test_a_folder_lists_its_images_by_name(tmp_path):
+    for name in ("b.png", "a.JPG", "notes.txt"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name, "PNG") if name != "notes.txt" else (tmp_path / name).touch()
+    assert [one.name for one in sources.folder(tmp_path)] == ["a.JPG", "b.png"]
+    assert sources.file(tmp_path).name.endswith("a.JPG")

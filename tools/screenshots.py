@@ -1,0 +1,80 @@
+"""Take the pictures of the explorer and the board that the README shows: python tools/screenshots.py FOLDER.
+
+They are taken in a JupyterLab of its own, in the system's Chromium, by what the browser tests use.
+"""
+
+import io
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/browser"))
+from laboratory import Notebook, Server
+
+EXPLORER = """import clipdiy_lab as lab
+explorer = lab.explore(labels=["cat", "car", "train", "tvmonitor", "bus"])
+explorer"""
+BOARD = """import clipdiy_lab as lab
+board = lab.ablation_board(lab.load("tiny"), lab.open_dataset("scenes"), limit=6)
+board.choose(saliency_weight=[0.0, 0.25, 0.5, 0.75, 1.0])
+board"""
+COLORS, MOST = 256, 300_000
+
+
+def main(folder: Path) -> None:
+    """Take both pictures."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        sys.exit("Screenshots need Chromium (Debian: apt-get install chromium).")
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        server = Server(Path(place))
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        try:
+            keep(explorer(server, browser), folder / "explorer.png")
+            keep(board(server, browser), folder / "board.png")
+        finally:
+            browser.close()
+            server.stop()
+
+
+def explorer(server: Server, browser: Browser) -> bytes:
+    """Open the explorer, click into the car, take its picture with the inspector."""
+    notebook = Notebook(server, browser, "explorer.ipynb", [EXPLORER])
+    notebook.page.set_viewport_size({"width": 1280, "height": 2100})
+    notebook.run_all()
+    notebook.find(".clipdiy-legend").wait_for()
+    notebook.find(".clipdiy-explorer .js-plotly-plot .nsewdrag").wait_for(state="attached")
+    notebook.ask("(explorer.change(pixel=(88, 140)), explorer.widget._mark()) and None")
+    notebook.find(".clipdiy-inspector").wait_for()
+    notebook.page.wait_for_timeout(1000)  # pictures in the inspector decode
+    return notebook.find(".clipdiy-explorer").screenshot()
+
+
+def board(server: Server, browser: Browser) -> bytes:
+    """Run the board's grid, show the images of a row, take its picture."""
+    notebook = Notebook(server, browser, "board.ipynb", [BOARD])
+    notebook.run_all()
+    notebook.find(".clipdiy-board-run").click()
+    notebook.find(".clipdiy-board-count[data-rows='5']").wait_for()
+    notebook.ask("(setattr(board.widget.row, 'value', 4), board.show(4)) and None")
+    notebook.find(".clipdiy-board-open").wait_for()
+    notebook.page.wait_for_timeout(1000)
+    return notebook.find(".clipdiy-board").screenshot()
+
+
+def keep(picture: bytes, path: Path) -> None:
+    """Write a screenshot with fewer colours: small enough for a repository, and sharp text."""
+    few = Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLORS, kmeans=2)
+    few.save(path, optimize=True)
+    size = path.stat().st_size
+    print(f"{path}: {few.width} x {few.height}, {size / 1000:.0f} kB")
+    if size > MOST:
+        sys.exit(f"{path} is larger than {MOST / 1000:.0f} kB.")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
