@@ -32,7 +32,7 @@ def path(request):
 
 
 def test_there_are_notebooks():
-    assert len(NOTEBOOKS) >= 9
+    assert len(NOTEBOOKS) == 10
 
 
 def test_the_notebook_is_executed_light_and_really_compared(path):

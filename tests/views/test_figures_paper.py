@@ -105,3 +105,12 @@ def test_what_does_not_belong_together_is_refused(scene_run, tiny, scenes, make,
     other = tiny.segment(scenes[0].image, ["car"])
     with pytest.raises(errors.FigureError, match=what):
         make(scene_run, other)
+
+
+def test_a_long_legend_is_not_cut_at_the_edge_of_one_row_of_pictures(scene_run):
+    figure = figures.comparison(
+        {"run": [scene_run]}, [np.arange(20, dtype=np.uint8)[None]], [f"x{i}" for i in range(20)]
+    )
+    rows = len(legend(figure))
+    assert rows > 20
+    assert figure.layout.legend.maxheight > 19 * rows

@@ -218,7 +218,9 @@ def lay_out(
         height=height,
         margin={"l": _EDGE, "r": right, "t": top, "b": height - top - inner[1]},
         showlegend=bool(legend),
-        legend={"itemclick": False, "itemdoubleclick": False, "y": 1, "yanchor": "top", "x": 1.01, "xanchor": "left"},
+        legend={"itemclick": False, "itemdoubleclick": False, "y": 1, "yanchor": "top", "x": 1.01, "xanchor": "left"}
+        # Without this a legend is cut at the lower edge of the pictures.
+        | {"maxheight": height - top},
         **({"coloraxis": coloraxis} if coloraxis else {}),
     )
 
