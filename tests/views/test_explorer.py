@@ -372,3 +372,12 @@ def test_a_folder_lists_its_images_by_name(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / name, "PNG") if name != "notes.txt" else (tmp_path / name).touch()
     assert [one.name for one in sources.folder(tmp_path)] == ["a.JPG", "b.png"]
     assert sources.file(tmp_path).name.endswith("a.JPG")
+
+
+def test_sides_of_crops_are_lines_of_scale_and_side():
+    field = fields.fields()["crop_input"]
+    assert field.form == "sides"
+    spelled = fields.spell(field, lab.Config(crop_input={64: 96, 128: 160}).crop_input)
+    assert fields.read(field, spelled) == {64: 96, 128: 160}
+    with pytest.raises(ConfigError, match="write 'scale: side'"):
+        fields.read(field, "64 = 96")

@@ -10,7 +10,7 @@ from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config, Tier
 
 Form = Literal[
-    "choice", "switch", "slider", "optional", "count", "suggest", "text", "words", "scales", "size", "phrases"
+    "choice", "switch", "slider", "optional", "count", "suggest", "text", "words", "scales", "size", "phrases", "sides"
 ]
 
 
@@ -25,7 +25,8 @@ class Field:
     form : str
         ``choice`` of a list; ``switch`` on and off; ``slider`` between bounds; ``optional`` slider that may be off;
         ``count``, a whole number; ``suggest``, a text with suggestions; ``text``; ``words``, a list of texts;
-        ``scales``, a list of whole numbers; ``size``, height and width; ``phrases``, lines ``label: phrase, phrase``.
+        ``scales``, a list of whole numbers; ``size``, height and width; ``phrases``, lines ``label: phrase, phrase``;
+        ``sides``, lines ``scale: side``.
     tier : {"encode", "fuse"}
     help : str
     low, high, step : float
@@ -80,7 +81,7 @@ def _form(meta: Mapping[str, Any], value: Any) -> Form:
     if isinstance(value, bool):
         return "switch"
     if isinstance(value, Mapping):
-        return "phrases"
+        return "sides" if "min" in meta else "phrases"
     if isinstance(value, tuple):
         return _TUPLES[(bool(value), len(value) == 2)]
     if "min" in meta:
@@ -104,6 +105,8 @@ def spell(field: Field, value: Any) -> Any:
         return " x ".join(map(str, value))
     if field.form == "phrases":
         return "\n".join(f"{label}: {', '.join(several)}" for label, several in value.items())
+    if field.form == "sides":
+        return "\n".join(f"{scale}: {side}" for scale, side in value.items())
     if field.form == "suggest" and not isinstance(value, str):
         return " | ".join(value)
     return list(value) if field.form in ("words", "scales") else value
@@ -130,10 +133,22 @@ def read(field: Field, shown: Any) -> Any:
         return sides * 2 if len(sides) == 1 else sides
     if field.form == "phrases":
         return _phrases(field, shown)
+    if field.form == "sides":
+        return _sides(field, shown)
     if field.form == "suggest":
         several = tuple(part.strip() for part in shown.split("|"))
         return several[0] if len(several) == 1 else several
     return tuple(shown) if field.form in ("words", "scales") else shown
+
+
+def _sides(field: Field, text: str) -> dict[int, int]:
+    found = {}
+    for line in filter(str.strip, text.splitlines()):
+        scale, _, side = (part.strip() for part in line.partition(":"))
+        if not (scale.isdecimal() and side.isdecimal()):
+            raise ConfigError(f"{field.title} has the line {line!r}; write 'scale: side' in pixels, such as '64: 96'.")
+        found[int(scale)] = int(side)
+    return found
 
 
 def _phrases(field: Field, text: str) -> dict[str, list[str]]:

@@ -112,8 +112,9 @@ def _make(field: Field, shown: Any) -> Any:
         return w.Checkbox(value=shown, **shared | {"indent": True})
     if field.form == "suggest":
         return w.Combobox(value=shown, options=field.choices, continuous_update=False, ensure_option=False, **shared)
-    if field.form == "phrases":
-        return w.Textarea(value=shown, continuous_update=False, rows=2, placeholder="sofa: sofa, couch", **shared)
+    if field.form in ("phrases", "sides"):
+        example = "sofa: sofa, couch" if field.form == "phrases" else "64: 96"
+        return w.Textarea(value=shown, continuous_update=False, rows=2, placeholder=example, **shared)
     if field.form in ("words", "scales"):
         return _tags(field, shown)
     return w.Text(value=shown, continuous_update=False, **shared)
