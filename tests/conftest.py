@@ -8,17 +8,15 @@ install_import_hook(["clipdiy_lab.method.grid", "clipdiy_lab.method.ops"], "bear
 
 import json  # noqa: E402
 import os  # noqa: E402
-import zlib  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
-import numpy as np  # noqa: E402
 import open_clip  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from counting import CountingEncoder  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
 
 from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
 from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
@@ -80,37 +78,6 @@ def golden_encoder(golden: Callable[[str], Path]) -> OpenClipEncoder:
 @pytest.fixture(scope="session")
 def golden_segmenter(golden_encoder: OpenClipEncoder) -> Segmenter:
     return Segmenter(golden_encoder)
-
-
-class CountingEncoder:
-    """A plain object that meets the protocol: cheap, deterministic, and it remembers what it was asked.
-
-    `batches` holds the number of crops of every call, `texts` every prompt in order.
-    """
-
-    name = "counting"
-    image_size = 8
-    mean = (0.5, 0.4, 0.3)
-    std = (0.2, 0.3, 0.25)
-    embedding_dim = 12
-    fingerprint = "counting-1"
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-        self.texts: list[str] = []
-        rng = np.random.default_rng(12)
-        side = self.image_size
-        self._weights = torch.from_numpy(rng.normal(size=(3 * side * side, self.embedding_dim)).astype(np.float32))
-
-    def encode_crops(self, crops: torch.Tensor) -> torch.Tensor:
-        self.batches.append(len(crops))
-        return F.normalize(crops.flatten(1) @ self._weights, dim=-1)
-
-    def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        self.texts += texts
-        seeds = [zlib.crc32(text.encode()) for text in texts]
-        rows = [np.random.default_rng(seed).normal(size=self.embedding_dim) for seed in seeds]
-        return F.normalize(torch.tensor(np.stack(rows), dtype=torch.float32), dim=-1)
 
 
 @pytest.fixture

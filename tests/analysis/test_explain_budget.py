@@ -83,7 +83,7 @@ def test_true_saliency_leaves_no_misses_away_from_the_boundaries(segmenter, scen
     wrong = budget["wrong"].to_series()
     # Resizing moves an edge by a pixel or two, which lies within the band.
     assert wrong["saliency_miss"] == wrong["false_foreground"] == 0
-    assert wrong["confusion"] > 0
+    assert wrong["boundary"] > 0
     assert budget["gain"].sel(ingredient="saliency") == 0
 
 

@@ -19,7 +19,7 @@ CONFIG = lab.Config(scales=(16, 8, 4), image_size=(24, 32), scale_weights={16: 1
 
 @pytest.fixture(scope="module")
 def segmenter():
-    from conftest import CountingEncoder
+    from counting import CountingEncoder
 
     return lab.Segmenter(CountingEncoder())
 

@@ -14,7 +14,7 @@ LABELS = ["cat", "bus", "sofa"]
 
 @pytest.fixture(scope="module")
 def segmenter():
-    from conftest import CountingEncoder
+    from counting import CountingEncoder
 
     return lab.Segmenter(CountingEncoder())
 

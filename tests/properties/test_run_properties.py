@@ -22,7 +22,7 @@ def make_run(segmenter, config, seed, labels=LABELS):
 @pytest.fixture(scope="module")
 def segmenter():
     """One for all examples: hypothesis wants no fixture that is made anew for every test."""
-    from conftest import CountingEncoder
+    from counting import CountingEncoder
 
     return lab.Segmenter(CountingEncoder())
 

@@ -134,6 +134,7 @@ class Board:
     >>> board.choose(saliency_weight=[0.0, 1.0])
     >>> len(board.plan.trials)
     2
+    >>> board.close()
     """
 
     def __init__(
