@@ -23,7 +23,7 @@ from clipdiy_lab.cli.app import (
 
 @app.command()
 def evaluate(
-    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab datasets`, a folder, or a .yaml manifest.")],
+    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, a folder, or a .yaml manifest.")],
     model: Annotated[str, typer.Option(help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")] = "tiny",
     checkpoint: Annotated[Path | None, typer.Option(help="Local weights for the architecture --model.")] = None,
     saliency: Annotated[

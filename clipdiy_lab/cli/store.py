@@ -28,7 +28,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 
 @app.command()
 def embed(
-    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab datasets`, or a folder of one's own.")],
+    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, or a folder of one's own.")],
     store: Annotated[Path, typer.Option(help="Folder of the store; one that is there is completed.")],
     model: Annotated[str, typer.Option(help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")] = "tiny",
     checkpoint: Annotated[Path | None, typer.Option(help="Local weights for the architecture --model.")] = None,
