@@ -21,6 +21,9 @@ from safetensors.torch import load_file  # noqa: E402
 from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
 from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
 
+# `--doctest-modules` would import the first as modules of one name, and run the last, which is a script.
+collect_ignore_glob = ["conftest.py", "*/conftest.py", "*/dying.py"]
+
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/data/golden"
 SHARED = ROOT.parent / "shared"

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from serving import serve
 
-from clipdiy_lab.datasets.manifests import _folder
+from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.datasets.scenes import VOC_NAMES, Scenes
 from clipdiy_lab.datasets.scenes_files import write_voc
 
@@ -97,7 +97,7 @@ def own_manifest(path, archives, count):
 
 def shipped_manifest(name, path, archives, **counts):
     """Write a shipped manifest with archives of one's own and other counts of its splits."""
-    content = yaml.safe_load((_folder() / f"{name}.yaml").read_text())
+    content = yaml.safe_load((manifest_folder() / f"{name}.yaml").read_text())
     content["archives"] = archives
     content["splits"] = {
         split: facts | {"images": counts[split]} for split, facts in content["splits"].items() if split in counts
