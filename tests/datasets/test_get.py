@@ -428,7 +428,7 @@ def slow(server, parts, folder, tmp_path):
     whole = without_times(folder)
     shutil.rmtree(folder)
     for one in archives:
-        server.plan[f"/{one['name']}"] = [step(server.plan[f"/{one['name']}"][0], pace=0.004)]
+        server.plan[f"/{one['name']}"] = [step(server.plan[f"/{one['name']}"][0], pace=0.02)]
     server.asked.clear()
     return path, whole
 
