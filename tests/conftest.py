@@ -8,6 +8,7 @@ install_import_hook(["clipdiy_lab.method.grid", "clipdiy_lab.method.ops"], "bear
 
 import json  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -23,6 +24,10 @@ from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
 
 # `--doctest-modules` would import the first as modules of one name, and run the last, which is a script.
 collect_ignore_glob = ["conftest.py", "*/conftest.py", "*/dying.py"]
+
+# A job that a shell starts in the background ignores SIGINT, and so do its children, which tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/data/golden"

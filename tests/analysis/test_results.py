@@ -147,4 +147,7 @@ def test_bad_input(tmp_path):
 
 
 def test_the_attributes_are_plain():
-    json.dumps(lab.results.plain_attrs(result()))
+    made = result()
+    back = json.loads(json.dumps(lab.results.plain_attrs(made)))
+    assert back.keys() == made.attrs.keys()
+    assert all(back[name] == made.attrs[name] for name in ("miou", "images", "protocol", "encoder"))

@@ -428,7 +428,7 @@ def slow(server, parts, folder, tmp_path):
     whole = without_times(folder)
     shutil.rmtree(folder)
     for one in archives:
-        server.plan[f"/{one['name']}"] = [step(server.plan[f"/{one['name']}"][0], pace=0.02)]
+        server.plan[f"/{one['name']}"] = [step(server.plan[f"/{one['name']}"][0], pace=0.004)]
     server.asked.clear()
     return path, whole
 
@@ -436,7 +436,7 @@ def slow(server, parts, folder, tmp_path):
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_at_random_moments(server, slow, folder, how):
     path, whole = slow
-    rng, begun = np.random.default_rng(how.value), False
+    rng = np.random.default_rng(how.value)
     for pause in (0.3, *rng.uniform(0, 0.4, 3)):
         asked = len(server.asked)
         child = start("fetch", path)
@@ -449,7 +449,6 @@ def test_interrupted_at_random_moments(server, slow, folder, how):
         _, err = child.communicate(timeout=60)
         if all(one.done for one in plan(load_manifest(path))):
             break  # too late: it was about to say so
-        begun |= any(part.is_file() and part.stat().st_size > 0 for part in folder.rglob("*.part"))
         assert "Traceback" not in err
         if how == signal.SIGINT:
             assert child.returncode == 130
@@ -459,7 +458,7 @@ def test_interrupted_at_random_moments(server, slow, folder, how):
     assert data("fetch", path)[0] == 0
     assert without_times(folder) == whole
     check(lab.open_dataset(path), expected_scenes())
-    assert any(server.ranges()) or not begun  # what was begun was continued
+    assert any(server.ranges())  # something was continued
 
 
 @pytest.fixture
