@@ -202,3 +202,47 @@ def test_store_info_prune_and_another_saliency(tmp_path, monkeypatch):
     assert call(app, "store export s s.zarr").stdout == "s.zarr\n"
     other = call(app, "embed scenes --store s --limit 1 --saliency constant=0.5")
     assert "saliency_source is 'none' there, 'constant' is asked" in str(other.exception)
+
+
+def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = CliRunner().invoke
+    assert call(app, "embed scenes --store s --limit 2 --saliency constant=0.6").exit_code == 0
+    grid = ["--grid", "saliency_weight=[0, 1]", "--grid", "scales=[[64], [256, 128, 64]]"]
+    done = call(app, ["sweep", "scenes", "--store", "s", *grid, "--limit", "2", "--json", "--csv", "t.csv"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert [(row["saliency_weight"], row["scales"]) for row in rows] == [
+        *((0.0, "64"), (0.0, "256 128 64"), (1.0, "64"), (1.0, "256 128 64")),
+    ]
+    assert not any(row["error"] for row in rows)
+    assert {row["precision"] for row in rows} == {"fp32"}
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("grid", "said"),
+    [
+        ("saliency_weight", "expected KNOB=JSON LIST"),
+        ("saliency_weight=0.5", "expected KNOB=JSON LIST"),
+        ("saliency_weight=[0, 0.5", "expected KNOB=JSON LIST"),
+        ("saliency_wieght=[0]", "saliency_weight"),
+    ],
+)
+def test_a_grid_that_cannot_be_read(grid, said):
+    done = CliRunner().invoke(app, ["sweep", "scenes", "--grid", grid])
+    assert done.exit_code == 1
+    assert said in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "command", ["segment x.png --labels cat", "evaluate scenes", "embed scenes --store s", "explain x.png --labels cat"]
+)
+def test_every_command_takes_a_configuration_the_same_way(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text("{")
+    for given, said in (("papr", "'paper'"), ("none.json", "cannot be read"), ("bad.json", "not JSON")):
+        done = CliRunner().invoke(app, [*command.split(), "--config", given])
+        assert done.exit_code == 1
+        assert said in str(done.exception)
+    assert {path.name for path in tmp_path.iterdir()} == {"bad.json"}

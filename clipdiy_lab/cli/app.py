@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from contextlib import AbstractContextManager, nullcontext
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -18,71 +17,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Preset(StrEnum):
-    """Presets of `Config`."""
-
-    paper = "paper"
-    demo = "demo"
-
-
-ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
-Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
-Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
-Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
-Saliency = Annotated[
-    str | None,
-    typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
-]
-From = Annotated[Preset, typer.Option("--preset", help="Settings to start from.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="A JSON file as Config.to_json writes it.")]
-
-
-def read_config(preset: Preset, path: Path | None) -> Any:
-    """Return the configuration of a file, or a preset where no file is named."""
-    from clipdiy_lab.errors import ConfigError
-    from clipdiy_lab.method.config import Config
-
-    if path is None:
-        return getattr(Config, preset)()
-    try:
-        return Config.from_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The configuration {path} cannot be read ({error}).") from error
-
-
-def read_saliency(text: str | None) -> Any:
-    """Return the saliency source that an option names: NAME, file=PATH or constant=VALUE."""
-    from clipdiy_lab.errors import SaliencyError
-    from clipdiy_lab.models.saliency import build
-
-    if text is None:
-        return None
-    name, _, value = text.partition("=")
-    if name == "file" and value:
-        return build("file", path=value)
-    if name == "constant" and value:
-        try:
-            return build("constant", value=float(value))
-        except ValueError as error:
-            raise SaliencyError(f"--saliency is {text!r} ({error}); expected constant=NUMBER from 0 to 1.") from None
-    return text
-
-
-Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786.")
-]
-Workers = Annotated[int | None, typer.Option(help="Share the work among so many processes of this machine.")]
-
-
-def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
-    """Return what lends a client of the cluster that the options name, or None where they name none."""
-    if scheduler is None and workers is None:
-        return nullcontext()
-    from clipdiy_lab.pipeline.cluster import connect
-
-    return connect(scheduler, workers)
 
 
 class fresh:  # noqa: N801 - reads as a word in `with`
@@ -112,3 +46,8 @@ class fresh:  # noqa: N801 - reads as a word in `with`
 def print_table(table: Any, as_json: bool) -> None:
     """Print a table for people, or as JSON records for programs."""
     typer.echo(table.to_json(orient="records") if as_json else table.to_string(index=False))
+
+
+def label_rows(table: Any) -> Any:
+    """Return a table of labels as records of plain values."""
+    return json.loads(table.reset_index().to_json(orient="records"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.options import AsJson
 
 if TYPE_CHECKING:
     from clipdiy_lab.datasets.manifest_schema import Manifest
@@ -20,14 +21,13 @@ data = typer.Typer(
 app.add_typer(data, name="data")
 
 Name = Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, or a manifest of one's own (.yaml).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @data.command()
 def fetch(
     name: Name,
     offline: Annotated[bool, typer.Option("--offline", help="Open no connection; use the archives here.")] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
@@ -52,7 +52,7 @@ def fetch(
 def verify(
     name: Annotated[str, typer.Argument(help="As for fetch; or a folder of one's own (images/ masks/ classes.txt).")],
     deep: Annotated[bool, typer.Option("--deep", help="Read every image and mask, and check all values.")] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check archives, files and splits. Exit code 1 if anything is wrong."""
     from clipdiy_lab.datasets.manifests import manifest_names
@@ -78,7 +78,7 @@ def verify(
 @data.command()
 def where(
     name: Annotated[str | None, typer.Argument(help="As for fetch; default: all that have a name.")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say where a dataset is, or goes; where its archives are kept; and whether it is complete."""
     from clipdiy_lab.datasets.verify import where_datasets
@@ -87,7 +87,7 @@ def where(
 
 
 @data.command("list")
-def list_(as_json: Json = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """List the datasets: their splits, labels, how one gets them, and which are in the data folder."""
     from clipdiy_lab.datasets.registry import list_datasets
 

@@ -8,18 +8,17 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import (
+from clipdiy_lab.cli.app import app, label_rows
+from clipdiy_lab.cli.options import (
+    AsJson,
     Checkpoint,
-    ConfigFile,
-    From,
     ImageFile,
     Labels,
     Model,
-    Preset,
     Saliency,
-    app,
+    Settings,
     read_config,
-    read_saliency,
+    read_segmenter,
 )
 
 
@@ -31,24 +30,21 @@ def explain(
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     saliency: Saliency = None,
-    preset: From = Preset.paper,
-    config: ConfigFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    config: Settings = "paper",
+    as_json: AsJson = False,
 ) -> None:
     """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
-    from clipdiy_lab.pipeline.segmenter import load
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, report
 
-    settings = read_config(preset, config)
-    segmenter = load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
+    settings = read_config(config)
+    segmenter = read_segmenter(model, checkpoint, saliency)
     run = segmenter.segment(image, labels.split(","), settings)
     report(run, html, segmenter=segmenter)
     table = label_table(run)
     if as_json:
-        rows = json.loads(table.reset_index().to_json(orient="records"))
-        size = html.stat().st_size
-        typer.echo(json.dumps({"image": str(image), "html": str(html), "bytes": size, "model": model, "labels": rows}))
+        facts = {"image": str(image), "html": str(html), "bytes": html.stat().st_size, "model": model}
+        typer.echo(json.dumps({**facts, "labels": label_rows(table)}))
     else:
         typer.echo(format_labels(table))
         typer.echo(f"\nwritten to {html}", err=True)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
 from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.options import AsJson
 
 
 @app.command()
-def models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def models(as_json: AsJson = False) -> None:
     """List the models that can be named, and which of them are on this machine."""
     from clipdiy_lab.models.encoders import list_models
 
@@ -19,7 +19,7 @@ def models(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Report versions, device, precisions, caches, and what is missing. Exit code 1 if the lab cannot work."""
     from clipdiy_lab.doctor import examine
 

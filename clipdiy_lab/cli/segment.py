@@ -8,19 +8,17 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import (
+from clipdiy_lab.cli.app import app, fresh, label_rows
+from clipdiy_lab.cli.options import (
+    AsJson,
     Checkpoint,
-    ConfigFile,
-    From,
     ImageFile,
     Labels,
     Model,
-    Preset,
     Saliency,
-    app,
-    fresh,
+    Settings,
     read_config,
-    read_saliency,
+    read_segmenter,
 )
 
 
@@ -31,30 +29,28 @@ def segment(
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     saliency: Saliency = None,
-    preset: From = Preset.paper,
-    config: ConfigFile = None,
+    config: Settings = "paper",
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
     from clipdiy_lab.atomic import atomic_path
-    from clipdiy_lab.pipeline.segmenter import load
     from clipdiy_lab.pipeline.store import save_run
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 
-    settings = read_config(preset, config)
+    settings = read_config(config)
     folder = out or Path("out") / image.stem
-    segmenter = load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
+    segmenter = read_segmenter(model, checkpoint, saliency)
     run = segmenter.segment(image, labels.split(","), settings)
     with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
         save_run(run, part / "run.nc")
         write_folder(run, part)
     table = label_table(run)
     if as_json:
-        rows = json.loads(table.reset_index().to_json(orient="records"))
-        typer.echo(json.dumps({"image": str(image), "folder": str(folder), "model": model, "labels": rows}))
+        facts = {"image": str(image), "folder": str(folder), "model": model}
+        typer.echo(json.dumps({**facts, "labels": label_rows(table)}))
     else:
         typer.echo(format_labels(table))
         typer.echo(f"\nwritten to {folder}/ (open {folder}/index.html)", err=True)

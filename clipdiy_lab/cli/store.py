@@ -8,53 +8,55 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import (
-    Preset,
+from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.options import (
+    AsJson,
+    Checkpoint,
+    DatasetName,
+    Limit,
+    Model,
+    Root,
+    Saliency,
     Scheduler,
+    Settings,
+    Split,
     Workers,
-    app,
-    print_table,
     read_cluster,
     read_config,
-    read_saliency,
+    read_dataset,
+    read_segmenter,
 )
 
 store_app = typer.Typer(help="Look after a store of embeddings that `embed` made.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 
 Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @app.command()
 def embed(
-    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, or a folder of one's own.")],
+    dataset: DatasetName,
     store: Annotated[Path, typer.Option(help="Folder of the store; one that is there is completed.")],
-    model: Annotated[str, typer.Option(help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")] = "tiny",
-    checkpoint: Annotated[Path | None, typer.Option(help="Local weights for the architecture --model.")] = None,
-    saliency: Annotated[
-        str | None, typer.Option(help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Which part of the dataset.")] = "val",
-    preset: Annotated[Preset, typer.Option(help="Settings to start from.")] = Preset.paper,
-    config: Annotated[Path | None, typer.Option(help="A JSON file as Config.to_json writes it.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first images.")] = None,
+    model: Model = "tiny",
+    checkpoint: Checkpoint = None,
+    saliency: Saliency = None,
+    config: Settings = "paper",
+    split: Split = "val",
+    root: Root = None,
+    limit: Limit = None,
     shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image."""
-    from clipdiy_lab.datasets.registry import open_dataset
     from clipdiy_lab.pipeline.embeddings.care import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
-    from clipdiy_lab.pipeline.segmenter import load
 
-    settings = read_config(preset, config)
-    segmenter = load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
-    pictures = open_dataset(dataset, split=split)
+    settings, data = read_config(config), read_dataset(dataset, split, root)
+    segmenter = read_segmenter(model, checkpoint, saliency)
     with read_cluster(scheduler, workers) as client:
-        write(segmenter, pictures, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
+        write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
     _print(describe(store), as_json)
 
 

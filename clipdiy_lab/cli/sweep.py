@@ -8,12 +8,29 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdiy_lab.cli.app import Preset, Scheduler, Workers, app, read_cluster, read_config, read_saliency
+from clipdiy_lab.cli.app import app
+from clipdiy_lab.cli.options import (
+    AsJson,
+    Checkpoint,
+    DatasetName,
+    Limit,
+    Model,
+    Root,
+    Saliency,
+    Scheduler,
+    Split,
+    Workers,
+    read_cluster,
+    read_config,
+    read_dataset,
+    read_segmenter,
+    wants_progress,
+)
 
 
 @app.command()
 def sweep(
-    dataset: Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, or a folder of one's own.")],
+    dataset: DatasetName,
     grid: Annotated[
         list[str],
         typer.Option(
@@ -21,43 +38,48 @@ def sweep(
         ),
     ],
     store: Annotated[Path | None, typer.Option(help="A store that `embed` made; no image is encoded again.")] = None,
-    model: Annotated[str, typer.Option(help="Without --store: 'tiny' or ARCHITECTURE/TAG.")] = "tiny",
-    saliency: Annotated[str | None, typer.Option(help="Without --store: as for `segment`.")] = None,
+    model: Model = "tiny",
+    checkpoint: Checkpoint = None,
+    saliency: Saliency = None,
     stores: Annotated[Path | None, typer.Option(help="Without --store: folder to keep embeddings in.")] = None,
-    split: Annotated[str, typer.Option(help="Which part of the dataset.")] = "val",
+    split: Split = "val",
+    root: Root = None,
     protocol: Annotated[str, typer.Option(help="official, mmseg, or a YAML file.")] = "mmseg",
-    preset: Annotated[Preset, typer.Option(help="Settings that the grid starts from.")] = Preset.paper,
-    config: Annotated[Path | None, typer.Option(help="The same, from a JSON file as Config.to_json writes it.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first images.")] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(help="Settings to start from: paper, demo or a JSON file; default: the store's, else paper."),
+    ] = None,
+    limit: Limit = None,
     out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     yes: Annotated[bool, typer.Option("--yes", help="However many rows there are.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON records.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score every combination of the values; one line a configuration."""
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
     from clipdiy_lab.analysis.trials import plain_table
     from clipdiy_lab.atomic import atomic_path
-    from clipdiy_lab.datasets.registry import open_dataset
-    from clipdiy_lab.pipeline.segmenter import load
 
     knobs = read_grid(grid)
-    source: Any = store if store is not None else load(model, saliency=read_saliency(saliency))
+    data = read_dataset(dataset, split, root)
+    source: Any = store if store is not None else read_segmenter(model, checkpoint, saliency)
+    if config is None and store is None:
+        config = "paper"
     with read_cluster(scheduler, workers) as client:
         table = run(
             source,
-            open_dataset(dataset, split=split),
+            data,
             knobs,
-            base=read_config(preset, config),
+            base=None if config is None else read_config(config),
             limit=limit,
             protocol=protocol,
             stores=stores,
             out=out,
             max_rows=10**9 if yes else MAX_ROWS,
-            progress=True,
+            progress=wants_progress(),
             client=client,
         )
     plain = plain_table(table)
