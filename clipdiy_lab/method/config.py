@@ -7,14 +7,24 @@ it takes and what it does; user interfaces, sweeps and documents are built from 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from dataclasses import replace as dataclass_replace
-from functools import wraps
-from typing import Any, Generic, Literal, TypeVar, get_args
+from functools import partial, wraps
+from typing import Any, Literal, TypeVar, get_args
 
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.method import knob_values
+from clipdiy_lab.method.knob_values import (
+    MAX_INPUT,
+    MAX_SIDE,
+    MIN_INPUT,
+    OFFICIAL_TEMPLATE,
+    TEMPLATE_SETS,
+    CropInput,
+    ScaleWeights,
+    Synonyms,
+)
 
 Tier = Literal["encode", "fuse"]
 Resize = Literal["bilinear", "nearest"]
@@ -24,82 +34,6 @@ Article = Literal["official", "grammatical"]
 Background = Literal["saliency", "prompt", "threshold", "words", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 SaliencyInput = Literal["image", "frame"]
-
-MAX_SIDE = 8192
-"""Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
-
-
-OFFICIAL_TEMPLATE = "a photo of a {label}"
-TEMPLATE_SETS = ("imagenet80",)
-"""Names that stand for many templates; `models.prompts.templates` knows their texts."""
-
-K = TypeVar("K")
-V = TypeVar("V")
-
-
-class _Frozen(Mapping[K, V], Generic[K, V]):
-    """A mapping that never changes and can be hashed."""
-
-    _items: tuple[tuple[K, V], ...]
-
-    def __getitem__(self, key: K) -> V:
-        return dict(self._items)[key]
-
-    def __iter__(self) -> Iterator[K]:
-        return (key for key, _ in self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items))
-
-    def __repr__(self) -> str:
-        return repr(dict(self._items))
-
-
-class Synonyms(_Frozen[str, tuple[str, ...]]):
-    """All phrases that stand for a label, label by label in alphabetical order.
-
-    The best phrase counts. A label counts itself only where it is among its phrases; a label that is not named here
-    stands for itself alone.
-
-    Examples
-    --------
-    >>> Synonyms({"sofa": ["sofa", "couch"]})
-    {'sofa': ('sofa', 'couch')}
-    """
-
-    def __init__(self, phrases: Mapping[str, Iterable[str]] | None = None) -> None:
-        self._items = tuple(sorted((label, tuple(several)) for label, several in (phrases or {}).items()))
-
-
-class ScaleWeights(_Frozen[int, float]):
-    """Weight of each scale.
-
-    Examples
-    --------
-    >>> weights = ScaleWeights({256: 0, 64: 1})
-    >>> weights[64], weights
-    (1.0, {256: 0.0, 64: 1.0})
-    """
-
-    def __init__(self, weights: Mapping[int, float]) -> None:
-        self._items = tuple((int(scale), float(weight)) for scale, weight in weights.items())
-
-
-class CropInput(_Frozen[int, int]):
-    """Side of the encoder's input by scale, in pixels; a scale that is not named has the encoder's own.
-
-    Examples
-    --------
-    >>> CropInput({64: 96})
-    {64: 96}
-    """
-
-    def __init__(self, sides: Mapping[int, int] | None = None) -> None:
-        self._items = tuple(sorted((int(scale), int(side)) for scale, side in (sides or {}).items()))
-
 
 C = TypeVar("C")
 
@@ -205,7 +139,9 @@ class Config:
     saliency_input: SaliencyInput = _knob(
         "image", "encode", "what the saliency source sees", choices=get_args(SaliencyInput)
     )
-    crop_input: CropInput = _knob(CropInput(), "encode", "other side of the encoder's input, by scale", min=8, max=1024)
+    crop_input: CropInput = _knob(
+        CropInput(), "encode", "other side of the encoder's input, by scale", min=MIN_INPUT, max=MAX_INPUT
+    )
     scale_weights: ScaleWeights | None = _knob(None, "fuse", "weight of each scale", min=0.0, max=4.0, step=0.05)
     placement: Placement = _knob("stretched", "fuse", "where a window's value stands", choices=get_args(Placement))
     interpolation: Interpolation = _knob("bilinear", "fuse", "between windows", choices=get_args(Interpolation))
@@ -228,19 +164,12 @@ class Config:
 
     def __post_init__(self) -> None:
         """Bring the values to their canonical types and check them."""
-        self._set("scales", _scales(self.scales))
-        self._set("image_size", _size(self.image_size))
-        self._set("template", _template(self.template))
-        self._set("synonyms", _synonyms(self.synonyms))
-        self._set("crop_input", _crop_input(self.crop_input))
-        self._set("background_words", _phrases(self.background_words, "background_words"))
-        if self.scale_weights is not None:
-            self._set("scale_weights", _weights(self.scale_weights, self.scales))
         for knob in fields(self):
-            self._set(knob.name, _checked(knob, getattr(self, knob.name)))
-        if not isinstance(self.background_label, str) or not self.background_label.strip():
-            raise ConfigError(f"background_label is {self.background_label!r}; expected a word such as 'background'.")
-        self._set("background_label", str(self.background_label.strip()))
+            given = getattr(self, knob.name)
+            read = _READERS.get(knob.name)
+            self._set(knob.name, knob_values.read_plain(knob, given) if read is None else read(given))
+        if self.scale_weights is not None:
+            self._set("scale_weights", knob_values.read_weights(self.scale_weights, self.scales))
         self._check_words()
         if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
             raise ConfigError(
@@ -318,11 +247,7 @@ class Config:
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back to an equal value."""
         values = {knob.name: getattr(self, knob.name) for knob in fields(self)}
-        if self.scale_weights is not None:
-            values["scale_weights"] = {str(scale): weight for scale, weight in self.scale_weights.items()}
-        values["synonyms"] = dict(self.synonyms)
-        values["crop_input"] = {str(scale): side for scale, side in self.crop_input.items()}
-        return json.dumps(values)
+        return json.dumps(values, default=dict)  # the mappings, whose keys become texts
 
     @classmethod
     def from_json(cls, text: str) -> Config:
@@ -341,6 +266,19 @@ class Config:
             raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
         _known(values)
         return cls(**values)
+
+
+# Knobs that are more than a number, a choice or a switch.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "scales": knob_values.read_scales,
+    "image_size": knob_values.read_size,
+    "template": knob_values.read_template,
+    "synonyms": knob_values.read_synonyms,
+    "crop_input": knob_values.read_crop_input,
+    "background_label": knob_values.read_background_label,
+    "background_words": partial(knob_values.read_phrases, name="background_words"),
+    "scale_weights": lambda given: given,  # needs the scales
+}
 
 
 def as_config(config: Config | None) -> Config:
@@ -362,171 +300,3 @@ def _known(values: Mapping[str, Any]) -> None:
     for name in values:
         if name not in Config.knobs():
             raise ConfigError(f"there is no knob {name!r}. {nearest(name, Config.knobs())}")
-
-
-def _plain(value: Any) -> Any:
-    """Python's own value in the place of a scalar of numpy or torch."""
-    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
-
-
-def _integer(given: Any, name: str) -> int:
-    """Whole number as an int; a float without fraction is one."""
-    value = _plain(given)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ConfigError(f"{name} holds {given!r}; expected whole numbers of pixels.")
-    return value
-
-
-def _number(given: Any) -> float | None:
-    """Finite number as a float; None for anything else."""
-    value = _plain(given)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _sequence(given: Any) -> tuple[Any, ...] | None:
-    """Members of a list-like value; None for a text, a mapping (its values would get lost) or a single value."""
-    if isinstance(given, (str, bytes, Mapping)):
-        return None
-    try:
-        return tuple(given)
-    except TypeError:
-        return None
-
-
-def _scales(given: Any) -> tuple[int, ...]:
-    members = _sequence(given)
-    if members is None:
-        raise ConfigError(f"scales is {given!r}; expected window sides in pixels such as (256, 128, 64).")
-    scales = tuple(_integer(scale, "scales") for scale in members)
-    if not scales:
-        raise ConfigError("scales is empty; expected at least one window side in pixels such as (256, 128, 64).")
-    if len(set(scales)) != len(scales):
-        raise ConfigError(f"scales {scales} names a scale twice; give each once and use scale_weights to weigh it.")
-    if min(scales) < 1:
-        raise ConfigError(f"scales {scales} holds a side below one pixel; expected positive sides.")
-    return scales
-
-
-def _size(given: Any) -> tuple[int, int]:
-    members = _sequence(given)
-    size = (given, given) if members is None else members
-    if len(size) != 2:
-        raise ConfigError(f"image_size is {given!r}; expected one side or (height, width) in pixels.")
-    height, width = (_integer(side, "image_size") for side in size)
-    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
-        raise ConfigError(f"image_size is {height} x {width}; expected sides from 1 to {MAX_SIDE} pixels.")
-    return height, width
-
-
-def _template(given: Any) -> str | tuple[str, ...]:
-    templates = (given,) if isinstance(given, str) else given
-    if not isinstance(templates, (tuple, list)) or not templates:
-        raise ConfigError(f"template is {given!r}; expected a text with the field {{label}}, or several of them.")
-    if isinstance(given, str) and given in TEMPLATE_SETS:
-        return str(given)
-    for template in templates:
-        if not isinstance(template, str) or "{label}" not in template:
-            raise ConfigError(
-                f"template {template!r} lacks the field {{label}}; expected e.g. '{OFFICIAL_TEMPLATE}', "
-                f"or alone one of the names {', '.join(TEMPLATE_SETS)}."
-            )
-    return str(given) if isinstance(given, str) else tuple(str(template) for template in templates)
-
-
-def _phrases(given: Any, name: str) -> tuple[str, ...]:
-    """Stripped phrases, each once; upper and lower case count as the same, since CLIP's tokenizer lowers them."""
-    members = _sequence(given)
-    if members is None:
-        raise ConfigError(f"{name} is {given!r}; expected a list of phrases such as ['sky', 'wall'].")
-    kept: dict[str, str] = {}
-    for phrase in members:
-        if not isinstance(phrase, str) or not phrase.strip():
-            raise ConfigError(f"{name} holds {phrase!r}; expected phrases, each a text that is not empty.")
-        kept.setdefault(phrase.strip().lower(), str(phrase.strip()))
-    return tuple(kept.values())
-
-
-def _synonyms(given: Any) -> Synonyms:
-    if not isinstance(given, Mapping):
-        raise ConfigError(
-            f"synonyms is {given!r}; expected phrases for each label, e.g. {{'sofa': ['sofa', 'couch']}}."
-        )
-    phrases: dict[str, tuple[str, ...]] = {}
-    for label, members in given.items():
-        if not isinstance(label, str) or not label.strip():
-            raise ConfigError(f"synonyms has phrases for {label!r}; expected the text of a label.")
-        name = str(label.strip())
-        if name.lower() in (other.lower() for other in phrases):
-            raise ConfigError(f"synonyms names the label {name!r} twice; give its phrases in one list.")
-        phrases[name] = _phrases(members, f"synonyms of {name!r}")
-        if not phrases[name]:
-            raise ConfigError(f"synonyms of {name!r} is empty; give at least one phrase, or leave the label out.")
-    return Synonyms(phrases)
-
-
-def _weights(given: Any, scales: tuple[int, ...]) -> ScaleWeights:
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"scale_weights is {given!r}; expected a weight for each scale, e.g. {{256: 1, 128: 1}}.")
-    keys = _by_scale(given, "scale_weights")
-    if set(keys) != set(scales):
-        missing, extra = sorted(set(scales) - set(keys)), sorted(set(keys) - set(scales))
-        raise ConfigError(
-            f"scale_weights is for other scales than {scales}: missing {missing}, too many {extra}; "
-            "give one weight for each scale (0 switches a scale off)."
-        )
-    if len(keys) != len(given):
-        raise ConfigError(f"scale_weights {dict(given)} names a scale twice; give one weight for each scale.")
-    weights = {scale: _number(keys[scale]) for scale in scales}
-    for scale, weight in weights.items():
-        if weight is None or weight < 0:
-            raise ConfigError(f"the weight of scale {scale} is {keys[scale]!r}; expected a finite number from 0 up.")
-    if not any(weights.values()):
-        raise ConfigError("every scale has weight 0, so nothing is left to merge; give at least one a positive weight.")
-    return ScaleWeights({scale: weight for scale, weight in weights.items() if weight is not None})
-
-
-def _crop_input(given: Any) -> CropInput:
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"crop_input is {given!r}; expected a side in pixels by scale, e.g. {{64: 96}}.")
-    limits = Config.knobs()["crop_input"]
-    sides = {scale: _integer(side, "crop_input") for scale, side in _by_scale(given, "crop_input").items()}
-    for scale, side in sides.items():
-        if not limits["min"] <= side <= limits["max"]:
-            raise ConfigError(
-                f"crop_input gives scale {scale} a side of {side}; expected {limits['min']} to {limits['max']} pixels."
-            )
-    return CropInput(sides)
-
-
-def _by_scale(given: Mapping[Any, Any], name: str) -> dict[int, Any]:
-    # JSON has only texts as keys.
-    return {int(k) if isinstance(k, str) and k.isdecimal() else _integer(k, name): given[k] for k in given}
-
-
-def _checked(knob: Field[Any], value: Any) -> Any:
-    """Value of a knob in its canonical type, checked against the knob's metadata."""
-    meta, value = knob.metadata, _plain(value)
-    if "choices" in meta and not (isinstance(value, str) and value in meta["choices"]):
-        hint = nearest(str(value), meta["choices"])
-        raise ConfigError(f"{knob.name} is {value!r}; expected one of {', '.join(meta['choices'])}. {hint}")
-    if isinstance(knob.default, bool) and not isinstance(value, bool):
-        raise ConfigError(f"{knob.name} is {value!r}; expected True or False.")
-    if "min" not in meta or knob.name in ("scales", "image_size", "scale_weights", "crop_input"):
-        return value
-    if value is None and knob.default is None:
-        return None
-    whole = isinstance(knob.default, int)
-    number = _number(value)
-    if number is None or (whole and number != int(number)):
-        raise ConfigError(f"{knob.name} is {value!r}; expected a {'whole ' if whole else ''}number.")
-    if not meta["min"] <= number <= meta["max"]:
-        raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")
-    return int(number) if whole else number

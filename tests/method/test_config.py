@@ -11,7 +11,7 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ClipdiyError, ConfigError
-from clipdiy_lab.method.config import ScaleWeights
+from clipdiy_lab.method.knob_values import ScaleWeights
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 FIELDS = [field.name for field in dataclasses.fields(lab.Config)]
