@@ -8,10 +8,12 @@ from os import PathLike
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.datasets.images import content_hash
+from clipdiy_lab.datasets.sample import Dataset, ids_of
 from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -29,10 +31,13 @@ class Encoded:
     embeddings : mapping of scale to float32 tensor, rows x cols x features
         Unit vectors.
     saliency : float32 tensor, y x x, in [0, 1], or None
+    mask : uint8 array, height x width, or None
+        Labels of the image, where they came with it; None where the dataset is to be asked.
     """
 
     embeddings: Mapping[int, Tensor]
     saliency: Tensor | None
+    mask: npt.NDArray[np.uint8] | None = None
 
 
 class Encodings(Protocol):
@@ -76,10 +81,11 @@ class FromSegmenter:
 
     def encoded(self, index: int) -> Encoded:
         """Encode an image."""
-        tree = self.segmenter.encode(self.dataset[index].image, self.config)
+        sample = self.dataset[index]
+        tree = self.segmenter.encode(sample.image, self.config)
         embeddings = {p: torch.from_numpy(s.stage(tree, "embedding", p).values) for p in self.config.scales}
         found = torch.from_numpy(s.stage(tree, "saliency").values) if "saliency" in tree.data_vars else None
-        return Encoded(embeddings, found)
+        return Encoded(embeddings, found, sample.mask)
 
 
 class FromStore:
@@ -159,14 +165,20 @@ def _by_name(name: str) -> Segmenter:
 
 
 def _same_images(store: EmbeddingStore, dataset: Dataset) -> None:
+    """Compare the ids, and the pixels of the first and the last image."""
     ids = store.header.ids
-    known = getattr(dataset, "ids", None)
     if len(dataset) < len(ids):
         raise StoreError(f"The store {store.path} has {len(ids)} images, {dataset.name!r} only {len(dataset)}.")
-    for place in range(len(ids)) if known is not None else (0, len(ids) - 1):
-        there = known[place] if known is not None else dataset[place].id
-        if there != ids[place]:
+    for place, (known, there) in enumerate(zip(ids, ids_of(dataset, len(ids)), strict=True)):
+        if there != known:
             raise StoreError(
-                f"The store {store.path} is of other images: {ids[place]!r} stands at place {place}, {dataset.name!r} "
-                f"has {there!r} there. Open the dataset that it was made of, with the same split."
+                f"The store {store.path} is of other images: {known!r} stands at place {place}, {dataset.name!r} has "
+                f"{there!r} there. Open the dataset that it was made of, with the same split."
+            )
+    ends = np.array([0, len(store.images) - 1])
+    for place, hashed in zip(store.images[ends], store.take(c.HASH, ends), strict=True):
+        if content_hash(dataset[int(place)].image) != hashed.tobytes().hex():
+            raise StoreError(
+                f"The store {store.path} is of other images: {ids[place]!r} shows something else in {dataset.name!r}. "
+                "Open the dataset that it was made of, with the same options."
             )

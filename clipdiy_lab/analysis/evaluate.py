@@ -28,6 +28,7 @@ from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.models.prompts import templates
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
@@ -321,7 +322,7 @@ def _card(
         "truth_size": truth,
         "absent": "counts 0" if protocol.absent == "zero" else "left out of the mean",
         "background_rule": config.background,
-        "templates": json.dumps(config.templates),
+        "templates": json.dumps(templates(config)),
         "labels_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "config": config.to_json(),
         "encoder": segmenter.encoder.name,

@@ -58,27 +58,38 @@ class Words:
 
 
 class Masks:
-    """Masks of a dataset, at the size at which a protocol compares; the first ones are kept, as many as fit."""
+    """Masks of a dataset at their own size; the first ones are kept, as many as fit.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    protocol : Protocol
+        Under which they are compared.
+    """
 
     def __init__(self, dataset: Dataset, protocol: Protocol) -> None:
         self.dataset, self.protocol = dataset, protocol
         self._kept: dict[int, npt.NDArray[np.uint8]] = {}
         self._bytes = 0
 
-    def __getitem__(self, index: int) -> npt.NDArray[np.uint8]:
+    def of(self, index: int, encoded: Encoded) -> npt.NDArray[np.uint8]:
+        """Return the mask of an image; neither it nor the image is decoded again where that can be spared."""
         if index in self._kept:
             return self._kept[index]
-        mask = true_mask(self.dataset, self.protocol, index)
+        mask = own_mask(self.dataset, index, encoded)
         if self._bytes + mask.nbytes <= MASK_BYTES:
             self._kept[index] = mask
             self._bytes += mask.nbytes
         return mask
 
 
-def true_mask(dataset: Dataset, protocol: Protocol, index: int) -> npt.NDArray[np.uint8]:
-    """Mask of an image at the size at which a protocol compares; the image is not decoded where it need not be."""
+def own_mask(dataset: Dataset, index: int, encoded: Encoded) -> npt.NDArray[np.uint8]:
+    """Mask of an image at its own size: what came with it, else the dataset's, the image left alone where possible."""
+    if encoded.mask is not None:
+        return encoded.mask
     alone: Any = getattr(dataset, "mask", None)
-    return protocol.truth(dataset[index].mask if alone is None else alone(index))
+    mask: npt.NDArray[np.uint8] = dataset[index].mask if alone is None else alone(index)
+    return mask
 
 
 def text_key(trial: Trial) -> tuple[Any, ...]:
@@ -143,8 +154,10 @@ def words_of(trial: Trial, segmenter: Segmenter, dataset: Dataset) -> Words:
     return Words(torch.from_numpy(text.values), phrases, background)
 
 
-def score(words: Sequence[Words], encoded: Encoded, mask: npt.NDArray[np.uint8], index: int) -> None:
+def score(words: Sequence[Words], encoded: Encoded, masks: Masks, index: int) -> None:
     """Count one image for every trial."""
+    mask = masks.of(index, encoded)
+    truth = masks.protocol.truth(mask)
     for one in words:
         similarities = one.similarities(encoded)
         for search in one.searches.values():
@@ -155,7 +168,7 @@ def score(words: Sequence[Words], encoded: Encoded, mask: npt.NDArray[np.uint8],
                 if trial.saliency == ORACLE:
                     saliency = true_saliency(mask, one.background, config)
                 labels = choose(found, saliency, config).numpy()
-                tally.add(index, *count(mask, to_size(labels, mask.shape), len(tally.counts)))
+                tally.add(index, *count(truth, to_size(labels, truth.shape), len(tally.counts)))
 
 
 def true_saliency(mask: npt.NDArray[np.uint8], background: int | None, config: Config) -> Tensor:
@@ -173,9 +186,8 @@ def to_size(labels: npt.NDArray[np.integer], size: tuple[int, ...]) -> npt.NDArr
 @lru_cache(maxsize=1024)
 def _picks(old: int, new: int) -> npt.NDArray[np.intp]:
     step = np.float32(old) / np.float32(new)
-    picked: npt.NDArray[np.intp] = np.minimum(np.floor(np.arange(new, dtype=np.float32) * step), old - 1).astype(
-        np.intp
-    )
+    places = np.floor(np.arange(new, dtype=np.float32) * step)
+    picked: npt.NDArray[np.intp] = np.minimum(places, old - 1).astype(np.intp)
     return picked
 
 

@@ -258,7 +258,7 @@ def _run(
             apart.score(block, words, made, masks, images, partial(watch.seen_images, count_rows))
         elif count_rows:
             for index in range(images):
-                score(words, made.encoded(index), masks[index], index)
+                score(words, made.encoded(index), masks, index)
                 watch.seen(count_rows)
         spent = time.perf_counter() - start
         for trial, tally in tallies(words):
@@ -326,7 +326,7 @@ class _PassJob:
         def count(images: range) -> parts.Arrays:
             words, _ = prepare(self.block, segmenter, masks)
             for index in images:
-                score(words, made.encoded(index), masks[index], index)
+                score(words, made.encoded(index), masks, index)
             counted = [tally.arrays() for _, tally in tallies(words)]
             return {name: np.stack([one[name] for one in counted]) for name in counted[0]}
 

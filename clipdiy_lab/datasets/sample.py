@@ -47,3 +47,9 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def ids_of(dataset: Dataset, length: int) -> tuple[str, ...]:
+    """Ids of the first samples; no image is decoded where the dataset has `ids`."""
+    known: tuple[str, ...] | None = getattr(dataset, "ids", None)
+    return tuple(known[:length] if known is not None else (dataset[index].id for index in range(length)))

@@ -297,6 +297,11 @@ class Scenes:
             mask[instance.mask] = instance.label
         return Sample(self.id(index), scene.image, mask)
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all scenes, in order."""
+        return tuple(self.id(index) for index in range(len(self)))
+
     def id(self, index: int) -> str:
         """The id of a scene."""
         return f"{self.split}_{self._position(index):06d}"

@@ -170,7 +170,7 @@ def test_no_label_map_in_the_frame_has_more_pixels_right_than_the_ceiling(size):
     mask = rng.integers(0, 4, size).astype(np.uint8)
     mask[:3] = 255
     config = lab.Config(image_size=(32, 32), scales=(16,))
-    case = Case(Encoded({}, None), SimpleNamespace(background=0), config, mask)
+    case = Case(Encoded({}, None), SimpleNamespace(background=0), config, mask, mask)
     best = 0
     for y, x in np.ndindex(32, 32):  # each pixel of the frame on its own: the label that is right most often
         read = mask[to_size(np.arange(1024).reshape(32, 32), size) == 32 * y + x]

@@ -202,6 +202,39 @@ def test_a_store_of_other_images_or_another_encoder(store, counting_encoder):
         )
 
 
+def test_a_store_of_scenes_of_another_seed(store, segmenter):
+    """The ids are the same, the pictures are not."""
+    with pytest.raises(errors.StoreError, match="shows something else"):
+        lab.sweep(
+            store, lab.open_dataset("scenes", length=LIMIT, seed=1), {"saliency_weight": [1]}, segmenter=segmenter
+        )
+
+
+def test_protocols_and_the_oracle_agree_with_evaluate(store, scenes, segmenter):
+    grid = {"saliency": ["found-tiny", "oracle"]}
+    table = lab.sweep(segmenter, scenes, grid, protocol="official", limit=2)
+    for row, oracle in zip(table.itertuples(), (False, True), strict=True):
+        alone = lab.evaluate(segmenter, scenes, limit=2, protocol="official", oracle_saliency=oracle)
+        assert row.miou == pytest.approx(alone.attrs["miou"], abs=1e-12)
+    with pytest.raises(errors.ConfigError, match="slides windows"):
+        lab.sweep(store, scenes, grid, protocol="sliding")
+
+
+def test_every_sample_is_read_once_a_pass(scenes, counting_encoder):
+    class Counted:
+        name, label_names, read = scenes.name, scenes.label_names, []
+
+        def __len__(self):
+            return len(scenes)
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return scenes[index]
+
+    lab.sweep(lab.Segmenter(counting_encoder), Counted(), {"saliency_weight": [0, 1], "saliency": ["none", "oracle"]})
+    assert Counted.read == [0, 1, 2, 3] * 2  # one pass for each saliency source
+
+
 def test_a_file_that_cannot_be_written(store, scenes, segmenter, tmp_path):
     with pytest.raises(errors.OutputError, match="cannot be used"):
         lab.sweep(store, scenes, {"saliency_weight": [1]}, segmenter=segmenter, out=tmp_path / "missing" / "rows.jsonl")

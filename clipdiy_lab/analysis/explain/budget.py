@@ -16,11 +16,11 @@ from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
 from clipdiy_lab.analysis.evaluate import IMAGE, count_images
 from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.explain.losses import LOSSES, bins
-from clipdiy_lab.analysis.passes import true_mask, words_of
+from clipdiy_lab.analysis.passes import own_mask, words_of
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.tally import count
 from clipdiy_lab.analysis.trials import Trial
-from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.datasets.sample import Dataset, ids_of
 from clipdiy_lab.errors import ConfigError, RunError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
@@ -103,11 +103,10 @@ def error_budget(
     images = min(images, len(made))
     words = words_of(Trial(config=settings), made.segmenter, dataset)
     tally = _Tally(len(dataset.label_names))
-    ids = getattr(dataset, "ids", None)
-    for index in tqdm(range(images), desc=dataset.name, unit="image", disable=not progress):
-        case = Case(made.encoded(index), words, settings, true_mask(dataset, chosen, index))
-        name = str(ids[index]) if ids is not None else dataset[index].id
-        tally.add(name, case, words.background, band)
+    for index, name in enumerate(tqdm(ids_of(dataset, images), desc=dataset.name, unit="image", disable=not progress)):
+        encoded = made.encoded(index)
+        mask = own_mask(dataset, index, encoded)
+        tally.add(name, Case(encoded, words, settings, chosen.truth(mask), mask), words.background, band)
     return _summary(tally, dataset, chosen, settings, made, band)
 
 

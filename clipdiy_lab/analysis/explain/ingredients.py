@@ -38,12 +38,15 @@ class Case:
     config : Config
     mask : uint8 array, H x W
         The truth at the size of comparison; 255 is ignored.
+    own_mask : uint8 array
+        The truth at the image's own size, which true saliency is made of, as `evaluate` makes it.
     """
 
     encoded: Encoded
     words: Words
     config: Config
     mask: Mask
+    own_mask: Mask
 
     def label_maps(self) -> Iterator[tuple[str, Labels]]:
         """Yield the name of every ingredient and the label map, H x W, with it replaced by the truth."""
@@ -92,7 +95,7 @@ class Case:
 
     @cached_property
     def _true_saliency(self) -> Tensor:
-        return true_saliency(self.mask, self.words.background, self.config)
+        return true_saliency(self.own_mask, self.words.background, self.config)
 
     def _votes(self, saliency: Tensor | None) -> dict[int, Tensor]:
         by_saliency = saliency is not None and self.config.background == "saliency" and self.config.saliency_weight > 0

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.images import content_hash
-from clipdiy_lab.datasets.sample import Dataset, Sample
+from clipdiy_lab.datasets.sample import Dataset, Sample, ids_of
 from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
@@ -354,8 +354,4 @@ def _ids(dataset: Dataset, length: int) -> tuple[str, ...]:
     """Ids of the first samples, without decoding images where the dataset can tell them."""
     if not length:
         raise StoreError(f"The dataset {dataset.name!r} has no images; there is nothing to embed.")
-    known: Any = getattr(dataset, "ids", None)
-    if known is not None:
-        return tuple(known[:length])
-    tell = getattr(dataset, "id", None)
-    return tuple(tell(i) if callable(tell) else dataset[i].id for i in range(length))
+    return ids_of(dataset, length)
