@@ -29,6 +29,7 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import candidates, choose
 from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.saliency.dino_vit import DinoViT
 from clipdiy_lab.models.saliency.found import Found
 
@@ -59,23 +60,52 @@ def encoding(encoder: Any, image: np.ndarray, names: tuple[str, ...], rounds: in
     config = Config.paper()
     frame = segmenter.encode(image, config)["image"].values
     text = embed_plainly(encoder, names)
-    configs = {f"Segmenter, {one}": config.replace(precision=one) for one in ("fp32", "bf16")}
-    ways = {"plain loop, fp32": functools.partial(encode_plainly, encoder, frame, text)}
-    ways |= {name: functools.partial(segmenter.encode, image, one) for name, one in configs.items()}
-    took = alternate(ways, rounds)
-    truth = encode_plainly(encoder, frame, text).argmax(0).numpy()
-    crops = torch.zeros(Plan.of(config).windows, 3, encoder.image_size, encoder.image_size)
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        encoder.encode_crops(crops)
-    rates, rows = matrix_rates(), []
-    for name, seconds in took.items():
-        same = 1.0
-        if name in configs:
-            plain = configs[name].replace(saliency_weight=0, background="none")
-            same = float((segmenter.segment(image, names, plain)["labels"].values == truth).mean())
-        floor = counter.get_total_flops() / rates["bf16" if "bf16" in name else "fp32"] / 1e9
-        rows.append(row("encode", name, seconds, took["plain loop, fp32"], floor=floor, same_labels=same))
+    by_openvino = lab.Segmenter(OpenVinoEncoder(encoder, calibration=calibration_scenes))
+    tools = {"torch": (segmenter, ("fp32", "bf16")), "OpenVINO": (by_openvino, ("fp32", "bf16", "int8"))}
+    ways = {
+        f"{tool}, {one}": (how, config.replace(precision=one))
+        for tool, (how, several) in tools.items()
+        for one in several
+    }
+    base = "plain loop, fp32"
+    timed = {base: functools.partial(encode_plainly, encoder, frame, text)}
+    timed |= {name: functools.partial(how.encode, image, one) for name, (how, one) in ways.items()}
+    took = alternate(timed, rounds)
+    rates, work = matrix_rates(), operations(encoder, Plan.of(config).windows)
+    rows = [row("encode", base, took[base], took[base], floor=work / rates["fp32"] / 1e9)]
+    for name, (how, one) in ways.items():
+        same = same_labels(encoder, text, how, one, names)
+        floor = {"floor": work / rates[one.precision] / 1e9} if one.precision in rates else {}
+        rows.append(row("encode", name, took[name], took[base], same_labels=same, **floor))
     return rows
+
+
+def operations(encoder: Any, crops: int) -> int:
+    """Floating point operations of encoding so many crops: additions and multiplications."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter knows nothing of the fused attention
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        encoder.encode_crops(torch.zeros(crops, 3, encoder.image_size, encoder.image_size))
+    torch.backends.mha.set_fastpath_enabled(fused)
+    return counter.get_total_flops()
+
+
+def same_labels(
+    encoder: Any, text: Any, segmenter: Any, config: Config, names: tuple[str, ...], images: int = 10
+) -> float:
+    """Share of the pixels of a few scenes that get the plain loop's label from the merged scores, without saliency."""
+    plain, scenes = config.replace(saliency_weight=0, background="none"), lab.open_dataset("scenes", length=images)
+    shares = []
+    for sample in scenes:
+        run = segmenter.segment(sample.image, names, plain)
+        truth = encode_plainly(encoder, run["image"].values, text).argmax(0).numpy()
+        shares.append((run["labels"].values == truth).mean())
+    return float(np.mean(shares))
+
+
+def calibration_scenes() -> list[np.ndarray]:
+    """Scenes of the training split, to set the ranges of int8 by."""
+    return [sample.image for sample in lab.open_dataset("scenes", split="train", length=8)]
 
 
 def saliency(image: np.ndarray, rounds: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from clipdiy_lab.datasets.sample import Dataset, ids_of
 from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -111,7 +112,7 @@ class FromStore:
         self.store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
         header = self.store.header
         self.segmenter = segmenter or _by_name(header.attrs["encoder"])
-        if self.segmenter.encoder.fingerprint != header.key["encoder_fingerprint"]:
+        if not same_weights(self.segmenter.encoder.fingerprint, header.key["encoder_fingerprint"]):
             raise StoreError(
                 f"The store {self.store.path} was made by {header.attrs['encoder']!r} with other weights than "
                 f"{self.segmenter.encoder.name!r} has; give segmenter= with the same model."

@@ -16,6 +16,7 @@ from clipdiy_lab.cli.options import (
     Limit,
     Model,
     Root,
+    Runtime,
     Saliency,
     Scheduler,
     Settings,
@@ -34,6 +35,7 @@ def evaluate(
     dataset: DatasetName,
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
+    runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
     protocol: Annotated[str, typer.Option(help="mmseg, official, sliding, or a .yaml file.")] = "mmseg",
@@ -53,7 +55,7 @@ def evaluate(
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
 
     settings, chosen = read_config(config), get_protocol(protocol)
-    data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency)
+    data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
     bar = wants_progress()
     with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)

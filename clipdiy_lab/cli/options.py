@@ -15,6 +15,7 @@ ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or
 Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
 Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
+Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
 Saliency = Annotated[
     str | None,
     typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
@@ -82,11 +83,11 @@ def read_saliency(text: str | None) -> Any:
     return text
 
 
-def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None) -> Any:
-    """Return the segmenter that three options name."""
+def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, runtime: Any = "torch") -> Any:
+    """Return the segmenter that the options name."""
     from clipdiy_lab.pipeline.segmenter import load
 
-    return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency))
+    return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 
 
 def read_dataset(name: str, split: str, root: Path | None) -> Any:

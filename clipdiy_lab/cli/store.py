@@ -16,6 +16,7 @@ from clipdiy_lab.cli.options import (
     Limit,
     Model,
     Root,
+    Runtime,
     Saliency,
     Scheduler,
     Settings,
@@ -39,6 +40,7 @@ def embed(
     store: Annotated[Path, typer.Option(help="Folder of the store; one that is there is completed.")],
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
+    runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
     split: Split = "val",
@@ -54,7 +56,7 @@ def embed(
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
     settings, data = read_config(config), read_dataset(dataset, split, root)
-    segmenter = read_segmenter(model, checkpoint, saliency)
+    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     with read_cluster(scheduler, workers) as client:
         write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
     _print(describe(store), as_json)

@@ -32,7 +32,7 @@ Placement = Literal["stretched", "centred"]
 Interpolation = Literal["bilinear", "nearest"]
 Article = Literal["official", "grammatical"]
 Background = Literal["saliency", "prompt", "threshold", "words", "none"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 SaliencyInput = Literal["image", "frame"]
 
 C = TypeVar("C")
@@ -115,8 +115,8 @@ class Config:
         None keeps the saliency soft; a number makes it ``saliency > threshold``.
     temperature : float
         Of the softmax that turns fused scores into probabilities; it changes no label.
-    precision : {"auto", "fp32", "bf16", "fp16"}
-        Of the encoder's arithmetic; ``auto`` leaves it as the encoder was loaded.
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
+        Of the encoder's arithmetic; ``auto`` leaves it as the encoder was loaded, ``int8`` needs the runtime OpenVINO.
 
     Raises
     ------

@@ -217,6 +217,8 @@ class OpenClipEncoder:
 
 def _resolve_precision(precision: Precision, device: torch.device) -> str:
     if precision != "auto":
+        if precision == "int8":
+            raise ModelError("precision 'int8' needs OpenVINO: clipdiy_lab.load(..., runtime='openvino').")
         if precision not in _DTYPES:
             raise ModelError(f"precision is {precision!r}. {nearest(str(precision), ['auto', *_DTYPES])}")
         return precision
@@ -270,7 +272,7 @@ def load_encoder(
         )
     architecture, _, tag = name.partition("/")
     _check_known(architecture, tag, checkpoint is not None)
-    with _quiet():
+    with quiet():
         if checkpoint is not None:
             model = open_clip.create_model(architecture)
             state = _plain_state(weights.load_tensors(Path(checkpoint), sha256))
@@ -353,7 +355,8 @@ def _plain_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Keep libraries from logging."""
     # open_clip and huggingface_hub log to the root logger what we say in our own errors.
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

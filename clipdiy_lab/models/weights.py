@@ -342,3 +342,8 @@ def _flatten(content: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 def _first(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def same_weights(one: str, other: str) -> bool:
+    """Whether two fingerprints of encoders name the same weights; what stands after ``+`` tells how they are run."""
+    return one.partition("+")[0] == other.partition("+")[0]

@@ -15,6 +15,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.prompts import check_labels, check_one_phrase, given_rows, phrases, prompts, with_background
 from clipdiy_lab.models.saliency import validate_map
+from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline import stages
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ def _held_rows(
 
 
 def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
-    if segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
+    if not same_weights(segmenter.encoder.fingerprint, run.attrs["encoder_fingerprint"]):
         raise RunError(
             f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} has; "
             "use the same model, or segment the image again."

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,14 @@ from torch import Tensor
 
 import clipdiy_lab
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
-from clipdiy_lab.errors import ConfigError, ModelError
+from clipdiy_lab.datasets.registry import open_dataset
+from clipdiy_lab.errors import ConfigError, ModelError, nearest
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder
+from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.prompts import (
     TextCache,
     check_labels,
@@ -35,6 +38,7 @@ from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.fusion import fuse
 
 FloatMap = npt.NDArray[np.float32]
+Runtime = Literal["torch", "openvino"]
 
 
 class Segmenter:
@@ -309,6 +313,8 @@ def load(
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | None = None,
+    runtime: Runtime = "torch",
+    calibration: Sequence[Any] | None = None,
 ) -> Segmenter:
     """Load a segmenter by the name of its encoder.
 
@@ -325,18 +331,41 @@ def load(
     sha256 : str, optional
         Expected hash of the checkpoint.
     device : {"auto", "cuda", "mps", "cpu"}
-    precision : {"auto", "fp32", "bf16", "fp16"}
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
+        fp16 for graphics cards, int8 for the runtime ``openvino``.
     batch_size : int, optional
         See `Segmenter`.
+    runtime : {"torch", "openvino"}
+        What computes the image tower. OpenVINO is for processors, see `models.openvino.OpenVinoEncoder`.
+    calibration : sequence of images, optional
+        Anything that `Segmenter.segment` takes; int8 sets its ranges by them. Default: 8 scenes of the training split;
+        for photographs, give a few photographs.
 
     Raises
     ------
     ModelError
-        If the name is unknown, or the weights are neither on this machine nor to be fetched.
+        If the name is unknown, the weights are neither on this machine nor to be fetched, or the runtime cannot do what
+        is asked of it.
     """
-    encoder = load_encoder(name, checkpoint=checkpoint, sha256=sha256, device=device, precision=precision)
+    if runtime not in get_args(Runtime):
+        raise ModelError(f"runtime is {runtime!r}. {nearest(runtime, get_args(Runtime))}")
+    if calibration is not None and runtime == "torch":
+        raise ModelError("calibration is for int8, which needs runtime='openvino'.")
+    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256)
+    encoder: Encoder
+    if runtime == "torch":
+        encoder = find(device=device, precision=precision)
+    else:
+        images = _calibration_scenes if calibration is None else [read_image(one) for one in calibration]
+        plain = find(device="cpu" if device == "auto" else device, precision="fp32")
+        encoder = OpenVinoEncoder(plain, precision=precision, calibration=images)
     if saliency is None:
         saliency = "found-tiny" if name == EMBEDDED else "found"
     if isinstance(saliency, str):
         saliency = build(saliency, device=device)
     return Segmenter(encoder, saliency, batch_size=batch_size)
+
+
+def _calibration_scenes() -> list[npt.NDArray[np.uint8]]:
+    scenes = open_dataset("scenes", split="train", length=8)
+    return [scenes[index].image for index in range(len(scenes))]

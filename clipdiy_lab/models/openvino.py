@@ -1,0 +1,161 @@
+"""The image tower of an open_clip model run by OpenVINO: faster on a processor, in fp32, bf16 or int8."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipdiy_lab.errors import ModelError, nearest
+from clipdiy_lab.method import ops
+from clipdiy_lab.method.config import Config, Precision
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.models import weights
+from clipdiy_lab.models.encoders import OpenClipEncoder, quiet
+
+Images = Sequence[npt.NDArray[np.uint8]]
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
+_MOST_CROPS = 65536
+_INSTALL = 'pip install "clipdiy-lab[openvino]"'
+
+
+class OpenVinoEncoder:
+    """An open_clip model whose image tower OpenVINO runs; texts stay with torch.
+
+    Parameters
+    ----------
+    encoder : OpenClipEncoder
+    precision : {"auto", "fp32", "bf16", "int8"}
+        ``auto``: fp32. ``int8`` quantises weights and activations after training (NNCF: SmoothQuant for transformers,
+        with ranges taken from the crops of `calibration`).
+    calibration : sequence of H x W x 3 uint8 arrays, or callable that returns one, optional
+        Images whose crops under `Config.paper` set the ranges of int8. A callable is called where int8 is asked for,
+        and has to return the same images every time.
+
+    Raises
+    ------
+    ModelError
+        If OpenVINO is not installed, the encoder is not on the CPU, the precision is none of these, the processor lacks
+        it, or int8 has no images.
+
+    Notes
+    -----
+    Compiled for as many threads as `torch.get_num_threads` says. In fp32 embeddings differ from torch's by rounding
+    alone. The tower reads crops of `image_size` pixels only. OpenVINO's usage statistics stay off.
+    """
+
+    def __init__(
+        self,
+        encoder: OpenClipEncoder,
+        *,
+        precision: Precision = "auto",
+        calibration: Images | Callable[[], Images] | None = None,
+    ) -> None:
+        if precision not in ("auto", *_HINTS):
+            raise ModelError(f"precision is {precision!r} under OpenVINO. {nearest(precision, ['auto', *_HINTS])}")
+        if precision == "int8" and (calibration is None or (not callable(calibration) and not len(calibration))):
+            raise ModelError("int8 needs images to set its ranges by; give calibration, or use clipdiy_lab.load.")
+        if encoder.device.type != "cpu":
+            raise ModelError(f"OpenVINO runs on the processor, {encoder.name!r} is on {encoder.device}; load it there.")
+        self.precision = "fp32" if precision == "auto" else precision
+        self._torch = encoder if encoder.precision == "fp32" else encoder.with_precision("fp32")
+        self._calibration = calibration
+        self.name, self.image_size, self.embedding_dim = encoder.name, encoder.image_size, encoder.embedding_dim
+        self.mean, self.std, self.known_words = encoder.mean, encoder.std, encoder.known_words
+        self._compiled = self._compile()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is compiled belongs to one processor; a worker compiles for its own.
+        return _remake, (self._torch, self.precision, self._calibration)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the weights, as torch has it; ``+`` and a hash of the images where `calibration` is images."""
+        if self._calibration is None or callable(self._calibration):
+            return self._torch.fingerprint
+        seen = weights.fingerprint({str(n): torch.from_numpy(one) for n, one in enumerate(self._calibration)})
+        return f"{self._torch.fingerprint}+{seen[:16]}"
+
+    def with_precision(self, precision: Precision) -> OpenVinoEncoder:
+        """Return the same model computing in another precision."""
+        return OpenVinoEncoder(self._torch, precision=precision, calibration=self._calibration)
+
+    def encode_crops(self, crops: Tensor) -> Tensor:
+        """Encode N x 3 x s x s normalised crops, s = `image_size`, to N x D float32 vectors of length 1."""
+        features = self._compiled([crops.float().cpu().contiguous().numpy()])[0]
+        return F.normalize(torch.from_numpy(features), dim=-1)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Encode L texts to L x D float32 vectors of length 1, see `OpenClipEncoder.encode_texts`."""
+        return self._torch.encode_texts(texts)
+
+    def _compile(self) -> Any:
+        with _without_statistics(), quiet():
+            try:
+                import openvino
+            except ImportError as error:
+                raise ModelError(f"runtime 'openvino' needs OpenVINO, which is not installed: {_INSTALL}.") from error
+            model = openvino.convert_model(self._exported())
+            if self.precision == "int8":
+                model = self._quantised(model)
+        hint = _HINTS[self.precision]
+        wanted = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        compiled = openvino.Core().compile_model(model, "CPU", wanted)
+        settled = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if settled != hint:
+            raise ModelError(f"this processor cannot compute in {self.precision} (OpenVINO would use {settled}).")
+        return compiled
+
+    def _exported(self) -> Any:
+        crops = torch.zeros(2, 3, self.image_size, self.image_size)
+        many = torch.export.Dim("crops", min=1, max=_MOST_CROPS)
+        # Without gradients, but not in inference mode, which cannot be exported.
+        with torch.inference_mode(False), torch.no_grad():
+            return torch.export.export(self._torch.visual, (crops,), dynamic_shapes=({0: many},))
+
+    def _quantised(self, model: Any) -> Any:
+        try:
+            import nncf
+        except ImportError as error:
+            raise ModelError(f"int8 needs NNCF, which is not installed: {_INSTALL}.") from error
+        given = self._calibration() if callable(self._calibration) else self._calibration or ()
+        images = [self._crops(image).numpy() for image in given]
+        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+            return nncf.quantize(
+                model, nncf.Dataset(images), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images)
+            )
+
+    def _crops(self, image: npt.NDArray[np.uint8]) -> Tensor:
+        config = Config.paper()
+        frame = ops.resize_image(torch.from_numpy(image), config.image_size, config.image_resize)
+        windows = [ops.cut_windows(frame, grid) for grid in Plan.of(config)]
+        return torch.cat([ops.to_encoder_input(one, self.image_size, self.mean, self.std) for one in windows])
+
+
+def _remake(*parts: Any) -> OpenVinoEncoder:
+    encoder, precision, calibration = parts
+    return OpenVinoEncoder(encoder, precision=precision, calibration=calibration)
+
+
+@contextlib.contextmanager
+def _without_statistics() -> Iterator[None]:
+    """Import OpenVINO and NNCF as if their package for usage statistics, on by default, were not installed."""
+    name = "openvino_telemetry"
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before
