@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import plotly.graph_objects as go
 import torch
+from plotly.subplots import make_subplots
 from timing import alternate
 
 import clipdiy_lab as lab
@@ -56,3 +58,16 @@ def growth(rounds: int) -> dict[str, Points]:
     ways = {str(n): functools.partial(lab.sweep, segmenter, one, grid) for n, one in datasets.items()}
     took = alternate(ways, 1)
     return {**found, "encode and sweep 2 configurations by images": [(n, took[str(n)]) for n in datasets]}
+
+
+def picture(grown: dict[str, Points]) -> go.Figure:
+    """Draw one panel a knob, both axes logarithmic: a straight line of slope 1 is cost in proportion."""
+    figure = make_subplots(1, len(grown), subplot_titles=[what.replace(" by ", "<br>by ") for what in grown])
+    for column, points in enumerate(grown.values(), start=1):
+        at, seconds = zip(*points, strict=True)
+        line = go.Scatter(x=at, y=[1000 * one for one in seconds], mode="lines+markers", showlegend=False)
+        figure.add_trace(line, row=1, col=column)
+        figure.update_xaxes(type="log", tickvals=at, ticktext=[str(one) for one in at], tickangle=-60, col=column)
+        figure.update_yaxes(type="log", dtick="D1" if max(seconds) < 10 * min(seconds) else 1, col=column)
+    figure.update_yaxes(title_text="milliseconds", col=1)
+    return figure.update_layout(template="plotly_white", width=1100, height=380, margin={"t": 70})

@@ -18,13 +18,14 @@ import numpy as np
 import open_clip
 import torch
 from baseline import embed_plainly, encode_plainly, segment_plainly
-from growth import growth
+from growth import growth, picture
 from timing import alternate, machine, matrix_rates
 from torch.utils.flop_counter import FlopCounterMode
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.passes import to_size
 from clipdiy_lab.analysis.tally import count
+from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import candidates, choose
@@ -118,21 +119,21 @@ def saliency(image: np.ndarray, rounds: int) -> list[dict[str, Any]]:
     return [row("saliency", name, seconds, took["found"]) for name, seconds in took.items()]
 
 
-def fusing(names: tuple[str, ...], mask: np.ndarray, rounds: int) -> list[dict[str, Any]]:
-    """One configuration of one encoded image, from similarities to confusion counts."""
+def fusing(labels: int, mask: np.ndarray, rounds: int) -> list[dict[str, Any]]:
+    """One configuration of one encoded image, from similarities to confusion counts; random similarities."""
     config, random = Config(), torch.Generator().manual_seed(0)
-    grids = [torch.randn(g.rows, g.cols, len(names), generator=random) * 0.03 + 0.2 for g in Plan.of(config)]
+    grids = [torch.randn(g.rows, g.cols, labels, generator=random) * 0.03 + 0.2 for g in Plan.of(config)]
     soft = torch.rand(256, 256, generator=random)
 
     def plain() -> np.ndarray:
         maps = [grid.permute(2, 0, 1)[None] for grid in grids]
         merged = sum(torch.nn.functional.interpolate(one, size=(256, 256), mode="bilinear")[0] for one in maps) / 3
-        labels = segment_plainly(merged, soft.numpy(), mask.shape)
+        found = segment_plainly(merged, soft.numpy(), mask.shape)
         valid = mask != 255
-        return np.bincount(mask[valid].astype(int) * len(names) + labels[valid], minlength=len(names) ** 2)
+        return np.bincount(mask[valid].astype(int) * labels + found[valid], minlength=labels**2)
 
     def settle(found: Any) -> None:
-        count(mask, to_size(choose(found, soft, config).numpy(), mask.shape), len(names))
+        count(mask, to_size(choose(found, soft, config).numpy(), mask.shape), labels)
 
     kept = candidates(grids, config, 0)
     took = alternate(
@@ -195,7 +196,7 @@ def main() -> None:
     encoder = load(options.model)
     rows = encoding(encoder, sample.image, names, options.rounds)
     rows += saliency(sample.image, options.rounds)
-    rows += fusing(names, sample.mask, options.rounds)
+    rows += fusing(21, sample.mask, options.rounds)
     if options.scenes:
         rows += sweeping(options.scenes, next(one["seconds"] for one in rows if one["part"] == "fuse"))
     facts = {
@@ -210,6 +211,10 @@ def main() -> None:
     stem = f"speed_{options.model}"
     (options.out / f"{stem}.json").write_text(json.dumps({"machine": facts, "rows": rows, "growth": grown}, indent=1))
     (options.out / f"{stem}.md").write_text(markdown(rows, facts))
+    try:
+        lab.figures.save(picture(grown), options.out / f"growth_{options.model}.png", columns=2)
+    except FigureError as error:
+        print(f"no picture: {error}")
     print(markdown(rows, facts))
     for what, points in grown.items():
         print(what, ", ".join(f"{at}: {1000 * seconds:.1f} ms" for at, seconds in points))

@@ -90,7 +90,7 @@ def candidates(
     scores = merged_scores(similarities, config)
     barred = [] if among is None else [label for label in range(scores.shape[1]) if label not in {*among, background}]
     if background is None:
-        best = scores.index_fill(1, torch.tensor(barred, dtype=torch.int64), -math.inf).max(dim=1)
+        best = _barring(scores, barred).max(dim=1)
         return Candidates(best.indices, best.values, None, None)
     own, rest = scores[:, background], _without(scores, background)
     if len(barred) == rest.shape[1]:  # nothing but background was asked for
@@ -98,9 +98,12 @@ def candidates(
         return Candidates(none, torch.full_like(own, -math.inf), own, background)
     if config.background == "threshold":
         own = ops.threshold_score(rest.permute(1, 0, 2), config.background_threshold, config.logit_scale)
-    places = torch.tensor([label - (label > background) for label in barred], dtype=torch.int64)
-    best = rest.index_fill(1, places, -math.inf).max(dim=1)
+    best = _barring(rest, [label - (label > background) for label in barred]).max(dim=1)
     return Candidates(best.indices + (best.indices >= background), best.values, own, background)
+
+
+def _barring(scores: Float[Tensor, "y L x"], labels: list[int]) -> Float[Tensor, "y L x"]:
+    return scores.index_fill(1, torch.tensor(labels), -math.inf) if labels else scores  # a copy, so only where needed
 
 
 def _without(scores: Float[Tensor, "y L x"], label: int) -> Float[Tensor, "y M x"]:
