@@ -57,6 +57,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/speed.py --model tiny
 	$(BIN)/python benchmarks/speed.py --model ViT-B-32 --scenes 0
 	$(BIN)/python benchmarks/frontier.py
+	$(BIN)/python benchmarks/explorer.py
 
 clean:
 	rm -rf .venv out

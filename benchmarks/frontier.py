@@ -56,7 +56,7 @@ def main() -> None:
     options = parser.parse_args()
     table = measure(options.scenes, options.rounds)
     options.out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(options.out / "frontier.csv", index=False)
+    table.round(6).to_csv(options.out / "frontier.csv", index=False)
     print(table.to_string(index=False))
     try:
         lab.figures.save(

@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scenes", type=int, default=200, help="of the sweep; 0 leaves it out")
+    parser.add_argument("--scenes", type=int, default=200, help="of the sweep; 0 leaves sweep and growth out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     scenes = lab.open_dataset("scenes")
@@ -206,18 +206,25 @@ def main() -> None:
         **machine(),
         "GFLOP/s of a matrix product": {name: round(rate) for name, rate in matrix_rates().items()},
     }
-    grown = growth(options.rounds)
+    found = {"machine": facts, "rows": rows}
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.scenes:
+        found["growth"] = grown = growth(options.rounds)
+        draw(grown, options.out / "growth.png")
     stem = f"speed_{options.model}"
-    (options.out / f"{stem}.json").write_text(json.dumps({"machine": facts, "rows": rows, "growth": grown}, indent=1))
+    (options.out / f"{stem}.json").write_text(json.dumps(found, indent=1))
     (options.out / f"{stem}.md").write_text(markdown(rows, facts))
-    try:
-        lab.figures.save(picture(grown), options.out / f"growth_{options.model}.png", columns=2)
-    except FigureError as error:
-        print(f"no picture: {error}")
     print(markdown(rows, facts))
+
+
+def draw(grown: dict[str, Any], path: Path) -> None:
+    """Write a picture of how cost grows, where a browser can draw one; print the figures."""
     for what, points in grown.items():
         print(what, ", ".join(f"{at}: {1000 * seconds:.1f} ms" for at, seconds in points))
+    try:
+        lab.figures.save(picture(grown), path, columns=2)
+    except FigureError as error:
+        print(f"no picture: {error}")
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ class Notebook:
         self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
         self.page.wait_for_function("window.jupyterapp !== undefined")
         self.client: BlockingKernelClient | None = None
-        self._await_kernel()
+        self.await_kernel()
 
-    def _await_kernel(self) -> None:
+    def await_kernel(self) -> None:
         """Wait until the kernel answers on a channel of our own."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
@@ -125,7 +125,7 @@ class Notebook:
         """Restart the kernel as the menu does, without its question."""
         self.page.evaluate("() => { jupyterapp.commands.execute('kernelmenu:restart'); }")
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
-        self._await_kernel()
+        self.await_kernel()
 
     def ask(self, expression: str):
         """Value of an expression in the kernel."""

@@ -381,3 +381,24 @@ def test_sides_of_crops_are_lines_of_scale_and_side():
     assert fields.read(field, spelled) == {64: 96, 128: 160}
     with pytest.raises(ConfigError, match="write 'scale: side'"):
         fields.read(field, "64 = 96")
+
+
+def test_tags_take_several_between_commas_once_each_and_say_what_is_no_number():
+    widgets = pytest.importorskip("ipywidgets")
+    from clipdiy_lab.views.widgets.controls import Tags
+
+    said: list[Exception] = []
+    words, numbers = Tags(["cat"], "add", said.append), Tags([64], "add", said.append, whole=True)
+    assert isinstance(words, widgets.VBox)
+    words.field.value = " dog,cat , tv set,"
+    assert (words.value, words.tags.value, words.field.value) == (
+        ["cat", "dog", "tv set"],
+        ["cat", "dog", "tv set"],
+        "",
+    )
+    words.tags.value = ["dog"]
+    assert words.value == ["dog"]
+    numbers.field.value = "32, x"
+    assert numbers.value == [64]
+    assert [str(one) for one in said] == ["'x' is no whole number."]
+    assert numbers.field.value == "32, x"

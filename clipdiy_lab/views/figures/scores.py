@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -210,6 +211,8 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
 def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | None = None) -> go.Figure:
     """Show cost against mIoU, with the configurations that no other beats in both joined by a line.
 
+    The axis of costs is logarithmic where the dearest costs more than ten times the cheapest.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -227,7 +230,7 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
     table = inputs.columns(table, spent, "miou")
     listed, costs = _names(table, names), inputs.numbers(table, spent)
     scores = inputs.percent(inputs.numbers(table, "miou"))
-    best = _front(costs, scores)
+    best, wide = _front(costs, scores), 0 < 10 * costs.min() < costs.max()
     figure = go.Figure(
         go.Scatter(x=costs[best], y=scores[best], mode="lines", line={"color": OTHER, "dash": "dot", "shape": "hv"},
                    name="no other is better in both", hoverinfo="skip")
@@ -239,7 +242,7 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
         mode="markers+text",
         # Only the best are named: above and to the left of such a point there is no other. The rest answer to hover.
         text=[name if i in best else "" for i, name in enumerate(listed)],
-        textposition=["bottom right" if value < costs.max() / 3 else "top left" for value in costs],
+        textposition=["bottom right" if not wide and value < costs.max() / 3 else "top left" for value in costs],
         customdata=listed,
         marker={"color": ACCENT, "size": 10},
         name="configurations",
@@ -247,6 +250,12 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
         hovertemplate="%{customdata}<br>" + spent + " %{x:.4g}<br>mIoU %{y:.2f} %<extra></extra>",
     )
     figure.update_xaxes(title=spent, rangemode="tozero").update_yaxes(title="mIoU, %")
+    if wide:
+        low, high = costs.min() / 2, costs.max() * 1.2  # room for the names at the left
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+        figure.update_xaxes(type="log", range=[math.log10(low), math.log10(high)], tickvals=ticks)
+        figure.update_xaxes(ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_layout(legend=_ABOVE)
     return charted(figure, f"{spent} against mIoU", height=440)
 

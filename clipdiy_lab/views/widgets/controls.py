@@ -2,17 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import ipywidgets as w
+import traitlets
 
+from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.views.explorer.fields import Field, read, spell
 
 _WIDE: Final = {"width": "98%"}
 _STYLE: Final = {"description_width": "9.5em"}
 _FINE: Final = 1000
 """Steps of a slider at most; a number with more is typed."""
+
+
+class Tags(w.VBox):  # type: ignore[misc]  # ipywidgets ships no types
+    """Tags that can be removed and dragged, and a field that adds one, or several between commas, with Enter.
+
+    `TagsInput` has a field of its own, which is hidden: JupyterLab (4.6) prevents what Enter does in it.
+
+    Parameters
+    ----------
+    value : sequence of str or int
+    prompt : str
+        Stands in the empty field.
+    failed : callable
+        Takes the error of a text that is no tag.
+    whole : bool
+        Tags are whole numbers.
+    """
+
+    value: traitlets.List[Any] = traitlets.List()
+
+    def __init__(
+        self, value: Sequence[Any], prompt: str, failed: Callable[[Exception], None], whole: bool = False
+    ) -> None:
+        kind = w.IntsInput if whole else w.TagsInput
+        self._failed, self._read = failed, _whole if whole else str
+        self.tags = kind(value=list(value), allow_duplicates=False, layout=_WIDE)
+        self.field = w.Text(placeholder=prompt, continuous_update=False, layout={"width": "98%", "max_width": "20em"})
+        self.field.add_class("clipdiy-add")
+        super().__init__([self.tags, self.field, w.HTML(_NO_FIELD, layout={"display": "none"})], layout=_WIDE)
+        self.add_class("clipdiy-tags")
+        traitlets.link((self.tags, "value"), (self, "value"))
+        self.field.observe(self._add, "value")
+
+    def _add(self, change: Any) -> None:
+        typed = [one.strip() for one in change["new"].split(",") if one.strip()]
+        if not typed:
+            return
+        try:
+            self.value = list(dict.fromkeys([*self.value, *map(self._read, typed)]))
+        except ConfigError as error:
+            self._failed(error)
+            return
+        self.field.value = ""
+
+
+_NO_FIELD: Final = "<style>.clipdiy-tags .jupyter-widget-taginput {display: none !important}</style>"
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{text!r} is no whole number.")
+    return int(text)
 
 
 class Control:
@@ -34,10 +88,17 @@ class Control:
     ) -> None:
         self.field, self._changed, self._failed = field, changed, failed
         self._quiet, self._last = False, value
-        self.widget = self._optional(field, value) if field.form == "optional" else _make(field, spell(field, value))
+        self.widget = self._make(value)
         self.widget.add_class(f"clipdiy-{field.name.replace('_', '-')}")
         if field.form != "optional":
             self.widget.observe(self._hear, "value")
+
+    def _make(self, value: Any) -> Any:
+        if self.field.form == "optional":
+            return self._optional(self.field, value)
+        if self.field.form in ("words", "scales"):
+            return Tags(value, "add, press Enter", self._failed, whole=self.field.form == "scales")
+        return _make(self.field, spell(self.field, value))
 
     def _optional(self, field: Field, value: float | None) -> w.HBox:
         on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "10em"})
@@ -115,15 +176,7 @@ def _make(field: Field, shown: Any) -> Any:
     if field.form in ("phrases", "sides"):
         example = "sofa: sofa, couch" if field.form == "phrases" else "64: 96"
         return w.Textarea(value=shown, continuous_update=False, rows=2, placeholder=example, **shared)
-    if field.form in ("words", "scales"):
-        return _tags(field, shown)
     return w.Text(value=shown, continuous_update=False, **shared)
-
-
-def _tags(field: Field, shown: list[Any]) -> Any:
-    kind = w.IntsInput if field.form == "scales" else w.TagsInput
-    bounds = {"min": int(field.low), "max": int(field.high)} if field.form == "scales" else {}
-    return kind(value=shown, allow_duplicates=False, placeholder="add", tooltip=field.help, layout=_WIDE, **bounds)
 
 
 def titled(field: Field, widget: Any) -> Any:

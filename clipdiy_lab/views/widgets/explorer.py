@@ -21,7 +21,7 @@ from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
 from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
 from clipdiy_lab.views.figures.style import TEMPLATES
-from clipdiy_lab.views.widgets.controls import Control, tidy, titled
+from clipdiy_lab.views.widgets.controls import Control, Tags, tidy, titled
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
@@ -53,7 +53,6 @@ class ExplorerView:
         self.controls: dict[str, Control] = {}
         self._reading = False
         self.figure = _figure()
-        self.figure.data[1].on_click(self._click)
         self.legend, self.panel, self.inspector = (w.HTML(layout=_WIDE) for _ in range(3))
         self.count = w.HTML(_counted(0, 0))
         self.lines = {kind: w.HTML(layout={"display": "none"}) for kind in _COLORS}
@@ -67,9 +66,7 @@ class ExplorerView:
 
     def _lay_out(self) -> w.VBox:
         view = self.explorer.view
-        self.labels = w.TagsInput(
-            value=list(view.labels), allow_duplicates=False, placeholder="add a label", layout=_WIDE
-        )
+        self.labels = Tags(view.labels, "add a label, press Enter", self.explorer.complain)
         self.labels.add_class("clipdiy-labels")
         self._on(self.labels, lambda value: self._change(labels=tuple(value)))
         self.panels = w.ToggleButtons(options=[(title, key) for key, title in PANELS.items()], value=view.panel,
@@ -86,7 +83,7 @@ class ExplorerView:
         status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
         left = w.VBox([self.figure, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
         right = w.VBox(
-            [w.HTML("<b>Labels</b> (type one and press Enter)"), self.labels, *self.lines.values(), self._settings()],
+            [w.HTML("<b>Labels</b>"), self.labels, *self.lines.values(), self._settings()],
             layout={"flex": "1", "min_width": "22em"},
         )
         top = w.HBox([left, right], layout={"width": "100%", "align_items": "flex-start"})
@@ -291,6 +288,8 @@ class ExplorerView:
 
     def _mark(self) -> None:
         pixel = self.explorer.view.pixel
+        if not self.figure.data:
+            return
         with self.figure.batch_update():
             self.figure.data[2].x, self.figure.data[2].y = ([], []) if pixel is None else ([pixel[1]], [pixel[0]])
 
@@ -320,6 +319,9 @@ class ExplorerView:
         clear = () if shown.background is None else (shown.background,)
         source = encoding.indexed(shown.labels, colors, clear)
         key = (shown.view.image.sha256, shown.frame.shape, shown.view.config.image_resize)
+        if not self.figure.data:
+            self.figure.add_traces(_traces())
+            self.figure.data[1].on_click(self._click)
         with self.figure.batch_update():
             if key != self.frame_shown:
                 self.frame_shown = key
@@ -363,21 +365,28 @@ class ExplorerView:
 
 
 def _figure() -> go.FigureWidget:
-    """Make the one figure: photograph, labels, and a mark at the pixel that is explained."""
-    mark = {"symbol": "circle-cross-open", "size": 15, "color": "#ffffff", "line": {"width": 2, "color": "#e6007e"}}
-    empty = encoding.indexed(np.zeros((1, 1), np.uint8), np.zeros((1, 3), np.uint8), (0,))
-    figure = go.FigureWidget(
-        data=[
-            go.Image(source=empty, hoverinfo="skip"),
-            go.Image(source=empty, hovertemplate="row %{y}, column %{x}<extra></extra>"),
-            go.Scatter(x=[], y=[], mode="markers", marker=mark, hoverinfo="skip", showlegend=False),
-        ]
-    )
+    """Make the one figure, empty.
+
+    plotly listens to clicks once its first drawing is complete, and that never happens if an image in it is replaced
+    before it was decoded. So images come later, when there are some.
+    """
+    figure = go.FigureWidget()
     figure.update_xaxes(visible=False, constrain="domain", range=[-0.5, 255.5])
     figure.update_yaxes(visible=False, constrain="domain", scaleanchor="x", range=[255.5, -0.5])
     margin = dict.fromkeys("lrtb", 0)
     figure.update_layout(template=TEMPLATES["light"], width=_SIDE, height=_SIDE, margin=margin, showlegend=False)
     return figure
+
+
+def _traces() -> list[go.Image | go.Scatter]:
+    """Make photograph, labels, and a mark at the pixel that is explained."""
+    mark = {"symbol": "circle-cross-open", "size": 15, "color": "#ffffff", "line": {"width": 2, "color": "#e6007e"}}
+    empty = encoding.indexed(np.zeros((1, 1), np.uint8), np.zeros((1, 3), np.uint8), (0,))
+    return [
+        go.Image(source=empty, hoverinfo="skip"),
+        go.Image(source=empty, hovertemplate="row %{y}, column %{x}<extra></extra>"),
+        go.Scatter(x=[], y=[], mode="markers", marker=mark, hoverinfo="skip", showlegend=False),
+    ]
 
 
 def _counted(painted: int, generation: int) -> str:
