@@ -65,10 +65,48 @@ def test_an_existing_folder_is_kept_unless_told_otherwise(photo, tmp_path):
     failing = run("segment", "photo.png", "--labels", "car,car", "--out", "mine", "--overwrite", cwd=tmp_path)
     assert failing.returncode == 1
     assert (keep / "thesis.txt").exists()
-    replaced = run("segment", "photo.png", "--labels", "car", "--out", "mine", "--overwrite", cwd=tmp_path)
-    assert replaced.returncode == 0, replaced.stderr
-    assert not (keep / "thesis.txt").exists()
+    for command in (["segment", "photo.png", "--labels", "car", "--overwrite"], ["demo"]):
+        refused = run(*command, "--out", "mine", cwd=tmp_path)
+        assert refused.returncode == 1
+        assert "holds 'thesis.txt', which is no result" in refused.stderr
+    assert (keep / "thesis.txt").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "photo.png"]
+
+
+def test_overwrite_replaces_a_result_and_nothing_else(photo, tmp_path):
+    (tmp_path / "mine.old").mkdir()
+    (tmp_path / "mine.old" / "thesis.txt").write_text("years of work")
+    asked = ["segment", "photo.png", "--labels", "car", "--out", "mine"]
+    assert run(*asked, cwd=tmp_path).returncode == 0
+    first = (tmp_path / "mine" / "run.nc").stat().st_ino
+    again = run(*asked, cwd=tmp_path)
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
+    failing = run("segment", "photo.png", "--labels", "car,car", "--out", "mine", "--overwrite", cwd=tmp_path)
+    assert failing.returncode == 1
+    assert (tmp_path / "mine" / "run.nc").stat().st_ino == first
+    replaced = run(*asked, "--overwrite", cwd=tmp_path)
+    assert replaced.returncode == 0, replaced.stderr
+    assert (tmp_path / "mine" / "run.nc").stat().st_ino != first
+    assert (tmp_path / "mine.old" / "thesis.txt").read_text() == "years of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine.old", "photo.png"]
+
+
+def test_no_command_writes_over_its_own_input(photo, tmp_path):
+    before = (tmp_path / "photo.png").read_bytes()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "input.png").write_bytes(before)
+    for command, says in (
+        (["explain", "photo.png", "--labels", "car", "--html", "photo.png"], "ends in .html"),
+        (["segment", "here/input.png", "--labels", "car", "--out", "here", "--overwrite"], "would be replaced"),
+        (["segment", "photo.png", "--labels", "car", "--out", ".", "--overwrite"], "lies in ., which"),
+        (["demo", "--out", "."], "current folder"),
+    ):
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 1
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "photo.png").read_bytes() == (tmp_path / "here" / "input.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +21,65 @@ app = typer.Typer(
 )
 
 
+# What `segment` and `demo` write.
+_RESULT = re.compile(r"\d\d_\w+\.png|(strip|labels|input)\.png|index\.html|run\.nc")
+
+
 class fresh:  # noqa: N801 - reads as a word in `with`
-    """Move an existing folder aside for `--overwrite`; bring it back if the new one fails."""
+    """Move an earlier result aside for `--overwrite`; bring it back if the new one fails, else remove it.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds anything that is no result, is the current folder, or cannot be written to.
+    """
 
     def __init__(self, folder: Path, overwrite: bool) -> None:
         self.folder, self.overwrite = folder, overwrite
-        self.aside = folder.with_name(folder.name + ".old")
+        self.aside: Path | None = None
 
     def __enter__(self) -> None:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            if self.overwrite and self.folder.exists():
-                shutil.rmtree(self.aside, ignore_errors=True)
-                self.folder.rename(self.aside)
+            if self.overwrite and self.folder.is_dir():
+                self._check()
+                self.aside = Path(tempfile.mkdtemp(prefix=".clipdiy-", suffix=".old", dir=self.folder.parent))
+                self.folder.rename(self.aside / self.folder.name)
+        except OutputError:
+            raise
         except OSError as error:
             raise OutputError(
                 f"{self.folder} cannot be written to ({error.strerror}); choose another --out."
             ) from error
 
+    def _check(self) -> None:
+        here = Path.cwd()
+        if self.folder.resolve() in (here, *here.parents):
+            raise OutputError(f"{self.folder} is the current folder, or holds it; choose another --out.")
+        other = sorted(one.name for one in self.folder.iterdir() if not _RESULT.fullmatch(one.name))
+        if other:
+            raise OutputError(
+                f"{self.folder} holds {other[0]!r}, which is no result of this command, so it is not replaced; choose "
+                "another --out."
+            )
+
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and self.aside.exists() and not self.folder.exists():
-            self.aside.rename(self.folder)
+        if self.aside is None:
+            return
+        if kind is not None and not self.folder.exists():
+            (self.aside / self.folder.name).rename(self.folder)
         shutil.rmtree(self.aside, ignore_errors=True)
+
+
+def refuse_inside(image: Path, folder: Path) -> None:
+    """Refuse a folder of results that the image itself lies in.
+
+    Raises
+    ------
+    OutputError
+    """
+    if folder.resolve() in image.resolve().parents and folder.exists():
+        raise OutputError(f"{image} lies in {folder}, which would be replaced; choose another --out.")
 
 
 def print_table(table: Any, as_json: bool) -> None:

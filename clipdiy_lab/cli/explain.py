@@ -34,9 +34,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
+    from clipdiy_lab.errors import OutputError
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, report
 
+    if html.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     settings = read_config(config)
     segmenter = read_segmenter(model, checkpoint, saliency)
     run = segmenter.segment(image, labels.split(","), settings)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, fresh, label_rows
+from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -31,7 +31,7 @@ def segment(
     saliency: Saliency = None,
     config: Settings = "paper",
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
@@ -42,6 +42,8 @@ def segment(
 
     settings = read_config(config)
     folder = out or Path("out") / image.stem
+    if overwrite:
+        refuse_inside(image, folder)
     segmenter = read_segmenter(model, checkpoint, saliency)
     run = segmenter.segment(image, labels.split(","), settings)
     with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
@@ -58,7 +60,7 @@ def segment(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write to; replaced if it is there.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Folder; an earlier result in it is replaced.")] = Path("out/demo"),
 ) -> None:
     """Segment a bundled scene, tabulate a small ablation, and write everything to look at."""
     from clipdiy_lab.views.demo import demo as run_demo
