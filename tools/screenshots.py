@@ -48,7 +48,7 @@ def explorer(server: Server, browser: Browser) -> bytes:
     notebook.run_all()
     notebook.find(".clipdiy-legend").wait_for()
     notebook.find(".clipdiy-explorer .js-plotly-plot .nsewdrag").wait_for(state="attached")
-    notebook.ask("(explorer.change(pixel=(88, 140)), explorer.widget._mark()) and None")
+    notebook.ask("explorer.change(pixel=(88, 140))")
     notebook.find(".clipdiy-inspector").wait_for()
     notebook.page.wait_for_timeout(1000)  # pictures in the inspector decode
     return notebook.find(".clipdiy-explorer").screenshot()

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import ipywidgets as w
 
+from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.views.explorer.fields import Field, read, spell
+from clipdiy_lab.views.widgets.tags import Tags
 
 _WIDE: Final = {"width": "98%"}
 _STYLE: Final = {"description_width": "9.5em"}
@@ -34,10 +36,20 @@ class Control:
     ) -> None:
         self.field, self._changed, self._failed = field, changed, failed
         self._quiet, self._last = False, value
-        self.widget = self._optional(field, value) if field.form == "optional" else _make(field, spell(field, value))
+        self.widget = self._make(field, value)
         self.widget.add_class(f"clipdiy-{field.name.replace('_', '-')}")
-        if field.form != "optional":
-            self.widget.observe(self._hear, "value")
+
+    def _make(self, field: Field, value: Any) -> Any:
+        if field.form == "optional":
+            return self._optional(field, value)
+        if field.form in ("words", "scales"):
+            whole = field.form == "scales"
+            reader = (lambda text: _whole(field, text)) if whole else str
+            self.tags = Tags(spell(field, value), self._hear, self._failed, reader)
+            return self.tags.root
+        widget = _make(field, spell(field, value))
+        widget.observe(self._hear, "value")
+        return widget
 
     def _optional(self, field: Field, value: float | None) -> w.HBox:
         on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "10em"})
@@ -67,6 +79,8 @@ class Control:
             on, slider = self._parts
             slider.disabled = not on.value
             return tidy(slider.value) if on.value else None
+        if self.field.form in ("words", "scales"):
+            return read(self.field, self.tags.value)
         return tidy(read(self.field, self.widget.value))
 
     def set(self, value: Any) -> None:
@@ -77,6 +91,8 @@ class Control:
                 on, slider = self._parts
                 on.value, slider.disabled = value is not None, value is None
                 slider.value = slider.value if value is None else value
+            elif self.field.form in ("words", "scales"):
+                self.tags.value = spell(self.field, value)
             else:
                 self.widget.value = spell(self.field, value)
         finally:
@@ -115,15 +131,13 @@ def _make(field: Field, shown: Any) -> Any:
     if field.form in ("phrases", "sides"):
         example = "sofa: sofa, couch" if field.form == "phrases" else "64: 96"
         return w.Textarea(value=shown, continuous_update=False, rows=2, placeholder=example, **shared)
-    if field.form in ("words", "scales"):
-        return _tags(field, shown)
     return w.Text(value=shown, continuous_update=False, **shared)
 
 
-def _tags(field: Field, shown: list[Any]) -> Any:
-    kind = w.IntsInput if field.form == "scales" else w.TagsInput
-    bounds = {"min": int(field.low), "max": int(field.high)} if field.form == "scales" else {}
-    return kind(value=shown, allow_duplicates=False, placeholder="add", tooltip=field.help, layout=_WIDE, **bounds)
+def _whole(field: Field, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{field.title}: {text!r} is no whole number; write one such as 96.")
+    return int(text)
 
 
 def titled(field: Field, widget: Any) -> Any:

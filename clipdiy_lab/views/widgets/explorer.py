@@ -1,14 +1,13 @@
-"""The explorer's widgets: controls built from the knobs' metadata, one figure, panels and inspector as HTML."""
+"""The explorer's widgets: controls built from the knobs' metadata, one picture, panels and inspector as HTML."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import ipywidgets as w
-import numpy as np
-import plotly.graph_objects as go
 
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.models.encoders import list_models
@@ -20,8 +19,9 @@ from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
 from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
-from clipdiy_lab.views.figures.style import TEMPLATES
 from clipdiy_lab.views.widgets.controls import Control, tidy, titled
+from clipdiy_lab.views.widgets.picture import PictureWidget
+from clipdiy_lab.views.widgets.tags import Tags
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
@@ -52,8 +52,8 @@ class ExplorerView:
         self.painted = 0
         self.controls: dict[str, Control] = {}
         self._reading = False
-        self.figure = _figure()
-        self.figure.data[1].on_click(self._click)
+        self.picture = PictureWidget(size=explorer.config.image_size, side=_SIDE)
+        self.picture.on_click(lambda y, x: self._change(pixel=(y, x)))
         self.legend, self.panel, self.inspector = (w.HTML(layout=_WIDE) for _ in range(3))
         self.count = w.HTML(_counted(0, 0))
         self.lines = {kind: w.HTML(layout={"display": "none"}) for kind in _COLORS}
@@ -67,11 +67,9 @@ class ExplorerView:
 
     def _lay_out(self) -> w.VBox:
         view = self.explorer.view
-        self.labels = w.TagsInput(
-            value=list(view.labels), allow_duplicates=False, placeholder="add a label", layout=_WIDE
-        )
-        self.labels.add_class("clipdiy-labels")
-        self._on(self.labels, lambda value: self._change(labels=tuple(value)))
+        self.labels = Tags(view.labels, lambda value: self._change(labels=tuple(value)), self.explorer.complain,
+                           hint="add a label")  # fmt: skip
+        self.labels.root.add_class("clipdiy-labels")
         self.panels = w.ToggleButtons(options=[(title, key) for key, title in PANELS.items()], value=view.panel,
                                       style={"button_width": "auto"})  # fmt: skip
         self.panels.add_class("clipdiy-panels")
@@ -84,9 +82,14 @@ class ExplorerView:
         now.on_click(lambda _: self.explorer.apply())
         stop.on_click(lambda _: self._stop())
         status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
-        left = w.VBox([self.figure, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
+        left = w.VBox([self.picture, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
         right = w.VBox(
-            [w.HTML("<b>Labels</b> (type one and press Enter)"), self.labels, *self.lines.values(), self._settings()],
+            [
+                w.HTML("<b>Labels</b> (type one and press Enter; a click takes one out)"),
+                self.labels.root,
+                *self.lines.values(),
+                self._settings(),
+            ],
             layout={"flex": "1", "min_width": "22em"},
         )
         top = w.HBox([left, right], layout={"width": "100%", "align_items": "flex-start"})
@@ -116,30 +119,35 @@ class ExplorerView:
         return titled(field, control.widget)
 
     def _scales(self, field: Field) -> w.VBox:
-        self._scale_rows = w.VBox()
+        self._scale_box = w.VBox()
+        self.scale_rows: dict[int, tuple[Any, ...]] = {}
         offered = self._control(field)
-        self.controls["scales"].widget.observe(lambda _: self._list_scales(), "value")
-        self._list_scales()
-        return w.VBox([self._scale_rows, offered])
+        self._read(self._list_scales)
+        return w.VBox([self._scale_box, offered])
 
     def _list_scales(self) -> None:
-        """Make a switch and a weight for every scale that is on offer."""
-        draft, field = self.explorer.draft.values, weight_field()
+        """Show a switch and a weight for every scale that is on offer; those that were there stay."""
+        draft = self.explorer.draft.values
         weights, off = dict(draft["scale_weights"] or {}), set(draft["scales_off"])
-        self.scale_rows: dict[int, tuple[w.Checkbox, w.FloatSlider]] = {}
-        for scale in draft["scales"]:
-            on = w.Checkbox(value=scale not in off, description=f"{scale} px", indent=False, layout={"width": "6em"})
-            weight = w.FloatSlider(value=weights.get(scale, 1.0), min=field.low, max=field.high, step=field.step,
-                                   tooltip=field.help, layout={"width": "auto", "flex": "1"})  # fmt: skip
-            weight.add_class(f"clipdiy-weight-{scale}")
-            on.add_class(f"clipdiy-scale-{scale}")
-            for one in (on, weight):
-                self._on(one, lambda _: self._weigh())
-            self.scale_rows[scale] = (on, weight)
-        old = self._scale_rows.children
-        self._scale_rows.children = [w.HBox(row, layout=_WIDE) for row in self.scale_rows.values()]
-        for one in (one for row in old for one in everything(row)):
+        old = dict(zip(self.scale_rows, self._scale_box.children, strict=True))
+        kept = {scale: old.pop(scale) if scale in old else self._scale_row(scale) for scale in draft["scales"]}
+        self.scale_rows = {scale: row.children for scale, row in kept.items()}
+        for scale, (on, weight) in self.scale_rows.items():
+            on.value, weight.value = scale not in off, weights.get(scale, 1.0)
+        self._scale_box.children = list(kept.values())
+        for one in (one for row in old.values() for one in everything(row)):
             one.close()
+
+    def _scale_row(self, scale: int) -> w.HBox:
+        field = weight_field()
+        on = w.Checkbox(description=f"{scale} px", indent=False, layout={"width": "6em"})
+        weight = w.FloatSlider(min=field.low, max=field.high, step=field.step, tooltip=field.help,
+                               layout={"width": "auto", "flex": "1"})  # fmt: skip
+        weight.add_class(f"clipdiy-weight-{scale}")
+        on.add_class(f"clipdiy-scale-{scale}")
+        for one in (on, weight):
+            self._on(one, lambda _: self._weigh())
+        return w.HBox([on, weight], layout=_WIDE)
 
     def _weigh(self) -> None:
         rows = self.scale_rows.items()
@@ -257,6 +265,8 @@ class ExplorerView:
     def _turn(self, name: str, value: Any) -> None:
         if not self._reading:
             self._change(**{name: value})
+            if name == "scales":
+                self._read(self._list_scales)
 
     def _change(self, **values: Any) -> None:
         self.explorer.change(**values)
@@ -282,35 +292,29 @@ class ExplorerView:
     def _show_code(self) -> None:
         self.code.value = f'<pre style="white-space:pre-wrap;line-height:1.3">{html.escape(self.explorer.code())}</pre>'
 
-    def _click(self, _: Any, points: Any, __: Any) -> None:
-        # Every trace hears of every click; only the one that was hit has points.
-        if points.point_inds:
-            y, x = points.point_inds[0]
-            self._change(pixel=(int(y), int(x)))
-            self._mark()
-
-    def _mark(self) -> None:
-        pixel = self.explorer.view.pixel
-        with self.figure.batch_update():
-            self.figure.data[2].x, self.figure.data[2].y = ([], []) if pixel is None else ([pixel[1]], [pixel[0]])
-
     def read_draft(self) -> None:
         """Show what the explorer's draft holds, after it was changed from Python or from a file."""
-        values = self.explorer.draft.values
+        self._read(self._show_draft)
+
+    def _read(self, show: Callable[[], None]) -> None:
+        """Set widgets without taking that for something the user did."""
         self._reading = True
         try:
-            for name, control in self.controls.items():
-                control.set(values[name])
-            self._list_scales()
-            self.labels.value = list(values["labels"])
-            self.panels.value, self.opacity.value = values["panel"], values["opacity"]
-            self.model.value = values["model"]
-            self.source.value = values["saliency"]
-            self.source_path.value, self.source_value.value = values["saliency_path"], values["saliency_value"]
-            self._show_options()
-            self._mark()
+            show()
         finally:
             self._reading = False
+
+    def _show_draft(self) -> None:
+        values = self.explorer.draft.values
+        for name, control in self.controls.items():
+            control.set(values[name])
+        self._list_scales()
+        self.labels.value = values["labels"]
+        self.panels.value, self.opacity.value = values["panel"], values["opacity"]
+        self.model.value = values["model"]
+        self.source.value = values["saliency"]
+        self.source_path.value, self.source_value.value = values["saliency_path"], values["saliency_value"]
+        self._show_options()
 
     # What the explorer says
 
@@ -320,16 +324,14 @@ class ExplorerView:
         clear = () if shown.background is None else (shown.background,)
         source = encoding.indexed(shown.labels, colors, clear)
         key = (shown.view.image.sha256, shown.frame.shape, shown.view.config.image_resize)
-        with self.figure.batch_update():
+        # All in one message: a picture and its size belong together.
+        with self.picture.hold_sync():
             if key != self.frame_shown:
                 self.frame_shown = key
-                height, width = shown.frame.shape[:2]
-                self.figure.data[0].source = encoding.photograph(shown.frame)
-                self.figure.update_xaxes(range=[-0.5, width - 0.5])
-                self.figure.update_yaxes(range=[height - 0.5, -0.5])
-                self.figure.data[2].x, self.figure.data[2].y = [], []
-            self.figure.data[1].source = source
-            self.figure.data[1].opacity = shown.view.opacity
+                self.picture.photograph = encoding.photograph(shown.frame)
+                self.picture.size = shown.frame.shape[:2]
+            self.picture.labels, self.picture.opacity = source, shown.view.opacity
+            self.picture.mark = [] if shown.view.pixel is None else list(shown.view.pixel)
         self.legend.value = sketches.legend(shown)
         self.bar.layout.visibility = "hidden"
         self.painted += 1
@@ -360,24 +362,6 @@ class ExplorerView:
         """Take every widget away."""
         for one in everything(self.root):
             one.close()
-
-
-def _figure() -> go.FigureWidget:
-    """Make the one figure: photograph, labels, and a mark at the pixel that is explained."""
-    mark = {"symbol": "circle-cross-open", "size": 15, "color": "#ffffff", "line": {"width": 2, "color": "#e6007e"}}
-    empty = encoding.indexed(np.zeros((1, 1), np.uint8), np.zeros((1, 3), np.uint8), (0,))
-    figure = go.FigureWidget(
-        data=[
-            go.Image(source=empty, hoverinfo="skip"),
-            go.Image(source=empty, hovertemplate="row %{y}, column %{x}<extra></extra>"),
-            go.Scatter(x=[], y=[], mode="markers", marker=mark, hoverinfo="skip", showlegend=False),
-        ]
-    )
-    figure.update_xaxes(visible=False, constrain="domain", range=[-0.5, 255.5])
-    figure.update_yaxes(visible=False, constrain="domain", scaleanchor="x", range=[255.5, -0.5])
-    margin = dict.fromkeys("lrtb", 0)
-    figure.update_layout(template=TEMPLATES["light"], width=_SIDE, height=_SIDE, margin=margin, showlegend=False)
-    return figure
 
 
 def _counted(painted: int, generation: int) -> str:
