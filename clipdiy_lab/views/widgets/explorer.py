@@ -236,7 +236,7 @@ class ExplorerView:
         return self.model
 
     def _files(self) -> w.VBox:
-        self.code = w.HTML(layout=_WIDE)
+        self.code, self.filed = w.HTML(layout=_WIDE), w.HTML(layout=_WIDE)
         show = _button("Show the code", "clipdiy-code")
         show.on_click(lambda _: self._show_code())
         self.place = w.Text(value="explorer.json", layout={"width": "14em"})
@@ -247,7 +247,8 @@ class ExplorerView:
         export = _button("Export", "clipdiy-export")
         export.on_click(lambda _: self._do(lambda: self.explorer.export(self.out.value), "exported to"))
         kinds = w.Label(".html .svg .pdf .png, .nc .zarr, .csv .tex .md")
-        return w.VBox([w.HBox([self.place, save, load]), w.HBox([self.out, export, kinds]), show, self.code])
+        return w.VBox([w.HBox([self.place, save, load]), w.HBox([self.out, export, kinds]), self.filed, show,
+                       self.code])  # fmt: skip
 
     # What the user does
 
@@ -278,12 +279,14 @@ class ExplorerView:
         self.bar.layout.visibility = "hidden"
 
     def _do(self, act: Any, said: str) -> None:
+        # Not among the explorer's lines: the next picture clears those, and after loading it comes at once.
+        self.filed.value = ""
         try:
             path = act()
         except Exception as error:
             self.explorer.complain(error)
             return
-        self.say(f"{said} {path}", "wait")
+        self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {path}")}</div>'
 
     def _load(self) -> str:
         self.explorer.load(self.place.value)
