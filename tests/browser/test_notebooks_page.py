@@ -6,7 +6,10 @@ pytest.importorskip("playwright")
 from laboratory import ROOT, Notebook, Server
 
 LONG = 150
-SHOWS = {"06_explorer": ".clipdiy-explorer .clipdiy-picture", "07_ablations_and_tables": ".js-plotly-plot .main-svg"}
+SHOWS = {
+    "06_explorer": ".clipdiy-explorer .clipdiy-photograph[src]",
+    "07_ablations_and_tables": ".js-plotly-plot .main-svg",
+}
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +17,13 @@ def server(tmp_path_factory, chromium):
     made = Server(tmp_path_factory.mktemp("jupyter"))
     yield made
     made.stop()
+
+
+# The explorer's notebook closes it in its last cell, so what is shown is noted when it comes.
+NOTE = """shown => {
+    const look = () => { window.cameUp ||= document.querySelector(shown) !== null; };
+    new MutationObserver(look).observe(document.body, {subtree: true, childList: true, attributes: true});
+}"""
 
 
 @pytest.mark.slow
@@ -25,11 +35,12 @@ def test_a_notebook_runs_from_top_to_bottom(server, chromium, name):
         notebook.page.evaluate("() => jupyterapp.commands.execute('editmenu:clear-all')")
         notebook.page.locator(".jp-OutputArea-output").first.wait_for(state="detached")
         notebook.page.set_default_timeout(1000 * LONG)
+        notebook.page.evaluate(NOTE, SHOWS[name])
         assert notebook.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')") is not False
         assert notebook.errors() == []
         cells = notebook.page.locator(".jp-CodeCell")
         prompts = cells.locator(".jp-InputPrompt").all_inner_texts()
         assert prompts == [f"[{n + 1}]:" for n in range(cells.count())]
-        notebook.find(SHOWS[name]).wait_for()
+        notebook.page.wait_for_function("window.cameUp")
     finally:
         notebook.close()
