@@ -47,8 +47,7 @@ def notebook(server, chromium):
 def page(notebook):
     start = {"labels": ("cat", "dog", "car", "train"), "pixel": None, "panel": "overlay", "scales": (256, 128, 64),
              "scale_weights": {}, "scales_off": (), "saliency_weight": 1.0}  # fmt: skip
-    notebook.ask(f"(explorer.open_scene('val', 1), explorer.change(**{start}), explorer.apply(), "
-                 "explorer.widget.read_draft()) and None")  # fmt: skip
+    notebook.ask(f"(explorer.open_scene('val', 1), explorer.change(**{start}), explorer.apply()) and None")
     settle(notebook)
     assert notebook.ask("explorer.error") == ""
     return notebook
@@ -171,6 +170,7 @@ def test_a_saved_state_is_opened_again(page, server):
     readout = page.find(".clipdiy-weight-128 .widget-readout")
     page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Code and files").first.click()
     page.ask("explorer.change(scale_weights={128: 4.0})")
+    page.find(".clipdiy-weight-128 .noUi-handle[aria-valuenow='4.0']").wait_for(state="attached")
     page.find(".clipdiy-save").click()
     page.page.get_by_text("saved to explorer.json").wait_for()
     assert json.loads((server.work / "explorer.json").read_text())["config"]["scale_weights"]["128"] == 4.0
@@ -272,7 +272,9 @@ def board(server, chromium):
     made.close()
 
 
-def test_a_sweep_runs_on_the_board_and_its_rows_arrive(board):
+@pytest.fixture(scope="module")
+def swept(board):
+    """The board after a sweep of five rows."""
     assert board.find(".clipdiy-cost").inner_text() == "3 runs on 2 images"
     values = board.find(".clipdiy-values-saliency-weight input")
     values.fill("0; 0.25; 0.5; 0.75; 1")
@@ -280,12 +282,19 @@ def test_a_sweep_runs_on_the_board_and_its_rows_arrive(board):
     board.page.get_by_text("5 runs on 2 images").wait_for()
     board.find(".clipdiy-board-run").click()
     board.find(".clipdiy-board-count[data-rows='5']").wait_for()
-    board.until("board.table['miou'].notna().sum().item()", 5)
-    assert len(re.findall(r"\d\d\.\d", board.find(".clipdiy-rows").inner_text())) >= 5
-    assert board.page.locator(".clipdiy-board .scatterlayer .point").count() == 5
+    board.until("board.scheduler.busy", False)
+    return board
 
 
-def test_a_click_on_a_point_opens_its_images_and_one_opens_the_explorer(board):
+def test_a_sweep_runs_on_the_board_and_its_rows_arrive(swept):
+    assert swept.ask("board.table['miou'].notna().sum().item()") == 5
+    assert len(re.findall(r"\d\d\.\d", swept.find(".clipdiy-rows").inner_text())) >= 5
+    swept.page.locator(".clipdiy-board .scatterlayer .point").nth(4).wait_for()
+    assert swept.page.locator(".clipdiy-board .scatterlayer .point").count() == 5
+
+
+def test_a_click_on_a_point_opens_its_images_and_one_opens_the_explorer(swept):
+    board = swept
     point = board.page.locator(".clipdiy-board .scatterlayer .point").nth(1).bounding_box()
     x, y = point["x"] + point["width"] / 2, point["y"] + point["height"] / 2
     board.page.mouse.move(x - 4, y - 4)

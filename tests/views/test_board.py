@@ -196,6 +196,15 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     view.labels.field.value = "cat"
     assert explorer.scheduler.wait(60)
     assert explorer.config.saliency_weight == 0.5
+    weight = view.scale_rows[128][1]
+    explorer.change(labels=("car", "dog"), scales=(128, 96), scale_weights={128: 3.0}, saliency="nothing like it")
+    assert view.labels.value == ["car", "dog"]  # what Python changes, the controls show
+    assert view.controls["scales"].tags.value == [128, 96]
+    assert list(view.scale_rows) == [128, 96]
+    assert view.scale_rows[128][1] is weight
+    assert weight.value == 3.0
+    view.controls["scales"].tags.field.value = "wide"
+    assert "is no whole number" in view.lines["error"].value
     explorer.close()
     board.choose(saliency_weight=[0.0, 1.0])
     shown = board.widget

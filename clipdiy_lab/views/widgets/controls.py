@@ -12,7 +12,7 @@ from clipdiy_lab.views.explorer.fields import Field, read, spell
 from clipdiy_lab.views.widgets.tags import Tags
 
 _WIDE: Final = {"width": "98%"}
-_STYLE: Final = {"description_width": "9.5em"}
+_STYLE: Final = {"description_width": "11em"}
 _FINE: Final = 1000
 """Steps of a slider at most; a number with more is typed."""
 
@@ -52,7 +52,7 @@ class Control:
         return widget
 
     def _optional(self, field: Field, value: float | None) -> w.HBox:
-        on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "10em"})
+        on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "12em"})
         start = (field.low + field.high) / 2 if value is None else value
         slider = w.FloatSlider(value=start, min=field.low, max=field.high, step=field.step, tooltip=field.help,
                                layout={"width": "auto", "flex": "1"}, disabled=value is None)  # fmt: skip
@@ -144,4 +144,4 @@ def titled(field: Field, widget: Any) -> Any:
     """Put the title before a widget that has no description of its own."""
     if field.form not in ("words", "scales"):
         return widget
-    return w.HBox([w.Label(field.title, layout={"width": "9.5em"}), widget], layout=_WIDE)
+    return w.HBox([w.Label(field.title, layout={"width": "11em"}), widget], layout=_WIDE)

@@ -25,7 +25,7 @@ from clipdiy_lab.views.widgets.tags import Tags
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
-_STYLE: Final = {"description_width": "9.5em"}
+_STYLE: Final = {"description_width": "11em"}
 _COLORS: Final = {"error": "#c0392b", "note": "#8a6d00", "wait": "#2f6fa7", "busy": "#2f6fa7"}
 # What is turned most stands first; the other knobs follow under their tier.
 _FIRST: Final = ("saliency_weight", "saliency_threshold", "placement", "interpolation", "background", "template")
@@ -51,7 +51,7 @@ class ExplorerView:
         self.frame_shown: Any = None
         self.painted = 0
         self.controls: dict[str, Control] = {}
-        self._reading = False
+        self._reading = self._turning = False
         self.picture = PictureWidget(size=explorer.config.image_size, side=_SIDE)
         self.picture.on_click(lambda y, x: self._change(pixel=(y, x)))
         self.legend, self.panel, self.inspector = (w.HTML(layout=_WIDE) for _ in range(3))
@@ -165,7 +165,9 @@ class ExplorerView:
         self.files = w.Dropdown(options=[], layout=_WIDE | {"display": "none"})
         self._on(self.path, self._open_path)
         self._on(self.files, self._open_file)
-        self.upload = w.FileUpload(accept="image/*", multiple=False, description="Upload an image")
+        self.upload = w.FileUpload(
+            accept="image/*", multiple=False, description="Upload an image", layout={"width": "auto"}
+        )
         self.upload.add_class("clipdiy-upload")
         self._on(self.upload, self._uploaded)
         most = w.Label(f"at most {MAX_UPLOAD // 2**20} MiB")
@@ -270,7 +272,12 @@ class ExplorerView:
                 self._read(self._list_scales)
 
     def _change(self, **values: Any) -> None:
-        self.explorer.change(**values)
+        # The widget that was turned shows its value already; answering would pull a slider back that is still moved.
+        self._turning = True
+        try:
+            self.explorer.change(**values)
+        finally:
+            self._turning = False
         if self.code.value:
             self._show_code()
 
@@ -296,8 +303,9 @@ class ExplorerView:
         self.code.value = f'<pre style="white-space:pre-wrap;line-height:1.3">{html.escape(self.explorer.code())}</pre>'
 
     def read_draft(self) -> None:
-        """Show what the explorer's draft holds, after it was changed from Python or from a file."""
-        self._read(self._show_draft)
+        """Show what the explorer's draft holds, unless a widget of ours has just put it there."""
+        if not self._turning:
+            self._read(self._show_draft)
 
     def _read(self, show: Callable[[], None]) -> None:
         """Set widgets without taking that for something the user did."""
@@ -315,7 +323,9 @@ class ExplorerView:
         self.labels.value = values["labels"]
         self.panels.value, self.opacity.value = values["panel"], values["opacity"]
         self.model.value = values["model"]
-        self.source.value = values["saliency"]
+        # Whether a source is there turns out when it is asked.
+        if values["saliency"] in self.source.options:
+            self.source.value = values["saliency"]
         self.source_path.value, self.source_value.value = values["saliency_path"], values["saliency_value"]
         self._show_options()
 
