@@ -125,6 +125,7 @@ def test_a_click_on_a_pixel_opens_the_inspector(page):
     told = page.find(".clipdiy-inspector")
     told.wait_for()
     row, column = page.ask("explorer.view.pixel")
+    assert page.find(".clipdiy-pointer").inner_text() == f"row {row}, column {column}"
     assert abs(row - 0.37 * 256) <= 1
     assert abs(column - 0.55 * 256) <= 1
     names, number = page.ask("explorer.run.attrs['labels']"), page.ask(f"int(explorer.run['labels'][{row}, {column}])")

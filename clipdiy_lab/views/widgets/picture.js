@@ -39,11 +39,15 @@ function render({ model, el }) {
     ];
   };
 
-  box.addEventListener("click", (event) => model.send({ pixel: pixelOf(event) }));
-  box.addEventListener("pointermove", (event) => {
-    const [row, column] = pixelOf(event);
-    told.textContent = `row ${row}, column ${column}`;
-  });
+  // A click has rounded coordinates and could name the pixel beside the one that is shown: the pointer's own count.
+  let here = null;
+  const point = (event) => {
+    here = pixelOf(event);
+    told.textContent = `row ${here[0]}, column ${here[1]}`;
+  };
+  box.addEventListener("pointermove", point);
+  box.addEventListener("pointerdown", point);
+  box.addEventListener("click", (event) => model.send({ pixel: here ?? pixelOf(event) }));
   box.addEventListener("pointerleave", () => (told.textContent = ""));
   const heard = {
     "change:photograph": () => draw("photograph"),
