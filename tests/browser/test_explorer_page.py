@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("playwright")
-from laboratory import Notebook, Server
+from laboratory import Notebook
 
 EXPLORER = """
 import clipdiy_lab as lab
@@ -23,13 +23,6 @@ board.choose(saliency_weight=[0.0, 0.5, 1.0])
 board
 """
 PAINTED = "explorer.widget.painted"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, chromium):
-    made = Server(tmp_path_factory.mktemp("jupyter"))
-    yield made
-    made.stop()
 
 
 @pytest.fixture(scope="module")

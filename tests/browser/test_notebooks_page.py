@@ -3,20 +3,13 @@
 import pytest
 
 pytest.importorskip("playwright")
-from laboratory import ROOT, Notebook, Server
+from laboratory import ROOT, Notebook
 
 LONG = 150
 SHOWS = {
     "06_explorer": ".clipdiy-explorer .clipdiy-photograph[src]",
     "07_ablations_and_tables": ".js-plotly-plot .main-svg",
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, chromium):
-    made = Server(tmp_path_factory.mktemp("jupyter"))
-    yield made
-    made.stop()
 
 
 # The explorer's notebook closes it in its last cell, so what is shown is noted when it comes.
