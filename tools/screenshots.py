@@ -47,8 +47,7 @@ def explorer(server: Server, browser: Browser) -> bytes:
     notebook.page.set_viewport_size({"width": 1280, "height": 2100})
     notebook.run_all()
     notebook.find(".clipdiy-legend").wait_for()
-    notebook.find(".clipdiy-explorer .js-plotly-plot .nsewdrag").wait_for(state="attached")
-    notebook.ask("(explorer.change(pixel=(88, 140)), explorer.widget._mark()) and None")
+    notebook.find(".clipdiy-picture").click(position={"x": 219, "y": 138})
     notebook.find(".clipdiy-inspector").wait_for()
     notebook.page.wait_for_timeout(1000)  # pictures in the inspector decode
     return notebook.find(".clipdiy-explorer").screenshot()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from laboratory import Server
     from playwright.sync_api import Browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -32,3 +33,13 @@ def chromium() -> "Iterator[Browser]":
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(chromium: "Browser", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """A JupyterLab of the module's own."""
+    from laboratory import Server
+
+    made = Server(tmp_path_factory.mktemp("jupyter"))
+    yield made
+    made.stop()

@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -80,19 +81,23 @@ class Server:
         self.log.close()
 
 
+def _of_cells(cells: list[str]) -> dict:
+    return {
+        "nbformat": 4, "nbformat_minor": 5,
+        # Without a kernel's name JupyterLab asks for one, in a dialog that swallows every click.
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        "cells": [{"cell_type": "code", "id": f"cell{i}", "source": one, "metadata": {}, "outputs": [],
+                   "execution_count": None} for i, one in enumerate(cells)],
+    }  # fmt: skip
+
+
 class Notebook:
     """A notebook on a page, and its kernel."""
 
-    def __init__(self, server: Server, browser: Browser, name: str, cells: list[str]) -> None:
+    def __init__(self, server: Server, browser: Browser, name: str, cells: list[str] | Path) -> None:
         self.server, self.name = server, name
-        content = {
-            "nbformat": 4, "nbformat_minor": 5,
-            # Without a kernel's name JupyterLab asks for one, in a dialog that swallows every click.
-            "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
-            "cells": [{"cell_type": "code", "id": f"cell{i}", "source": one, "metadata": {}, "outputs": [],
-                       "execution_count": None} for i, one in enumerate(cells)],
-        }  # fmt: skip
-        (server.work / name).write_text(json.dumps(content))
+        text = cells.read_text() if isinstance(cells, Path) else json.dumps(_of_cells(cells))
+        (server.work / name).write_text(text)
         self.page: Page = browser.new_page(viewport={"width": 1280, "height": 1500})
         self.page.set_default_timeout(PATIENCE * 1000)
         self.page.goto(f"http://127.0.0.1:{server.port}/doc/tree/{name}?token={server.token}")
@@ -127,6 +132,10 @@ class Notebook:
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self.await_kernel()
 
+    def lose_kernel(self) -> None:
+        """Kill the kernel, as the kernel of a machine without memory is."""
+        os.kill(self.ask("__import__('os').getpid()"), signal.SIGKILL)
+
     def ask(self, expression: str):
         """Value of an expression in the kernel."""
         reply = self.client.execute("", user_expressions={"it": expression}, reply=True, timeout=PATIENCE)
@@ -148,8 +157,10 @@ class Notebook:
         return self.page.locator(selector).first
 
     def errors(self) -> list[str]:
-        kind = "application/vnd.jupyter.stderr"
-        return self.page.locator(f".jp-OutputArea-output[data-mime-type='{kind}']").all_inner_texts()
+        """What the cells wrote as errors or tracebacks."""
+        kinds = ("application/vnd.jupyter.stderr", "application/vnd.jupyter.error")
+        places = ", ".join(f".jp-OutputArea-output[data-mime-type='{kind}']" for kind in kinds)
+        return self.page.locator(places).all_inner_texts()
 
     def close(self) -> None:
         if self.client is not None:

@@ -184,17 +184,27 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     assert explorer.scheduler.wait(60)
     view = explorer.widget
     assert view.painted == 1
-    sent = len(view.figure.data[1].source)
+    sent = len(view.picture.labels)
     assert sent < 50_000
     view.scale_rows[64][1].value = 2.0
     assert explorer.scheduler.wait(60)
     assert explorer.config.weights == (1.0, 1.0, 2.0)
-    view.labels.value = []
+    for button in list(view.labels.root.children[0].children):
+        button.click()
     assert "there are no labels" in view.lines["error"].value
     view.controls["saliency_weight"].widget.value = 0.5 + 1e-15
-    view.labels.value = ["cat"]
+    view.labels.field.value = "cat"
     assert explorer.scheduler.wait(60)
     assert explorer.config.saliency_weight == 0.5
+    weight = view.scale_rows[128][1]
+    explorer.change(labels=("car", "dog"), scales=(128, 96), scale_weights={128: 3.0}, saliency="nothing like it")
+    assert view.labels.value == ["car", "dog"]  # what Python changes, the controls show
+    assert view.controls["scales"].tags.value == [128, 96]
+    assert list(view.scale_rows) == [128, 96]
+    assert view.scale_rows[128][1] is weight
+    assert weight.value == 3.0
+    view.controls["scales"].tags.field.value = "wide"
+    assert "is no whole number" in view.lines["error"].value
     explorer.close()
     board.choose(saliency_weight=[0.0, 1.0])
     shown = board.widget

@@ -14,7 +14,6 @@ from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, sta
 from clipdiy_lab.views.explorer.bench import Bench, Watch
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.scheduler import LatestWins, StoppedError
-from clipdiy_lab.views.widgets.controls import Tags
 
 LABELS = ("cat", "car", "train", "tvmonitor")
 
@@ -382,17 +381,3 @@ def test_sides_of_crops_are_lines_of_scale_and_side():
     assert fields.read(field, spelled) == {64: 96, 128: 160}
     with pytest.raises(ConfigError, match="write 'scale: side'"):
         fields.read(field, "64 = 96")
-
-
-def test_tags_take_several_between_commas_once_each_and_say_what_is_no_number():
-    said: list[Exception] = []
-    words, numbers = Tags(["cat"], "add", said.append), Tags([64], "add", said.append, whole=True)
-    words.field.value = " dog,cat , tv set,"
-    assert words.value == words.tags.value == ["cat", "dog", "tv set"]
-    assert words.field.value == ""
-    words.tags.value = ["dog"]
-    assert words.value == ["dog"]
-    numbers.field.value = "32, x"
-    assert numbers.value == [64]
-    assert [str(one) for one in said] == ["'x' is no whole number."]
-    assert numbers.field.value == "32, x"

@@ -182,6 +182,8 @@ class Explorer:
         except ClipdiyError as error:
             self.complain(error)
             return
+        if self._widget is not None:
+            self._widget.read_draft()
         if view != self.view or self.error:
             self._take(view)
 

@@ -97,15 +97,14 @@ def _scales(view: View, bench: Bench) -> str:
     background = int(run.attrs["background_index"])
     colors = label_colors(names, background if background >= 0 else None)
     frame = s.stage(run, "image").values
-    answers, titles = [], []
+    found = {}
     for scale in view.config.scales:
         alone = replace(view, config=view.config.replace(scales=(scale,), scale_weights=None))
-        answers.append(_laid(frame, bench.labels(alone).labels, colors, background, view.opacity))
-        titles.append(f"{scale} px alone")
-    together = s.stage(run, "labels").values
-    answers.append(_laid(frame, together, colors, background, view.opacity))
-    won = np.unique(np.concatenate([together.ravel()]))
-    picture = pictures.small_multiples([answers], [*titles, "together"], side=220)
+        found[f"{scale} px alone"] = bench.labels(alone).labels
+    found["together"] = s.stage(run, "labels").values
+    answers = [_laid(frame, labels, colors, background, view.opacity) for labels in found.values()]
+    won = np.unique(np.stack(list(found.values())))
+    picture = pictures.small_multiples([answers], list(found), side=220)
     keys = pictures.legend([names[i] for i in won], colors[won], picture.width)
     cards = [_card("Labels of each scale", pictures.stack([picture, keys]), "Saliency applies to all alike.")]
     maps = {one.name: one for one in gallery(run)}
@@ -179,7 +178,12 @@ def _heat(title: str, maps: dict[str, npt.NDArray[np.floating]], caption: str, u
 def _numbers(view: View, bench: Bench) -> str:
     run = bench.run(view)
     rows = [
-        [short(str(row["label"])), f"{row['share']:.1%}", f"{row['mean_margin']:.4f}", f"{row['best_score']:.4f}"]
+        [
+            short(str(row["label"])),
+            f"{row['share']:.1%}",
+            f"{row['mean_margin']:.4f}" if row["share"] else "",
+            f"{row['best_score']:.4f}",
+        ]
         for row in label_table(run).reset_index().to_dict("records")
     ]
     changed = Config.paper().changed(view.config)

@@ -2,71 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import ipywidgets as w
-import traitlets
 
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.views.explorer.fields import Field, read, spell
+from clipdiy_lab.views.widgets.tags import Tags
 
 _WIDE: Final = {"width": "98%"}
-_STYLE: Final = {"description_width": "9.5em"}
+_STYLE: Final = {"description_width": "11em"}
 _FINE: Final = 1000
 """Steps of a slider at most; a number with more is typed."""
-
-
-class Tags(w.VBox):  # type: ignore[misc]  # ipywidgets ships no types
-    """Tags that can be removed and dragged, and a field that adds one, or several between commas, with Enter.
-
-    `TagsInput` has a field of its own, which is hidden: JupyterLab (4.6) prevents what Enter does in it.
-
-    Parameters
-    ----------
-    value : sequence of str or int
-    prompt : str
-        Stands in the empty field.
-    failed : callable
-        Takes the error of a text that is no tag.
-    whole : bool
-        Tags are whole numbers.
-    """
-
-    value: traitlets.List[Any] = traitlets.List()
-
-    def __init__(
-        self, value: Sequence[Any], prompt: str, failed: Callable[[Exception], None], whole: bool = False
-    ) -> None:
-        kind = w.IntsInput if whole else w.TagsInput
-        self._failed, self._read = failed, _whole if whole else str
-        self.tags = kind(value=list(value), allow_duplicates=False, layout=_WIDE)
-        self.field = w.Text(placeholder=prompt, continuous_update=False, layout={"width": "98%", "max_width": "20em"})
-        self.field.add_class("clipdiy-add")
-        super().__init__([self.tags, self.field, w.HTML(_NO_FIELD, layout={"display": "none"})], layout=_WIDE)
-        self.add_class("clipdiy-tags")
-        traitlets.link((self.tags, "value"), (self, "value"))
-        self.field.observe(self._add, "value")
-
-    def _add(self, change: Any) -> None:
-        typed = [one.strip() for one in change["new"].split(",") if one.strip()]
-        if not typed:
-            return
-        try:
-            self.value = list(dict.fromkeys([*self.value, *map(self._read, typed)]))
-        except ConfigError as error:
-            self._failed(error)
-            return
-        self.field.value = ""
-
-
-_NO_FIELD: Final = "<style>.clipdiy-tags .jupyter-widget-taginput {display: none !important}</style>"
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise ConfigError(f"{text!r} is no whole number.")
-    return int(text)
 
 
 class Control:
@@ -88,20 +36,23 @@ class Control:
     ) -> None:
         self.field, self._changed, self._failed = field, changed, failed
         self._quiet, self._last = False, value
-        self.widget = self._make(value)
+        self.widget = self._make(field, value)
         self.widget.add_class(f"clipdiy-{field.name.replace('_', '-')}")
-        if field.form != "optional":
-            self.widget.observe(self._hear, "value")
 
-    def _make(self, value: Any) -> Any:
-        if self.field.form == "optional":
-            return self._optional(self.field, value)
-        if self.field.form in ("words", "scales"):
-            return Tags(value, "add, press Enter", self._failed, whole=self.field.form == "scales")
-        return _make(self.field, spell(self.field, value))
+    def _make(self, field: Field, value: Any) -> Any:
+        if field.form == "optional":
+            return self._optional(field, value)
+        if field.form in ("words", "scales"):
+            whole = field.form == "scales"
+            reader = (lambda text: _whole(field, text)) if whole else str
+            self.tags = Tags(spell(field, value), self._hear, self._failed, reader)
+            return self.tags.root
+        widget = _make(field, spell(field, value))
+        widget.observe(self._hear, "value")
+        return widget
 
     def _optional(self, field: Field, value: float | None) -> w.HBox:
-        on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "10em"})
+        on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "12em"})
         start = (field.low + field.high) / 2 if value is None else value
         slider = w.FloatSlider(value=start, min=field.low, max=field.high, step=field.step, tooltip=field.help,
                                layout={"width": "auto", "flex": "1"}, disabled=value is None)  # fmt: skip
@@ -128,6 +79,8 @@ class Control:
             on, slider = self._parts
             slider.disabled = not on.value
             return tidy(slider.value) if on.value else None
+        if self.field.form in ("words", "scales"):
+            return read(self.field, self.tags.value)
         return tidy(read(self.field, self.widget.value))
 
     def set(self, value: Any) -> None:
@@ -138,6 +91,8 @@ class Control:
                 on, slider = self._parts
                 on.value, slider.disabled = value is not None, value is None
                 slider.value = slider.value if value is None else value
+            elif self.field.form in ("words", "scales"):
+                self.tags.value = spell(self.field, value)
             else:
                 self.widget.value = spell(self.field, value)
         finally:
@@ -179,8 +134,14 @@ def _make(field: Field, shown: Any) -> Any:
     return w.Text(value=shown, continuous_update=False, **shared)
 
 
+def _whole(field: Field, text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{field.title}: {text!r} is no whole number; write one such as 96.")
+    return int(text)
+
+
 def titled(field: Field, widget: Any) -> Any:
     """Put the title before a widget that has no description of its own."""
     if field.form not in ("words", "scales"):
         return widget
-    return w.HBox([w.Label(field.title, layout={"width": "9.5em"}), widget], layout=_WIDE)
+    return w.HBox([w.Label(field.title, layout={"width": "11em"}), widget], layout=_WIDE)

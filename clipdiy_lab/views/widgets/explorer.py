@@ -1,14 +1,13 @@
-"""The explorer's widgets: controls built from the knobs' metadata, one figure, panels and inspector as HTML."""
+"""The explorer's widgets: controls built from the knobs' metadata, one picture, panels and inspector as HTML."""
 
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import ipywidgets as w
-import numpy as np
-import plotly.graph_objects as go
 
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.models.encoders import list_models
@@ -20,12 +19,13 @@ from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
 from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
-from clipdiy_lab.views.figures.style import TEMPLATES
-from clipdiy_lab.views.widgets.controls import Control, Tags, tidy, titled
+from clipdiy_lab.views.widgets.controls import Control, tidy, titled
+from clipdiy_lab.views.widgets.picture import PictureWidget
+from clipdiy_lab.views.widgets.tags import Tags
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
-_STYLE: Final = {"description_width": "9.5em"}
+_STYLE: Final = {"description_width": "11em"}
 _COLORS: Final = {"error": "#c0392b", "note": "#8a6d00", "wait": "#2f6fa7", "busy": "#2f6fa7"}
 # What is turned most stands first; the other knobs follow under their tier.
 _FIRST: Final = ("saliency_weight", "saliency_threshold", "placement", "interpolation", "background", "template")
@@ -51,8 +51,9 @@ class ExplorerView:
         self.frame_shown: Any = None
         self.painted = 0
         self.controls: dict[str, Control] = {}
-        self._reading = False
-        self.figure = _figure()
+        self._reading = self._turning = False
+        self.picture = PictureWidget(size=explorer.config.image_size, side=_SIDE)
+        self.picture.on_click(lambda y, x: self._change(pixel=(y, x)))
         self.legend, self.panel, self.inspector = (w.HTML(layout=_WIDE) for _ in range(3))
         self.count = w.HTML(_counted(0, 0))
         self.lines = {kind: w.HTML(layout={"display": "none"}) for kind in _COLORS}
@@ -66,9 +67,9 @@ class ExplorerView:
 
     def _lay_out(self) -> w.VBox:
         view = self.explorer.view
-        self.labels = Tags(view.labels, "add a label, press Enter", self.explorer.complain)
-        self.labels.add_class("clipdiy-labels")
-        self._on(self.labels, lambda value: self._change(labels=tuple(value)))
+        self.labels = Tags(view.labels, lambda value: self._change(labels=tuple(value)), self.explorer.complain,
+                           hint="add a label")  # fmt: skip
+        self.labels.root.add_class("clipdiy-labels")
         self.panels = w.ToggleButtons(options=[(title, key) for key, title in PANELS.items()], value=view.panel,
                                       style={"button_width": "auto"})  # fmt: skip
         self.panels.add_class("clipdiy-panels")
@@ -81,9 +82,14 @@ class ExplorerView:
         now.on_click(lambda _: self.explorer.apply())
         stop.on_click(lambda _: self._stop())
         status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
-        left = w.VBox([self.figure, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
+        left = w.VBox([self.picture, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
         right = w.VBox(
-            [w.HTML("<b>Labels</b>"), self.labels, *self.lines.values(), self._settings()],
+            [
+                w.HTML("<b>Labels</b> (type one and press Enter; a click takes one out)"),
+                self.labels.root,
+                *self.lines.values(),
+                self._settings(),
+            ],
             layout={"flex": "1", "min_width": "22em"},
         )
         top = w.HBox([left, right], layout={"width": "100%", "align_items": "flex-start"})
@@ -113,30 +119,35 @@ class ExplorerView:
         return titled(field, control.widget)
 
     def _scales(self, field: Field) -> w.VBox:
-        self._scale_rows = w.VBox()
+        self._scale_box = w.VBox()
+        self.scale_rows: dict[int, tuple[Any, ...]] = {}
         offered = self._control(field)
-        self.controls["scales"].widget.observe(lambda _: self._list_scales(), "value")
-        self._list_scales()
-        return w.VBox([self._scale_rows, offered])
+        self._read(self._list_scales)
+        return w.VBox([self._scale_box, offered])
 
     def _list_scales(self) -> None:
-        """Make a switch and a weight for every scale that is on offer."""
-        draft, field = self.explorer.draft.values, weight_field()
+        """Show a switch and a weight for every scale that is on offer; those that were there stay."""
+        draft = self.explorer.draft.values
         weights, off = dict(draft["scale_weights"] or {}), set(draft["scales_off"])
-        self.scale_rows: dict[int, tuple[w.Checkbox, w.FloatSlider]] = {}
-        for scale in draft["scales"]:
-            on = w.Checkbox(value=scale not in off, description=f"{scale} px", indent=False, layout={"width": "6em"})
-            weight = w.FloatSlider(value=weights.get(scale, 1.0), min=field.low, max=field.high, step=field.step,
-                                   tooltip=field.help, layout={"width": "auto", "flex": "1"})  # fmt: skip
-            weight.add_class(f"clipdiy-weight-{scale}")
-            on.add_class(f"clipdiy-scale-{scale}")
-            for one in (on, weight):
-                self._on(one, lambda _: self._weigh())
-            self.scale_rows[scale] = (on, weight)
-        old = self._scale_rows.children
-        self._scale_rows.children = [w.HBox(row, layout=_WIDE) for row in self.scale_rows.values()]
-        for one in (one for row in old for one in everything(row)):
+        old = dict(zip(self.scale_rows, self._scale_box.children, strict=True))
+        kept = {scale: old.pop(scale) if scale in old else self._scale_row(scale) for scale in draft["scales"]}
+        self.scale_rows = {scale: row.children for scale, row in kept.items()}
+        for scale, (on, weight) in self.scale_rows.items():
+            on.value, weight.value = scale not in off, weights.get(scale, 1.0)
+        self._scale_box.children = list(kept.values())
+        for one in (one for row in old.values() for one in everything(row)):
             one.close()
+
+    def _scale_row(self, scale: int) -> w.HBox:
+        field = weight_field()
+        on = w.Checkbox(description=f"{scale} px", indent=False, layout={"width": "6em"})
+        weight = w.FloatSlider(min=field.low, max=field.high, step=field.step, tooltip=field.help,
+                               layout={"width": "auto", "flex": "1"})  # fmt: skip
+        weight.add_class(f"clipdiy-weight-{scale}")
+        on.add_class(f"clipdiy-scale-{scale}")
+        for one in (on, weight):
+            self._on(one, lambda _: self._weigh())
+        return w.HBox([on, weight], layout=_WIDE)
 
     def _weigh(self) -> None:
         rows = self.scale_rows.items()
@@ -154,7 +165,9 @@ class ExplorerView:
         self.files = w.Dropdown(options=[], layout=_WIDE | {"display": "none"})
         self._on(self.path, self._open_path)
         self._on(self.files, self._open_file)
-        self.upload = w.FileUpload(accept="image/*", multiple=False, description="Upload an image")
+        self.upload = w.FileUpload(
+            accept="image/*", multiple=False, description="Upload an image", layout={"width": "auto"}
+        )
         self.upload.add_class("clipdiy-upload")
         self._on(self.upload, self._uploaded)
         most = w.Label(f"at most {MAX_UPLOAD // 2**20} MiB")
@@ -225,7 +238,7 @@ class ExplorerView:
         return self.model
 
     def _files(self) -> w.VBox:
-        self.code = w.HTML(layout=_WIDE)
+        self.code, self.filed = w.HTML(layout=_WIDE), w.HTML(layout=_WIDE)
         show = _button("Show the code", "clipdiy-code")
         show.on_click(lambda _: self._show_code())
         self.place = w.Text(value="explorer.json", layout={"width": "14em"})
@@ -236,7 +249,8 @@ class ExplorerView:
         export = _button("Export", "clipdiy-export")
         export.on_click(lambda _: self._do(lambda: self.explorer.export(self.out.value), "exported to"))
         kinds = w.Label(".html .svg .pdf .png, .nc .zarr, .csv .tex .md")
-        return w.VBox([w.HBox([self.place, save, load]), w.HBox([self.out, export, kinds]), show, self.code])
+        return w.VBox([w.HBox([self.place, save, load]), w.HBox([self.out, export, kinds]), self.filed, show,
+                       self.code])  # fmt: skip
 
     # What the user does
 
@@ -254,9 +268,16 @@ class ExplorerView:
     def _turn(self, name: str, value: Any) -> None:
         if not self._reading:
             self._change(**{name: value})
+            if name == "scales":
+                self._read(self._list_scales)
 
     def _change(self, **values: Any) -> None:
-        self.explorer.change(**values)
+        # The widget that was turned shows its value already; answering would pull a slider back that is still moved.
+        self._turning = True
+        try:
+            self.explorer.change(**values)
+        finally:
+            self._turning = False
         if self.code.value:
             self._show_code()
 
@@ -265,12 +286,14 @@ class ExplorerView:
         self.bar.layout.visibility = "hidden"
 
     def _do(self, act: Any, said: str) -> None:
+        # Not among the explorer's lines: the next picture clears those, and after loading it comes at once.
+        self.filed.value = ""
         try:
             path = act()
         except Exception as error:
             self.explorer.complain(error)
             return
-        self.say(f"{said} {path}", "wait")
+        self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {path}")}</div>'
 
     def _load(self) -> str:
         self.explorer.load(self.place.value)
@@ -279,37 +302,32 @@ class ExplorerView:
     def _show_code(self) -> None:
         self.code.value = f'<pre style="white-space:pre-wrap;line-height:1.3">{html.escape(self.explorer.code())}</pre>'
 
-    def _click(self, _: Any, points: Any, __: Any) -> None:
-        # Every trace hears of every click; only the one that was hit has points.
-        if points.point_inds:
-            y, x = points.point_inds[0]
-            self._change(pixel=(int(y), int(x)))
-            self._mark()
-
-    def _mark(self) -> None:
-        pixel = self.explorer.view.pixel
-        if not self.figure.data:
-            return
-        with self.figure.batch_update():
-            self.figure.data[2].x, self.figure.data[2].y = ([], []) if pixel is None else ([pixel[1]], [pixel[0]])
-
     def read_draft(self) -> None:
-        """Show what the explorer's draft holds, after it was changed from Python or from a file."""
-        values = self.explorer.draft.values
+        """Show what the explorer's draft holds, unless a widget of ours has just put it there."""
+        if not self._turning:
+            self._read(self._show_draft)
+
+    def _read(self, show: Callable[[], None]) -> None:
+        """Set widgets without taking that for something the user did."""
         self._reading = True
         try:
-            for name, control in self.controls.items():
-                control.set(values[name])
-            self._list_scales()
-            self.labels.value = list(values["labels"])
-            self.panels.value, self.opacity.value = values["panel"], values["opacity"]
-            self.model.value = values["model"]
-            self.source.value = values["saliency"]
-            self.source_path.value, self.source_value.value = values["saliency_path"], values["saliency_value"]
-            self._show_options()
-            self._mark()
+            show()
         finally:
             self._reading = False
+
+    def _show_draft(self) -> None:
+        values = self.explorer.draft.values
+        for name, control in self.controls.items():
+            control.set(values[name])
+        self._list_scales()
+        self.labels.value = values["labels"]
+        self.panels.value, self.opacity.value = values["panel"], values["opacity"]
+        self.model.value = values["model"]
+        # Whether a source is there turns out when it is asked.
+        if values["saliency"] in self.source.options:
+            self.source.value = values["saliency"]
+        self.source_path.value, self.source_value.value = values["saliency_path"], values["saliency_value"]
+        self._show_options()
 
     # What the explorer says
 
@@ -319,19 +337,14 @@ class ExplorerView:
         clear = () if shown.background is None else (shown.background,)
         source = encoding.indexed(shown.labels, colors, clear)
         key = (shown.view.image.sha256, shown.frame.shape, shown.view.config.image_resize)
-        if not self.figure.data:
-            self.figure.add_traces(_traces())
-            self.figure.data[1].on_click(self._click)
-        with self.figure.batch_update():
+        # All in one message: a picture and its size belong together.
+        with self.picture.hold_sync():
             if key != self.frame_shown:
                 self.frame_shown = key
-                height, width = shown.frame.shape[:2]
-                self.figure.data[0].source = encoding.photograph(shown.frame)
-                self.figure.update_xaxes(range=[-0.5, width - 0.5])
-                self.figure.update_yaxes(range=[height - 0.5, -0.5])
-                self.figure.data[2].x, self.figure.data[2].y = [], []
-            self.figure.data[1].source = source
-            self.figure.data[1].opacity = shown.view.opacity
+                self.picture.photograph = encoding.photograph(shown.frame)
+                self.picture.size = shown.frame.shape[:2]
+            self.picture.labels, self.picture.opacity = source, shown.view.opacity
+            self.picture.mark = [] if shown.view.pixel is None else list(shown.view.pixel)
         self.legend.value = sketches.legend(shown)
         self.bar.layout.visibility = "hidden"
         self.painted += 1
@@ -362,31 +375,6 @@ class ExplorerView:
         """Take every widget away."""
         for one in everything(self.root):
             one.close()
-
-
-def _figure() -> go.FigureWidget:
-    """Make the one figure, empty.
-
-    plotly listens to clicks once its first drawing is complete, and that never happens if an image in it is replaced
-    before it was decoded. So images come later, when there are some.
-    """
-    figure = go.FigureWidget()
-    figure.update_xaxes(visible=False, constrain="domain", range=[-0.5, 255.5])
-    figure.update_yaxes(visible=False, constrain="domain", scaleanchor="x", range=[255.5, -0.5])
-    margin = dict.fromkeys("lrtb", 0)
-    figure.update_layout(template=TEMPLATES["light"], width=_SIDE, height=_SIDE, margin=margin, showlegend=False)
-    return figure
-
-
-def _traces() -> list[go.Image | go.Scatter]:
-    """Make photograph, labels, and a mark at the pixel that is explained."""
-    mark = {"symbol": "circle-cross-open", "size": 15, "color": "#ffffff", "line": {"width": 2, "color": "#e6007e"}}
-    empty = encoding.indexed(np.zeros((1, 1), np.uint8), np.zeros((1, 3), np.uint8), (0,))
-    return [
-        go.Image(source=empty, hoverinfo="skip"),
-        go.Image(source=empty, hovertemplate="row %{y}, column %{x}<extra></extra>"),
-        go.Scatter(x=[], y=[], mode="markers", marker=mark, hoverinfo="skip", showlegend=False),
-    ]
 
 
 def _counted(painted: int, generation: int) -> str:
