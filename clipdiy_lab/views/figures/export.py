@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
+import subprocess
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -18,6 +20,7 @@ COLUMN_MM: Final = {1: 84.0, 2: 174.0}
 FONT_PT: Final = 8.0
 _PX_PER_MM, _PX_PER_PT = 96 / 25.4, 96 / 72
 _DPI: Final = 300
+_START: Final = 30  # seconds
 _FORMATS: Final = (".svg", ".pdf", ".png", ".html")
 _INSTALL: Final = (
     "Install both: pip install 'kaleido>=1,<2', and Chromium or Chrome (Debian: apt-get install chromium; "
@@ -110,13 +113,27 @@ def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path
 def _drawn(figure: go.Figure, kind: str) -> bytes:
     if importlib.util.find_spec("kaleido") is None:
         raise FigureError(f"A {kind} file needs kaleido, which is not installed. {_INSTALL}")
+    _require_browser(kind)
     try:
         drawn: bytes = figure.to_image(format=kind.removeprefix("."), scale=_DPI / 96 if kind == ".png" else 1)
     except Exception as error:
         # The classes for a missing browser differ between kaleido's and plotly's versions; all of them name Chrome.
         if "chrome" not in f"{type(error).__name__} {error}".lower():
             raise
-        raise FigureError(
-            f"A {kind} file needs a browser, and none was found or it did not start. {_INSTALL}"
-        ) from error
+        raise _no_browser(kind) from error
     return drawn
+
+
+def _require_browser(kind: str) -> None:
+    """Refuse a browser that does not start: kaleido (1.3) may wait without end for one that ends at once."""
+    path = os.environ.get("BROWSER_PATH")
+    if path is None or os.name != "posix":  # on Windows, asking Chrome for its version opens a window
+        return
+    try:
+        subprocess.run([path, "--version"], check=True, capture_output=True, timeout=_START)  # noqa: S603 - the user's own
+    except (OSError, subprocess.SubprocessError) as error:
+        raise _no_browser(kind) from error
+
+
+def _no_browser(kind: str) -> FigureError:
+    return FigureError(f"A {kind} file needs a browser, and none was found or it did not start. {_INSTALL}")
