@@ -41,6 +41,8 @@ def examine() -> dict[str, Any]:
         problems += _imports()
     if not problems:
         facts |= _hardware() | _caches()
+    there = [f"{name} {version}" for name in _OPTIONAL if (version := _version(name)) is not None]
+    facts["optional, here"] = ", ".join(there) or "none"
     advice = [f"{name} is missing ({why})" for name, why in _OPTIONAL.items() if _version(name) is None]
     return {"facts": facts, "problems": problems, "advice": advice}
 

@@ -256,6 +256,21 @@ def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatc
     assert not any(row["error"] for row in rows)
     assert {row["precision"] for row in rows} == {"fp32"}
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 5
+    sweep = ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "saliency_weight=[1]"]
+    for more, said in (
+        (["--saliency", "none"], "--saliency does not go with --store"),
+        (["--csv", "nowhere/t.csv"], "'nowhere' does not exist"),
+        (["--model", "ViT-B-32/laion2b_s34b_b79k"], "ViT-B-32/laion2b_s34b_b79k"),
+    ):
+        done = call(app, [*sweep, *more])
+        assert done.exit_code == 1
+        assert said in str(done.exception)
+    # A store is no folder of stores, and rows that all failed are no success.
+    mixed = call(app, ["sweep", "scenes", "--stores", "s", "--limit", "2", "--grid", "saliency_weight=[1]"])
+    assert "which is a store itself" in str(mixed.exception)
+    failed = call(app, ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "scales=[[32]]"])
+    assert failed.exit_code == 1
+    assert "1 of 1 rows failed: the store s was not encoded with scales [32]" in failed.stderr
 
 
 @pytest.mark.parametrize(

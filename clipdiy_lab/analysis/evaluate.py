@@ -337,6 +337,7 @@ def _card(
                 "clipdiy_lab": clipdiy_lab.__version__,
                 "torch": torch.__version__,
                 "open_clip": importlib.metadata.version("open_clip_torch"),
+                **getattr(segmenter.encoder, "runtime", {}),
             }
         ),
     }

@@ -26,10 +26,11 @@ from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.tally import ResampledTally
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset
-from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError
+from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.cluster import require_path
+from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
@@ -115,16 +116,23 @@ def sweep(
     ConfigError
         For an empty grid, an unknown knob, a value that never makes sense, or too many rows.
     StoreError
-        If the store is of other images or another encoder than those given.
+        If the store is of other images or another encoder than those given, or `stores` is a store.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
     """
     chosen = get_protocol(protocol)
     if client is not None and out is None:
-        raise ConfigError("a sweep with a client needs out=: the workers put their counts beside that file.")
+        raise ConfigError(
+            "a sweep with a client needs out= (command line: --out): the workers put their counts beside that file."
+        )
     if chosen.slides:
         raise ConfigError(
             f"the protocol {chosen.id!r} slides windows, which sweeps do not; evaluate row by row instead."
+        )
+    if stores is not None and (Path(stores) / layout.HEADER).exists():
+        raise StoreError(
+            f"stores is {str(stores)!r}, which is a store itself. To read it, give it as the source (command line: "
+            "--store); to keep new stores, name another folder."
         )
     own = isinstance(source, Segmenter)
     store = None if isinstance(source, Segmenter) else FromStore(source, dataset, segmenter)

@@ -15,6 +15,7 @@ from clipdiy_lab.cli.options import (
     ImageFile,
     Labels,
     Model,
+    Runtime,
     Saliency,
     Settings,
     read_config,
@@ -29,6 +30,7 @@ def explain(
     html: Annotated[Path, typer.Option(help="File to write; replaced if it is there.")] = Path("explained.html"),
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
+    runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
     as_json: AsJson = False,
@@ -41,7 +43,7 @@ def explain(
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     settings = read_config(config)
-    segmenter = read_segmenter(model, checkpoint, saliency)
+    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     run = segmenter.segment(image, labels.split(","), settings)
     report(run, html, segmenter=segmenter)
     table = label_table(run)

@@ -15,7 +15,8 @@ def models(as_json: AsJson = False) -> None:
     """List the models that can be named, and which of them are on this machine."""
     from clipdiy_lab.models.encoders import list_models
 
-    print_table(list_models(), as_json)
+    found = list_models().sort_values("here", ascending=False, kind="stable")
+    print_table(found, as_json)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from clipdiy_lab.cli.options import (
     ImageFile,
     Labels,
     Model,
+    Runtime,
     Saliency,
     Settings,
     read_config,
@@ -28,6 +29,7 @@ def segment(
     labels: Labels,
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
+    runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE.")] = None,
@@ -44,7 +46,7 @@ def segment(
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
-    segmenter = read_segmenter(model, checkpoint, saliency)
+    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     run = segmenter.segment(image, labels.split(","), settings)
     with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
         save_run(run, part / "run.nc")

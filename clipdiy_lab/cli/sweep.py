@@ -14,8 +14,8 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     DatasetName,
     Limit,
-    Model,
     Root,
+    Runtime,
     Saliency,
     Scheduler,
     Split,
@@ -38,8 +38,9 @@ def sweep(
         ),
     ],
     store: Annotated[Path | None, typer.Option(help="A store that `embed` made; no image is encoded again.")] = None,
-    model: Model = "tiny",
+    model: Annotated[str | None, typer.Option(help="As of `segment`; default: tiny, or the store's own.")] = None,
     checkpoint: Checkpoint = None,
+    runtime: Runtime = "torch",
     saliency: Saliency = None,
     stores: Annotated[Path | None, typer.Option(help="Without --store: folder to keep embeddings in.")] = None,
     split: Split = "val",
@@ -62,10 +63,20 @@ def sweep(
     from clipdiy_lab.analysis.sweep import sweep as run
     from clipdiy_lab.analysis.trials import plain_table
     from clipdiy_lab.atomic import atomic_path
+    from clipdiy_lab.errors import ConfigError, OutputError
 
     knobs = read_grid(grid)
+    if csv is not None and not csv.parent.is_dir():
+        raise OutputError(f"--csv is {str(csv)!r}, and the folder {str(csv.parent)!r} does not exist; make it first.")
+    for name, value in {"--saliency": saliency, "--stores": stores}.items():
+        if store is not None and value is not None:
+            raise ConfigError(f"{name} does not go with --store, which holds embeddings and saliency; leave one out.")
     data = read_dataset(dataset, split, root)
-    source: Any = store if store is not None else read_segmenter(model, checkpoint, saliency)
+    # With a store, a model is its text encoder; the weights are compared.
+    segmenter: Any = None
+    if store is None or model is not None or checkpoint is not None:
+        segmenter = read_segmenter(model or "tiny", checkpoint, saliency if store is None else "none", runtime)
+    source: Any = segmenter if store is None else store
     if config is None and store is None:
         config = "paper"
     with read_cluster(scheduler, workers) as client:
@@ -76,6 +87,7 @@ def sweep(
             base=None if config is None else read_config(config),
             limit=limit,
             protocol=protocol,
+            segmenter=None if store is None else segmenter,
             stores=stores,
             out=out,
             max_rows=10**9 if yes else MAX_ROWS,
@@ -88,11 +100,22 @@ def sweep(
             plain.to_csv(part, index=False)
     if as_json:
         typer.echo(plain.to_json(orient="records"))
+        _fail_if_all_failed(table)
         return
     shown = [*knobs, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
     typer.echo(plain.reindex(columns=shown).to_string(index=False, float_format="{:.4f}".format))
+    _fail_if_all_failed(table)
+
+
+def _fail_if_all_failed(table: Any) -> None:
+    """Say so and end with 1 if no row has a score."""
+    failed = table["error"] != ""
+    if failed.any():
+        typer.echo(f"{failed.sum()} of {len(table)} rows failed: {table.loc[failed, 'error'].iloc[0]}", err=True)
+    if failed.all():
+        raise typer.Exit(1)
 
 
 def read_grid(given: list[str]) -> dict[str, Any]:

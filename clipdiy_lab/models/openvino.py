@@ -41,6 +41,11 @@ class OpenVinoEncoder:
         Images whose crops under `Config.paper` set the ranges of int8. A callable is called where int8 is asked for,
         and has to return the same images every time.
 
+    Attributes
+    ----------
+    runtime : dict
+        Name and version of what computes the crops.
+
     Raises
     ------
     ModelError
@@ -107,6 +112,7 @@ class OpenVinoEncoder:
             model = openvino.convert_model(self._exported())
             if self.precision == "int8":
                 model = self._quantised(model)
+        self.runtime = {"openvino": str(openvino.__version__)}
         hint = _HINTS[self.precision]
         wanted = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         compiled = openvino.Core().compile_model(model, "CPU", wanted)

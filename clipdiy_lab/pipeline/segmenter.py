@@ -269,7 +269,7 @@ class Segmenter:
             "saliency_source": self.saliency.name,
             "saliency_options": json.dumps(getattr(self.saliency, "options", {}), default=str),
             "saliency_fingerprint": self.saliency.fingerprint if applied else "",
-            "versions": json.dumps(_versions()),
+            "versions": json.dumps(_versions(self.encoder)),
         }
 
     def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
@@ -294,13 +294,14 @@ def _check_side(encoder: Encoder, side: int) -> None:
     check(side)
 
 
-def _versions() -> dict[str, str]:
+def _versions(encoder: Encoder) -> dict[str, str]:
     return {
         "clipdiy_lab": clipdiy_lab.__version__,
         "torch": torch.__version__,
         "xarray": xr.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
+        **getattr(encoder, "runtime", {}),
     }
 
 

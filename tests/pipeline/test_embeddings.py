@@ -460,13 +460,15 @@ def test_prune_removes_what_no_record_vouches_for(whole, store):
     (shards / ".clipdiy-abc.part").mkdir()
     (shards / ".clipdiy-abc.part" / "half.zip").write_bytes(b"x")
     (store / ".clipdiy-abd.part").mkdir()
+    (store / "notes").mkdir()
+    (store / "notes" / "thesis.txt").write_text("what is not the store's stays")
     (shards / "000000.claim").touch()
     (shards / "000002.0123456789abcdef.zip").write_bytes(b"x")
     record = layout.read_record(store, layout.read_header(store), 1)
     layout.write_record(store, dataclasses.replace(record, shard=7, key="0" * 64))
     assert care.info(store)["leftovers"] == 5
     assert len(care.prune(store)) == 5
-    assert snapshot(store) == snapshot(whole)
+    assert snapshot(store) == snapshot(whole) | {"notes/thesis.txt": b"what is not the store's stays"}
     assert not list(store.rglob(".clipdiy-*"))
 
 
@@ -491,6 +493,8 @@ def test_an_export_opens_with_xarray_alone(whole, tmp_path, suffix):
     with opened:
         assert opened.equals(open_store(whole))
         assert opened.attrs == open_store(whole).attrs
+    with pytest.raises(OutputError, match="is there already"):
+        care.export(whole, out)
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import clipdiy_lab as lab
-from clipdiy_lab.errors import ConfigError, ImageError, StateError
+from clipdiy_lab.errors import ConfigError, ImageError, LabelError, StateError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
 from clipdiy_lab.views.explorer.bench import Bench, Watch
@@ -167,8 +167,9 @@ def test_a_saliency_flip_that_is_told_does_flip(explorer):
     flip = lab.explain.flip_weight(run)
     y, x = np.argwhere(np.isfinite(flip["flip_change"].values))[0]
     lines = inspector.flips(run, lab.explain.pixel(run, int(y), int(x)), int(y), int(x))
-    told = next(line for line in lines if line.startswith("A saliency weight beyond"))
+    told = next(line for line in lines if line.startswith(("A saliency weight below", "A saliency weight above")))
     weight, name = float(told.split()[4]), told.split()[-1].rstrip(".")
+    assert told.split()[3] == "below"  # from 1 it can only fall
     explorer.change(saliency_weight=max(0.0, weight - 0.002))
     assert s.labels_of(explorer.run["fused"])[int(explorer.run["labels"].values[y, x])] == name
 
@@ -182,6 +183,15 @@ def test_the_code_makes_the_view(explorer, change):
     space: dict = {}
     exec(explorer.code(), space)
     np.testing.assert_array_equal(space["run"]["labels"].values, explorer.run["labels"].values)
+
+
+def test_the_code_loads_the_model_as_it_was_loaded_and_labels_are_no_text():
+    fast = lab.load("tiny", runtime="openvino", saliency="none")
+    assert "lab.load('tiny', saliency='none', runtime='openvino')" in Explorer(labels=LABELS, segmenter=fast).code()
+    half = lab.load("tiny", precision="bf16")
+    assert "lab.load('tiny', precision='bf16')" in Explorer(labels=LABELS, segmenter=half).code()
+    with pytest.raises(LabelError, match="expected a list of texts"):
+        Explorer(labels="cat")
 
 
 def test_the_code_of_a_file_runs_and_that_of_a_given_array_says_what_it_needs(explorer, tmp_path):

@@ -78,6 +78,8 @@ def verify(path: str | PathLike[str]) -> pd.DataFrame:
 def prune(path: str | PathLike[str]) -> list[Path]:
     """Remove what no record vouches for: work of killed writers, shards of another key, records that cannot be read.
 
+    What else lies in the store's folder, beside the shards, is not the store's and stays.
+
     Returns
     -------
     list of Path
@@ -105,8 +107,8 @@ def prune(path: str | PathLike[str]) -> list[Path]:
 
 
 def _leftovers(store: Path, header: layout.Header) -> list[Path]:
-    """Everything that is neither header, lock, record, nor a file that a record vouches for."""
-    kept = {store / layout.HEADER, store / layout.LOCK, store / layout.SHARDS}
+    """Everything among the shards that is neither record nor vouched for by one, and what killed writers left."""
+    kept = set()
     for shard in range(header.shards):
         try:
             record = layout.read_record(store, header, shard)
@@ -114,7 +116,8 @@ def _leftovers(store: Path, header: layout.Header) -> list[Path]:
             continue
         if record is not None:
             kept |= {layout.record_path(store, shard), store / layout.SHARDS / record.file}
-    return sorted(one for folder in (store, store / layout.SHARDS) for one in folder.glob("*") if one not in kept)
+    shards = (one for one in (store / layout.SHARDS).glob("*") if one not in kept)
+    return sorted({*store.glob(layout.STAGING), *shards})
 
 
 def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
@@ -134,11 +137,13 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
     StoreError
         If the store is not whole.
     OutputError
-        If the suffix is another one or the place cannot be written to.
+        If the suffix is another one, something of that name is there, or the place cannot be written to.
     """
     store, out = EmbeddingStore(path), Path(target)
     if out.suffix not in (".nc", ".zarr"):
         raise OutputError(f"{out.name!r} ends in {out.suffix or 'nothing'!r}; expected .nc or .zarr.")
+    if out.exists():
+        raise OutputError(f"{out} is there already; remove it, or name another file.")
     dataset = store.dataset()
     with atomic_path(out, folder=out.suffix == ".zarr") as part:
         if out.suffix == ".zarr":

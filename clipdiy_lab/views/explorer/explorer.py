@@ -17,6 +17,7 @@ from PIL import Image
 from clipdiy_lab.analysis.results import export
 from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
 from clipdiy_lab.pipeline.store import save_run
 from clipdiy_lab.views import pictures
@@ -121,7 +122,7 @@ class Explorer:
         options = getattr(given.saliency, "options", {})
         self.view = View(
             image=sources.as_picture(image),
-            labels=tuple(LABELS if labels is None else labels),
+            labels=LABELS if labels is None else check_labels(labels),
             config=Config() if config is None else config,
             model=given.encoder.name,
             saliency=given.saliency.name,
@@ -156,7 +157,12 @@ class Explorer:
         given, view = self._bench.given, self.view
         mine = given is not None and given.encoder.name == view.model and not self._loadable(view.model)
         source = not writing.named_saliency(view.saliency)
-        return writing.code(view, mine, source)
+        loaded: dict[str, str] = {}
+        if given is not None and given.encoder.name == view.model:
+            loaded |= {"runtime": "openvino"} if "openvino" in getattr(given.encoder, "runtime", {}) else {}
+            precision = getattr(given.encoder, "precision", "fp32")
+            loaded |= {"precision": precision} if precision != "fp32" else {}
+        return writing.code(view, mine, source, loaded)
 
     def _loadable(self, model: str) -> bool:
         from clipdiy_lab.models.encoders import list_models

@@ -96,7 +96,8 @@ def _saliency_flips(run: xr.DataTree, config: Config, names: tuple[str, ...], y:
         lines = ["No saliency weight from 0 to 1 flips it."]
     else:
         other = names[int(found["flip_label"].values[y, x])]
-        lines = [f"A saliency weight beyond {config.saliency_weight + change:.3f} gives {other}."]
+        side = "below" if change < 0 else "above"
+        lines = [f"A saliency weight {side} {config.saliency_weight + change:.3f} gives {other}."]
     below = float(border["background_threshold"].values[y, x])
     here = float(s.stage(run, "saliency").values[y, x])
     if 0 <= below <= 1:

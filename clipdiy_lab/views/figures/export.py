@@ -125,7 +125,7 @@ def _drawn(figure: go.Figure, kind: str) -> bytes:
 
 
 def _require_browser(kind: str) -> None:
-    """Refuse a browser that does not start: kaleido (1.3) may wait without end for one that ends at once."""
+    """Refuse a browser that does not start: kaleido (1.5) may wait without end for one that ends at once."""
     path = os.environ.get("BROWSER_PATH")
     if path is None or os.name != "posix":  # on Windows, asking Chrome for its version opens a window
         return

@@ -69,7 +69,7 @@
       const change = data.change[pixel];
       make("li", change === null
         ? "No saliency weight from 0 to 1 changes its label."
-        : `Beyond a saliency weight of ${(data.weight + change).toFixed(3)} (now ${data.weight}) ` +
+        : `${change < 0 ? "Below" : "Above"} a saliency weight of ${(data.weight + change).toFixed(3)} (now ${data.weight}) ` +
           `${quoted(data.rival[pixel])} takes over.`, list);
       const threshold = data.threshold[pixel], saliency = data.saliency[pixel];
       if (threshold !== null) {
