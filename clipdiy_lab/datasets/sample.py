@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clipdiy_lab.errors import DatasetError, spelled
+
 IGNORE = 255  # the mask value of pixels that no measure counts
 
 
@@ -47,6 +49,20 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def as_dataset(given: object) -> Dataset:
+    """Return what was given as a dataset.
+
+    Raises
+    ------
+    DatasetError
+        If it is something else, such as a dataset's name.
+    """
+    if isinstance(given, Dataset) and not isinstance(given, type):
+        return given
+    named = given if isinstance(given, str) and given else "scenes"
+    raise DatasetError(f"dataset is {spelled(given)}; expected a dataset: lab.open_dataset({named!r}).")
 
 
 def ids_of(dataset: Dataset, length: int) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor
 import clipdiy_lab
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
-from clipdiy_lab.errors import ConfigError, ModelError, nearest
+from clipdiy_lab.errors import ConfigError, ModelError, nearest, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
@@ -283,6 +283,20 @@ class Segmenter:
             "image_height": pixels.shape[0],
             "image_width": pixels.shape[1],
         }
+
+
+def as_segmenter(given: object) -> Segmenter:
+    """Return what was given as a segmenter.
+
+    Raises
+    ------
+    ModelError
+        If it is something else, such as a model's name.
+    """
+    if isinstance(given, Segmenter):
+        return given
+    named = given if isinstance(given, str) and given else EMBEDDED
+    raise ModelError(f"segmenter is {spelled(given)}; expected a segmenter: lab.load({named!r}).")
 
 
 def _check_side(encoder: Encoder, side: int) -> None:

@@ -15,6 +15,7 @@ from clipdiy_lab import errors
 from clipdiy_lab.analysis.passes import to_size
 from clipdiy_lab.analysis.tally import REPLICATES, ResampledTally, count, draws
 from clipdiy_lab.method import metrics, ops
+from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.embeddings.write import embed
 
 LIMIT = 4
@@ -200,6 +201,24 @@ def test_a_store_of_other_images_or_another_encoder(store, counting_encoder):
         lab.sweep(
             store, lab.open_dataset("scenes"), {"saliency_weight": [1]}, segmenter=lab.Segmenter(counting_encoder)
         )
+
+
+def test_the_saliency_of_the_store_goes_into_the_table_and_another_is_not_ignored(store, scenes, segmenter):
+    for given in (None, segmenter, lab.Segmenter(segmenter.encoder)):  # the store's own, and one for its words only
+        table = lab.sweep(store, scenes, {"saliency_weight": [1]}, limit=1, segmenter=given)
+        assert table.attrs["saliency_fingerprint"] == segmenter.saliency.fingerprint
+    half, third = (lab.Segmenter(segmenter.encoder, build("constant", value=value)) for value in (0.5, 0.3))
+    made_with_half = embed(half, scenes, store.with_name("half"), limit=1)
+    for source, other, says in (
+        (store, half, "holds the saliency 'found-tiny', the segmenter has 'constant', which would be ignored"),
+        (made_with_half, third, "the segmenter has 'constant' of other weights or settings, which would be ignored"),
+    ):
+        with pytest.raises(errors.StoreError, match=says):
+            lab.sweep(source, scenes, {"saliency_weight": [1]}, segmenter=other)
+
+
+def test_the_table_says_how_its_intervals_were_made(table):
+    assert table.attrs["interval"] == "95 % Poisson bootstrap over images, 200 replicates"
 
 
 def test_a_store_of_scenes_of_another_seed(store, segmenter):
