@@ -183,6 +183,8 @@ def test_a_killed_sweep_goes_on(store, scenes, segmenter, tmp_path):
         ({"saliency_weight": 0.5}, "not a list"),
         ([], "empty"),
         ([1], "Config"),
+        (None, "the grid is None; expected knobs with values"),
+        (lab.Config(), "the grid is a Config; expected knobs with values, .* or a list of Configs"),
         ({"saliency_weight": [2.0, 1.0]}, "saliency_weight=2.0 never makes sense"),
         ({"label_names": ["cat"]}, "one word a label"),
         ({"saliency": [3]}, "names of saliency sources"),

@@ -53,6 +53,19 @@ def test_a_chart_keeps_room_for_its_lines_and_has_its_legend_below(sweep_table):
     assert made.layout.height > 300
 
 
+@pytest.mark.parametrize(
+    "use",
+    [lambda run, path: figures.save(run, path), lambda run, _: figures.at_column_width(run),
+     lambda run, _: figures.theme(run, "dark")],
+    ids=["save", "at_column_width", "theme"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["png", "html"])
+def test_a_run_is_no_figure(scene_run, tmp_path, use, kind):
+    with pytest.raises(errors.FigureError, match=r"figure is a DataTree; expected .* such as lab.figures.overlay\(run"):
+        use(scene_run, tmp_path / f"x.{kind}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_html_needs_no_browser(scene_run, tmp_path):
     page = figures.save(figures.saliency(scene_run), tmp_path / "figure.html").read_text()
     assert "foreground probability" in page

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import FigureError
+from clipdiy_lab.views.figures.style import as_figure
 
 COLUMN_MM: Final = {1: 84.0, 2: 174.0}
 """Width of one column and of a page of two, as conferences of the field set them (3.3 and 6.9 inches)."""
@@ -37,10 +38,11 @@ def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
     Raises
     ------
     FigureError
-        For another number of columns.
+        For another number of columns, or something else than a figure.
     """
     if columns not in COLUMN_MM:
         raise FigureError(f"columns is {columns!r}; expected 1 ({COLUMN_MM[1]:g} mm) or 2 ({COLUMN_MM[2]:g} mm).")
+    figure = as_figure(figure)
     width = COLUMN_MM[columns] * _PX_PER_MM
     made = go.Figure(figure)
     old, margin = made.layout.width or 640, made.layout.margin
@@ -90,11 +92,12 @@ def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path
     Raises
     ------
     FigureError
-        For another ending, or where kaleido or a browser is missing: with what to install.
+        For another ending, something else than a figure, or where kaleido or a browser is missing: with what to
+        install.
     OutputError
         If the place cannot be written to.
     """
-    target = Path(path)
+    figure, target = as_figure(figure), Path(path)
     kind = target.suffix.lower()
     if kind not in _FORMATS:
         raise FigureError(f"{target.name!r} ends in {target.suffix!r}; expected one of {', '.join(_FORMATS)}.")
