@@ -51,7 +51,8 @@ def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
     share, around = width / old, text / 12
     sides = {name: (getattr(margin, name) or 0) * around for name in ("l", "r", "t", "b")}
     inner = (old - (margin.l or 0) - (margin.r or 0), (made.layout.height or 400) - (margin.t or 0) - (margin.b or 0))
-    pictured = any(isinstance(trace, go.Image) for trace in made.data)
+    # What has an aspect ratio: pictures, and grids of windows, which are drawn without one.
+    pictured = made.layout.yaxis.scaleanchor is not None
     height = (inner[1] * (width - sides["l"] - sides["r"]) / inner[0]) if pictured else inner[1] * max(share, around)
     if made.layout.showlegend is not False and not pictured:
         sides["b"] += _legend_below(made, width)
