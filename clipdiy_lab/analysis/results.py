@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from clipdiy_lab.analysis.condensed import condensed, is_sweep
 from clipdiy_lab.analysis.journal import read_result
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.manifests import manifest_folder
@@ -245,6 +246,9 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
 def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
 
+    Of a sweep's table Markdown and LaTeX have the settings that vary and the scores in percent; what is the same in all
+    rows stands in a caption. CSV has every column, as it is.
+
     Raises
     ------
     OutputError
@@ -259,14 +263,23 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits."""
+    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`."""
+    if is_sweep(frame):
+        brief, caption = condensed(frame)
+        return f"{to_markdown(brief)}\n{caption}\n"
     rows = [[cell.replace("|", r"\|") for cell in row] for row in _texts(frame)]
     rows.insert(1, ["---"] * len(frame.columns))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits."""
+    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits.
+
+    A sweep's is condensed, see `export`, and stands in a ``table``, which its caption needs.
+    """
+    if is_sweep(frame):
+        brief, caption = condensed(frame)
+        return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
     head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in _texts(frame)]
     form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]

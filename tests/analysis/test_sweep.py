@@ -1,5 +1,6 @@
 """Sweeps: rows equal single evaluations, from a segmenter and from a store; they resume, fail row by row, and stop."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -309,3 +310,41 @@ def test_draws_are_poisson_of_mean_one_and_always_the_same():
     assert abs(many.mean() - 1) < 0.02
     assert abs(many.var() - 1) < 0.03
     assert draws(7)[:8].tolist() == draws.__wrapped__(7)[:8].tolist()
+
+
+def test_an_exported_table_shows_what_varies_and_says_once_what_does_not(table, tmp_path):
+    csv = pd.read_csv(lab.results.export(table, tmp_path / "t.csv"))
+    assert list(csv.columns) == list(table.columns)
+    np.testing.assert_allclose(csv["miou"], table["miou"])
+
+    *lines, empty, caption = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["scales", "background", "saliency_weight", "miou", "miou_low", "miou_high", "pixel_accuracy"]
+    assert len(cells) == 2 + len(table)
+    for row, shown in zip(table.itertuples(), cells[2:], strict=True):
+        knobs = [" ".join(map(str, row.scales)), row.background, f"{row.saliency_weight:g}"]
+        scores = [row.miou, row.miou_low, row.miou_high, row.pixel_accuracy]
+        assert shown == knobs + [f"{100 * score:.2f}" for score in scores]
+    assert empty == ""
+    said = dict(one.split(": ") for one in caption.split("In all rows, ")[1].split(". IoU")[0].split("; "))
+    assert set(lab.Config.knobs()) - set(GRID) < set(said)
+    assert not set(GRID) & set(said)
+    assert (said["saliency"], said["stride"], said["images"]) == ("found-tiny", "2", str(LIMIT))
+    assert said["interval"] == table.attrs["interval"]
+
+    latex = lab.results.export(table, tmp_path / "t.tex").read_text()
+    assert latex.count("&") == 6 * (1 + len(table))
+    assert r"saliency\_threshold: none" in latex.splitlines()[1]
+    assert latex.startswith("\\begin{table}\n\\caption{")
+    assert latex.endswith("\\end{tabular}\n\\end{table}\n")
+
+
+def test_an_exported_row_that_failed_says_why_and_makes_no_knob_vary(counting_encoder, scenes, tmp_path):
+    grid = {"align_corners": [False, True], "placement": ["stretched", "centred"]}
+    table = lab.sweep(lab.Segmenter(counting_encoder), scenes, grid, limit=1)
+    head, _, *good, bad, _, caption = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
+    scores = "miou | miou_low | miou_high | pixel_accuracy | error"
+    assert head == f"| align_corners | placement | {scores} |" or head == f"| placement | align_corners | {scores} |"
+    assert all(line.endswith(" |  |") for line in good)
+    assert re.search(r"\|  \|  \|  \|  \| align_corners=True has a meaning only with [^|]* \|$", bad)
+    assert "stride: 2; " in caption
