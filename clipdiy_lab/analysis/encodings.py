@@ -219,6 +219,11 @@ def _same_saliency(store: EmbeddingStore, segmenter: Segmenter) -> None:
 def _same_images(store: EmbeddingStore, dataset: Dataset) -> None:
     """Compare the ids, and the pixels of the first and the last image."""
     ids = store.header.ids
+    if not np.array_equal(store.images, np.arange(len(store.images))):
+        raise StoreError(
+            f"The store {store.path} is not finished, and lacks shards before others, so that its images do not stand "
+            "where the dataset has them. Run `clipdiy-lab embed` again, which does the rest."
+        )
     if len(dataset) < len(ids):
         raise StoreError(f"The store {store.path} has {len(ids)} images, {dataset.name!r} only {len(dataset)}.")
     for place, (known, there) in enumerate(zip(ids, ids_of(dataset, len(ids)), strict=True)):

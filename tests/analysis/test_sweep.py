@@ -17,6 +17,7 @@ from clipdiy_lab.analysis.passes import to_size
 from clipdiy_lab.analysis.tally import REPLICATES, ResampledTally, count, draws
 from clipdiy_lab.method import metrics, ops
 from clipdiy_lab.models.saliency import build
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
 
 LIMIT = 4
@@ -230,6 +231,16 @@ def test_a_store_of_scenes_of_another_seed(store, segmenter):
         lab.sweep(
             store, lab.open_dataset("scenes", length=LIMIT, seed=1), {"saliency_weight": [1]}, segmenter=segmenter
         )
+
+
+def test_a_store_with_a_gap(segmenter, scenes, tmp_path):
+    """Its first images are not the dataset's first: their masks would be others'."""
+    embed(segmenter, scenes, tmp_path / "store", shard_size=2)
+    (tmp_path / "store/shards/000000.ok").unlink()
+    partial = EmbeddingStore(tmp_path / "store", partial=True)
+    assert partial.images.tolist() == [2, 3]
+    with pytest.raises(errors.StoreError, match="lacks shards before others"):
+        lab.sweep(partial, scenes, {"saliency_weight": [1]}, segmenter=segmenter)
 
 
 def test_protocols_and_the_oracle_agree_with_evaluate(store, scenes, segmenter):
