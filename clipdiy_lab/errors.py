@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
+from os import PathLike
 
 
 class ClipdiyError(Exception):
@@ -67,6 +69,25 @@ class OutputError(ClipdiyError, OSError):
 
 class ClipdiyWarning(UserWarning):
     """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...)."""
+
+
+def spelled(given: object) -> str:
+    """Say what came where something else was expected.
+
+    Examples
+    --------
+    >>> spelled("scenes"), spelled(None), spelled(3.5), spelled(dict)
+    ("the text 'scenes'", 'None', 'a float', 'the class dict')
+    """
+    if given is None or isinstance(given, bool):
+        return str(given)
+    if isinstance(given, str):
+        return f"the text {given!r}"
+    if isinstance(given, PathLike):
+        return f"the path {os.fspath(given)!r}"
+    if isinstance(given, type):
+        return f"the class {given.__name__}"
+    return f"a {type(given).__name__}"
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -10,17 +11,18 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+import xarray as xr
 from torch import Tensor
 
 from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.sample import Dataset, ids_of
-from clipdiy_lab.errors import ModelError, StoreError
+from clipdiy_lab.errors import ModelError, StoreError, spelled
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
-from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +58,33 @@ class Encodings(Protocol):
     def encoded(self, index: int) -> Encoded:
         """Return what is known of an image."""
         ...
+
+
+def as_source(given: object) -> Segmenter | EmbeddingStore:
+    """Return what embeddings come from: a segmenter, or a store, opened where its folder is given.
+
+    Raises
+    ------
+    StoreError
+        If there is no such store, it is damaged, or something else was given.
+    """
+    if isinstance(given, Segmenter | EmbeddingStore):
+        return given
+    if isinstance(given, str | PathLike):
+        try:
+            return EmbeddingStore(given)
+        except StoreError as error:
+            if isinstance(given, PathLike) or os.path.lexists(given):
+                raise
+            raise StoreError(
+                f"{error} If {given!r} is meant as a model, give a segmenter: lab.load({given!r})."
+            ) from None
+    opened = getattr(given, "encoding", {}).get("source") if isinstance(given, xr.Dataset) else None
+    told = "" if opened is None else f" ({opened!r})"
+    raise StoreError(
+        f"source is {spelled(given)}; expected a segmenter (lab.load), or a store of embeddings: what lab.embed "
+        f"returned, or its path{told}."
+    )
 
 
 class FromSegmenter:
@@ -98,12 +127,14 @@ class FromStore:
     dataset : Dataset
         The one that the store was made of: its ids are compared.
     segmenter : Segmenter, optional
-        Whose text encoder is used. Default: the encoder that the store names is loaded.
+        Whose text encoder is used; its saliency is either the store's or ``"none"``. Default: the encoder that the
+        store names is loaded.
 
     Raises
     ------
     StoreError
-        If the store is of other images, or of another encoder than the segmenter's.
+        If the store is of other images, of another encoder than the segmenter's, or of another saliency than a
+        segmenter's that applies one.
     """
 
     def __init__(
@@ -111,12 +142,13 @@ class FromStore:
     ) -> None:
         self.store = store if isinstance(store, EmbeddingStore) else EmbeddingStore(store)
         header = self.store.header
-        self.segmenter = segmenter or _by_name(header.attrs["encoder"])
+        self.segmenter = _by_name(header.attrs["encoder"]) if segmenter is None else as_segmenter(segmenter)
         if not same_weights(self.segmenter.encoder.fingerprint, header.key["encoder_fingerprint"]):
             raise StoreError(
                 f"The store {self.store.path} was made by {header.attrs['encoder']!r} with other weights than "
                 f"{self.segmenter.encoder.name!r} has; give segmenter= with the same model."
             )
+        _same_saliency(self.store, self.segmenter)
         _same_images(self.store, dataset)
 
     @property
@@ -126,6 +158,11 @@ class FromStore:
 
     def __len__(self) -> int:
         return len(self.store.images)
+
+    @property
+    def saliency_fingerprint(self) -> str:
+        """Fingerprint of the saliency source that the store was made with; empty where none was applied."""
+        return str(self.store.header.key["saliency_fingerprint"])
 
     @property
     def config(self) -> Config:
@@ -165,9 +202,28 @@ def _by_name(name: str) -> Segmenter:
         ) from error
 
 
+def _same_saliency(store: EmbeddingStore, segmenter: Segmenter) -> None:
+    """Refuse a segmenter whose saliency would be ignored: the maps come from the store."""
+    source, held = segmenter.saliency, store.header.key
+    if source.name == "none":  # a segmenter that is given for its words
+        return
+    if (source.name, source.fingerprint) != (held["saliency_source"], held["saliency_fingerprint"]):
+        weights = " of other weights or settings" if source.name == held["saliency_source"] else ""
+        raise StoreError(
+            f"The store {store.path} holds the saliency {held['saliency_source']!r}, the segmenter has {source.name!r}"
+            f"{weights}, which would be ignored. Make a store with it, or give a segmenter without saliency: "
+            "lab.load(..., saliency='none')."
+        )
+
+
 def _same_images(store: EmbeddingStore, dataset: Dataset) -> None:
     """Compare the ids, and the pixels of the first and the last image."""
     ids = store.header.ids
+    if not np.array_equal(store.images, np.arange(len(store.images))):
+        raise StoreError(
+            f"The store {store.path} is not finished, and lacks shards before others, so that its images do not stand "
+            "where the dataset has them. Run `clipdiy-lab embed` again, which does the rest."
+        )
     if len(dataset) < len(ids):
         raise StoreError(f"The store {store.path} has {len(ids)} images, {dataset.name!r} only {len(dataset)}.")
     for place, (known, there) in enumerate(zip(ids, ids_of(dataset, len(ids)), strict=True)):

@@ -23,14 +23,14 @@ from clipdiy_lab.analysis.counting import Counted
 from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.sliding import sliding_labels
-from clipdiy_lab.datasets.sample import Dataset, Sample
+from clipdiy_lab.datasets.sample import Dataset, Sample, as_dataset
 from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.prompts import templates
 from clipdiy_lab.pipeline.fusion import label_map
-from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
 
 if TYPE_CHECKING:
@@ -94,13 +94,16 @@ def evaluate(
     ConfigError
         For a limit, protocol or configuration that makes no sense here.
     DatasetError
-        If the dataset is empty, masks hold other labels than it names, or, with `out`, it has neither ids nor a repr of
-        its own.
+        If it is no dataset or an empty one, masks hold other labels than it names, or, with `out`, it has neither ids
+        nor a repr of its own.
+    ModelError
+        If `segmenter` is none.
     OutputError
         If `out` cannot be written to, or holds another result.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
     """
+    segmenter, dataset = as_segmenter(segmenter), as_dataset(dataset)
     config, chosen = as_config(config), get_protocol(protocol)
     if oracle_saliency and chosen.slides:
         raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")

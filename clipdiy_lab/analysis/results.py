@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from clipdiy_lab.analysis.condensed import condensed, is_sweep
 from clipdiy_lab.analysis.journal import read_result
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.manifests import manifest_folder
@@ -170,13 +171,33 @@ def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
         If it is no result of `evaluate`.
     """
     if not isinstance(result, xr.Dataset) or "protocol_card" not in result.attrs:
-        raise ConfigError(f"{type(result).__name__} is given where a result of evaluate is expected.")
+        raise _no_result(result)
     return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in result.attrs.items()}
+
+
+def _no_result(given: object) -> ConfigError:
+    return ConfigError(
+        f"{type(given).__name__} is given where a result of evaluate is expected; make one with lab.evaluate, or open "
+        "one with lab.results.open_result."
+    )
+
+
+def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
+    """Return variables of a result as a table.
+
+    Raises
+    ------
+    ConfigError
+        If it is no result of `evaluate`.
+    """
+    if not isinstance(result, xr.Dataset) or not set(names) <= set(result.data_vars):
+        raise _no_result(result)
+    return result[names].to_dataframe().reset_index()
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
     """One row a label: ``label``, ``iou``, ``accuracy``, ``pixels``."""
-    return result[["iou", "accuracy", "pixels"]].to_dataframe().reset_index()
+    return _frame(result, ["iou", "accuracy", "pixels"])
 
 
 def image_scores(result: xr.Dataset) -> pd.DataFrame:
@@ -184,14 +205,13 @@ def image_scores(result: xr.Dataset) -> pd.DataFrame:
 
     Images in which nothing was scored come last.
     """
-    columns = ["image_miou", "image_pixel_accuracy", "ignored"]
-    frame = result[columns].to_dataframe().reset_index()
+    frame = _frame(result, ["image_miou", "image_pixel_accuracy", "ignored"])
     return frame.sort_values("image_miou", kind="stable", na_position="last", ignore_index=True)
 
 
 def image_label_scores(result: xr.Dataset) -> pd.DataFrame:
     """One row an image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, ``iou``."""
-    frame = result[["tp", "fp", "fn"]].to_dataframe().reset_index()
+    frame = _frame(result, ["tp", "fp", "fn"])
     union = frame["tp"] + frame["fp"] + frame["fn"]
     frame = frame[union > 0].assign(iou=frame["tp"] / union[union > 0])
     return frame.reset_index(drop=True)
@@ -215,9 +235,8 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
     pandas.DataFrame
         ``true_label``, ``label`` (predicted), ``pixels``, ``share`` of the true label's pixels; wrong pairs only.
     """
-    counts = result["confusion"]
-    frame = counts.to_dataframe("pixels").reset_index()
-    true = counts.sum("label").to_series()
+    frame = _frame(result, ["confusion"]).rename(columns={"confusion": "pixels"})
+    true = frame.groupby("true_label")["pixels"].sum()
     frame = frame[(frame["true_label"] != frame["label"]) & (frame["pixels"] > 0)]
     frame = frame.assign(share=frame["pixels"] / frame["true_label"].map(true))
     frame = frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
@@ -226,6 +245,9 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
 
 def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
+
+    Of a sweep's table Markdown and LaTeX have the settings that vary and the scores in percent; what is the same in all
+    rows stands in a caption. CSV has every column, as it is.
 
     Raises
     ------
@@ -241,14 +263,23 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits."""
+    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`."""
+    if is_sweep(frame):
+        brief, caption = condensed(frame)
+        return f"{to_markdown(brief)}\n{caption}\n"
     rows = [[cell.replace("|", r"\|") for cell in row] for row in _texts(frame)]
     rows.insert(1, ["---"] * len(frame.columns))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits."""
+    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits.
+
+    A sweep's is condensed, see `export`, and stands in a ``table``, which its caption needs.
+    """
+    if is_sweep(frame):
+        brief, caption = condensed(frame)
+        return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
     head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in _texts(frame)]
     form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]

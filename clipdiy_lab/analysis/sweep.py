@@ -18,14 +18,14 @@ from tqdm.auto import tqdm
 
 import clipdiy_lab
 from clipdiy_lab.analysis import parts
-from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
+from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore, as_source
 from clipdiy_lab.analysis.evaluate import count_images, encoding
 from clipdiy_lab.analysis.ledger import Ledger
 from clipdiy_lab.analysis.passes import Masks, Words, prepare, score, search_key, tallies, text_key
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
-from clipdiy_lab.analysis.tally import ResampledTally
+from clipdiy_lab.analysis.tally import INTERVAL, ResampledTally
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
-from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config, as_config
@@ -82,7 +82,8 @@ def sweep(
     protocol : str, path or Protocol
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
-        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
+        Whose text encoder is used with a store; its saliency is either the store's or ``"none"``. Default: the
+        encoder that the store names is loaded.
     stores : path, optional
         Folder for one store of embeddings an encoding, made where they are missing and used from then on.
     out : path, optional
@@ -109,14 +110,17 @@ def sweep(
         (95 % bootstrap over images, see `ResampledTally`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
         ``images``, ``protocol``, ``seconds`` (of its pass, divided by the rows of the pass), ``error``;
         ``iou[LABEL]`` of every label. A row that failed has an error and no score. ``attrs`` say what all rows have in
-        common: dataset, protocol, encoder, hashes, version.
+        common: dataset, protocol, encoder, hashes, how the intervals were made, version.
 
     Raises
     ------
     ConfigError
         For an empty grid, an unknown knob, a value that never makes sense, or too many rows.
     StoreError
-        If the store is of other images or another encoder than those given, or `stores` is a store.
+        If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or another
+        saliency than those given, or `stores` is a store.
+    DatasetError, ModelError
+        If `dataset` or `segmenter` is something else, such as a name.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
     """
@@ -134,13 +138,13 @@ def sweep(
             f"stores is {str(stores)!r}, which is a store itself. To read it, give it as the source (command line: "
             "--store); to keep new stores, name another folder."
         )
-    own = isinstance(source, Segmenter)
+    source, dataset = as_source(source), as_dataset(dataset)
     store = None if isinstance(source, Segmenter) else FromStore(source, dataset, segmenter)
     start = as_config(base) if base is not None or store is None else store.config
     listed = trials(grid, start, max_rows)
     images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
     maker = source if isinstance(source, Segmenter) else (store.segmenter if store else None)
-    subject = _subject(dataset, maker, images, own, chosen)
+    subject = _subject(dataset, maker, images, store, chosen)
     ledger = None if out is None else Ledger(out, subject)
     rows: dict[str, dict[str, Any]] = {} if ledger is None else dict(ledger.rows)
     asked = [trial for trial in {t.key: t for t in listed}.values() if trial.key not in rows]
@@ -386,10 +390,11 @@ def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _subject(
-    dataset: Dataset, segmenter: Segmenter | None, images: int, own: bool, protocol: Protocol
+    dataset: Dataset, segmenter: Segmenter | None, images: int, store: FromStore | None, protocol: Protocol
 ) -> dict[str, Any]:
     """Return what all rows of a sweep have in common, and a file of rows must agree with."""
     encoder = None if segmenter is None else segmenter.encoder
+    own = "" if segmenter is None else segmenter.saliency.fingerprint
     return {
         "dataset": dataset.name,
         "label_names": list(dataset.label_names),
@@ -397,7 +402,8 @@ def _subject(
         "protocol": protocol.model_dump(),
         "encoder": getattr(encoder, "name", ""),
         "encoder_fingerprint": getattr(encoder, "fingerprint", ""),
-        "saliency_fingerprint": segmenter.saliency.fingerprint if own and segmenter else "",
-        "embeddings": "float32" if own else "float16, from a store",
+        "saliency_fingerprint": own if store is None else store.saliency_fingerprint,
+        "embeddings": "float32" if store is None else "float16, from a store",
+        "interval": INTERVAL,
         "version": clipdiy_lab.__version__,
     }

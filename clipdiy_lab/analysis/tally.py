@@ -14,6 +14,8 @@ from clipdiy_lab.method.metrics import IGNORE, Absent, Counts, Hits, Tally
 
 REPLICATES = 200
 LEVEL = 0.95
+INTERVAL = f"{LEVEL * 100:.0f} % Poisson bootstrap over images, {REPLICATES} replicates"
+"""How `ResampledTally.interval` comes about, for tables."""
 _VALUES = 256  # of a mask
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.errors import ConfigError, nearest, spelled
 from clipdiy_lab.method.config import Config
 
 SALIENCY, LABEL_NAMES = "saliency", "label_names"
@@ -90,7 +90,12 @@ def trials(grid: Grid, base: Config, max_rows: int) -> list[Trial]:
     return found
 
 
-def _given(configs: Iterable[Config], max_rows: int) -> list[Trial]:
+def _given(configs: Any, max_rows: int) -> list[Trial]:
+    if not isinstance(configs, Iterable):
+        raise ConfigError(
+            f"the grid is {spelled(configs)}; expected knobs with values, such as {{'saliency_weight': [0, 0.5, 1]}}, "
+            "or a list of Configs."
+        )
     listed = list(configs)
     if not listed or not all(isinstance(config, Config) for config in listed):
         raise ConfigError("the grid is empty or holds something else than Config; give knobs with values, or Configs.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from clipdiy_lab.datasets.images import DECODE_ERRORS, open_image, read_image
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.palette import read_palette_png
-from clipdiy_lab.datasets.sample import IGNORE, Sample
+from clipdiy_lab.datasets.sample import IGNORE, Sample, position
 from clipdiy_lab.errors import DatasetError, ImageError
 
 OUTSIDE: Final = -1  # what a lookup table gives for a value that a mask must not hold
@@ -97,7 +96,7 @@ class FileDataset(ABC):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int | str) -> Sample:
         entry = self._entry(index)
         image, mask = self._image(entry), self._mask(entry)
         if image.shape[:2] != mask.shape:
@@ -107,20 +106,17 @@ class FileDataset(ABC):
             )
         return Sample(entry.id, image, mask)
 
-    def files(self, index: int) -> tuple[Path, ...]:
+    def files(self, index: int | str) -> tuple[Path, ...]:
         """Files that a sample is read from."""
         entry = self._entry(index)
         return (entry.image,) if entry.mask is None else (entry.image, entry.mask)
 
-    def mask(self, index: int) -> NDArray[np.uint8]:
+    def mask(self, index: int | str) -> NDArray[np.uint8]:
         """Labels of a sample, without reading its image."""
         return self._mask(self._entry(index))
 
-    def _entry(self, index: int) -> Entry:
-        position = operator.index(index)
-        if not -len(self) <= position < len(self):
-            raise IndexError(f"sample {position} of {len(self)}")
-        return self._entries[position]
+    def _entry(self, index: int | str) -> Entry:
+        return self._entries[position(self, index)]
 
     def _image(self, entry: Entry) -> NDArray[np.uint8]:
         return read_pixels(entry.image, upright=self._upright)

@@ -19,7 +19,7 @@ from clipdiy_lab.datasets.readers import FileDataset, MaskDataset, lookup_of
 from clipdiy_lab.datasets.readers_folder import open_folder
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.errors import DatasetError, nearest
+from clipdiy_lab.errors import DatasetError, nearest, spelled
 
 _OVERRIDES = ("image", "mask", "annotations", "folder", "list")
 
@@ -54,6 +54,8 @@ def open_dataset(name: str | os.PathLike[str] = "scenes", split: str = "val", **
     >>> len(dataset), dataset.label_names[:3]
     (200, ('background', 'aeroplane', 'bicycle'))
     """
+    if not isinstance(name, str | os.PathLike):
+        raise DatasetError(f"name is {spelled(name)}; expected the name of a dataset, such as 'scenes', or a path.")
     given = os.fspath(name)
     if given == "scenes":
         _check_options(given, Scenes, options)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from clipdiy_lab.errors import DatasetError, spelled
 
 IGNORE = 255  # the mask value of pixels that no measure counts
 
@@ -47,6 +50,66 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample: ...
+
+
+def as_dataset(given: object) -> Dataset:
+    """Return what was given as a dataset.
+
+    Raises
+    ------
+    DatasetError
+        If it is something else, such as a dataset's name.
+    """
+    if isinstance(given, Dataset) and not isinstance(given, type):
+        return given
+    named = given if isinstance(given, str) and given else "scenes"
+    raise DatasetError(f"dataset is {spelled(given)}; expected a dataset: lab.open_dataset({named!r}).")
+
+
+class Numbered(Protocol):
+    """A dataset that has ids."""
+
+    @property
+    def name(self) -> str:
+        """Short name."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the samples, in order."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+def position(dataset: Numbered, index: int | str) -> int:
+    """Place of a sample that is asked for by its number, from the end if negative, or by its id.
+
+    Raises
+    ------
+    IndexError
+        For a number outside.
+    DatasetError
+        For an id that the dataset does not have, or something else than a number or an id.
+    """
+    if isinstance(index, str):
+        known = dataset.ids
+        if index not in known:
+            ends = f", from {known[0]!r} to {known[-1]!r}" if known else ""
+            raise DatasetError(
+                f"The dataset {dataset.name!r} has no sample {index!r}; its `ids` list what it has{ends}."
+            )
+        return known.index(index)
+    try:
+        number = operator.index(index)
+    except TypeError:
+        raise DatasetError(
+            f"The index of a sample is {index!r}; expected its number, 0 to {len(dataset) - 1}, or its id. Take "
+            "several one by one."
+        ) from None
+    if not -len(dataset) <= number < len(dataset):
+        raise IndexError(f"sample {number} of {len(dataset)}")
+    return number % len(dataset)
 
 
 def ids_of(dataset: Dataset, length: int) -> tuple[str, ...]:

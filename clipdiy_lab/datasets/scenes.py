@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clipdiy_lab.datasets.dice import Dice
 from clipdiy_lab.datasets.drawings import Thing, families, pixels, things
 from clipdiy_lab.datasets.grounds import draw_ground
-from clipdiy_lab.datasets.sample import Sample
+from clipdiy_lab.datasets.sample import Sample, position
 from clipdiy_lab.errors import DatasetError, nearest
 
 # VOC's 20 names in its order; there is no drawing of a dining table.
@@ -290,7 +290,7 @@ class Scenes:
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int | str) -> Sample:
         scene = self.scene(index)
         mask = np.zeros(scene.image.shape[:2], dtype=np.uint8)
         for instance in scene.instances:
@@ -302,22 +302,17 @@ class Scenes:
         """Ids of all scenes, in order."""
         return tuple(self.id(index) for index in range(len(self)))
 
-    def id(self, index: int) -> str:
+    def id(self, index: int | str) -> str:
         """The id of a scene."""
-        return f"{self.split}_{self._position(index):06d}"
+        return f"{self.split}_{position(self, index):06d}"
 
-    def scene(self, index: int) -> Scene:
+    def scene(self, index: int | str) -> Scene:
         """Return a scene with all that is known about it."""
-        position = self._position(index)
+        place = position(self, index)
         # The place of a split in the key keeps the splits apart whatever seed is given.
-        key = (tuple(_LENGTHS).index(self.split), tuple(_vocabularies()).index(self.vocabulary), self.seed, position)
+        key = (tuple(_LENGTHS).index(self.split), tuple(_vocabularies()).index(self.vocabulary), self.seed, place)
         return compose(Dice(0x5CE7E5, *key), self._things, self.families)
 
-    def instances(self, index: int) -> tuple[Instance, ...]:
+    def instances(self, index: int | str) -> tuple[Instance, ...]:
         """The objects of a scene, from back to front."""
         return self.scene(index).instances
-
-    def _position(self, index: int) -> int:
-        if not -self._length <= index < self._length:
-            raise IndexError(f"scene {index} of {self._length}")
-        return index % self._length

@@ -7,13 +7,15 @@ it takes and what it does; user interfaces, sweeps and documents are built from 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from dataclasses import replace as dataclass_replace
 from functools import partial, wraps
+from os import PathLike
 from typing import Any, Literal, TypeVar, get_args
 
-from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.errors import ConfigError, nearest, spelled
 from clipdiy_lab.method import knob_values
 from clipdiy_lab.method.knob_values import (
     MAX_INPUT,
@@ -261,6 +263,11 @@ class Config:
         try:
             values = json.loads(text)
         except (TypeError, ValueError, RecursionError) as error:
+            if isinstance(text, PathLike) or (isinstance(text, str) and text.strip().endswith(".json")):
+                raise ConfigError(
+                    f"the configuration is {spelled(text)}, which looks like a path; from_json takes the file's text: "
+                    f"Config.from_json(Path({os.fspath(text)!r}).read_text())."
+                ) from None
             raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
         if not isinstance(values, dict):
             raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")

@@ -21,7 +21,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor
 from torch.func import functional_call
 
-from clipdiy_lab.errors import LabelError, ModelError, nearest
+from clipdiy_lab.errors import LabelError, ModelError, nearest, spelled
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models import tiny, weights
 from clipdiy_lab.models.devices import resolve_device
@@ -66,6 +66,40 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode L texts to L x D vectors of length 1."""
         ...
+
+
+def as_encoder(given: object) -> Encoder:
+    """Return what was given as an encoder.
+
+    Raises
+    ------
+    ModelError
+        If it does not meet the protocol, or is a class and no object of it.
+    """
+    if isinstance(given, type):
+        raise ModelError(f"encoder is {spelled(given)}; expected an object of it: {given.__name__}().")
+    if not isinstance(given, Encoder):
+        raise ModelError(
+            f"encoder is {spelled(given)}; expected a name or an object with the attributes and methods of "
+            "clipdiy_lab.models.encoders.Encoder."
+        )
+    return given
+
+
+def as_vectors(given: object, encoder: Encoder, method: str) -> Tensor:
+    """Return what a method of an encoder gave as float32 on the CPU.
+
+    Raises
+    ------
+    ModelError
+        If it is no tensor.
+    """
+    if not isinstance(given, Tensor):
+        raise ModelError(
+            f"{method} of the encoder {encoder.name!r} gave {spelled(given)}; expected a torch.Tensor, such as "
+            "torch.from_numpy makes of an array."
+        )
+    return given.float().cpu()
 
 
 class OpenClipEncoder:
@@ -250,14 +284,20 @@ def load_encoder(
     Raises
     ------
     ModelError
-        Unknown architecture or tag (with the nearest names), or weights that are neither here nor to be fetched.
+        Unknown architecture or tag (with the nearest names), a checkpoint for the embedded model, or weights that are
+        neither here nor to be fetched.
     WeightsError
         A checkpoint that is missing, has another hash, or does not fit the architecture.
     """
+    if name == EMBEDDED and checkpoint is not None:
+        raise ModelError(
+            f"the model {EMBEDDED!r} is embedded and takes no checkpoint; leave it out, or name the architecture of "
+            "the checkpoint, such as 'ViT-B-32'."
+        )
     where = resolve_device(device)
     local = None if checkpoint is None else str(Path(checkpoint).absolute())
     recipe = {"name": name, "checkpoint": local, "sha256": sha256, "device": str(device)}
-    if name == EMBEDDED and checkpoint is None:
+    if name == EMBEDDED:
         config = tiny.read_config()
         return OpenClipEncoder(
             tiny.build_tiny(),

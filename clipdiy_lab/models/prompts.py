@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import open_clip
 import torch
+from torch import Tensor
 
 from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.encoders import Encoder, as_vectors
 
 _ARTICLE = re.compile(r"\b([Aa])(?= \{label\})")
 _VOWELS = tuple("aeiouAEIOU")
@@ -235,13 +236,16 @@ class TextCache:
     def _encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         parts = [texts[start : start + _TEXTS_AT_ONCE] for start in range(0, len(texts), _TEXTS_AT_ONCE)]
         with torch.inference_mode():
-            vectors = torch.cat([self.encoder.encode_texts(part).float().cpu() for part in parts]).numpy()
+            vectors = torch.cat([self._vectors(part) for part in parts]).numpy()
         expected = (len(texts), self.encoder.embedding_dim)
         if vectors.shape != expected:
             raise ModelError(
                 f"encoder {self.encoder.name!r} gave text embeddings of shape {vectors.shape}, expected {expected}."
             )
         return unit(vectors, f"encoder {self.encoder.name!r}")
+
+    def _vectors(self, texts: Sequence[str]) -> Tensor:
+        return as_vectors(self.encoder.encode_texts(texts), self.encoder, "encode_texts")
 
 
 def given_rows(given: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -264,6 +264,9 @@ def _held_rows(
 
 
 def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
+    from clipdiy_lab.pipeline.segmenter import as_segmenter  # which imports this module
+
+    segmenter = as_segmenter(segmenter)
     if not same_weights(segmenter.encoder.fingerprint, run.attrs["encoder_fingerprint"]):
         raise RunError(
             f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} has; "

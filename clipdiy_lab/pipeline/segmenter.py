@@ -18,12 +18,12 @@ from torch import Tensor
 import clipdiy_lab
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
-from clipdiy_lab.errors import ConfigError, ModelError, nearest
+from clipdiy_lab.errors import ConfigError, ModelError, nearest, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import EMBEDDED, Encoder, load_encoder
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder, as_vectors, load_encoder
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.prompts import (
     TextCache,
@@ -33,7 +33,7 @@ from clipdiy_lab.models.prompts import (
     phrases,
     warn_of_shared_phrases,
 )
-from clipdiy_lab.models.saliency import Saliency, build, validate_map
+from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.fusion import fuse
 
@@ -54,6 +54,15 @@ class Segmenter:
         Crops that go through the network at once. None: all crops of an image; halved by itself, and kept there, where
         memory runs out.
 
+    Raises
+    ------
+    ModelError
+        If the encoder is unknown, or an object that does not meet the protocol.
+    SaliencyError
+        If the saliency is an object that does not meet the protocol.
+    ConfigError
+        If the batch size is no positive whole number.
+
     Examples
     --------
     >>> import clipdiy_lab as lab
@@ -67,13 +76,8 @@ class Segmenter:
     def __init__(
         self, encoder: str | Encoder = EMBEDDED, saliency: str | Saliency = "none", *, batch_size: int | None = None
     ) -> None:
-        self.encoder: Encoder = load_encoder(encoder) if isinstance(encoder, str) else encoder
-        if not isinstance(self.encoder, Encoder):
-            raise ModelError(
-                f"encoder is a {type(encoder).__name__}; expected a name or an object with the attributes and methods "
-                "of clipdiy_lab.models.encoders.Encoder."
-            )
-        self.saliency: Saliency = build(saliency) if isinstance(saliency, str) else saliency
+        self.encoder: Encoder = load_encoder(encoder) if isinstance(encoder, str) else as_encoder(encoder)
+        self.saliency: Saliency = build(saliency) if isinstance(saliency, str) else as_saliency(saliency)
         whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
         if batch_size is not None and not (whole and batch_size >= 1):
             raise ConfigError(f"batch_size is {batch_size!r}; expected a positive whole number of crops, or None.")
@@ -238,7 +242,8 @@ class Segmenter:
         size = self.batch_size or len(crops)
         while True:
             try:
-                return torch.cat([encoder.encode_crops(part).float().cpu() for part in torch.split(crops, size)])
+                parts = (encoder.encode_crops(part) for part in torch.split(crops, size))
+                return torch.cat([as_vectors(part, encoder, "encode_crops") for part in parts])
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -283,6 +288,20 @@ class Segmenter:
             "image_height": pixels.shape[0],
             "image_width": pixels.shape[1],
         }
+
+
+def as_segmenter(given: object) -> Segmenter:
+    """Return what was given as a segmenter.
+
+    Raises
+    ------
+    ModelError
+        If it is something else, such as a model's name.
+    """
+    if isinstance(given, Segmenter):
+        return given
+    named = given if isinstance(given, str) and given else EMBEDDED
+    raise ModelError(f"segmenter is {spelled(given)}; expected a segmenter: lab.load({named!r}).")
 
 
 def _check_side(encoder: Encoder, side: int) -> None:
@@ -345,9 +364,16 @@ def load(
     Raises
     ------
     ModelError
-        If the name is unknown, the weights are neither on this machine nor to be fetched, or the runtime cannot do what
-        is asked of it.
+        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, or the runtime
+        cannot do what is asked of it.
+    SaliencyError
+        If the saliency is neither a name nor a source.
     """
+    if not isinstance(name, str):
+        raise ModelError(
+            f"name is {spelled(name)}; expected the name of a model, such as {EMBEDDED!r}. An encoder of one's own "
+            "goes into lab.Segmenter(encoder=..., saliency=...)."
+        )
     if runtime not in get_args(Runtime):
         raise ModelError(f"runtime is {runtime!r}. {nearest(runtime, get_args(Runtime))}")
     if calibration is not None and runtime == "torch":

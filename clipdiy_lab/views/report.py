@@ -78,16 +78,24 @@ def report(
         If the place cannot be written to.
     """
     s.validate(run, need=("image", "text_embedding", "logits", "merged", "guide", "fused", "labels", "margin"))
-    if segmenter is not None and segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
-        raise RunError(
-            f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} has; "
-            "give the segmenter that made the run, or none."
-        )
+    if segmenter is not None:
+        _same_encoder(run, segmenter)
     target = Path(path)
     page = document(run, {"Labels": label_table(run), **(tables or {})}, segmenter)
     with atomic_path(target) as part:
         part.write_text(page, encoding="utf-8")
     return target
+
+
+def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
+    from clipdiy_lab.pipeline.segmenter import as_segmenter  # heavy, and loaded wherever there is one
+
+    encoder = as_segmenter(segmenter).encoder
+    if encoder.fingerprint != run.attrs["encoder_fingerprint"]:
+        raise RunError(
+            f"the run was encoded by {run.attrs['encoder']!r} with other weights than {encoder.name!r} has; "
+            "give the segmenter that made the run, or none."
+        )
 
 
 def write_folder(

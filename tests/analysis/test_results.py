@@ -146,6 +146,16 @@ def test_bad_input(tmp_path):
         lab.results.open_result(tmp_path / "none.nc")
 
 
+@pytest.mark.parametrize(
+    "read",
+    ["worst", "best", "confusions", "label_scores", "image_scores", "image_label_scores", "plain_attrs"],
+)
+@pytest.mark.parametrize("given", [xr.DataTree(), xr.Dataset(), None], ids=["run", "dataset", "none"])
+def test_what_is_no_result(read, given):
+    with pytest.raises(ConfigError, match=f"{type(given).__name__} is given where .* make one with lab.evaluate, or"):
+        getattr(lab.results, read)(given)
+
+
 def test_the_attributes_are_plain():
     made = result()
     back = json.loads(json.dumps(lab.results.plain_attrs(made)))

@@ -1,5 +1,6 @@
 """Sweeps: rows equal single evaluations, from a segmenter and from a store; they resume, fail row by row, and stop."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from clipdiy_lab import errors
 from clipdiy_lab.analysis.passes import to_size
 from clipdiy_lab.analysis.tally import REPLICATES, ResampledTally, count, draws
 from clipdiy_lab.method import metrics, ops
+from clipdiy_lab.models.saliency import build
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
 
 LIMIT = 4
@@ -182,6 +185,8 @@ def test_a_killed_sweep_goes_on(store, scenes, segmenter, tmp_path):
         ({"saliency_weight": 0.5}, "not a list"),
         ([], "empty"),
         ([1], "Config"),
+        (None, "the grid is None; expected knobs with values"),
+        (lab.Config(), "the grid is a Config; expected knobs with values, .* or a list of Configs"),
         ({"saliency_weight": [2.0, 1.0]}, "saliency_weight=2.0 never makes sense"),
         ({"label_names": ["cat"]}, "one word a label"),
         ({"saliency": [3]}, "names of saliency sources"),
@@ -202,12 +207,40 @@ def test_a_store_of_other_images_or_another_encoder(store, counting_encoder):
         )
 
 
+def test_the_saliency_of_the_store_goes_into_the_table_and_another_is_not_ignored(store, scenes, segmenter):
+    for given in (None, segmenter, lab.Segmenter(segmenter.encoder)):  # the store's own, and one for its words only
+        table = lab.sweep(store, scenes, {"saliency_weight": [1]}, limit=1, segmenter=given)
+        assert table.attrs["saliency_fingerprint"] == segmenter.saliency.fingerprint
+    half, third = (lab.Segmenter(segmenter.encoder, build("constant", value=value)) for value in (0.5, 0.3))
+    made_with_half = embed(half, scenes, store.with_name("half"), limit=1)
+    for source, other, says in (
+        (store, half, "holds the saliency 'found-tiny', the segmenter has 'constant', which would be ignored"),
+        (made_with_half, third, "the segmenter has 'constant' of other weights or settings, which would be ignored"),
+    ):
+        with pytest.raises(errors.StoreError, match=says):
+            lab.sweep(source, scenes, {"saliency_weight": [1]}, segmenter=other)
+
+
+def test_the_table_says_how_its_intervals_were_made(table):
+    assert table.attrs["interval"] == "95 % Poisson bootstrap over images, 200 replicates"
+
+
 def test_a_store_of_scenes_of_another_seed(store, segmenter):
     """The ids are the same, the pictures are not."""
     with pytest.raises(errors.StoreError, match="shows something else"):
         lab.sweep(
             store, lab.open_dataset("scenes", length=LIMIT, seed=1), {"saliency_weight": [1]}, segmenter=segmenter
         )
+
+
+def test_a_store_with_a_gap(segmenter, scenes, tmp_path):
+    """Its first images are not the dataset's first: their masks would be others'."""
+    embed(segmenter, scenes, tmp_path / "store", shard_size=2)
+    (tmp_path / "store/shards/000000.ok").unlink()
+    partial = EmbeddingStore(tmp_path / "store", partial=True)
+    assert partial.images.tolist() == [2, 3]
+    with pytest.raises(errors.StoreError, match="lacks shards before others"):
+        lab.sweep(partial, scenes, {"saliency_weight": [1]}, segmenter=segmenter)
 
 
 def test_protocols_and_the_oracle_agree_with_evaluate(store, scenes, segmenter):
@@ -288,3 +321,41 @@ def test_draws_are_poisson_of_mean_one_and_always_the_same():
     assert abs(many.mean() - 1) < 0.02
     assert abs(many.var() - 1) < 0.03
     assert draws(7)[:8].tolist() == draws.__wrapped__(7)[:8].tolist()
+
+
+def test_an_exported_table_shows_what_varies_and_says_once_what_does_not(table, tmp_path):
+    csv = pd.read_csv(lab.results.export(table, tmp_path / "t.csv"))
+    assert list(csv.columns) == list(table.columns)
+    np.testing.assert_allclose(csv["miou"], table["miou"])
+
+    *lines, empty, caption = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["scales", "background", "saliency_weight", "miou", "miou_low", "miou_high", "pixel_accuracy"]
+    assert len(cells) == 2 + len(table)
+    for row, shown in zip(table.itertuples(), cells[2:], strict=True):
+        knobs = [" ".join(map(str, row.scales)), row.background, f"{row.saliency_weight:g}"]
+        scores = [row.miou, row.miou_low, row.miou_high, row.pixel_accuracy]
+        assert shown == knobs + [f"{100 * score:.2f}" for score in scores]
+    assert empty == ""
+    said = dict(one.split(": ") for one in caption.split("In all rows, ")[1].split(". IoU")[0].split("; "))
+    assert set(lab.Config.knobs()) - set(GRID) < set(said)
+    assert not set(GRID) & set(said)
+    assert (said["saliency"], said["stride"], said["images"]) == ("found-tiny", "2", str(LIMIT))
+    assert said["interval"] == table.attrs["interval"]
+
+    latex = lab.results.export(table, tmp_path / "t.tex").read_text()
+    assert latex.count("&") == 6 * (1 + len(table))
+    assert r"saliency\_threshold: none" in latex.splitlines()[1]
+    assert latex.startswith("\\begin{table}\n\\caption{")
+    assert latex.endswith("\\end{tabular}\n\\end{table}\n")
+
+
+def test_an_exported_row_that_failed_says_why_and_makes_no_knob_vary(counting_encoder, scenes, tmp_path):
+    grid = {"align_corners": [False, True], "placement": ["stretched", "centred"]}
+    table = lab.sweep(lab.Segmenter(counting_encoder), scenes, grid, limit=1)
+    head, _, *good, bad, _, caption = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
+    scores = "miou | miou_low | miou_high | pixel_accuracy | error"
+    assert head == f"| align_corners | placement | {scores} |" or head == f"| placement | align_corners | {scores} |"
+    assert all(line.endswith(" |  |") for line in good)
+    assert re.search(r"\|  \|  \|  \|  \| align_corners=True has a meaning only with [^|]* \|$", bad)
+    assert "stride: 2; " in caption

@@ -42,8 +42,11 @@ def check(dataset, expected):
     assert np.array_equal(counts, histogram(mask.astype(np.uint8) for _, mask in expected.values()))
     assert counts.sum() == sum(image.shape[0] * image.shape[1] for image, _ in expected.values())
     assert np.array_equal(dataset.mask(-1), samples[-1].mask)
+    assert np.array_equal(dataset.mask(dataset.ids[-1]), samples[-1].mask)
     with pytest.raises(IndexError):
         dataset[len(dataset)]
+    with pytest.raises(DatasetError, match="has no sample 'none of these'"):
+        dataset["none of these"]
 
 
 def paint(path, array):

@@ -40,4 +40,7 @@ def test_unknown_names_and_splits():
         lab.open_dataset("scene")
     with pytest.raises(errors.DatasetError, match="val"):
         lab.open_dataset("scenes", split="vall")
+    for given, says in ((None, "name is None"), (lab.open_dataset(), "name is a Scenes")):
+        with pytest.raises(errors.DatasetError, match=f"{says}; expected the name of a dataset, such as 'scenes', or"):
+            lab.open_dataset(given)
     assert set(lab.list_datasets()["split"]) == {"train", "val", "val_unseen"}

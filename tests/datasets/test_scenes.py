@@ -1,6 +1,7 @@
 """The embedded benchmark: the same bytes everywhere, masks that are what was drawn, splits that share nothing."""
 
 import hashlib
+import re
 
 import numpy as np
 import pytest
@@ -178,6 +179,17 @@ def test_it_is_a_dataset_with_python_indices():
     assert [sample.id for sample in Scenes("val", length=2)] == ["val_000000", "val_000001"]
     assert (len(Scenes("train")), len(scenes), len(Scenes("val_unseen"))) == (2000, 200, 200)
     assert "val" in repr(scenes)
+
+
+def test_a_sample_is_found_by_its_id_too():
+    scenes = Scenes("val")
+    assert scenes["val_000199"].id == "val_000199"
+    assert np.array_equal(scenes["val_000001"].image, scenes[1].image)
+    with pytest.raises(DatasetError, match=r"no sample 'val_00001'; its `ids` list .* to 'val_000199'"):
+        scenes["val_00001"]
+    for index in (slice(0, 3), 1.5, None):
+        with pytest.raises(DatasetError, match=rf"{re.escape(repr(index))}; expected its number, 0 to 199, or its id"):
+            scenes[index]
 
 
 @pytest.mark.parametrize(

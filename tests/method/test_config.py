@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,6 +315,12 @@ def test_copies_and_pickles_are_equal():
     for again in (copy.copy(config), copy.deepcopy(config), pickle.loads(pickle.dumps(config))):
         assert again == config
         assert hash(again) == hash(config)
+
+
+@pytest.mark.parametrize("given", ["nope.json", Path("folder/nope.json")], ids=["text", "path"])
+def test_a_path_is_not_the_text_of_a_file(given):
+    with pytest.raises(ConfigError, match=r"looks like a path; .* Config.from_json\(Path\('.*nope.json'\).read_text"):
+        lab.Config.from_json(given)
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,11 @@ def test_a_precision_that_does_not_exist(golden_segmenter):
         golden_segmenter.encoder.with_precision("bf161")
 
 
+def test_the_embedded_model_takes_no_checkpoint():
+    with pytest.raises(errors.ModelError, match=r"'tiny' is embedded and takes no checkpoint; .* such as 'ViT-B-32'"):
+        lab.load("tiny", checkpoint="nope.pt")
+
+
 def test_no_network_is_one_sentence_that_names_the_embedded_model(monkeypatch, tmp_path):
     from clipdiy_lab.models import encoders
 

@@ -11,6 +11,7 @@ from PIL import Image
 import clipdiy_lab as lab
 from clipdiy_lab import errors
 from clipdiy_lab.method import schema
+from clipdiy_lab.models.saliency.simple import NoSaliency
 
 
 @pytest.fixture
@@ -270,3 +271,31 @@ def test_sides_that_cannot_be(counting_encoder, picture):
     config = lab.Config(crop_input={64: 96, 32: 64})
     assert lab.Config.from_json(config.to_json()) == config
     assert hash(config) != hash(lab.Config())
+
+
+def test_a_class_or_a_function_where_an_object_of_ones_own_is_expected(counting_encoder):
+    with pytest.raises(errors.ModelError, match=r"encoder is the class CountingEncoder; .*: CountingEncoder\(\)"):
+        lab.Segmenter(encoder=type(counting_encoder))
+    for given, says in (
+        (lambda image: image[..., 0] / 255, r"saliency is a function; expected .* name and fingerprint"),
+        (None, "saliency is None; expected a name such as 'found' or 'none'"),
+        (NoSaliency, r"saliency is the class NoSaliency; expected an object of it: NoSaliency\(\)"),
+    ):
+        with pytest.raises(errors.SaliencyError, match=says):
+            lab.Segmenter(counting_encoder, given)
+
+
+@pytest.mark.parametrize("method", ["encode_crops", "encode_texts"])
+def test_an_encoder_that_gives_arrays(counting_encoder, picture, method):
+    encode = getattr(counting_encoder, method)
+    setattr(counting_encoder, method, lambda given: encode(given).numpy())
+    with pytest.raises(
+        errors.ModelError, match=f"{method} of the encoder 'counting' gave a ndarray; .*torch.from_numpy"
+    ):
+        lab.Segmenter(counting_encoder).segment(picture, ["cat"], SMALL)
+
+
+def test_load_takes_names(counting_encoder):
+    for given, says in ((counting_encoder, "a CountingEncoder"), (None, "None")):
+        with pytest.raises(errors.ModelError, match=rf"name is {says}; .*lab.Segmenter\(encoder="):
+            lab.load(given)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from io import BytesIO
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from PIL import Image
@@ -45,12 +46,40 @@ def test_column_width(scene_run, columns, millimetres):
     assert inner[0] == pytest.approx(inner[1])
 
 
+@draws
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("make", [figures.similarity, lambda run, label: figures.windows(run, 64, label)])
+def test_grids_fill_the_picture_and_are_as_high_as_their_colour_bar(scene_run, tmp_path, make, columns):
+    path = figures.save(make(scene_run, "car"), tmp_path / "grids.png", columns)
+    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    colored = np.ptp(pixels, axis=-1) > 40  # text and paper are gray
+    across = np.flatnonzero(colored.any(0))
+    parts = np.split(across, np.flatnonzero(np.diff(across) > 1) + 1)
+    heights = [int(np.flatnonzero(colored[:, part].any(1))[[0, -1]] @ [-1, 1]) for part in parts]
+    assert len(parts) == (4 if make is figures.similarity else 2)
+    assert np.ptp(heights) < 0.02 * max(heights)
+    assert np.flatnonzero(colored.any(1))[-1] > 0.88 * len(pixels)
+
+
 def test_a_chart_keeps_room_for_its_lines_and_has_its_legend_below(sweep_table):
     figure = figures.sweep_line(sweep_table, "saliency_weight", by="scales")
     made = figures.at_column_width(figure, 1)
     assert made.layout.legend.orientation == "h"
     assert made.layout.margin.b > figure.layout.margin.b
     assert made.layout.height > 300
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda run, path: figures.save(run, path), lambda run, _: figures.at_column_width(run),
+     lambda run, _: figures.theme(run, "dark")],
+    ids=["save", "at_column_width", "theme"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["png", "html"])
+def test_a_run_is_no_figure(scene_run, tmp_path, use, kind):
+    with pytest.raises(errors.FigureError, match=r"figure is a DataTree; expected .* such as lab.figures.overlay\(run"):
+        use(scene_run, tmp_path / f"x.{kind}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_html_needs_no_browser(scene_run, tmp_path):

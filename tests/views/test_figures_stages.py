@@ -129,6 +129,12 @@ def test_label_maps_show_what_won_first(scene_run):
     assert [a.text for a in figures.fused(scene_run, ["sofa", "car"]).layout.annotations] == ["sofa", "car"]
 
 
+@pytest.mark.parametrize("given", ["car", None, 1.2, -0.1, float("nan"), True])
+def test_an_opacity_is_a_share(scene_run, given):
+    with pytest.raises(errors.FigureError, match=f"opacity is {given!r}; expected a number from 0 to 1"):
+        figures.overlay(scene_run, given)
+
+
 def test_the_overlay_has_label_colours_hover_and_a_legend_of_what_won(scene_run):
     figure = figures.overlay(scene_run, opacity=0.3)
     names = [str(name) for name in scene_run["label"].values]

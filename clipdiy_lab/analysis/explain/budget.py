@@ -12,7 +12,7 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm.auto import tqdm
 
-from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore
+from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore, as_source
 from clipdiy_lab.analysis.evaluate import IMAGE, count_images
 from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.explain.losses import LOSSES, bins
@@ -20,8 +20,8 @@ from clipdiy_lab.analysis.passes import own_mask, words_of
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.tally import count
 from clipdiy_lab.analysis.trials import Trial
-from clipdiy_lab.datasets.sample import Dataset, ids_of
-from clipdiy_lab.errors import ConfigError, RunError, StoreError
+from clipdiy_lab.datasets.sample import Dataset, as_dataset, ids_of
+from clipdiy_lab.errors import ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
@@ -87,18 +87,19 @@ def error_budget(
     ConfigError
         For a limit, band, protocol or configuration that makes no sense here.
     StoreError
-        If the store is of other images, another encoder, or was encoded otherwise.
+        If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or saliency, or
+        was encoded otherwise.
     DatasetError
-        If masks hold other labels than the dataset names.
-    RunError
-        For a source that is neither.
+        If `dataset` is none, or masks hold other labels than it names.
+    ModelError
+        If `segmenter` is none.
     """
     chosen = get_protocol(protocol)
     if chosen.slides:
         raise ConfigError(f"the protocol {chosen.id!r} slides windows, which an error budget does not; use 'mmseg'.")
     if isinstance(band, bool) or not isinstance(band, int) or not 0 <= band <= _WIDEST_BAND:
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
-    images = count_images(dataset, limit)
+    images = count_images(as_dataset(dataset), limit)
     made, settings = _encodings(source, dataset, config, segmenter)
     images = min(images, len(made))
     words = words_of(Trial(config=settings), made.segmenter, dataset)
@@ -113,14 +114,10 @@ def error_budget(
 def _encodings(
     source: Any, dataset: Dataset, config: Config | None, segmenter: Segmenter | None
 ) -> tuple[Encodings, Config]:
+    source = as_source(source)
     if isinstance(source, Segmenter):
         settings = as_config(config)
         return FromSegmenter(source, dataset, settings), settings
-    if not isinstance(source, EmbeddingStore | str | PathLike):
-        raise RunError(
-            f"source is a {type(source).__name__}; expected a Segmenter, or a store of embeddings or its folder "
-            "(make one with lab.embed)."
-        )
     store = FromStore(source, dataset, segmenter)
     settings = store.config if config is None else as_config(config)
     problem = store.unfit(settings)

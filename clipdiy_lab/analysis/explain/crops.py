@@ -62,7 +62,10 @@ class Crop:
         LabelError
             For a label that the run does not have.
         """
+        from clipdiy_lab.pipeline.segmenter import as_segmenter  # heavy, and loaded wherever there is one
+
         config = read(run, "image", "text_embedding", "fused")
+        segmenter = as_segmenter(segmenter)
         if segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
             raise RunError(
                 f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} "

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from clipdiy_lab.errors import ModelError, nearest
-from clipdiy_lab.models.saliency.protocol import Saliency, check_image, validate_map
+from clipdiy_lab.models.saliency.protocol import Saliency, as_saliency, check_image, validate_map
 
-__all__ = ["Saliency", "build", "check_image", "names", "validate_map"]
+__all__ = ["Saliency", "as_saliency", "build", "check_image", "names", "validate_map"]
 
 # Builders import what they need when they are called, so that asking for the names loads neither torch nor OpenCV.
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from clipdiy_lab.errors import ImageError, SaliencyError
+from clipdiy_lab.errors import ImageError, SaliencyError, spelled
 
 # Resizing and rounding may leave a map this far outside [0, 1]; it is clipped. Anything further out is a mistake.
 ROUNDING = 1e-6
@@ -34,6 +34,24 @@ class Saliency(Protocol):
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """H x W x 3 uint8, RGB, to H x W float32 in [0, 1]; 1 is foreground."""
         ...
+
+
+def as_saliency(given: object) -> Saliency:
+    """Return what was given as a saliency source.
+
+    Raises
+    ------
+    SaliencyError
+        If it does not meet the protocol, or is a class and no object of it.
+    """
+    if isinstance(given, type):
+        raise SaliencyError(f"saliency is {spelled(given)}; expected an object of it: {given.__name__}().")
+    if not isinstance(given, Saliency):
+        raise SaliencyError(
+            f"saliency is {spelled(given)}; expected a name such as 'found' or 'none', or an object with the "
+            "attributes name and fingerprint that takes an image and gives a map (models.saliency.Saliency)."
+        )
+    return given
 
 
 def check_image(image: object) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.images import content_hash
-from clipdiy_lab.datasets.sample import Dataset, Sample, ids_of
+from clipdiy_lab.datasets.sample import Dataset, Sample, as_dataset, ids_of
 from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
@@ -28,7 +28,7 @@ from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
 from clipdiy_lab.pipeline.embeddings.locks import claim, held
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
-from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
 
 if TYPE_CHECKING:
@@ -121,7 +121,10 @@ def plan(
         If the folder is something else than a store, or a store of something else.
     ConfigError
         If the limit or the shard size is not positive.
+    ModelError, DatasetError
+        If `segmenter` or `dataset` is something else, such as a name.
     """
+    segmenter, dataset = as_segmenter(segmenter), as_dataset(dataset)
     config, path = as_config(config), Path(store)
     for name, value in {"limit": limit, "shard_size": shard_size}.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):

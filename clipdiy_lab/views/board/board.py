@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
 
-from clipdiy_lab.analysis.encodings import FromStore
+from clipdiy_lab.analysis.encodings import FromStore, as_source
 from clipdiy_lab.analysis.evaluate import encoding, evaluate
 from clipdiy_lab.analysis.results import export, image_scores, published
 from clipdiy_lab.analysis.sweep import Store, sweep
 from clipdiy_lab.analysis.trials import SALIENCY, plain_table
-from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError, FigureError, OutputError
 from clipdiy_lab.method.config import Config
@@ -125,7 +125,9 @@ class Board:
     Raises
     ------
     StoreError
-        If the store is of other images.
+        If `source` is neither a segmenter nor a store, or the store is of other images.
+    DatasetError
+        If `dataset` is something else, such as a name.
 
     Examples
     --------
@@ -147,7 +149,8 @@ class Board:
         scheduler: LatestWins | None = None,
         looker: LatestWins | None = None,
     ) -> None:
-        self.source, self.dataset = source, dataset
+        self.source = source = as_source(source)
+        self.dataset = as_dataset(dataset)
         if isinstance(source, Segmenter):
             self._maker, config, self.images_known = source, Config(), len(dataset)
             self._kept: Any = tempfile.TemporaryDirectory(prefix="clipdiy-board-")

@@ -18,7 +18,7 @@ from clipdiy_lab.analysis.results import export
 from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import check_labels
-from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter, load
 from clipdiy_lab.pipeline.store import save_run
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
@@ -117,7 +117,7 @@ class Explorer:
         config: Config | None = None,
         scheduler: LatestWins | None = None,
     ) -> None:
-        given = load() if segmenter is None else segmenter
+        given = load() if segmenter is None else as_segmenter(segmenter)
         self._bench = Bench(given)
         options = getattr(given.saliency, "options", {})
         self.view = View(

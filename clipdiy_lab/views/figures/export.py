@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import FigureError
+from clipdiy_lab.views.figures.style import as_figure
 
 COLUMN_MM: Final = {1: 84.0, 2: 174.0}
 """Width of one column and of a page of two, as conferences of the field set them (3.3 and 6.9 inches)."""
@@ -40,10 +41,11 @@ def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
     Raises
     ------
     FigureError
-        For another number of columns.
+        For another number of columns, or something else than a figure.
     """
     if columns not in COLUMN_MM:
         raise FigureError(f"columns is {columns!r}; expected 1 ({COLUMN_MM[1]:g} mm) or 2 ({COLUMN_MM[2]:g} mm).")
+    figure = as_figure(figure)
     width = COLUMN_MM[columns] * _PX_PER_MM
     made = go.Figure(figure)
     old, margin = made.layout.width or 640, made.layout.margin
@@ -52,7 +54,8 @@ def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
     share, around = width / old, text / 12
     sides = {name: (getattr(margin, name) or 0) * around for name in ("l", "r", "t", "b")}
     inner = (old - (margin.l or 0) - (margin.r or 0), (made.layout.height or 400) - (margin.t or 0) - (margin.b or 0))
-    pictured = any(isinstance(trace, go.Image) for trace in made.data)
+    # What has an aspect ratio: pictures, and grids of windows, which are drawn without one.
+    pictured = made.layout.yaxis.scaleanchor is not None
     height = (inner[1] * (width - sides["l"] - sides["r"]) / inner[0]) if pictured else inner[1] * max(share, around)
     if made.layout.showlegend is not False and not pictured:
         sides["b"] += _legend_below(made, width)
@@ -93,11 +96,12 @@ def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path
     Raises
     ------
     FigureError
-        For another ending, or where kaleido or a browser is missing: with what to install.
+        For another ending, something else than a figure, or where kaleido or a browser is missing: with what to
+        install.
     OutputError
         If the place cannot be written to.
     """
-    target = Path(path)
+    figure, target = as_figure(figure), Path(path)
     kind = target.suffix.lower()
     if kind not in _FORMATS:
         raise FigureError(f"{target.name!r} ends in {target.suffix!r}; expected one of {', '.join(_FORMATS)}.")

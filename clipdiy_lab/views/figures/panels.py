@@ -83,7 +83,7 @@ class ColorRange:
             "cmin": self.low,
             "cmax": self.high,
             "colorscale": scale,
-            "colorbar": {"title": title, "exponentformat": "none"},
+            "colorbar": {"title": title, "exponentformat": "none", "ypad": 0},
         }
 
 
@@ -238,7 +238,8 @@ def _sampled(length: int) -> npt.NDArray[np.int32]:
 def _right_of(coloraxis: dict[str, object] | None, legend: Sequence[go.Scatter]) -> int:
     if legend:
         return 60 + 8 * min(28, max(len(trace.name) for trace in legend))
-    return 90 if coloraxis and coloraxis.get("showscale", True) else _EDGE
+    # With less room plotly makes the pictures smaller than their colour bar.
+    return 104 if coloraxis and coloraxis.get("showscale", True) else _EDGE
 
 
 def _fit(text: str, width: int) -> str:

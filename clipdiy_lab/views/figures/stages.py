@@ -10,7 +10,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 import xarray as xr
 
-from clipdiy_lab.errors import RunError
+from clipdiy_lab.errors import FigureError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels
@@ -231,7 +231,21 @@ def guided(run: Run, label: str) -> go.Figure:
 
 
 def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
-    """Show the labels over the image, with a legend of the labels that won pixels; the background stays clear."""
+    """Show the labels over the image, with a legend of the labels that won pixels; the background stays clear.
+
+    Parameters
+    ----------
+    run : DataTree or Dataset
+    opacity : float
+        Of the labels, 0 to 1.
+
+    Raises
+    ------
+    FigureError
+        For another opacity.
+    """
+    if not inputs.is_number(opacity) or not 0 <= opacity <= 1:
+        raise FigureError(f"opacity is {opacity!r}; expected a number from 0 to 1. The labels shown are the run's own.")
     names = s.labels_of(inputs.stage(run, "fused"))
     background = inputs.background_of(run)
     colors = label_colors(names, background)

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import plotly.graph_objects as go
 
-from clipdiy_lab.errors import FigureError
+from clipdiy_lab.errors import FigureError, spelled
 
 Theme = Literal["light", "dark"]
 
@@ -60,14 +60,28 @@ def plain(text: str) -> str:
     return html.escape(text, quote=False)
 
 
+def as_figure(given: object) -> go.Figure:
+    """Return what was given as a figure.
+
+    Raises
+    ------
+    FigureError
+        If it is something else, such as the run that a figure could be made of.
+    """
+    if not isinstance(given, go.Figure):
+        raise FigureError(f"figure is {spelled(given)}; expected a plotly Figure, such as lab.figures.overlay(run).")
+    return given
+
+
 def theme(figure: go.Figure, name: Theme) -> go.Figure:
     """Return a copy of a figure on light or dark paper.
 
     Raises
     ------
     FigureError
-        For another name.
+        For another name, or something else than a figure.
     """
+    figure = as_figure(figure)
     if name not in TEMPLATES:
         raise FigureError(f"there is no theme {name!r}; expected one of {', '.join(map(repr, TEMPLATES))}.")
     return go.Figure(figure).update_layout(template=TEMPLATES[name])
