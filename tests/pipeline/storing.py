@@ -138,6 +138,18 @@ class Judge:
         return snapshot(store) != self.expected
 
 
+def await_moment(store, rng, span):
+    """Sleep for a random time; every second time, until shortly after one more shard is there."""
+    if rng.random() < 0.5:
+        time.sleep(rng.uniform(0, 0.8 * span))
+        return
+    shards, end = store / "shards", time.monotonic() + 10 * span
+    before = len(list(shards.glob("*.ok")))
+    while len(list(shards.glob("*.ok"))) == before and time.monotonic() < end:
+        time.sleep(0.0005)
+    time.sleep(rng.uniform(0, span / 10))
+
+
 def kill(folder, rounds):
     """Kill writers at random moments, resume, and kill again, until a store is finished; then begin another.
 
@@ -149,7 +161,7 @@ def kill(folder, rounds):
     while counts["killed"] < rounds and not counts["wrong"]:
         store = folder / f"store{number}"
         child = fork_writer(store)
-        time.sleep(rng.uniform(0, 0.8 * span))
+        await_moment(store, rng, span)
         os.kill(child, signal.SIGKILL)
         end = wait_for(child)
         counts[end] += 1
