@@ -23,7 +23,7 @@ from clipdiy_lab.analysis.counting import Counted
 from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.sliding import sliding_labels
-from clipdiy_lab.datasets.sample import Dataset, Sample, as_dataset
+from clipdiy_lab.datasets.sample import Dataset, Sample, ahead, as_dataset
 from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
@@ -179,8 +179,7 @@ def predictions(
     protocol = protocol or get_protocol("mmseg")
     bar = tqdm(total=length, initial=start, desc=dataset.name, unit="image", disable=not progress)
     with bar:
-        for index in range(start, length):
-            sample = dataset[index]
+        for sample in ahead(dataset.__getitem__, range(start, length)):
             if protocol.slides:
                 size = protocol.size(sample.mask.shape)
                 yield sample, sliding_labels(segmenter, sample.image, texts, list(configs), shared, protocol, size)

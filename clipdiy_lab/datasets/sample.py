@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import operator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -116,3 +119,23 @@ def ids_of(dataset: Dataset, length: int) -> tuple[str, ...]:
     """Ids of the first samples; no image is decoded where the dataset has `ids`."""
     known: tuple[str, ...] | None = getattr(dataset, "ids", None)
     return tuple(known[:length] if known is not None else (dataset[index].id for index in range(length)))
+
+
+def ahead(read: Callable[[int], Sample], positions: Iterable[int]) -> Iterator[Sample]:
+    """Yield samples in order; a thread reads the next one while the caller works on the last.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the sample at a position, such as ``dataset.__getitem__``. It is called once a position, by one thread;
+        what it raises is raised where its sample would have come.
+    positions : iterable of int
+    """
+    with ThreadPoolExecutor(1) as reader:
+        coming: deque[Future[Sample]] = deque()
+        for position in positions:
+            coming.append(reader.submit(read, position))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        for last in coming:
+            yield last.result()

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.images import content_hash
-from clipdiy_lab.datasets.sample import Dataset, Sample, as_dataset, ids_of
+from clipdiy_lab.datasets.sample import Dataset, Sample, ahead, as_dataset, ids_of
 from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
@@ -273,8 +273,8 @@ class Job:
         images = self.header.images(shard)
         arrays = {n: np.empty((len(images), *one.shape), one.dtype) for n, one in self.contents.items()}
         config = Config.from_json(self.header.attrs["config"])
-        for row, position in enumerate(images):
-            tree = self.segmenter.encode(self._sample(position).image, config)
+        for row, sample in enumerate(ahead(self._sample, images)):
+            tree = self.segmenter.encode(sample.image, config)
             for scale in config.scales:
                 arrays[c.of_scale("embedding", scale)][row] = s.stage(tree, "embedding", scale).values
             if c.SALIENCY in arrays:
