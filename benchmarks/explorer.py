@@ -8,18 +8,15 @@ socket within 200 ms more, as Chromium counts them. Run with: python benchmarks/
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from timing import machine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/browser"))
-from conftest import NAMES
-from laboratory import Notebook, Server
+from laboratory import Notebook, opened_laboratory
 
 CELL = """import clipdiy_lab as lab
 explorer = lab.explore(labels=["cat", "dog", "car", "train", "tvmonitor"])
@@ -45,24 +42,15 @@ CHANGE = """([knob, key]) => new Promise((done, failed) => {
 
 def main(changes: int) -> None:
     """Print median, 90th percentile and bytes of each knob."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        sys.exit("This benchmark needs Chromium (Debian: apt-get install chromium).")
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        server = Server(Path(place))
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        try:
-            notebook = Notebook(server, browser, "explorer.ipynb", [CELL])
-            notebook.run_all()
-            notebook.find(".clipdiy-legend").wait_for()
-            notebook.find(".clipdiy-explorer .clipdiy-labels[src]").wait_for()
-            print(f"{machine()['processor']}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
-            for name, (knob, first) in KNOBS.items():
-                measure(notebook.page, name, knob, first, changes)
-            print(f"load {os.getloadavg()[0]:.1f} after")
-        finally:
-            browser.close()
-            server.stop()
+    with opened_laboratory("Explorer benchmarks") as (server, browser):
+        notebook = Notebook(server, browser, "explorer.ipynb", [CELL])
+        notebook.run_all()
+        notebook.find(".clipdiy-legend").wait_for()
+        notebook.find(".clipdiy-explorer .clipdiy-labels[src]").wait_for()
+        print(f"{machine()['processor']}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
+        for name, (knob, first) in KNOBS.items():
+            measure(notebook.page, name, knob, first, changes)
+        print(f"load {os.getloadavg()[0]:.1f} after")
 
 
 def measure(page: Page, name: str, knob: str, first: str, changes: int) -> None:

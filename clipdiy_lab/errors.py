@@ -6,6 +6,9 @@ import difflib
 import os
 from collections.abc import Iterable
 from os import PathLike
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ClipdiyError(Exception):
@@ -69,6 +72,21 @@ class OutputError(ClipdiyError, OSError):
 
 class ClipdiyWarning(UserWarning):
     """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...)."""
+
+
+def require(given: object, protocol: type[T], name: str, expected: str, error: type[ClipdiyError]) -> T:
+    """Return what was given if it meets a protocol.
+
+    Raises
+    ------
+    ClipdiyError
+        Of the type `error`, if it does not, or is a class and no object of it.
+    """
+    if isinstance(given, type):
+        raise error(f"{name} is {spelled(given)}; expected an object of it: {given.__name__}().")
+    if not isinstance(given, protocol):
+        raise error(f"{name} is {spelled(given)}; expected {expected}.")
+    return given
 
 
 def spelled(given: object) -> str:

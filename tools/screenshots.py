@@ -4,16 +4,14 @@ They are taken in a JupyterLab of its own, in the system's Chromium, by what the
 """
 
 import io
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/browser"))
-from laboratory import Notebook, Server
+from laboratory import Notebook, Server, opened_laboratory
 
 EXPLORER = """import clipdiy_lab as lab
 explorer = lab.explore(labels=["cat", "car", "train", "tvmonitor", "bus"])
@@ -27,18 +25,9 @@ COLORS, MOST = 256, 300_000
 
 def main(folder: Path) -> None:
     """Take both pictures."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        sys.exit("Screenshots need Chromium (Debian: apt-get install chromium).")
-    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
-        server = Server(Path(place))
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        try:
-            keep(explorer(server, browser), folder / "explorer.png")
-            keep(board(server, browser), folder / "board.png")
-        finally:
-            browser.close()
-            server.stop()
+    with opened_laboratory("Screenshots") as (server, browser):
+        keep(explorer(server, browser), folder / "explorer.png")
+        keep(board(server, browser), folder / "board.png")
 
 
 def explorer(server: Server, browser: Browser) -> bytes:

@@ -133,8 +133,8 @@ def ahead(read: Callable[[int], Sample], positions: Iterable[int]) -> Iterator[S
     """
     with ThreadPoolExecutor(1) as reader:
         coming: deque[Future[Sample]] = deque()
-        for position in positions:
-            coming.append(reader.submit(read, position))
+        for place in positions:
+            coming.append(reader.submit(read, place))
             if len(coming) > 1:
                 yield coming.popleft().result()
         for last in coming:

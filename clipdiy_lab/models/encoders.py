@@ -21,7 +21,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from torch import Tensor
 from torch.func import functional_call
 
-from clipdiy_lab.errors import LabelError, ModelError, nearest, spelled
+from clipdiy_lab.errors import LabelError, ModelError, nearest, require, spelled
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models import tiny, weights
 from clipdiy_lab.models.devices import resolve_device
@@ -76,14 +76,8 @@ def as_encoder(given: object) -> Encoder:
     ModelError
         If it does not meet the protocol, or is a class and no object of it.
     """
-    if isinstance(given, type):
-        raise ModelError(f"encoder is {spelled(given)}; expected an object of it: {given.__name__}().")
-    if not isinstance(given, Encoder):
-        raise ModelError(
-            f"encoder is {spelled(given)}; expected a name or an object with the attributes and methods of "
-            "clipdiy_lab.models.encoders.Encoder."
-        )
-    return given
+    expected = "a name or an object with the attributes and methods of clipdiy_lab.models.encoders.Encoder"
+    return require(given, Encoder, "encoder", expected, ModelError)  # type: ignore[type-abstract]
 
 
 def as_vectors(given: object, encoder: Encoder, method: str) -> Tensor:

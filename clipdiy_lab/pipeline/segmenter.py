@@ -18,7 +18,7 @@ from torch import Tensor
 import clipdiy_lab
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
-from clipdiy_lab.errors import ConfigError, ModelError, nearest, spelled
+from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
@@ -375,7 +375,7 @@ def load(
             "goes into lab.Segmenter(encoder=..., saliency=...)."
         )
     if runtime not in get_args(Runtime):
-        raise ModelError(f"runtime is {runtime!r}. {nearest(runtime, get_args(Runtime))}")
+        raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")
     if calibration is not None and runtime == "torch":
         raise ModelError("calibration is for int8, which needs runtime='openvino'.")
     find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256)

@@ -1,24 +1,22 @@
 """A real browser for the tests in this folder."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import find_chromium
 
 if TYPE_CHECKING:
     from laboratory import Server
     from playwright.sync_api import Browser
-
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 # Not of the session: while it lives, an event loop runs in this thread, and asyncio.run in other files would fail.
 @pytest.fixture(scope="module")
 def chromium() -> "Iterator[Browser]":
     """This machine's Chromium, started; without one the test is skipped, except in CI, where it must be there."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
+    found = find_chromium()
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

@@ -8,12 +8,16 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from chromium import find_chromium
 from jupyter_client import BlockingKernelClient
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 40
@@ -22,6 +26,22 @@ _SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
     "docmanager-extension/plugin": {"autosave": False},
 }
+
+
+@contextmanager
+def opened_laboratory(who: str) -> Iterator[tuple["Server", Browser]]:
+    """Start a server and this machine's Chromium, for scripts; end the script where there is none."""
+    found = find_chromium()
+    if found is None:
+        sys.exit(f"{who} need Chromium (Debian: apt-get install chromium).")
+    with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
+        server = Server(Path(place))
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        try:
+            yield server, browser
+        finally:
+            browser.close()
+            server.stop()
 
 
 class Server:

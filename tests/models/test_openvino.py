@@ -98,7 +98,7 @@ def test_a_store_made_by_openvino_is_swept_without_it(tmp_path, by_openvino, by_
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"runtime": "openvinno"}, "Did you mean 'openvino'"),
+        ({"runtime": "openvinno"}, "expected 'torch' or 'openvino'"),
         ({"runtime": "openvino", "precision": "fp16"}, "precision is 'fp16' under OpenVINO"),
         ({"runtime": "openvino", "precision": "int8", "calibration": []}, "needs images"),
         ({"precision": "int8"}, "runtime='openvino'"),

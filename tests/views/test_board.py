@@ -89,18 +89,22 @@ def test_figure_and_point_belong_together(board):
     board.choose(saliency_weight=[1.0, 0.0])
     board.start()
     assert board.figure().data[0].type == "scatter"
-    assert board.row_at(0.0, 12.3) == 1
+    assert board.outcome.row_at(0.0, 12.3) == 1
     board.choose(placement=["stretched", "centred"])
     board.start()
     figure = board.figure()
     assert figure.data[0].type == "heatmap"
     x, y = figure.data[0].x[1], figure.data[0].y[1]
-    assert dict(board._plan.trials[board.row_at(x, y)].given) == {"saliency_weight": 0.0, "placement": "centred"}
+    row = board.outcome.row_at(x, y)
+    assert dict(board._plan.trials[row].given) == {
+        "saliency_weight": 0.0,
+        "placement": "centred",
+    }
     board.choose(interpolation=["bilinear", "nearest"])
     board.start()
     figure = board.figure()
-    assert [board.row_at(0, name) for name in figure.data[0].y] == list(range(8))
-    assert board.row_at(59.9, "CLIP-DIY, ViT (published)") is None
+    assert [board.outcome.row_at(0, name) for name in figure.data[0].y] == list(range(8))
+    assert board.outcome.row_at(59.9, "CLIP-DIY, ViT (published)") is None
 
 
 def test_published_values_stand_beside_ours(board, monkeypatch):
@@ -110,7 +114,7 @@ def test_published_values_stand_beside_ours(board, monkeypatch):
     names = list(board.figure().data[2].y)
     assert names
     assert all(name.startswith("CLIP-DIY") for name in names)
-    assert "59.9" in board.html_table()
+    assert "59.9" in board.outcome.html_table()
     board.methods = ()
     assert board.published["method"].nunique() > 10
 

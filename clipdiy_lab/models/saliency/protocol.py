@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from clipdiy_lab.errors import ImageError, SaliencyError, spelled
+from clipdiy_lab.errors import ImageError, SaliencyError, require
 
 # Resizing and rounding may leave a map this far outside [0, 1]; it is clipped. Anything further out is a mistake.
 ROUNDING = 1e-6
@@ -44,14 +44,11 @@ def as_saliency(given: object) -> Saliency:
     SaliencyError
         If it does not meet the protocol, or is a class and no object of it.
     """
-    if isinstance(given, type):
-        raise SaliencyError(f"saliency is {spelled(given)}; expected an object of it: {given.__name__}().")
-    if not isinstance(given, Saliency):
-        raise SaliencyError(
-            f"saliency is {spelled(given)}; expected a name such as 'found' or 'none', or an object with the "
-            "attributes name and fingerprint that takes an image and gives a map (models.saliency.Saliency)."
-        )
-    return given
+    expected = (
+        "a name such as 'found' or 'none', or an object with the attributes name and fingerprint that takes an image "
+        "and gives a map (models.saliency.Saliency)"
+    )
+    return require(given, Saliency, "saliency", expected, SaliencyError)  # type: ignore[type-abstract]
 
 
 def check_image(image: object) -> NDArray[np.uint8]:

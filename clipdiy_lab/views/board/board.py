@@ -18,26 +18,25 @@ import pandas as pd
 
 from clipdiy_lab.analysis.encodings import FromStore, as_source
 from clipdiy_lab.analysis.evaluate import encoding, evaluate
-from clipdiy_lab.analysis.results import export, image_scores, published
+from clipdiy_lab.analysis.results import image_scores, published
 from clipdiy_lab.analysis.sweep import Store, sweep
-from clipdiy_lab.analysis.trials import SALIENCY, plain_table
+from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError, FigureError, OutputError
+from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
 from clipdiy_lab.views.explorer.bench import Watch, Watched
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, StoppedError, Ticket
 from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
-from clipdiy_lab.views.figures.inputs import knob_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy", "images", "seconds", "error")
 LOOK: Final = 8
 """Images that are scored one by one for a row, unless more are asked for."""
 _TRIED: Final = 2
@@ -333,23 +332,14 @@ class Board:
     # What came of it
 
     @property
-    def knobs(self) -> list[str]:
-        """Knobs of the grid that was run, those with one value last."""
-        return sorted(self._ran, key=lambda name: len(self._ran[name]) < 2)
+    def outcome(self) -> Outcome:
+        """What the board has found so far: table, figure, files."""
+        return Outcome(self.dataset.name, self._plan, self._ran, dict(self._rows), self.published)
 
     @property
     def table(self) -> pd.DataFrame:
         """The rows so far: the grid's knobs and the scores (mIoU and accuracy as shares), in the grid's order."""
-        made = []
-        for number, row in sorted(self._rows.items()):
-            given = dict(self._plan.trials[number].given) if self._plan else {}
-            made.append({"row": number, **given, **{name: row.get(name) for name in SCORES}})
-        columns = ["row", *self._ran, *SCORES]
-        table = pd.DataFrame(made, columns=columns).set_index("row")
-        scores = [name for name in SCORES if name != "error"]
-        table[scores] = table[scores].astype(float)
-        table["error"] = table["error"].fillna("")
-        return table
+        return self.outcome.table
 
     @property
     def published(self) -> pd.DataFrame:
@@ -358,52 +348,12 @@ class Board:
         return published(getattr(manifest, "id", self.dataset.name), list(self.methods) or None)
 
     def figure(self) -> go.Figure:
-        """Draw the scores: a line over one knob, a heat map over two, bars over more or where values are published.
+        """Draw the scores so far, see `Outcome.figure`."""
+        return self.outcome.figure()
 
-        Raises
-        ------
-        FigureError
-            If no row has a score yet.
-        """
-        from clipdiy_lab.views import figures
-
-        table = self._scored()
-        vary = [name for name in self.knobs if len(self._ran[name]) > 1]
-        known = self.published
-        # Rows differ in the grid's knobs only, which is what the figures look at.
-        slim = table[[*vary, "miou", "miou_low", "miou_high"]]
-        if known.empty and len(vary) == 1:
-            return figures.sweep_line(slim, vary[0])
-        if known.empty and len(vary) == 2:
-            return figures.sweep_heat(slim, vary[0], vary[1])
-        # The same result is often tabulated by several papers; the table has all of them, the figure one a backbone.
-        named = known.assign(method=known["method"] + ", " + known["backbone"]).drop_duplicates(["method", "dataset"])
-        others = None if known.empty else named
-        return figures.miou_bars(slim, [self.name_of(int(row)) for row in table.index], others)
-
-    def _scored(self) -> pd.DataFrame:
-        table = self.table
-        table = table[table["miou"].notna()]
-        if table.empty:
-            raise FigureError("no row has a score yet; choose knobs and run.")
-        return table
-
-    def name_of(self, row: int) -> str:
-        """Spell what distinguishes a row."""
-        given = self.table.loc[row]
-        vary = [name for name in self.knobs if len(self._ran[name]) > 1] or self.knobs
-        return ", ".join(f"{name.replace('_', ' ')} {knob_text(given[name])}" for name in vary)
-
-    def row_at(self, x: Any, y: Any) -> int | None:
-        """Return the row of a point of `figure`, by plotly's coordinates; None for a published value."""
-        table = self._scored()
-        for row in table.index:
-            given = [table.loc[row, name] for name in self.knobs if len(self._ran[name]) > 1]
-            texts = [knob_text(one) for one in given]
-            line = len(given) == 1 and (x in (given[0], texts[0]))
-            if line or texts == [x, y] or self.name_of(int(row)) == y:
-                return int(row)
-        return None
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the table or the figure, see `Outcome.export`."""
+        return self.outcome.export(path)
 
     # The images behind a row
 
@@ -475,32 +425,6 @@ class Board:
         self._tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
         self.looker.submit(Job(work, done, self.complain, lambda: None))
 
-    # Files
-
-    def export(self, path: str | PathLike[str]) -> Path:
-        """Write the table (``.csv``, ``.md``, ``.tex``) or the figure (``.html``, ``.svg``, ``.pdf``, ``.png``).
-
-        Raises
-        ------
-        OutputError
-            For another ending, or a place that cannot be written to.
-        FigureError
-            If there is nothing to draw, or nothing to draw it with.
-        """
-        target = Path(path)
-        if target.suffix in (".csv", ".md", ".tex"):
-            table = self.table.assign(miou=lambda t: 100 * t["miou"], miou_low=lambda t: 100 * t["miou_low"],
-                                      miou_high=lambda t: 100 * t["miou_high"])  # fmt: skip
-            return export(plain_table(table), target)
-        if target.suffix in (".html", ".svg", ".pdf", ".png"):
-            from clipdiy_lab.views import figures
-
-            return figures.save(self.figure(), target)
-        raise OutputError(
-            f"{target.name!r} ends in {target.suffix or 'nothing'!r}; expected .csv, .md or .tex for the table, .html, "
-            ".svg, .pdf or .png for the figure."
-        )
-
     # How it shows itself
 
     @property
@@ -530,26 +454,8 @@ class Board:
     def __repr__(self) -> str:
         return f"Board of {self.dataset.name}, {len(self._rows)} rows"
 
-    def html_table(self) -> str:
-        """Return the rows so far as HTML, scores in percent."""
-        from clipdiy_lab.views.explorer.sketches import rows_of
-
-        rows = []
-        known = self.published
-        for number, row in self.table.iterrows():
-            knobs = [html.escape(knob_text(row[name])) for name in self._ran]
-            score = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_low']:.1f} to {100 * row['miou_high']:.1f}"]
-            cells = score if row["miou"] == row["miou"] else ["", html.escape(row["error"])]
-            rows.append([str(number), *knobs, *cells])
-        ours = rows_of(["row", *self._ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
-        if known.empty:
-            return f"{ours}<p>No published values on {html.escape(self.dataset.name)} are known.</p>"
-        columns = ["method", "backbone", "miou", "protocol_notes", "source"]
-        theirs = [[html.escape(str(cell[name])) for name in columns] for cell in known.to_dict("records")]
-        return ours + rows_of(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)
-
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle = {"text/plain": repr(self), "text/html": f"{self.html_table()}<p>{html.escape(NEEDS)}</p>"}
+        bundle = {"text/plain": repr(self), "text/html": f"{self.outcome.html_table()}<p>{html.escape(NEEDS)}</p>"}
         try:
             bundle |= self.widget.mimebundle()
         except ImportError:

@@ -158,7 +158,7 @@ class BoardView:
     def _click(self, _: Any, points: Any, __: Any) -> None:
         if not points.point_inds:
             return
-        row = self.board.row_at(points.xs[0], points.ys[0])
+        row = self.board.outcome.row_at(points.xs[0], points.ys[0])
         if row is not None:
             self.row.value = row
             self._guarded(lambda: self.board.show(row))
@@ -167,15 +167,15 @@ class BoardView:
 
     def rows(self) -> None:
         """Draw table and figure again."""
-        board = self.board
-        self.table.value = board.html_table()
+        outcome = self.board.outcome
+        self.table.value = outcome.html_table()
         chosen = self.row.value
-        options = [(f"{row}: {board.name_of(int(row))}", int(row)) for row in board.table.index]
+        options = [(f"{row}: {outcome.name_of(int(row))}", int(row)) for row in outcome.table.index]
         self.row.options = options
         if chosen in [row for _, row in options]:
             self.row.value = chosen
         try:
-            made = board.figure()
+            made = outcome.figure()
         except FigureError:  # no row has a score yet
             made = None
         if made is not None:
@@ -186,7 +186,7 @@ class BoardView:
             for trace in self.figure.data:
                 trace.on_click(self._click)
         self.drawn += 1
-        self.count.value = _counted(self.drawn, len(board.table))
+        self.count.value = _counted(self.drawn, len(outcome.table))
 
     def progress(self, done: int, total: int, left: float) -> None:
         """Move the bar."""
