@@ -29,7 +29,7 @@ MASK_BYTES = 2**28
 """Memory for masks that a store's images are compared with; the others are read again when they are asked for."""
 
 Mask = npt.NDArray[np.uint8]
-Store = EmbeddingStore | xr.Dataset | str | PathLike[str]
+Store = EmbeddingStore | OpenedStore | xr.Dataset | str | PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,20 @@ class Source(Protocol):
         """Name and fingerprint of the saliency source that is applied."""
         ...
 
+    @property
+    def shard_size(self) -> int | None:
+        """Images that are read together; None where each is encoded by itself."""
+        ...
+
+    def precision(self, config: Config) -> str:
+        """Return the precision in which the embeddings of a configuration are computed."""
+        ...
+
     def __len__(self) -> int: ...
+
+    def place(self, position: int) -> int:
+        """Return where an image stands in the dataset."""
+        ...
 
     def images(self, positions: Iterable[int], watch: Watch = UNWATCHED) -> Iterator[EncodedImage]:
         """Yield images in the order asked for.
@@ -157,6 +170,7 @@ class SegmenterSource:
     """
 
     embeddings = "float32"
+    shard_size = None
 
     def __init__(self, segmenter: Segmenter, dataset: Dataset, config: Config) -> None:
         self.segmenter, self.dataset, self.config = segmenter, dataset, config
@@ -171,8 +185,16 @@ class SegmenterSource:
         """Name and fingerprint of the segmenter's saliency source."""
         return self.segmenter.saliency.name, self.segmenter.saliency.fingerprint
 
+    def precision(self, config: Config) -> str:
+        """Return the precision that a configuration asks for, or that the encoder has."""
+        return getattr(self.segmenter.encoder, "precision", "fp32") if config.precision == "auto" else config.precision
+
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def place(self, position: int) -> int:
+        """Return where an image stands in the dataset: here at its own position."""
+        return position
 
     def images(self, positions: Iterable[int], watch: Watch = UNWATCHED) -> Iterator[EncodedImage]:
         """Encode images."""
@@ -240,8 +262,21 @@ class StoreSource:
         attrs = self.store.attrs
         return str(attrs["saliency_source"]), str(attrs["saliency_fingerprint"])
 
+    def precision(self, config: Config) -> str:
+        """Return the precision in which the store was made."""
+        return self.config.precision
+
     def __len__(self) -> int:
         return len(self.store.ids)
+
+    @property
+    def shard_size(self) -> int | None:
+        """Images of a shard; None of a store that was opened as a Dataset."""
+        return self.store.header.shard_size if isinstance(self.store, EmbeddingStore) else None
+
+    def place(self, position: int) -> int:
+        """Return where an image stands in the dataset."""
+        return self._places[position]
 
     def images(self, positions: Iterable[int], watch: Watch = UNWATCHED) -> Iterator[EncodedImage]:
         """Read images; the masks are the dataset's, its images are left alone where it can do that."""

@@ -1,20 +1,19 @@
-"""What the trials of a block share: text embeddings, searches for the best label, and how maps come to their size."""
+"""What the trials of a block share: text embeddings, and searches for the best label."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+import xarray as xr
 from torch import Tensor
 
 from clipdiy_lab.analysis.trials import ORACLE, Trial
 from clipdiy_lab.datasets.sample import Dataset
-from clipdiy_lab.errors import ClipdiyError, ConfigError
+from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.labelling import candidates, choose
@@ -79,33 +78,24 @@ def share(trials: Sequence[Trial], segmenter: Segmenter, dataset: Dataset) -> li
     Raises
     ------
     ConfigError, LabelError
-        As for `texts_of`.
+        As for `text_of`.
     """
     groups: dict[tuple[Any, ...], SharedTexts] = {}
     for place, trial in enumerate(trials):
         key = text_key(trial)
         if key not in groups:
-            groups[key] = SharedTexts(texts_of(trial, segmenter, dataset))
+            groups[key] = SharedTexts(Texts.of(text_of(trial, segmenter, dataset), trial.config or Config()))
         groups[key].searches.setdefault(search_key(trial), []).append((place, trial))
     return list(groups.values())
 
 
-def text_errors(trials: Sequence[Trial], segmenter: Segmenter, dataset: Dataset) -> list[str]:
-    """Say for every trial why its texts cannot be embedded; empty where they can."""
-    known: dict[tuple[Any, ...], str] = {}
-    for trial in trials:
-        key = text_key(trial)
-        if key not in known:
-            try:
-                texts_of(trial, segmenter, dataset)
-                known[key] = ""
-            except ClipdiyError as error:
-                known[key] = str(error)
-    return [known[text_key(trial)] for trial in trials]
-
-
-def texts_of(trial: Trial, segmenter: Segmenter, dataset: Dataset) -> Texts:
+def text_of(trial: Trial, segmenter: Segmenter, dataset: Dataset) -> xr.DataArray:
     """Embed the texts of a trial.
+
+    Returns
+    -------
+    array (phrase, feature)
+        As of `Segmenter.text_embeddings`, for the labels of the dataset.
 
     Raises
     ------
@@ -126,23 +116,9 @@ def texts_of(trial: Trial, segmenter: Segmenter, dataset: Dataset) -> Texts:
             f"background_label is {config.background_label!r}, which is not among the labels of {dataset.name!r}; use "
             "one of them, or background='none'."
         )
-    return Texts.of(text, config)
+    return text
 
 
 def true_saliency(mask: npt.NDArray[np.uint8], background: int | None, config: Config) -> Tensor:
     """Bring the true foreground (every pixel that is not the background's) to the frame, bilinear."""
     return saliency_in_frame((mask != background).astype(np.float32), config.image_size)
-
-
-def at_size(labels: Labels, size: tuple[int, ...]) -> Labels:
-    """Labels at another size, nearest, rounded as `ops.resize_labels` does, but by picking rows and columns."""
-    rows, columns = (_picks(old, new) for old, new in zip(labels.shape, size, strict=True))
-    return labels[rows[:, None], columns]
-
-
-@lru_cache(maxsize=1024)
-def _picks(old: int, new: int) -> npt.NDArray[np.intp]:
-    step = np.float32(old) / np.float32(new)
-    places = np.floor(np.arange(new, dtype=np.float32) * step)
-    picked: npt.NDArray[np.intp] = np.minimum(places, old - 1).astype(np.intp)
-    return picked

@@ -30,7 +30,7 @@ from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
-from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack
+from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack, unpack_one
 from clipdiy_lab.pipeline.encoding import Encoding
 
 _KEPT_SHARDS = 2  # an image and its neighbour; memory stays flat in the number of images
@@ -183,6 +183,23 @@ class EmbeddingStore:
             arrays[c.SALIENCY] = c.from_byte(arrays[c.SALIENCY])
         return _encoding(arrays, self.config, self.attrs, self.ids[position], arrays[c.HASH].tobytes().hex())
 
+    def find(self, sha256: str) -> int | None:
+        """Return the position of the image whose pixels have a hash; None where it is not there.
+
+        The shards are looked through until it is found, no more of each than its hashes.
+        """
+        position = 0
+        for shard in self.finished:
+            record = layout.read_record(self.path, self.header, shard)
+            if record is None:
+                raise StoreError(f"The store {self.path} has no finished shard {shard}; {_AGAIN}.")
+            hashes = unpack_one(self.path / layout.SHARDS / record.file, c.HASH)
+            known = [row.tobytes().hex() for row in hashes]
+            if sha256 in known:
+                return position + known.index(sha256)
+            position += len(known)
+        return None
+
     def dataset(self) -> xr.Dataset:
         """Return the store as one lazy dataset, see `open_store`."""
         ids = np.array([self.header.ids[i] for i in self.images], dtype=object)
@@ -298,6 +315,11 @@ class OpenedStore:
             for values in (*encoding.embeddings.values(), encoding.saliency):
                 found.update(b"" if values is None else values.numpy().tobytes())
         return found.hexdigest()
+
+    def find(self, sha256: str) -> int | None:
+        """Return the position of the image whose pixels have a hash; None where it is not there."""
+        known = [str(value) for value in self.dataset[c.HASH].values]
+        return known.index(sha256) if sha256 in known else None
 
     def encoding(self, position: int) -> Encoding:
         """Return one image as a segmenter would give it.

@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipdiy_lab.pipeline.watch import StoppedError
+
 Start = Callable[[Callable[[], None]], None]
 Later = Callable[[float, Callable[[], None]], Callable[[], None]]
-
-
-class StoppedError(Exception):
-    """A job found that nobody wants its result any more."""
 
 
 @dataclass(eq=False)
