@@ -18,8 +18,8 @@ from clipdiy_lab.analysis.results import export
 from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import check_labels
+from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter, load
-from clipdiy_lab.pipeline.store import save_run
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import code as writing
