@@ -86,6 +86,10 @@ class ClipdiyWarning(UserWarning):
         return printable(super().__str__())
 
 
+class OutOfDistributionWarning(ClipdiyWarning):
+    """An image unlike everything that the model was trained on: a photograph before the embedded model."""
+
+
 def require(given: object, protocol: type[T], name: str, expected: str, error: type[ClipdiyError]) -> T:
     """Return what was given if it meets a protocol.
 

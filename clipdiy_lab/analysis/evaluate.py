@@ -26,6 +26,7 @@ from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.prompts import templates
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.provenance import versions
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
@@ -100,6 +101,11 @@ def evaluate(
         If `out` cannot be written to, or holds another result.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
+
+    Warns
+    -----
+    OutOfDistributionWarning
+        If the embedded model meets another dataset than scenes; the attribute ``caution`` says it too.
     """
     segmenter, dataset = as_segmenter(segmenter), as_dataset(dataset)
     config, chosen = as_config(config), get_protocol(protocol)
@@ -109,6 +115,7 @@ def evaluate(
         raise ConfigError("evaluate with a client needs out=: the workers put their counts beside the result.")
     length = count_images(dataset, limit)
     card = _card(segmenter, dataset, config, chosen, length, oracle_saliency)
+    warn(card)
     journal = None
     if out is not None:
         card["key"] = _key(card, dataset)
@@ -333,6 +340,7 @@ def _card(
         "saliency_source": "oracle" if oracle else segmenter.saliency.name,
         "saliency_fingerprint": "" if oracle else segmenter.saliency.fingerprint,
         "versions": json.dumps(versions(segmenter.encoder)),
+        **of_dataset(segmenter.encoder, dataset),
     }
 
 

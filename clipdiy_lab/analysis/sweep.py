@@ -29,6 +29,7 @@ from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.cluster import require_path
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
@@ -144,6 +145,8 @@ def sweep(
     listed = trials(grid, start, max_rows)
     images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
     maker = source if isinstance(source, Segmenter) else (store.segmenter if store else None)
+    if maker is not None and stores is None:  # where it fills stores, `embed` warns
+        warn(of_dataset(maker.encoder, dataset))
     subject = _subject(dataset, maker, images, store, chosen)
     ledger = None if out is None else Ledger(out, subject)
     rows: dict[str, dict[str, Any]] = {} if ledger is None else dict(ledger.rows)

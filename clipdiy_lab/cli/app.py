@@ -6,19 +6,69 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from clipdiy_lab._version import __version__
 from clipdiy_lab.errors import OutputError
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
+NOTHING_KEPT = "nothing was written, and the same command begins anew."
+
+
+class _Commands(TyperGroup):
+    """Commands that say so when Ctrl-C ends them; typer itself is silent."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with interruptible(lambda: "nothing half-written was left behind."):
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="clipdiy_lab: an explainable laboratory around CLIP-DIY.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@contextmanager
+def interruptible(kept: Callable[[], str]) -> Iterator[None]:
+    """End a command that Ctrl-C interrupts with a sentence and exit code 130.
+
+    Parameters
+    ----------
+    kept : callable
+        Asked after the interruption; says what is kept, and how to go on.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {kept()}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clipdiy-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 # What `segment` and `demo` write.

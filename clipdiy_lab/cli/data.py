@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, interruptible, print_table
 from clipdiy_lab.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -33,13 +33,10 @@ def fetch(
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
     from clipdiy_lab.datasets.layouts import find_root
 
-    try:
+    with interruptible(lambda: "what has arrived is kept, and the same command goes on from there."):
         manifest = _manifest(name)
         typer.echo(describe(manifest, plan(manifest)), err=True)
         steps = fetch_dataset(manifest, offline=offline, progress=True)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what has arrived is kept, and the same command goes on from there.", err=True)
-        raise typer.Exit(130) from None
     root = None if manifest.layout is None else str(find_root(manifest, None))
     if as_json:
         archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, interruptible, print_table
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
     Limit,
     Model,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -41,6 +42,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="mmseg, official, sliding, or a .yaml file.")] = "mmseg",
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     out: Annotated[
         Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
@@ -55,9 +57,9 @@ def evaluate(
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
 
     settings, chosen = read_config(config), get_protocol(protocol)
-    data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
+    data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
     bar = wants_progress()
-    with read_cluster(scheduler, workers) as client:
+    with interruptible(lambda: _kept(out)), read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
@@ -69,3 +71,7 @@ def evaluate(
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
         f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}"
     )
+
+
+def _kept(out: Path) -> str:
+    return f"the images that were counted are kept beside {out}, and the same command goes on from there."

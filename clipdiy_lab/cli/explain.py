@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, label_rows
+from clipdiy_lab.cli.app import NOTHING_KEPT, app, interruptible, label_rows
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -43,9 +43,10 @@ def explain(
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     settings = read_config(config)
-    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    run = segmenter.segment(image, labels.split(","), settings)
-    report(run, html, segmenter=segmenter)
+    with interruptible(lambda: NOTHING_KEPT):
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        run = segmenter.segment(image, labels.split(","), settings)
+        report(run, html, segmenter=segmenter)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "html": str(html), "bytes": html.stat().st_size, "model": model}

@@ -28,6 +28,9 @@ DatasetName = Annotated[
 ]
 Split = Annotated[str, typer.Option("--split", help="Which part of the dataset.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the dataset is, if not in the data folder.")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Take what is there: leave out samples with a missing file, unwritten shards.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", help="Only the first images.")]
 Scheduler = Annotated[
     str | None,
@@ -90,11 +93,18 @@ def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, ru
     return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 
 
-def read_dataset(name: str, split: str, root: Path | None) -> Any:
-    """Return the dataset that three options name."""
+def read_dataset(name: str, split: str, root: Path | None, partial: bool) -> Any:
+    """Return the dataset that the options name.
+
+    Of `scenes` and of a folder of one's own everything is always there, so `partial` changes nothing.
+    """
+    from clipdiy_lab.datasets.manifests import manifest_names
     from clipdiy_lab.datasets.registry import open_dataset
 
-    return open_dataset(name, split=split) if root is None else open_dataset(name, split=split, root=root)
+    options: dict[str, Any] = {} if root is None else {"root": root}
+    if partial and name != "scenes" and (name in manifest_names() or Path(name).suffix in (".yaml", ".yml")):
+        options["partial"] = True
+    return open_dataset(name, split=split, **options)
 
 
 def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside
+from clipdiy_lab.cli.app import NOTHING_KEPT, app, fresh, interruptible, label_rows, refuse_inside
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -46,11 +46,12 @@ def segment(
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
-    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    run = segmenter.segment(image, labels.split(","), settings)
-    with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
-        save_run(run, part / "run.nc")
-        write_folder(run, part)
+    with interruptible(lambda: NOTHING_KEPT):
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        run = segmenter.segment(image, labels.split(","), settings)
+        with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
+            save_run(run, part / "run.nc")
+            write_folder(run, part)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "folder": str(folder), "model": model}

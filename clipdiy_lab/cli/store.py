@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, interruptible, print_table
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
     Limit,
     Model,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -45,6 +46,7 @@ def embed(
     config: Settings = "paper",
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
     scheduler: Scheduler = None,
@@ -55,11 +57,24 @@ def embed(
     from clipdiy_lab.pipeline.embeddings.care import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
-    settings, data = read_config(config), read_dataset(dataset, split, root)
+    settings, data = read_config(config), read_dataset(dataset, split, root, partial)
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    with read_cluster(scheduler, workers) as client:
+    with interruptible(lambda: _kept(store)), read_cluster(scheduler, workers) as client:
         write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
     _print(describe(store), as_json)
+
+
+def _kept(store: Path) -> str:
+    """Say how much of a store is finished; a shard is written whole or not at all."""
+    from clipdiy_lab.errors import ClipdiyError
+    from clipdiy_lab.pipeline.embeddings.care import info as describe
+
+    try:
+        facts = describe(store)
+    except ClipdiyError:
+        return "no shard was finished, and the same command begins anew."
+    done, images = facts["images_finished"], facts["images"]
+    return f"{done} of {images} images are kept in {store} (whole shards), and the same command goes on from there."
 
 
 @store_app.command()

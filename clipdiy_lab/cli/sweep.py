@@ -8,12 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdiy_lab.cli.app import app
+from clipdiy_lab.cli.app import app, interruptible
+from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
     Limit,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -45,6 +47,7 @@ def sweep(
     stores: Annotated[Path | None, typer.Option(help="Without --store: folder to keep embeddings in.")] = None,
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     protocol: Annotated[str, typer.Option(help="official, mmseg, or a YAML file.")] = "mmseg",
     config: Annotated[
         str | None,
@@ -64,6 +67,7 @@ def sweep(
     from clipdiy_lab.analysis.trials import plain_table
     from clipdiy_lab.errors import ConfigError, OutputError
     from clipdiy_lab.files import atomic_path
+    from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 
     knobs = read_grid(grid)
     if csv is not None and not csv.parent.is_dir():
@@ -71,15 +75,15 @@ def sweep(
     for name, value in {"--saliency": saliency, "--stores": stores}.items():
         if store is not None and value is not None:
             raise ConfigError(f"{name} does not go with --store, which holds embeddings and saliency; leave one out.")
-    data = read_dataset(dataset, split, root)
+    data = read_dataset(dataset, split, root, partial)
     # With a store, a model is its text encoder; the weights are compared.
     segmenter: Any = None
     if store is None or model is not None or checkpoint is not None:
         segmenter = read_segmenter(model or "tiny", checkpoint, saliency if store is None else "none", runtime)
-    source: Any = segmenter if store is None else store
+    source: Any = segmenter if store is None else EmbeddingStore(store, partial=partial)
     if config is None and store is None:
         config = "paper"
-    with read_cluster(scheduler, workers) as client:
+    with interruptible(lambda: _kept(out, stores)), read_cluster(scheduler, workers) as client:
         table = run(
             source,
             data,
@@ -113,9 +117,17 @@ def _fail_if_all_failed(table: Any) -> None:
     """Say so and end with 1 if no row has a score."""
     failed = table["error"] != ""
     if failed.any():
-        typer.echo(f"{failed.sum()} of {len(table)} rows failed: {table.loc[failed, 'error'].iloc[0]}", err=True)
+        first = in_shell(str(table.loc[failed, "error"].iloc[0]))
+        typer.echo(f"{failed.sum()} of {len(table)} rows failed: {first}", err=True)
     if failed.all():
         raise typer.Exit(1)
+
+
+def _kept(out: Path | None, stores: Path | None) -> str:
+    encoded = "" if stores is None else f"what was encoded is kept in {stores}; "
+    if out is None:
+        return f"{encoded}no row was kept: with --out FILE, the same command goes on from the rows that are finished."
+    return f"{encoded}finished rows are kept in {out}, and the same command goes on from there."
 
 
 def read_grid(given: list[str]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from clipdiy_lab.models.prompts import (
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.caution import caution, warn
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.provenance import versions
 
@@ -116,11 +117,18 @@ class Segmenter:
         ------
         ClipdiyError
             A child of it for every kind of bad input.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If the embedded model is shown something else than a scene; the run's attribute ``caution`` says it too.
         """
         config = as_config(config)
         checked = check_labels(labels)
         text = self.text_embeddings(checked, config, text_embeddings)
-        return fuse(self.encode(image, config, saliency=saliency), text, config)
+        encoded = self.encode(image, config, saliency=saliency)
+        warn(encoded.attrs)
+        return fuse(encoded, text, config)
 
     def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
         """Do what needs the network: frame, embeddings of all windows, saliency.
@@ -286,6 +294,7 @@ class Segmenter:
             "image_sha256": content_hash(pixels),
             "image_height": pixels.shape[0],
             "image_width": pixels.shape[1],
+            **caution(self.encoder, pixels),
         }
 
 

@@ -25,6 +25,7 @@ from clipdiy_lab.errors import ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
@@ -102,6 +103,7 @@ def error_budget(
     images = count_images(as_dataset(dataset), limit)
     made, settings = _encodings(source, dataset, config, segmenter)
     images = min(images, len(made))
+    warn(of_dataset(made.segmenter.encoder, dataset))
     words = words_of(Trial(config=settings), made.segmenter, dataset)
     tally = _Tally(len(dataset.label_names))
     for index, name in enumerate(tqdm(ids_of(dataset, images), desc=dataset.name, unit="image", disable=not progress)):

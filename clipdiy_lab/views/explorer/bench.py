@@ -175,7 +175,8 @@ class Bench:
             encoded, text = self._parts(view, watch or Watch())
             found = label_map(encoded, text, view.config).values
         names, background = with_background(s.labels_of(text), view.config)
-        notes = tuple(dict.fromkeys(str(one.message) for one in caught))
+        cautions = [encoded.attrs[s.CAUTION]] if s.CAUTION in encoded.attrs else []
+        notes = tuple(dict.fromkeys([*cautions, *(str(one.message) for one in caught)]))
         return Shown(view, s.stage(encoded, "image").values, found, names, background, notes)
 
     def run(self, view: View) -> xr.DataTree:

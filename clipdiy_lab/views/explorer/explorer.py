@@ -182,8 +182,7 @@ class Explorer(Live[ExplorerScreen]):
         except ClipdiyError as error:
             self.complain(error)
             return
-        for screen in self.screens:
-            screen.read_draft()
+        self.each(lambda screen: screen.read_draft())
         if view != self.view or self.error:
             self._take(view)
 
@@ -244,8 +243,7 @@ class Explorer(Live[ExplorerScreen]):
 
     def _work(self, view: View, ticket: Ticket) -> Iterator[Any]:
         def progress(done: int, total: int) -> None:
-            for screen in self.screens:
-                screen.progress(done, total)
+            self.each(lambda screen: screen.progress(done, total))
 
         if not self._bench.ready(view):
             self.tell("Encoding …", "busy")
@@ -257,15 +255,18 @@ class Explorer(Live[ExplorerScreen]):
         yield _Parts(sketches.panel(view, self._bench), told)
 
     def _deliver(self, result: Any) -> None:
-        for screen in self.screens:
+        def draw(screen: ExplorerScreen) -> None:
             if isinstance(result, _Parts):
                 screen.fill(result.panel, result.inspector)
-                continue
+                return
             generation, shown = result
             screen.show(shown, generation)
             screen.say("", "wait")
             screen.say("", "busy")
             screen.say(" ".join(shown.notes), "note")
+
+        if failure := self.each(draw):
+            raise failure
 
     # Files
 
@@ -293,8 +294,7 @@ class Explorer(Live[ExplorerScreen]):
         view = state.load(path, at_hand)
         self.draft = Draft.of(view)
         self._take(view)
-        for screen in self.screens:
-            screen.read_draft()
+        self.each(lambda screen: screen.read_draft())
 
     def export(self, path: str | PathLike[str]) -> Path:
         """Write what is shown, by the ending.
