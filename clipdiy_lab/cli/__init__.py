@@ -21,7 +21,7 @@ __all__ = ["app", "data", "evaluate", "explain", "inform", "main", "segment", "s
 
 def main() -> None:
     """Run the command line; warnings and the lab's own errors become one line each on stderr."""
-    warnings.showwarning = _say_warning
+    warnings.showwarning = _Warnings()
     try:
         app()
     except ClipdiyError as error:
@@ -32,7 +32,16 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _say_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    from tqdm import tqdm  # a bar on the screen is cleared first, and drawn again below the line
+class _Warnings:
+    """What shows a warning, in the place of `warnings.showwarning`: its sentence, once."""
 
-    tqdm.write(f"warning: {in_shell(str(message))}", file=sys.stderr)
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        from tqdm import tqdm  # a bar on the screen is cleared first, and drawn again below the line
+
+        sentence = in_shell(str(message))
+        if sentence not in self._said:
+            self._said.add(sentence)
+            tqdm.write(f"warning: {sentence}", file=sys.stderr)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,11 @@ Scheduler = Annotated[
     typer.Option("--scheduler", help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Share the work among so many processes of this machine.")
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Share the work among so many processes of this machine; nobody else can reach them (loopback, TLS).",
+    ),
 ]
 
 
@@ -111,9 +116,21 @@ def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextM
     """Return what lends a client of the cluster that the options name, or None where they name none."""
     if scheduler is None and workers is None:
         return nullcontext()
+    return _connected(scheduler, workers)
+
+
+@contextmanager
+def _connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     from clipdiy_lab.pipeline.cluster import connect
 
-    return connect(scheduler, workers)
+    with connect(scheduler, workers) as client:
+        if workers is not None:
+            typer.echo(
+                f"{workers} worker processes share the work. They listen on the loopback interface of this machine "
+                "only, and hear nobody but this command (TLS, with a key made for this call).",
+                err=True,
+            )
+        yield client
 
 
 def wants_progress() -> bool:

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from clipdiy_lab.cli.app import app, interruptible
-from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -28,6 +27,7 @@ from clipdiy_lab.cli.options import (
     read_segmenter,
     wants_progress,
 )
+from clipdiy_lab.cli.wording import in_shell
 
 
 @app.command()

@@ -36,13 +36,14 @@ def caution(encoder: Encoder, pixels: npt.NDArray[np.uint8], what: str = "this i
     Returns
     -------
     dict
-        The attribute `schema.CAUTION`; empty for an encoder of an open world, and for what may be a scene (`may_be_scene`).
+        The attribute `schema.CAUTION`; empty for an encoder of an open world, and for what may be a scene (see
+        `may_be_scene`).
     """
     strange = _knows_scenes_only(encoder) and not may_be_scene(pixels)
     return {CAUTION: _SENTENCE.format(what=what)} if strange else {}
 
 
-def warn(attrs: Mapping[str, Any]) -> None:
+def warn(attrs: Mapping[Any, Any]) -> None:
     """Warn whoever called the caller of a caution among attributes.
 
     Warns

@@ -159,14 +159,15 @@ class LatestWins:
         with self._guard:
             self._set_idle()
             entry = self._next() if self._running is None else None
-        if entry is not None:
-            try:
-                self.start(lambda: self._work(entry))
-            except RuntimeError as error:  # no further thread is to be had
-                with self._guard:
-                    self._running = None
-                    self._set_idle()
-                _tell(lambda: entry[1].failed(error))
+        if entry is None:
+            return
+        try:
+            self.start(lambda: self._work(entry))
+        except RuntimeError as error:  # no further thread is to be had
+            with self._guard:
+                self._running = None
+                self._set_idle()
+            _tell(entry[1].failed, error)
 
     def _next(self) -> tuple[Ticket, Job] | None:
         entry, self._waiting = self._waiting, None
@@ -197,12 +198,11 @@ def _run(ticket: Ticket, job: Job) -> None:
     except StoppedError:
         _tell(job.stopped)
     except BaseException as error:  # SystemExit of an encoder, say: it would end the thread without a word
-        failure = error
-        _tell(lambda: job.failed(failure))
+        _tell(job.failed, error)
 
 
-def _tell(hear: Callable[[], None]) -> None:
+def _tell(hear: Callable[..., None], *what: BaseException) -> None:
     try:
-        hear()
+        hear(*what)
     except BaseException:
         _log.exception("whoever was told how a job ended failed")
