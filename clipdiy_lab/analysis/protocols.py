@@ -83,13 +83,12 @@ class Protocol(BaseModel):
             return mask
         return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
-    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.integer]:
         """Bring a label map, y x x, to the size of comparison for a mask of this shape, with torch's nearest.
 
         The two nearest rules differ, as they do in the official evaluation.
         """
-        whole = torch.from_numpy(labels.astype(np.int64))
-        resized: npt.NDArray[np.int16] = ops.resize_labels(whole, self.size(shape)).numpy().astype(np.int16)
+        resized: npt.NDArray[np.integer] = ops.resize_labels(torch.from_numpy(labels), self.size(shape)).numpy()
         return resized
 
 

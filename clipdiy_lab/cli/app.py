@@ -6,8 +6,6 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,20 +13,23 @@ import typer
 from typer.core import TyperGroup
 
 from clipdiy_lab._version import __version__
+from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import OutputError
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
-NOTHING_KEPT = "nothing was written, and the same command begins anew."
-
 
 class _Commands(TyperGroup):
-    """Commands that say so when Ctrl-C ends them; typer itself is silent."""
+    """Commands that say what is kept when Ctrl-C ends them; typer itself is silent."""
 
     def invoke(self, ctx: Any) -> Any:
-        with interruptible(lambda: "nothing half-written was left behind."):
+        try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            kept = " ".join(getattr(error, "__notes__", ())) or "nothing half-written was left behind."
+            typer.echo(f"interrupted: {in_shell(kept)}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
 
 
 app = typer.Typer(
@@ -38,22 +39,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-@contextmanager
-def interruptible(kept: Callable[[], str]) -> Iterator[None]:
-    """End a command that Ctrl-C interrupts with a sentence and exit code 130.
-
-    Parameters
-    ----------
-    kept : callable
-        Asked after the interruption; says what is kept, and how to go on.
-    """
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; {kept()}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print_version(asked: bool) -> None:

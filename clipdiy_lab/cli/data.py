@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, interruptible, print_table
+from clipdiy_lab.cli.app import app, print_table
 from clipdiy_lab.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def fetch(
     """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
     from clipdiy_lab.datasets.layouts import find_root
+    from clipdiy_lab.pipeline.watch import interruptible
 
     with interruptible(lambda: "what has arrived is kept, and the same command goes on from there."):
         manifest = _manifest(name)

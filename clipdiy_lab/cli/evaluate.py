@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, interruptible, print_table
+from clipdiy_lab.cli.app import app, print_table
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -59,7 +59,7 @@ def evaluate(
     settings, chosen = read_config(config), get_protocol(protocol)
     data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
     bar = wants_progress()
-    with interruptible(lambda: _kept(out)), read_cluster(scheduler, workers) as client:
+    with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
@@ -71,7 +71,3 @@ def evaluate(
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
         f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}"
     )
-
-
-def _kept(out: Path) -> str:
-    return f"the images that were counted are kept beside {out}, and the same command goes on from there."

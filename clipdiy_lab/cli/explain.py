@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import NOTHING_KEPT, app, interruptible, label_rows
+from clipdiy_lab.cli.app import app, label_rows
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -37,13 +37,14 @@ def explain(
 ) -> None:
     """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
     from clipdiy_lab.errors import OutputError
+    from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, report
 
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     settings = read_config(config)
-    with interruptible(lambda: NOTHING_KEPT):
+    with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, labels.split(","), settings)
         report(run, html, segmenter=segmenter)

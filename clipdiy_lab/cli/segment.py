@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import NOTHING_KEPT, app, fresh, interruptible, label_rows, refuse_inside
+from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -39,6 +39,7 @@ def segment(
     """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
     from clipdiy_lab.files import atomic_path
     from clipdiy_lab.pipeline.runs import save_run
+    from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 
@@ -46,7 +47,7 @@ def segment(
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
-    with interruptible(lambda: NOTHING_KEPT):
+    with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, labels.split(","), settings)
         with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, interruptible, print_table
+from clipdiy_lab.cli.app import app, print_table
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -59,22 +59,9 @@ def embed(
 
     settings, data = read_config(config), read_dataset(dataset, split, root, partial)
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    with interruptible(lambda: _kept(store)), read_cluster(scheduler, workers) as client:
+    with read_cluster(scheduler, workers) as client:
         write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
     _print(describe(store), as_json)
-
-
-def _kept(store: Path) -> str:
-    """Say how much of a store is finished; a shard is written whole or not at all."""
-    from clipdiy_lab.errors import ClipdiyError
-    from clipdiy_lab.pipeline.embeddings.care import info as describe
-
-    try:
-        facts = describe(store)
-    except ClipdiyError:
-        return "no shard was finished, and the same command begins anew."
-    done, images = facts["images_finished"], facts["images"]
-    return f"{done} of {images} images are kept in {store} (whole shards), and the same command goes on from there."
 
 
 @store_app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdiy_lab.cli.app import app, interruptible
+from clipdiy_lab.cli.app import app
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -83,7 +83,7 @@ def sweep(
     source: Any = segmenter if store is None else EmbeddingStore(store, partial=partial)
     if config is None and store is None:
         config = "paper"
-    with interruptible(lambda: _kept(out, stores)), read_cluster(scheduler, workers) as client:
+    with read_cluster(scheduler, workers) as client:
         table = run(
             source,
             data,
@@ -121,13 +121,6 @@ def _fail_if_all_failed(table: Any) -> None:
         typer.echo(f"{failed.sum()} of {len(table)} rows failed: {first}", err=True)
     if failed.all():
         raise typer.Exit(1)
-
-
-def _kept(out: Path | None, stores: Path | None) -> str:
-    encoded = "" if stores is None else f"what was encoded is kept in {stores}; "
-    if out is None:
-        return f"{encoded}no row was kept: with --out FILE, the same command goes on from the rows that are finished."
-    return f"{encoded}finished rows are kept in {out}, and the same command goes on from there."
 
 
 def read_grid(given: list[str]) -> dict[str, Any]:

@@ -23,10 +23,9 @@ from typer.testing import CliRunner
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis import parts
-from clipdiy_lab.analysis.counting import Counted
-from clipdiy_lab.analysis.journal import Journal
-from clipdiy_lab.analysis.tally import ResampledTally
+from clipdiy_lab.analysis.scoring import workers
+from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.resume import Parts
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.models.saliency import build
@@ -119,7 +118,7 @@ def test_a_store_is_the_same_though_a_worker_was_killed(client, segmenter, store
 
 
 def test_a_result_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "IMAGES_A_TASK", 2)
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 2)
     with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
         found = lab.evaluate(segmenter, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     xr.testing.assert_identical(found, lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc"))
@@ -127,7 +126,7 @@ def test_a_result_is_the_same_though_a_worker_was_killed(client, segmenter, quic
 
 
 def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "IMAGES_A_TASK", 2)
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 2)
     with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
         found = lab.sweep(segmenter, Pictures(), GRID, base=CONFIG, out=tmp_path / "rows", client=client)
     alone = lab.sweep(quick, Pictures(), GRID, base=CONFIG)
@@ -137,7 +136,7 @@ def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick
 
 
 def test_a_table_from_a_store_is_the_same(client, quick, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * ResampledTally.bytes_each(3))
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * Tally.bytes_per_trial(3))
     grid = {"scales": [(16, 8), (4,)], "placement": ["stretched", "centred"], "align_corners": [True, False]}
     found = lab.sweep(store, Pictures(), grid, segmenter=quick, out=tmp_path / "rows", client=client)
     alone = lab.sweep(store, Pictures(), grid, segmenter=quick)
@@ -147,7 +146,7 @@ def test_a_table_from_a_store_is_the_same(client, quick, store, tmp_path, monkey
 
 def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_path, monkeypatch):
     """Parts of an interrupted run are taken up, a damaged one apart."""
-    monkeypatch.setattr(parts, "IMAGES_A_TASK", 6)
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 6)
     expected = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc")
     with monkeypatch.context() as patch:
         patch.setattr("clipdiy_lab.analysis.evaluate.write_result", _no_room)
@@ -160,7 +159,7 @@ def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_pat
     written[2].rename(tmp_path / "lost")
     counted = []
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
+        patch.setattr(Parts, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
         found = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     xr.testing.assert_identical(found, expected)
     assert [new == old for new, old in zip(counted, before, strict=True)] == [True, False, False, True]
@@ -378,39 +377,3 @@ def test_a_segmenter_by_recipe(tmp_path):
     Image.new("L", (4, 4), 129).save(gray)
     with pytest.raises(errors.ModelError, match="'file' has other weights there"):
         sent.build()
-
-
-def test_counts_of_parts_add_up_exactly():
-    rng = np.random.default_rng(5)
-    images = [(rng.choice([0, 1, 2, 255], (9, 7)), rng.integers(0, 3, (9, 7))) for _ in range(11)]
-    counts = [rng.integers(0, 2**40, (3, 3)) for _ in images]
-    whole, tally = Counted(3), ResampledTally(3)
-    for at, (truth, guess) in enumerate(images):
-        whole.add(str(at), truth, guess)
-        tally.add(at, counts[at], at)
-    for cut in range(12):
-        first, merged = Counted(3), ResampledTally(3)
-        for piece in (range(cut), range(cut, 11)):
-            part, one = Counted(3), ResampledTally(3)
-            for at in piece:
-                part.add(str(at), *images[at])
-                one.add(at, counts[at], at)
-            if piece:
-                first.append(Counted.of(part.arrays(0)))
-            merged.merge(ResampledTally.of(one.arrays()))
-        for name, values in whole.arrays(0).items():
-            np.testing.assert_array_equal(first.arrays(0)[name], values)
-        assert first.tally.ignored == whole.tally.ignored
-        assert merged.interval() == tally.interval()
-        for name, values in tally.arrays().items():
-            np.testing.assert_array_equal(merged.arrays()[name], values)
-    with pytest.raises(errors.DatasetError, match="without replicates"):
-        tally.merge(whole.tally)
-
-
-def test_tasks_cover_every_image_once():
-    for length in range(1, 40):
-        for start in range(length):
-            cut = parts.ranges(length, 7, start)
-            assert [image for one in cut for image in one] == list(range(start, length))
-            assert all(one.stop == length or one.stop % 7 == 0 for one in cut)

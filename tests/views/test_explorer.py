@@ -10,10 +10,11 @@ from PIL import Image
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ConfigError, ImageError, LabelError, StateError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.pipeline.watch import StoppedError, Watch
 from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
-from clipdiy_lab.views.explorer.bench import Bench, Watch
+from clipdiy_lab.views.explorer.bench import Bench
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.live.scheduler import LatestWins, StoppedError
+from clipdiy_lab.views.live.scheduler import LatestWins
 
 LABELS = ("cat", "car", "train", "tvmonitor")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import zarr
 from zarr.abc.buffer import Buffer
 from zarr.buffer import default_buffer_prototype
 from zarr.storage import MemoryStore
+
+from clipdiy_lab.errors import StoreError
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -57,3 +60,21 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         entries: dict[str, Buffer] = {path: make(packed.read(path)) for path in packed.namelist()}
     group = zarr.open_group(MemoryStore(entries), mode="r", zarr_format=3)
     return {name: np.asarray(array[...]) for name, array in group.arrays()}, dict(group.attrs)
+
+
+def unpack_one(path: Path, name: str) -> npt.NDArray[Any]:
+    """Read one array of a file that `pack` wrote, and no more of the file than that array.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read or does not hold the array.
+    """
+    make = default_buffer_prototype().buffer.from_bytes
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = [entry for entry in packed.namelist() if entry == "zarr.json" or entry.startswith(f"{name}/")]
+            entries: dict[str, Buffer] = {entry: make(packed.read(entry)) for entry in names}
+        return np.asarray(zarr.open_group(MemoryStore(entries), mode="r", zarr_format=3)[name])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise StoreError(f"The shard {path} cannot be read ({error}); run `clipdiy-lab embed` again.") from error

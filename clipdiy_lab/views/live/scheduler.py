@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipdiy_lab.pipeline.watch import StoppedError
+
 Start = Callable[[Callable[[], None]], None]
 Later = Callable[[float, Callable[[], None]], Callable[[], None]]
 _log = logging.getLogger(__name__)
-
-
-class StoppedError(Exception):
-    """A job found that nobody wants its result any more."""
 
 
 @dataclass(eq=False)
