@@ -33,6 +33,7 @@ from clipdiy_lab.models.prompts import (
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.caution import caution, warn
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.provenance import versions
@@ -118,11 +119,18 @@ class Segmenter:
         ------
         ClipdiyError
             A child of it for every kind of bad input.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If the embedded model is shown something else than a scene; the run's attribute ``caution`` says it too.
         """
         config = as_config(config)
         checked = check_labels(labels)
         text = self.text_embeddings(checked, config, text_embeddings)
-        return fuse(self.encoding(image, config, saliency=saliency), text, config)
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return fuse(encoding, text, config)
 
     def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
         """Do what needs the network: frame, embeddings of all windows, saliency.
@@ -132,7 +140,9 @@ class Segmenter:
         xarray.DataTree
             A run without labels; `fuse` makes it whole.
         """
-        return self.encoding(image, config, saliency=saliency).tree()
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return encoding.tree()
 
     def encoding(
         self,
@@ -168,7 +178,8 @@ class Segmenter:
             frame=frame,
             size=(pixels.shape[0], pixels.shape[1]),
             provenance=self._provenance(saliency is not None)
-            | {"image_source": describe(image), "image_sha256": content_hash(pixels)},
+            | {"image_source": describe(image), "image_sha256": content_hash(pixels)}
+            | caution(self.encoder, pixels),
         )
 
     def text_embeddings(

@@ -21,6 +21,7 @@ from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.files import atomic_path, claim, held
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline import cluster
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
@@ -92,6 +93,7 @@ def embed(
         If the watch stops it.
     """
     job = plan(segmenter, dataset, store, config, shard_size=shard_size, limit=limit)
+    warn(of_dataset(job.segmenter.encoder, job.dataset))
     if progress:
         tqdm.write(job.describe(), file=sys.stderr)
     job.begin()
