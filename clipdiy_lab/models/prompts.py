@@ -170,7 +170,10 @@ def warn_of_shared_phrases(wanted: Mapping[str, tuple[str, ...]]) -> None:
             owners.setdefault(phrase.lower(), []).append(label)
     shared = {phrase: labels for phrase, labels in owners.items() if len(labels) > 1}
     if shared:
-        first = [f"{quoted(phrase)} for {listed(labels)}" for phrase, labels in list(shared.items())[:_NAMED]]
+        first = [
+            f"{quoted(phrase)} for {' and '.join(map(quoted, labels))}"
+            for phrase, labels in list(shared.items())[:_NAMED]
+        ]
         more = f"; and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
         warnings.warn(
             f"Some phrases stand for several labels ({'; '.join(first)}{more}); where such a phrase is the best of "
