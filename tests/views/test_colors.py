@@ -88,8 +88,21 @@ def test_the_background_is_grey_by_name_and_by_index():
     assert made[0].tolist() != list(colors.BACKGROUND)
 
 
-def test_more_labels_than_colours_still_get_some():
-    assert colors.label_colors([f"label {i}" for i in range(200)]).shape == (200, 3)
+@pytest.mark.parametrize("count", [64, 65, 255, 256, 847, 1000])
+def test_more_labels_than_the_table_has_differ_too(count):
+    names = [f"label {i}" for i in range(count)]
+    made = colors.label_colors(["background", *names])
+    assert len(np.unique(made, axis=0)) == count + 1
+    assert colors.label_css(names) == colors.label_css(names[::-1])
+
+
+def test_many_labels_take_no_colour_from_the_names_of_voc():
+    names = [f"a label {i}" for i in range(500)]
+    together = colors.label_css([*names, *VOC_NAMES])
+    assert {name: together[name] for name in VOC_NAMES} == {n: colors.label_css([n])[n] for n in VOC_NAMES}
+
+
+def test_no_labels_have_no_colours():
     assert colors.label_colors([]).shape == (0, 3)
 
 
