@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from clipdiy_lab.pipeline.runs import open_run, save_run
     from clipdiy_lab.pipeline.segmenter import Segmenter, load
     from clipdiy_lab.views import figures
-    from clipdiy_lab.views.board.board import ablation_board
-    from clipdiy_lab.views.explorer.explorer import explore
+    from clipdiy_lab.views.board.show import ablation_board
+    from clipdiy_lab.views.explorer.show import explore
     from clipdiy_lab.views.report import report
 
 _WHERE = {
@@ -43,11 +43,11 @@ _WHERE = {
     "Config": "method.config",
     "Plan": "method.grid",
     "Segmenter": "pipeline.segmenter",
-    "ablation_board": "views.board.board",
+    "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.read",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
-    "explore": "views.explorer.explorer",
+    "explore": "views.explorer.show",
     "list_datasets": "datasets.registry",
     "list_models": "models.encoders",
     "load": "pipeline.segmenter",
