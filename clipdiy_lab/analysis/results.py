@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,27 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.condensed import condensed, is_sweep
 from clipdiy_lab.analysis.journal import read_result
+from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
-from clipdiy_lab.files import atomic_path
+
+__all__ = [
+    "best",
+    "confusions",
+    "export",
+    "image_label_scores",
+    "image_scores",
+    "label_scores",
+    "open_result",
+    "plain_attrs",
+    "published",
+    "table",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "worst",
+]
 
 # What the published table calls the benchmarks.
 PUBLISHED_NAMES = {
@@ -241,76 +257,3 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
     frame = frame.assign(share=frame["pixels"] / frame["true_label"].map(true))
     frame = frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
     return frame if n is None else frame.head(n)
-
-
-def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-    """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
-
-    Of a sweep's table Markdown and LaTeX have the settings that vary and the scores in percent; what is the same in all
-    rows stands in a caption. CSV has every column, as it is.
-
-    Raises
-    ------
-    OutputError
-        For another suffix, or a place that cannot be written to.
-    """
-    target = Path(path)
-    if target.suffix not in _WRITERS:
-        raise OutputError(f"{target} ends in {target.suffix!r}; expected one of {', '.join(_WRITERS)}.")
-    with atomic_path(target) as part:
-        part.write_text(_WRITERS[target.suffix](frame), encoding="utf-8")
-    return target
-
-
-def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`."""
-    if is_sweep(frame):
-        brief, caption = condensed(frame)
-        return f"{to_markdown(brief)}\n{caption}\n"
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in _texts(frame)]
-    rows.insert(1, ["---"] * len(frame.columns))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def to_latex(frame: pd.DataFrame) -> str:
-    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits.
-
-    A sweep's is condensed, see `export`, and stands in a ``table``, which its caption needs.
-    """
-    if is_sweep(frame):
-        brief, caption = condensed(frame)
-        return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
-    head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in _texts(frame)]
-    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
-    lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(lines) + "\n"
-
-
-_WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {
-    ".csv": lambda frame: frame.to_csv(index=False),
-    ".md": to_markdown,
-    ".tex": to_latex,
-}
-_ESCAPES = str.maketrans(
-    {
-        **{sign: rf"\{sign}" for sign in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-)
-
-
-def _escape(text: str) -> str:
-    return text.translate(_ESCAPES)
-
-
-def _texts(frame: pd.DataFrame) -> list[list[str]]:
-    rows = [[_text(cell) for cell in row] for row in frame.itertuples(index=False)]
-    return [[str(name) for name in frame.columns], *rows]
-
-
-def _text(cell: Any) -> str:
-    if pd.isna(cell):
-        return ""
-    return f"{cell:.2f}" if isinstance(cell, float) else " ".join(str(cell).split())

@@ -17,10 +17,13 @@ RED_BLIND = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0
 GREEN_BLIND = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
+letters = st.text("abcdefghijklmnopqrstuvwxyz ", min_size=1, max_size=12)
 words = st.lists(
-    st.text("abcdefghijklmnopqrstuvwxyz ", min_size=1, max_size=12).filter(lambda word: word.strip() not in ("", "background")),
-    min_size=1, max_size=25, unique_by=lambda word: word.replace(" ", ""),
-)  # fmt: skip
+    letters.filter(lambda word: word.strip() not in ("", "background")),
+    min_size=1,
+    max_size=25,
+    unique_by=lambda word: word.replace(" ", ""),
+)
 
 
 def lab_coordinates(rgb, blindness):
