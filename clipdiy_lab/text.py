@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -114,3 +116,56 @@ def listed(texts: Sequence[str], most: int = 5) -> str:
     """
     shown = ", ".join(map(quoted, texts[:most]))
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most:,} more"
+
+
+def split_list(line: str) -> list[str]:
+    """Split a line at its commas; a text with a comma stands in double quotes, as in CSV.
+
+    Parameters
+    ----------
+    line : str
+
+    Returns
+    -------
+    list of str
+        Without the spaces around them.
+
+    Raises
+    ------
+    ValueError
+        If a quote is not closed, or something else than a comma follows the closing one.
+
+    Examples
+    --------
+    >>> split_list('"building, edifice", sky')
+    ['building, edifice', 'sky']
+    """
+    try:
+        fields = _fields(line)
+    except csv.Error as error:
+        try:
+            fields = _fields(re.sub(r'"\s+(?=,|$)', '"', line))  # a space after the closing quote, which CSV has not
+        except csv.Error:
+            raise ValueError(str(error)) from None
+    return [text.strip() for text in fields]
+
+
+def _fields(line: str) -> list[str]:
+    return [text for row in csv.reader([line], skipinitialspace=True, strict=True) for text in row]
+
+
+def join_list(texts: Sequence[str]) -> str:
+    """Join texts with commas so that `split_list` gives them back.
+
+    Examples
+    --------
+    >>> join_list(["building, edifice", "sky"])
+    '"building, edifice", sky'
+    """
+    return ", ".join(map(_as_field, texts))
+
+
+def _as_field(text: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([text])
+    return line.getvalue()

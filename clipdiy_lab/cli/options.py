@@ -12,7 +12,13 @@ import typer
 PRESETS = ("paper", "demo")
 
 ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
-Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="Comma-separated, e.g. 'cat, sofa'; one with a comma in double quotes, as in CSV."),
+]
+LabelsFile = Annotated[
+    Path | None, typer.Option("--labels-file", help="Instead of --labels: a text file (UTF-8), one label per line.")
+]
 Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
 Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
@@ -36,6 +42,38 @@ Scheduler = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Share the work among so many processes of this machine.")
 ]
+
+
+def read_labels(labels: str | None, file: Path | None) -> list[str]:
+    """Return the labels that exactly one of two options gives.
+
+    Raises
+    ------
+    LabelError
+        If a quote is not closed, or the file cannot be read.
+    typer.BadParameter
+        If neither option is given, or both are.
+    """
+    from clipdiy_lab.errors import LabelError
+    from clipdiy_lab.text import quoted, split_list
+
+    if (labels is None) == (file is None):
+        raise typer.BadParameter("give either --labels or --labels-file.", param_hint="--labels")
+    if file is None:
+        try:
+            return split_list(labels or "")
+        except ValueError as error:
+            raise LabelError(
+                f"--labels is {quoted(labels or '')} ({error}); expected commas between labels, and a label with a "
+                "comma in double quotes."
+            ) from None
+    try:
+        lines = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(
+            f"--labels-file {file} cannot be read ({error}); expected UTF-8, one label per line."
+        ) from None
+    return lines.rstrip().split("\n") if lines.strip() else []
 
 
 def read_config(text: str) -> Any:
