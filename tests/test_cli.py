@@ -74,6 +74,12 @@ def test_labels_with_commas_in_quotes_and_from_a_file(photo, tmp_path, monkeypat
     [
         (["--labels", '"cat, sofa'], 1, "expected commas between labels, and a label with a comma in double quotes"),
         (["--labels", ""], 1, "there are no labels"),
+        (
+            ["--labels", r"building\, edifice, sky"],
+            1,
+            "with a backslash before a comma; expected commas between labels",
+        ),
+        (["--labels", "@gap.txt"], 1, "'@gap.txt', which is a file; read it with --labels-file"),
         (["--labels-file", "none.txt"], 1, "--labels-file none.txt cannot be read"),
         (["--labels-file", "photo.png"], 1, "expected UTF-8, one label per line"),
         (["--labels-file", "gap.txt"], 1, "label 1 is empty"),

@@ -50,23 +50,34 @@ def read_labels(labels: str | None, file: Path | None) -> list[str]:
     Raises
     ------
     LabelError
-        If a quote is not closed, or the file cannot be read.
+        If a quote is not closed, a comma is escaped otherwise, or the file cannot be read.
     typer.BadParameter
         If neither option is given, or both are.
     """
+    if (labels is None) == (file is None):
+        raise typer.BadParameter("give either --labels or --labels-file.", param_hint="--labels")
+    return _split_labels(labels or "") if file is None else _read_labels_file(file)
+
+
+def _split_labels(line: str) -> list[str]:
     from clipdiy_lab.errors import LabelError
     from clipdiy_lab.text import quoted, split_list
 
-    if (labels is None) == (file is None):
-        raise typer.BadParameter("give either --labels or --labels-file.", param_hint="--labels")
-    if file is None:
-        try:
-            return split_list(labels or "")
-        except ValueError as error:
-            raise LabelError(
-                f"--labels is {quoted(labels or '')} ({error}); expected commas between labels, and a label with a "
-                "comma in double quotes."
-            ) from None
+    hint = "expected commas between labels, and a label with a comma in double quotes"
+    try:
+        labels = split_list(line)
+    except ValueError as error:
+        raise LabelError(f"--labels is {quoted(line)} ({error}); {hint}.") from None
+    if any(label.endswith("\\") for label in labels):
+        raise LabelError(f"--labels is {quoted(line)}, with a backslash before a comma; {hint}.")
+    if len(labels) == 1 and os.path.isfile(labels[0].removeprefix("@")):
+        raise LabelError(f"--labels is {quoted(line)}, which is a file; read it with --labels-file.")
+    return labels
+
+
+def _read_labels_file(file: Path) -> list[str]:
+    from clipdiy_lab.errors import LabelError
+
     try:
         lines = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
