@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.tables import export, to_latex, to_markdown
+from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
-from clipdiy_lab.files import atomic_path
 
 __all__ = [
     "best",
@@ -29,6 +28,7 @@ __all__ = [
     "plain_attrs",
     "published",
     "table",
+    "to_csv",
     "to_latex",
     "to_markdown",
     "worst",
