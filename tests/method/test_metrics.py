@@ -131,10 +131,10 @@ def test_scores_equal_a_restatement_and_torchmetrics_in_any_order(stream, random
         found = [both / true for both, true, _ in rows if true]
         assert metrics.mean_accuracy(tally.counts) == pytest.approx(math.fsum(found) / len(found))
 
-    flat = [
+    truths, guesses = (
         torch.from_numpy(np.concatenate([image.ravel() for image in part])).long() for part in zip(*pairs, strict=True)
-    ]
-    theirs = multiclass_confusion_matrix(flat[1], flat[0], labels, ignore_index=255, validate_args=False)
+    )
+    theirs = multiclass_confusion_matrix(guesses, truths, labels, ignore_index=255, validate_args=False)
     np.testing.assert_array_equal(theirs.numpy(), tally.counts)
     # It divides in float32; whole numbers this small are exact there, so only the quotient is rounded.
     iou = multiclass_jaccard_index(guesses, truths, labels, "none", ignore_index=255, validate_args=False)
