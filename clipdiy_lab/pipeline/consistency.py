@@ -22,6 +22,10 @@ from clipdiy_lab.models.prompts import check_labels
 
 MAX_TEXT = 2**16
 """Characters of an attribute that is neither configuration nor labels nor prompts."""
+MAX_LONG = 2**24
+"""Characters of one that is: the 80 templates of 1,000 labels take a fifth of it."""
+MAX_PIXELS = 2**28
+"""Of the image at its own size, to which labels are brought."""
 
 _TEXTS = ("encoder", "encoder_fingerprint", "saliency_source", "saliency_fingerprint", "image_source", "image_sha256")
 _OBJECTS = ("saliency_options", "versions")
@@ -41,8 +45,10 @@ def require_consistent(run: xr.DataTree) -> None:
     RunError
         With what does not fit, and to what.
     """
-    config = _config(run)
-    _check_attributes(run)
+    config = require_attributes(run.attrs)
+    height, width = _whole(run.attrs, "image_height"), _whole(run.attrs, "image_width")
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
+        raise RunError(f"the run's image is {height} x {width} pixels, expected 1 to {MAX_PIXELS:,}; {_AGAIN}.")
     sizes = {s.Y: config.image_size[0], s.X: config.image_size[1], s.CHANNEL: 3, s.SCALE: len(config.scales)}
     expected: dict[str, list[Any]] = {
         s.Y: list(range(config.image_size[0])),
@@ -51,8 +57,8 @@ def require_consistent(run: xr.DataTree) -> None:
         s.SCALE: list(config.scales),
     }
     if s.LABEL in run.sizes or s.PHRASE in run.sizes or "labels_full" in run.data_vars:
-        index = _whole(run, "background_index")
-        phrases = _phrases(run)
+        index = _whole(run.attrs, "background_index")
+        phrases = _phrases(run.attrs)
         expected |= {
             s.LABEL: list(phrases),
             s.PHRASE: [phrase for several in phrases.values() for phrase in several],
@@ -60,48 +66,48 @@ def require_consistent(run: xr.DataTree) -> None:
         }
         if not -1 <= index < len(phrases):
             raise RunError(f"the run's background is label {index} of {len(phrases)}; {_AGAIN}.")
-        sizes |= {s.Y_FULL: _whole(run, "image_height"), s.X_FULL: _whole(run, "image_width")}
+        sizes |= {s.Y_FULL: height, s.X_FULL: width}
         sizes |= {s.LABEL: len(phrases), s.PHRASE: len(expected[s.PHRASE])}
     _check_sizes("the run", run, s.RUN_STAGES, sizes)
     _check_coords("the run", run, expected)
     _check_scales(run, config, expected, sizes)
 
 
-def _config(run: xr.DataTree) -> Config:
-    text = run.attrs["config"]
+def require_attributes(attrs: Mapping[Any, Any]) -> Config:
+    """Check the attributes that say what made a run, or a store of many; return the configuration.
+
+    Raises
+    ------
+    RunError
+        With the attribute that makes no sense.
+    """
+    for name, value in attrs.items():
+        if not isinstance(name, str) or not isinstance(value, _PLAIN):
+            raise RunError(f"the run's attribute {_short(repr(name))} is no plain value ({type(value).__name__}).")
+        most = MAX_LONG if name in _LONG else MAX_TEXT
+        if len(str(value)) > most:
+            raise RunError(f"the run's attribute {_short(repr(name))} has more than {most:,} characters.")
+    for name in _TEXTS:
+        if not isinstance(attrs.get(name, ""), str):
+            raise RunError(f"the run's attribute {name!r} is {_short(repr(attrs[name]))}, expected a text.")
+    for name in _OBJECTS:
+        if name in attrs:
+            _object(attrs, name)
+    return _config(attrs)
+
+
+def _config(attrs: Mapping[Any, Any]) -> Config:
+    text = attrs.get("config")
     if not isinstance(text, str):
         raise RunError(f"the run's configuration is a {type(text).__name__}, expected JSON; {_AGAIN}.")
     try:
         return Config.from_json(text)
     except ConfigError as error:
-        raise RunError(
-            f"the run's configuration makes no sense: {_short(str(error))} Segment the image again."
-        ) from error
+        raise RunError(f"the run's configuration makes no sense ({_short(str(error))}); {_AGAIN}.") from error
 
 
-def _check_attributes(run: xr.DataTree) -> None:
-    for name, value in run.attrs.items():
-        if not isinstance(name, str) or not isinstance(
-            value, str | bool | int | float | np.generic | np.ndarray | list[Any]
-        ):
-            raise RunError(
-                f"the run's attribute {_short(repr(name))} is a {type(value).__name__}, expected a plain value."
-            )
-        if len(str(value)) > MAX_TEXT and name not in _LONG:
-            raise RunError(f"the run's attribute {_short(repr(name))} has more than {MAX_TEXT:,} characters.")
-    for name in _TEXTS:
-        if not isinstance(run.attrs.get(name, ""), str):
-            raise RunError(f"the run's attribute {name!r} is {_short(repr(run.attrs[name]))}, expected a text.")
-    for name in _OBJECTS:
-        if name in run.attrs:
-            _object(run, name)
-    for name in ("image_height", "image_width"):
-        if _whole(run, name) < 1:
-            raise RunError(f"the run's attribute {name!r} is {run.attrs[name]}, expected a number of pixels.")
-
-
-def _whole(run: xr.DataTree, name: str) -> int:
-    value = run.attrs.get(name)
+def _whole(attrs: Mapping[Any, Any], name: str) -> int:
+    value = attrs.get(name)
     value = value.item() if isinstance(value, np.generic | np.ndarray) and value.size == 1 else value
     if isinstance(value, bool) or not isinstance(value, int):
         what = "missing" if value is None else _short(repr(value))
@@ -109,8 +115,8 @@ def _whole(run: xr.DataTree, name: str) -> int:
     return value
 
 
-def _object(run: xr.DataTree, name: str) -> dict[str, Any]:
-    value = run.attrs.get(name)
+def _object(attrs: Mapping[Any, Any], name: str) -> dict[str, Any]:
+    value = attrs.get(name)
     try:
         found = json.loads(value) if isinstance(value, str) else None
     except (ValueError, RecursionError):
@@ -120,14 +126,14 @@ def _object(run: xr.DataTree, name: str) -> dict[str, Any]:
     return found
 
 
-def _phrases(run: xr.DataTree) -> dict[str, list[str]]:
+def _phrases(attrs: Mapping[Any, Any]) -> dict[str, list[str]]:
     """Return the phrases of every label, as the attribute that holds their prompts has them."""
-    prompts = _object(run, "prompts")
+    prompts = _object(attrs, "prompts")
     for label, several in prompts.items():
         if not (isinstance(several, dict) and several and all(map(_is_texts, several.values()))):
             raise RunError(f"the run's prompts of the label {_short(repr(label))} are no texts; {_AGAIN}.")
     try:
-        labels = json.loads(run.attrs.get("labels", ""))
+        labels = json.loads(attrs.get("labels", ""))
         if list(check_labels(labels)) != list(prompts):
             raise ValueError
     except (LabelError, TypeError, ValueError, RecursionError) as error:
@@ -157,7 +163,7 @@ def _check_coords(where: str, node: xr.DataTree, expected: Mapping[str, Any]) ->
         dim = s.PHRASE if name == s.PHRASE_LABEL else name
         if dim not in node.sizes:
             continue
-        if name not in node.coords or list(node.coords[name].values) != values:
+        if name not in node.coords or node.sizes[dim] != len(values) or list(node.coords[name].values) != values:
             raise RunError(
                 f"{where}'s coordinate {name!r} is missing, or is not what the configuration and the labels ask for; "
                 "segment the image again."

@@ -34,8 +34,9 @@ Fetch = Callable[[str, int], bytes | None]
 
 METADATA = "zarr.json"
 _SIGNED = ("int8", "int16", "int32", "int64")
-_NUMBERS = {"bool", *_SIGNED, *(f"u{name}" for name in _SIGNED), "float16", "float32", "float64"}
+_NUMBERS = ("bool", *_SIGNED, *(f"u{name}" for name in _SIGNED), "float16", "float32", "float64")
 _FILES = 200_000
+_CHUNK_COST = 2**14  # bytes: limits the time that many small chunks take
 _MAGIC = b"\x28\xb5\x2f\xfd"  # of a zstd frame, RFC 8878
 
 
@@ -48,10 +49,15 @@ def write_zarr(tree: xr.DataTree, path: str | PathLike[str]) -> None:
         If the place cannot be written to, or the disk is full.
     """
     with atomic_path(path, folder=True) as part:
-        for name, content in render(tree).items():
-            file = part / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content.to_bytes())
+        write_files(render(tree), part)
+
+
+def write_files(entries: Entries, folder: Path) -> None:
+    """Write files below a folder, one after the other."""
+    for name, content in entries.items():
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.to_bytes())
 
 
 def render(tree: xr.DataTree) -> Entries:
@@ -91,7 +97,8 @@ def read_zarr(path: str | PathLike[str]) -> xr.DataTree:
 
     store = MemoryStore(unpack(sorted(sizes), fetch, limit))
     try:
-        with xr.open_datatree(store, engine="zarr", consolidated=False, zarr_format=3) as lazy:
+        opened = xr.open_datatree(store, engine="zarr", consolidated=False, zarr_format=3)  # type: ignore[arg-type]
+        with opened as lazy:
             return lazy.load()
     except Exception as error:  # zarr and xarray raise whatever does not fit together
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
@@ -215,20 +222,21 @@ class _Array:
             self.separator = keys.get("configuration", {}).get("separator", "/")
             self.codecs = [codec["name"] for codec in content["codecs"]]
             endian = content["codecs"][0].get("configuration", {}).get("endian", "little")
-            self.kind = content["data_type"]
+            self.kind, fill = content["data_type"], content["fill_value"]
             known = (grid["name"], keys["name"]) == ("regular", "default") and not content.get("storage_transformers")
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise UnreadableError(f"{name!r} is no array that the lab writes ({type(error).__name__})") from error
         self.is_text = self.kind == "string"
         first = "vlen-utf8" if self.is_text else "bytes"
-        known = known and self.codecs in ([first], [first, "zstd"]) and (self.is_text or self.kind in _NUMBERS)
+        known = known and self.codecs in ([first], [first, "zstd"])
+        known = known and (fill == "" if self.is_text else self.kind in _NUMBERS)
         if not known or self.separator not in ("/", ".") or endian != "little":
             raise UnreadableError(f"{name!r} has a type, a compression or a layout that the lab does not write")
         if len(self.shape) != len(self.chunk) or 0 in self.chunk or len(self.shape) > untrusted.DEPTH:
             raise UnreadableError(f"{name!r} has the shape {self.shape} in chunks of {self.chunk}")
         self.plain = {**content, "codecs": content["codecs"][:1]}
         self.itemsize = 8 if self.is_text else np.dtype(self.kind).itemsize
-        self.counts = [math.ceil(size / step) for size, step in zip(self.shape, self.chunk, strict=True)]
+        self.counts = [-(-size // step) for size, step in zip(self.shape, self.chunk, strict=True)]
 
     @property
     def chunk_bytes(self) -> int:
@@ -237,8 +245,8 @@ class _Array:
 
     @property
     def total(self) -> int:
-        """Bytes of all chunks, whether they are stored or not."""
-        return math.prod(self.counts) * (self.chunk_bytes + 64)
+        """Bytes of all chunks, whether they are stored or not, and of handling them."""
+        return math.prod(self.counts) * (self.chunk_bytes + _CHUNK_COST)
 
     def chunks(self, fetch: Fetch, budget: _Budget) -> Entries:
         """Fetch and unpack the chunks that are stored."""
