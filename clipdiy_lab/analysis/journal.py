@@ -57,7 +57,7 @@ class Journal:
             try:
                 with part.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                     counted.extend({name: arrays[name] for name in ("counts", "hits", "ids", "ignored")})
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
                 break  # damaged on the disk: counted again from here
         self._kept = len(counted.ids)
         return counted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from clipdiy_lab.errors import OutputError, RunError
+from clipdiy_lab.files import read_bytes
+from clipdiy_lab.pipeline.embeddings.key import brief
 
 FORMAT = "clipdiy_lab sweep 1"
+_MAX_BYTES = 2**28  # a row has about 1 kB
 
 
 class Ledger:
@@ -39,6 +43,8 @@ class Ledger:
         self.subject = dict(json.loads(json.dumps(subject)))
         self.rows: dict[str, dict[str, Any]] = {}
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise OSError(errno.EINVAL, "it is a pipe, a device or a folder, not a file")
             if self.path.exists() and self.path.stat().st_size:
                 self._read()
             else:
@@ -49,21 +55,22 @@ class Ledger:
             ) from error
 
     def _read(self) -> None:
-        data = self.path.read_bytes()
+        data = read_bytes(self.path, _MAX_BYTES)
         whole = data[: data.rfind(b"\n") + 1]
         try:
             first, *rows = [json.loads(line) for line in whole.splitlines()]
             if first["format"] != FORMAT:
                 raise ValueError(f"format {first['format']!r}")
-            there = first["subject"]
-            self.rows = {row.pop("key"): row for row in rows}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            there = dict(first["subject"])
+            self.rows = {str(row.pop("key")): row for row in rows}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"{self.path} is no file of a sweep, or it is damaged ({error}); name another file, or remove it."
             ) from error
         differs = [name for name in {**self.subject, **there} if there.get(name) != self.subject.get(name)]
         if differs:
-            told = "; ".join(f"{n} is {there.get(n)!r} there, {self.subject.get(n)!r} is asked" for n in differs)
+            pairs = ((name, brief(there.get(name)), brief(self.subject.get(name))) for name in differs)
+            told = "; ".join(f"{name} is {other} there, {wanted} is asked" for name, other, wanted in pairs)
             raise RunError(f"{self.path} holds a sweep of something else: {told}. Name another file.")
         if len(whole) < len(data):
             os.truncate(self.path, len(whole))
@@ -86,11 +93,13 @@ class Ledger:
         self.rows[key] = dict(row)
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        with self.path.open("ab") as file:
+        # Without a buffer, which would be written after all when the file is closed.
+        with self.path.open("ab", buffering=0) as file:
             start = file.tell()
             try:
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
+                left = json.dumps(line).encode() + b"\n"
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(self.path, start)
