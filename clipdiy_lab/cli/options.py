@@ -104,6 +104,7 @@ def read_config(text: str) -> Any:
         If it is neither, or the file holds no configuration.
     """
     from clipdiy_lab.errors import ConfigError, nearest
+    from clipdiy_lab.files import read_text
     from clipdiy_lab.method.config import Config
 
     if text in PRESETS:
@@ -111,7 +112,7 @@ def read_config(text: str) -> Any:
     if not text.endswith(".json"):
         raise ConfigError(f"--config is {text!r}; expected a preset or a .json file. {nearest(text, PRESETS)}")
     try:
-        return Config.from_json(Path(text).read_text(encoding="utf-8"))
+        return Config.from_json(read_text(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {text} cannot be read ({error}).") from error
 

@@ -24,6 +24,7 @@ from typing import IO, Any
 from tqdm.auto import tqdm
 
 from clipdiy_lab.errors import DatasetError, OutputError
+from clipdiy_lab.files import open_file
 
 if sys.platform != "win32":
     import fcntl
@@ -373,7 +374,7 @@ def _read(stream: IO[bytes] | http.client.HTTPResponse) -> bytes:
 def _open_file(url: str) -> _Answer:
     path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path))
     try:
-        return _Answer(path.open("rb"), 0, path.stat().st_size)
+        return _Answer(open_file(path), 0, path.stat().st_size)
     except OSError as error:
         raise _UselessError(f"cannot be read ({error.strerror})") from error
 
