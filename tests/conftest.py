@@ -9,7 +9,8 @@ install_import_hook(["clipdiy_lab.method.grid", "clipdiy_lab.method.ops"], "bear
 import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+import threading  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
@@ -18,6 +19,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from counting import CountingEncoder  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from serving import Server  # noqa: E402
 
 from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
 from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
@@ -91,3 +93,16 @@ def golden_segmenter(golden_encoder: OpenClipEncoder) -> Segmenter:
 @pytest.fixture
 def counting_encoder() -> CountingEncoder:
     return CountingEncoder()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A faulty web server on this machine."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.go.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
