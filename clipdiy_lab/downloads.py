@@ -248,6 +248,7 @@ def _store(reply: Reply, end: int | None, job: _Job, bar: Any) -> None:
                 job.discard()
                 raise PermanentError(f"gives more bytes than expected: {f'{end:,}' if end else _expected(job)}")
             file.write(piece)
+            file.flush()  # so that a kill loses nothing
             bar.update(len(piece))
     if end is not None and have < end:
         raise TransientError(f"ended the connection at {have:,} of {end:,} bytes")

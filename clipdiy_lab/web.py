@@ -160,7 +160,7 @@ def _meaning(error: Exception) -> WebError:
         return PermanentError(words)
     cause = getattr(error, "reason", error)
     words = f"{type(cause).__name__}: {cause!s:.200}"
-    if isinstance(error, ValueError) or isinstance(cause, str):  # a URL that is none, or of a scheme that is not spoken
+    if isinstance(error, ValueError | http.client.InvalidURL) or isinstance(cause, str):  # no URL, or of another scheme
         return PermanentError(f"cannot be asked ({words})")
     if isinstance(error, urllib.error.URLError):
         return TransientError(f"cannot be reached ({words})", answered=False)

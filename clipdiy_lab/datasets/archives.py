@@ -208,9 +208,7 @@ class _Tree:
             raise self.refusal(f"it holds more than {MAX_MEMBERS:,} files and folders")
 
     def _clash(self, member: str) -> DatasetError:
-        return self.refusal(
-            "is there twice, as a file and a folder, or in two spellings that are one on this disk", member
-        )
+        return self.refusal("is there already, as a file, a folder or in another spelling", member)
 
 
 class _Stream:
