@@ -48,8 +48,13 @@ class _Job:
     def have(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
+    def resumable(self) -> bool:
+        """Whether it can be told that what continues the `.part` belongs to the same file."""
+        _, validator, total = self.read_note()
+        return bool(self.have() and (validator or (self.hashes and total)))
+
     def kept(self) -> str:
-        return f"{self.have():,} bytes are kept in {self.part} and will be continued. " if self.have() else ""
+        return f"{self.have():,} bytes are kept in {self.part} and will be continued. " if self.resumable() else ""
 
     def begin(self, *note: object) -> None:
         self.part.write_bytes(b"")  # before the note, which must never describe bytes that came from elsewhere
@@ -178,6 +183,8 @@ def _fetch(urls: Sequence[str], job: _Job) -> None:
             return job.publish()
         except WebError as error:
             failures[url] = error
+    if not job.resumable():
+        job.discard()
     reasons = "; ".join(f"{url} {error}" for url, error in failures.items())
     network = "" if any(error.answered for error in failures.values()) else "Is this machine on the network? "
     raise DownloadError(
@@ -222,8 +229,9 @@ def _transfer(url: str, job: _Job) -> None:
     validator = validator if begun == url else ""
     if 0 < have == noted and (begun == url or job.hashes):
         return
+    resume = job.resumable() and bool(validator or job.hashes)
     bar = tqdm(desc=printable(job.target.name), total=job.size, unit="B", unit_scale=True, disable=not job.progress)
-    with bar, open_reply(url, have if validator or (job.hashes and noted) else 0) as reply:
+    with bar, open_reply(url, have if resume else 0, validator) as reply:
         start, total = reply.start, reply.total
         if start and (start != have or noted not in (None, total) or validator not in ("", reply.validator)):
             raise StaleError("has changed the file since it was begun", wait=0.0)

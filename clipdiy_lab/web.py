@@ -68,15 +68,19 @@ class Reply:
 
 
 @contextlib.contextmanager
-def open_reply(url: str, start: int = 0) -> Iterator[Reply]:
-    """Ask a server for a file, from the byte `start` on. Redirects are followed, to http and https alone.
+def open_reply(url: str, start: int = 0, validator: str = "") -> Iterator[Reply]:
+    """Ask a server for a file, from the byte `start` on if its validator is still `validator` or that is not known.
+
+    Redirects are followed, to http and https alone.
 
     Raises
     ------
     TransientError, PermanentError
         If there is no reply, or none that can be used.
     """
-    headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={start}-"} if start else {})
+    headers = {"User-Agent": USER_AGENT}
+    headers |= {"Range": f"bytes={start}-"} if start else {}
+    headers |= {"If-Range": validator} if start and validator else {}
     with contextlib.closing(_listen(url, headers)) as items:
         head: http.client.HTTPResponse = next(items)
         tag = head.headers.get("ETag", "W/")
@@ -104,8 +108,8 @@ def _listen(url: str, headers: dict[str, str]) -> Generator[Any, None, None]:
             item = items.get(timeout=max(0.0, seconds))
         except queue.Empty:
             return None
-        if isinstance(item, Exception):
-            raise _meaning(item) from item
+        if isinstance(item, BaseException):
+            raise (_meaning(item) if isinstance(item, Exception) else item) from item
         return item
 
     try:
@@ -144,7 +148,7 @@ def _read(url: str, headers: dict[str, str], items: queue.Queue[Any], closed: th
             while not closed.is_set() and (piece := reply.read1(CHUNK)):
                 items.put(piece)
         items.put(b"")
-    except Exception as error:
+    except BaseException as error:
         items.put(error)
 
 

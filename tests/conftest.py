@@ -9,7 +9,6 @@ install_import_hook(["clipdiy_lab.method.grid", "clipdiy_lab.method.ops"], "bear
 import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
-import threading  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -19,7 +18,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from counting import CountingEncoder  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from serving import Server  # noqa: E402
+from serving import Server, running  # noqa: E402
 
 from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
 from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
@@ -98,11 +97,5 @@ def counting_encoder() -> CountingEncoder:
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A faulty web server on this machine."""
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.go.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with running() as server:
+        yield server

@@ -27,13 +27,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def serve(to, data=GOOD, etag='"one"', date="", ranges=True, cut=None, claim=None, span=None, stall=None, pace=0.0):
+def serve(
+    to, data=GOOD, etag='"one"', date="", ranges=True, polite=True,
+    cut=None, claim=None, span=None, stall=None, pace=0.0,
+):  # fmt: skip
     """Serve `data`; `cut` and `stall` stop after so many bytes, `claim` lies about the length, `span` about the range.
 
-    `pace` is a pause, in seconds, after every 16 KiB. Without `ranges` every request gets all.
+    `pace` is a pause, in seconds, after every 16 KiB. Without `ranges` every request gets all; without `polite`
+    If-Range is ignored.
     """
     asked, start = to.headers.get("Range"), 0
-    if ranges and asked:
+    if ranges and asked and (not polite or to.headers.get("If-Range", etag) in (etag, date)):
         start = int(asked.removeprefix("bytes=").removesuffix("-"))
     if start >= len(data):
         fail(to, 416)
@@ -113,3 +117,18 @@ class Server(http.server.ThreadingHTTPServer):
 
     def ranges(self):
         return [headers.get("Range") for _, headers in self.asked]
+
+
+@contextlib.contextmanager
+def running():
+    """Lend a server that answers, in a thread of its own."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.go.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

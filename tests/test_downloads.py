@@ -16,7 +16,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from serving import GOOD, Server, chunked, drip, fail, serve, step
+from serving import GOOD, chunked, drip, fail, running, serve, step
 
 from clipdiy_lab import downloads, files, web
 from clipdiy_lab.downloads import download
@@ -127,6 +127,7 @@ def test_a_cut_connection_is_continued(server, get, target, slept):
     url = server.url("/x", step(serve, cut=6000), step(serve, cut=7000), serve)
     assert get(url).read_bytes() == GOOD
     assert server.ranges() == [None, "bytes=6000-", "bytes=13000-"]
+    assert [headers.get("If-Range") for _, headers in server.asked] == [None, '"one"', '"one"']
     assert slept == [1.0, 1.0]
     assert names(target) == {"voc.tar"}
 
@@ -134,7 +135,7 @@ def test_a_cut_connection_is_continued(server, get, target, slept):
 def test_a_last_modified_date_will_do(server, get):
     plan = [step(serve, etag="", date=DATE, cut=6000), step(serve, etag="", date=DATE)]
     assert get(server.url("/x", *plan)).read_bytes() == GOOD
-    assert server.ranges() == [None, "bytes=6000-"]
+    assert server.asked[1][1]["If-Range"] == DATE
 
 
 def test_a_weak_etag_is_not_relied_upon(server, get):
@@ -149,13 +150,22 @@ def test_a_connection_that_stalls_is_given_up(server, get, monkeypatch):
     assert server.ranges() == [None, "bytes=6000-"]
 
 
+def test_what_nothing_can_continue_is_not_kept(server, get, target):
+    """Without a hash, an ETag or a date nobody can tell whether the rest belongs to it."""
+    with pytest.raises(DownloadError, match="ended the connection at 6,000 of 20,000 bytes") as caught:
+        get(server.url("/x", step(serve, etag="", cut=6000)))
+    assert "kept" not in str(caught.value)
+    assert names(target) == set()
+
+
 def test_a_cut_chunked_answer_begins_anew(server, get):
     assert get(server.url("/x", step(chunked, cut=True), chunked)).read_bytes() == GOOD
     assert server.ranges() == [None, None]
 
 
-def test_a_changed_etag_begins_anew(server, get):
-    new = step(serve, data=OTHER, etag='"two"')
+@pytest.mark.parametrize("polite", [True, False], ids=["polite", "ignoring If-Range"])
+def test_a_changed_etag_begins_anew(server, get, polite):
+    new = step(serve, data=OTHER, etag='"two"', polite=polite)
     assert get(server.url("/x", step(serve, cut=6000), new)).read_bytes() == OTHER
     assert server.ranges()[1] == "bytes=6000-"
 
@@ -437,17 +447,13 @@ def test_without_a_network_the_end_comes_soon_and_is_announced(get, slept, down,
 
 def test_a_network_that_goes_away_midway_is_waited_for(get, slept, monkeypatch):
     """A server that has answered keeps all its attempts, although it cannot be reached for a while."""
-    first = Server()
-    thread = threading.Thread(target=first.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    url = first.url("/x", step(serve, cut=6000))
+    with contextlib.ExitStack() as network:
+        url = network.enter_context(running()).url("/x", step(serve, cut=6000))
+        left = network.pop_all()
 
     def pause(seconds):
         slept.append(seconds)
-        if first.socket.fileno() != -1:
-            first.shutdown()
-            first.server_close()
-            thread.join()
+        left.close()
 
     monkeypatch.setattr(downloads, "_pause", pause)
     with pytest.raises(DownloadError, match="6,000 bytes are kept"):
@@ -489,7 +495,7 @@ def test_a_mirror_continues_only_where_a_hash_can_tell(server, get, target):
 
 def test_a_part_survives_a_mirror_that_offers_another_file(server, get, target):
     begin(target, GOOD[:6000], url=server.url("/a"), validator='"one"', total=len(GOOD))
-    page = step(serve, data=b"<!DOCTYPE html>Please log in", etag="", ranges=False)
+    page = step(serve, data=b"<!DOCTYPE html>Please log in", etag="")
     with pytest.raises(
         DownloadError, match=r"offers 28 bytes, expected 20,000\. 6,000 bytes are kept in .*voc.tar.part"
     ):

@@ -217,8 +217,11 @@ def _download(entry: WeightsFile, path: Path, instead: str | None) -> None:
     hashes = {"sha256": entry.sha256} if entry.sha256 else {}
     try:
         download([entry.url], path, size=entry.bytes, hashes=hashes, progress=sys.stderr.isatty())
-    except (DownloadError, OutputError) as error:
-        raise WeightsError(f"{entry.name} is not on this machine. {error} Or: {ways_out}.") from error
+    except DownloadError as error:
+        embedded = f" Or use the embedded {instead!r}." if instead else ""
+        raise WeightsError(f"{entry.name} is not on this machine. {error}{embedded}") from error
+    except OutputError as error:
+        raise WeightsError(f"{error} CLIPDIY_LAB_CACHE chooses the place.") from error
     try:
         _refuse_impostor(path)
         _check(entry, path, _sha256(path), f"The download was not kept; try again later, or {ways_out}.")
