@@ -11,7 +11,7 @@ from pathlib import Path
 
 import huggingface_hub
 from huggingface_hub import constants, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, HFValidationError
+from huggingface_hub.errors import EntryNotFoundError, HFValidationError, LocalEntryNotFoundError
 
 from clipdiy_lab.errors import ModelError
 
@@ -75,9 +75,10 @@ def obtain(repository: str, names: Sequence[str], what: str) -> Path:
         try:
             with quiet():
                 return Path(huggingface_hub.hf_hub_download(repository, name))
-        except EntryNotFoundError:
-            continue
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, EntryNotFoundError) as error:
+            # What is not on this machine either is a child of the error for what the repository does not have.
+            if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+                continue
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise ModelError(
                 f"{what} could not be fetched from {repository!r} of {constants.ENDPOINT} ({reason}); try again, or "

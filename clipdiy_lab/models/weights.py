@@ -18,8 +18,8 @@ import pooch
 import torch
 from torch import Tensor, nn
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import WeightsError
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.models.checkpoints import read_file
 
 KNOWN_HASHES = "known_hashes.json"
