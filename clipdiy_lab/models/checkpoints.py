@@ -75,6 +75,11 @@ def read_checkpoint(path: str | Path, sha256: str | None = None) -> Checkpoint:
     While it reads, this takes about twice the file's size in memory: its bytes and the tensors made of them.
     """
     path = Path(path)
+    if path.is_dir():
+        raise WeightsError(
+            f"{path} is a folder; name the file of weights in it. A folder with an open_clip_config.json is a model of "
+            f"its own: 'local-dir:{path}'."
+        )
     _check_suffix(path)
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", str(sha256)):
         raise WeightsError(f"sha256 is {sha256!r}; expected the 64 hexadecimal digits of the hash of {path}.")
@@ -222,9 +227,9 @@ def _refuse_program(content: bytes, where: str | Path) -> None:
         return
     if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
         raise WeightsError(
-            f"{where} is a TorchScript archive, a program with its weights (as OpenAI publishes its models), and opening "
-            "one runs it. OpenAI's models have names of their own, such as 'ViT-B-32/openai', which fetch the same "
-            "weights as plain tensors. Any other that you trust becomes plain tensors by "
+            f"{where} is a TorchScript archive, a program with its weights (as OpenAI publishes its models), and to "
+            "open one is to run it. OpenAI's models have names of their own, such as 'ViT-B-32/openai', which fetch the "
+            "same weights as plain tensors. Any other that you trust becomes plain tensors by "
             "torch.save(dict(torch.jit.load(FILE, map_location='cpu').state_dict()), 'weights.pt')."
         )
 

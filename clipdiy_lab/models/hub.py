@@ -52,6 +52,26 @@ def answers() -> bool:
     return True
 
 
+def require_network(absent: Sequence[str]) -> None:
+    """Refuse, before anything is fetched, what is not on this machine where the hub cannot be reached.
+
+    Parameters
+    ----------
+    absent : sequence of str
+        What is not here, in words.
+
+    Raises
+    ------
+    ModelError
+        Naming all of it.
+    """
+    if absent and not answers():
+        raise ModelError(
+            f"{' and '.join(absent)} are not on this machine and {constants.ENDPOINT} does not answer; fetch them on a "
+            "machine with a network (checkpoint=PATH, tokenizer=FOLDER), or use the embedded model 'tiny'."
+        )
+
+
 def obtain(repository: str, names: Sequence[str], what: str) -> Path:
     """Path of the first of some files that the repository has: from the cache, else fetched into it.
 
@@ -81,10 +101,10 @@ def obtain(repository: str, names: Sequence[str], what: str) -> Path:
                 continue
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise ModelError(
-                f"{what} could not be fetched from {repository!r} of {constants.ENDPOINT} ({reason}); try again, or "
-                "fetch it on another machine."
+                f"{what} could not be fetched from {repository!r} of {constants.ENDPOINT} ({reason}); try again, fetch "
+                "on another machine (checkpoint=PATH, tokenizer=FOLDER), or use the embedded model 'tiny'."
             ) from error
-    raise ModelError(f"{what} is not in {repository!r} of {constants.ENDPOINT}; it has none of {', '.join(names)}.")
+    raise ModelError(f"{repository!r} of {constants.ENDPOINT} has no {' or '.join(names)}: {what} are not there.")
 
 
 @contextmanager

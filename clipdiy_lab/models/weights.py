@@ -1,4 +1,4 @@
-"""Weights of networks: fetched once, checked by sha256 every time, told apart by fingerprint, loaded whole or not at all."""
+"""Weights of networks: fetched once, checked by sha256 every time, told apart, and loaded whole or not at all."""
 
 from __future__ import annotations
 

@@ -19,7 +19,8 @@ from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import Encoder, load_encoder
+from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.models.saliency import Saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
