@@ -13,7 +13,7 @@ from clipdiy_lab.errors import ConfigError, LabelError, StateError, nearest
 from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models import saliency as sources_of_saliency
-from clipdiy_lab.models.encoders import EMBEDDED
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.views.explorer.sources import Kind, Picture, again
 
