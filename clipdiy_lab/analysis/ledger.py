@@ -103,4 +103,6 @@ class Ledger:
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(self.path, start)
+                if not start:
+                    self.path.unlink()
                 raise
