@@ -48,6 +48,10 @@ class WeightsError(ModelError):
     """A weights file that is missing, has another hash, or holds other shapes."""
 
 
+class DownloadError(ClipdiyError):
+    """A file that no server gives as it should be."""
+
+
 class DatasetError(ClipdiyError):
     """A dataset that is unknown, incomplete or inconsistent."""
 

@@ -119,7 +119,9 @@ def refuse_inside(image: Path, folder: Path) -> None:
 
 def print_table(table: Any, as_json: bool) -> None:
     """Print a table for people, or as JSON records for programs."""
-    typer.echo(table.to_json(orient="records") if as_json else table.to_string(index=False))
+    from clipdiy_lab.analysis.tables import to_text
+
+    typer.echo(table.to_json(orient="records") if as_json else to_text(table))
 
 
 def label_rows(table: Any) -> Any:

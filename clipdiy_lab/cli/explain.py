@@ -14,11 +14,13 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     ImageFile,
     Labels,
+    LabelsFile,
     Model,
     Runtime,
     Saliency,
     Settings,
     read_config,
+    read_labels,
     read_segmenter,
 )
 
@@ -26,7 +28,8 @@ from clipdiy_lab.cli.options import (
 @app.command()
 def explain(
     image: ImageFile,
-    labels: Labels,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
     html: Annotated[Path, typer.Option(help="File to write; replaced if it is there.")] = Path("explained.html"),
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
@@ -43,10 +46,10 @@ def explain(
 
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
-    settings = read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config)
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-        run = segmenter.segment(image, labels.split(","), settings)
+        run = segmenter.segment(image, wanted, settings)
         report(run, html, segmenter=segmenter)
     table = label_table(run)
     if as_json:

@@ -13,7 +13,13 @@ import typer
 PRESETS = ("paper", "demo")
 
 ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
-Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="Comma-separated, e.g. 'cat, sofa'; one with a comma in double quotes, as in CSV."),
+]
+LabelsFile = Annotated[
+    Path | None, typer.Option("--labels-file", help="Instead of --labels: a text file (UTF-8), one label per line.")
+]
 Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
 Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
@@ -46,6 +52,49 @@ Workers = Annotated[
 ]
 
 
+def read_labels(labels: str | None, file: Path | None) -> list[str]:
+    """Return the labels that exactly one of two options gives.
+
+    Raises
+    ------
+    LabelError
+        If a quote is not closed, a comma is escaped otherwise, or the file cannot be read.
+    typer.BadParameter
+        If neither option is given, or both are.
+    """
+    if (labels is None) == (file is None):
+        raise typer.BadParameter("give either --labels or --labels-file.", param_hint="--labels")
+    return _split_labels(labels or "") if file is None else _read_labels_file(file)
+
+
+def _split_labels(line: str) -> list[str]:
+    from clipdiy_lab.errors import LabelError
+    from clipdiy_lab.text import quoted, split_list
+
+    hint = "expected commas between labels, and a label with a comma in double quotes"
+    try:
+        labels = split_list(line)
+    except ValueError as error:
+        raise LabelError(f"--labels is {quoted(line)} ({error}); {hint}.") from None
+    if any(label.endswith("\\") for label in labels):
+        raise LabelError(f"--labels is {quoted(line)}, with a backslash before a comma; {hint}.")
+    if len(labels) == 1 and os.path.isfile(labels[0].removeprefix("@")):
+        raise LabelError(f"--labels is {quoted(line)}, which is a file; read it with --labels-file.")
+    return labels
+
+
+def _read_labels_file(file: Path) -> list[str]:
+    from clipdiy_lab.errors import LabelError
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(
+            f"--labels-file {file} cannot be read ({error}); expected UTF-8, one label per line."
+        ) from None
+    return lines.rstrip().split("\n") if lines.strip() else []
+
+
 def read_config(text: str) -> Any:
     """Return a preset by its name, or the configuration of a file.
 
@@ -55,6 +104,7 @@ def read_config(text: str) -> Any:
         If it is neither, or the file holds no configuration.
     """
     from clipdiy_lab.errors import ConfigError, nearest
+    from clipdiy_lab.files import read_text
     from clipdiy_lab.method.config import Config
 
     if text in PRESETS:
@@ -62,7 +112,7 @@ def read_config(text: str) -> Any:
     if not text.endswith(".json"):
         raise ConfigError(f"--config is {text!r}; expected a preset or a .json file. {nearest(text, PRESETS)}")
     try:
-        return Config.from_json(Path(text).read_text(encoding="utf-8"))
+        return Config.from_json(read_text(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {text} cannot be read ({error}).") from error
 

@@ -14,11 +14,13 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     ImageFile,
     Labels,
+    LabelsFile,
     Model,
     Runtime,
     Saliency,
     Settings,
     read_config,
+    read_labels,
     read_segmenter,
 )
 
@@ -26,7 +28,8 @@ from clipdiy_lab.cli.options import (
 @app.command()
 def segment(
     image: ImageFile,
-    labels: Labels,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
@@ -43,13 +46,13 @@ def segment(
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 
-    settings = read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config)
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-        run = segmenter.segment(image, labels.split(","), settings)
+        run = segmenter.segment(image, wanted, settings)
         with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
             save_run(run, part / "run.nc")
             write_folder(run, part)

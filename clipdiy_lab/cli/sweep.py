@@ -64,6 +64,7 @@ def sweep(
     """Score every combination of the values; one line a configuration."""
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
+    from clipdiy_lab.analysis.tables import to_csv, to_text
     from clipdiy_lab.analysis.trials import plain_table
     from clipdiy_lab.errors import ConfigError, OutputError
     from clipdiy_lab.files import atomic_path
@@ -101,7 +102,7 @@ def sweep(
     plain = plain_table(table)
     if csv is not None:
         with atomic_path(csv) as part:
-            plain.to_csv(part, index=False)
+            part.write_text(to_csv(plain), encoding="utf-8")
     if as_json:
         typer.echo(plain.to_json(orient="records"))
         _fail_if_all_failed(table)
@@ -109,7 +110,7 @@ def sweep(
     shown = [*knobs, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
-    typer.echo(plain.reindex(columns=shown).to_string(index=False, float_format="{:.4f}".format))
+    typer.echo(to_text(plain.reindex(columns=shown), "{:.4f}".format))
     _fail_if_all_failed(table)
 
 

@@ -211,8 +211,8 @@ def test_an_opened_store_is_a_source_and_so_are_some_images_of_it(store, scenes,
     for wrong, error, says in (
         (opened.drop_vars("embedding_s064"), errors.StoreError, "no embeddings of the grids"),
         (opened.assign(saliency=opened["saliency"] + 1), errors.RunError, "stage 'saliency' spans"),
-        (opened.isel(image=[]), errors.StoreError, "Expected a store, or some of its images"),
-        (opened[["embedding_s064"]], errors.StoreError, "Expected a store, or some of its images"),
+        (opened.isel(image=[]), errors.StoreError, "Expected a store, or some images of it"),
+        (opened[["embedding_s064"]], errors.StoreError, "Expected a store, or some images of it"),
     ):
         with pytest.raises(error, match=says):
             lab.evaluate(wrong, scenes)

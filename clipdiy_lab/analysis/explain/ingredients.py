@@ -119,7 +119,7 @@ class Case:
 
 def _at_size(labels: npt.NDArray[np.integer], size: tuple[int, ...]) -> npt.NDArray[Any]:
     """Labels at another size, with the nearest rule of a prediction."""
-    resized: npt.NDArray[Any] = ops.resize_labels(torch.from_numpy(labels), (size[0], size[1])).numpy()
+    resized: npt.NDArray[Any] = ops.resize_labels(torch.tensor(labels), (size[0], size[1])).numpy()
     return resized
 
 

@@ -25,7 +25,7 @@ from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, contents_of, read_shard
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
@@ -166,9 +166,7 @@ class Job:
     @property
     def contents(self) -> dict[str, c.Content]:
         """Arrays of the store, by name."""
-        applied = self.header.attrs["saliency_source"] != "none"
-        config = Config.from_json(self.header.attrs["config"])
-        return c.contents(config, self.header.key["embedding_dim"], applied)
+        return contents_of(self.header)
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.encoders import load_encoder
+from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.pipeline.caution import caution

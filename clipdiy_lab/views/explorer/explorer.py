@@ -156,7 +156,7 @@ class Explorer(Live[ExplorerScreen]):
         return writing.code(view, mine, source, loaded)
 
     def _loadable(self, model: str) -> bool:
-        from clipdiy_lab.models.encoders import list_models
+        from clipdiy_lab.models.loading import list_models
 
         return model in set(list_models()["name"])
 

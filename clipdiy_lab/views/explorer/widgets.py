@@ -10,7 +10,7 @@ from typing import Any, Final
 import ipywidgets as w
 
 from clipdiy_lab.errors import ClipdiyError
-from clipdiy_lab.models.encoders import list_models
+from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import sketches

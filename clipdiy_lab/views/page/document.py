@@ -14,6 +14,7 @@ import xarray as xr
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.text import join_list
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
@@ -248,9 +249,7 @@ def _path(run: xr.DataTree) -> str:
 
 def _command(run: xr.DataTree, config: Config) -> str:
     names: Sequence[str] = s.labels_of(s.stage(run, "fused"))
-    if any("," in name for name in names):
-        return "<p class='note'>A label holds a comma, which the command line cannot pass on; use Python.</p>"
-    words = ["clipdiy-lab", "explain", _path(run), "--labels", ", ".join(names), "--model", run.attrs["encoder"]]
+    words = ["clipdiy-lab", "explain", _path(run), "--labels", join_list(names), "--model", run.attrs["encoder"]]
     words += _saliency(run, "--saliency {}").split(" ")
     knobs, asked = _changed(config), ""
     if knobs:
