@@ -40,7 +40,7 @@ IN_FLIGHT = 1000
 GPU = "GPU"
 """Resource of which a task takes one, where a scheduler's workers offer it."""
 _KEPT_JOBS = 2  # a sweep's pass and the one before
-# A terminal sends Ctrl-C to every process; the client ends its workers, which then need not say that they were at a task.
+# A terminal sends Ctrl-C to every process. The client ends its workers, which need not say then that they were at work.
 _DEAF = (
     "import logging, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     "logging.getLogger('distributed.worker.state_machine').setLevel(logging.ERROR)"
