@@ -24,6 +24,7 @@ from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
 from clipdiy_lab.views.explorer.bench import Watch, Watched
@@ -415,7 +416,7 @@ class Board(Live[BoardScreen]):
             self._kept.cleanup()
 
     def __repr__(self) -> str:
-        return f"Board of {self.dataset.name}, {len(self._rows)} rows"
+        return printable(f"Board of {self.dataset.name}, {len(self._rows)} rows")
 
     def static_html(self) -> str:
         """Return the table as HTML."""
