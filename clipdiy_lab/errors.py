@@ -48,6 +48,10 @@ class WeightsError(ModelError):
     """A weights file that is missing, has another hash, or holds other shapes."""
 
 
+class DownloadError(ClipdiyError):
+    """A file that no server gives as it should be."""
+
+
 class DatasetError(ClipdiyError):
     """A dataset that is unknown, incomplete or inconsistent."""
 
@@ -84,6 +88,10 @@ class ClipdiyWarning(UserWarning):
 
     def __str__(self) -> str:
         return printable(super().__str__())
+
+
+class OutOfDistributionWarning(ClipdiyWarning):
+    """An image unlike everything that the model was trained on: a photograph before the embedded model."""
 
 
 def require(given: object, protocol: type[T], name: str, expected: str, error: type[ClipdiyError]) -> T:

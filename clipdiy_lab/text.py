@@ -92,7 +92,7 @@ def unseen(text: str) -> str | None:
 
 def _name(character: str) -> str:
     unnamed = {"Cc": "CONTROL CHARACTER", "Cs": "LONE SURROGATE"}.get(unicodedata.category(character), "")
-    return _NAMES.get(character) or unicodedata.name(character, unnamed)
+    return _NAMES.get(character, unicodedata.name(character, unnamed))
 
 
 def quoted(text: str, most: int = 60) -> str:

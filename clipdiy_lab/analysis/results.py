@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.journal import read_result
 from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
+from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
 __all__ = [
     "best",
@@ -33,6 +35,7 @@ __all__ = [
     "worst",
 ]
 
+_HASH = "content_sha256"
 # What the published table calls the benchmarks.
 PUBLISHED_NAMES = {
     "voc21": "VOC21",
@@ -257,3 +260,68 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
     frame = frame.assign(share=frame["pixels"] / frame["true_label"].map(true))
     frame = frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
     return frame if n is None else frame.head(n)
+
+
+def result_path(out: str | os.PathLike[str], name: str) -> Path:
+    """Return the file of a result: `out` itself if it ends in .nc, else `name` in the folder `out`; folders are made.
+
+    Raises
+    ------
+    OutputError
+        If the suffix is another one or the folder cannot be made.
+    """
+    given = Path(out)
+    if given.suffix and given.suffix != ".nc" and not given.is_dir():
+        raise OutputError(f"{given} ends in {given.suffix!r}; a result is a .nc file, or a folder to put it into.")
+    target = given if given.suffix == ".nc" else given / re.sub(r"[^\w.-]+", "_", name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target.parent} cannot be made ({error.strerror}); choose another place.") from error
+    return target
+
+
+def write_result(result: xr.Dataset, target: Path) -> None:
+    """Write a result whole, with a hash of its counts."""
+    write_netcdf(result.assign_attrs({_HASH: _content_hash(result)}), target)
+
+
+def read_result(target: Path, key: str | None = None) -> xr.Dataset | None:
+    """Read a result that `write_result` wrote; None where there is no file.
+
+    Parameters
+    ----------
+    target : path
+    key : str, optional
+        Of the run that it must be the result of.
+
+    Raises
+    ------
+    OutputError
+        If the file is damaged, no result, or the result of another run.
+    """
+    if not target.exists():
+        return None
+    try:
+        result = read_netcdf(target).to_dataset()
+        expected = result.attrs.pop(_HASH)
+        whole = expected == _content_hash(result)
+    except (OSError, ValueError, KeyError, MemoryError) as error:  # KeyError: what every result has is missing
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise OutputError(f"{target} is no result of the lab ({what}); remove it first.") from error
+    if not whole:
+        raise OutputError(f"{target} is damaged: its content does not have the hash written with it; remove it first.")
+    if key is not None and result.attrs.get("key") != key:
+        raise OutputError(
+            f"{target} holds the result of another run ({result.attrs.get('dataset')}, protocol "
+            f"{result.attrs.get('protocol')}, {result.attrs.get('images')} images); choose another file, or a folder."
+        )
+    return result
+
+
+def _content_hash(result: xr.Dataset) -> str:
+    digest = hashlib.sha256(repr([str(one) for one in result["image_id"].values]).encode())
+    for name in sorted(map(str, result.data_vars)):
+        digest.update(name.encode() + np.ascontiguousarray(result[name].values).tobytes())
+    digest.update(repr(sorted((name, str(value)) for name, value in result.attrs.items() if name != _HASH)).encode())
+    return digest.hexdigest()

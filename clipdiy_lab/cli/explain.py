@@ -40,15 +40,17 @@ def explain(
 ) -> None:
     """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
     from clipdiy_lab.errors import OutputError
+    from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, report
 
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     wanted, settings = read_labels(labels, labels_file), read_config(config)
-    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    run = segmenter.segment(image, wanted, settings)
-    report(run, html, segmenter=segmenter)
+    with interruptible(lambda: "nothing was written, and the same command begins anew."):
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        run = segmenter.segment(image, wanted, settings)
+        report(run, html, segmenter=segmenter)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "html": str(html), "bytes": html.stat().st_size, "model": model}

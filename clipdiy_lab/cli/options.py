@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,13 +35,20 @@ DatasetName = Annotated[
 ]
 Split = Annotated[str, typer.Option("--split", help="Which part of the dataset.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the dataset is, if not in the data folder.")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Take what is there: leave out samples with a missing file, unwritten shards.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", help="Only the first images.")]
 Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Share the work among so many processes of this machine.")
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Share the work among so many processes of this machine; nobody else can reach them (loopback, TLS).",
+    ),
 ]
 
 
@@ -96,6 +104,7 @@ def read_config(text: str) -> Any:
         If it is neither, or the file holds no configuration.
     """
     from clipdiy_lab.errors import ConfigError, nearest
+    from clipdiy_lab.files import read_text
     from clipdiy_lab.method.config import Config
 
     if text in PRESETS:
@@ -103,7 +112,7 @@ def read_config(text: str) -> Any:
     if not text.endswith(".json"):
         raise ConfigError(f"--config is {text!r}; expected a preset or a .json file. {nearest(text, PRESETS)}")
     try:
-        return Config.from_json(Path(text).read_text(encoding="utf-8"))
+        return Config.from_json(read_text(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {text} cannot be read ({error}).") from error
 
@@ -139,20 +148,39 @@ def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, ru
     return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 
 
-def read_dataset(name: str, split: str, root: Path | None) -> Any:
-    """Return the dataset that three options name."""
+def read_dataset(name: str, split: str, root: Path | None, partial: bool) -> Any:
+    """Return the dataset that the options name.
+
+    Of `scenes` and of a folder of one's own everything is always there, so `partial` changes nothing.
+    """
+    from clipdiy_lab.datasets.manifests import manifest_names
     from clipdiy_lab.datasets.registry import open_dataset
 
-    return open_dataset(name, split=split) if root is None else open_dataset(name, split=split, root=root)
+    options: dict[str, Any] = {} if root is None else {"root": root}
+    if partial and name != "scenes" and (name in manifest_names() or Path(name).suffix in (".yaml", ".yml")):
+        options["partial"] = True
+    return open_dataset(name, split=split, **options)
 
 
 def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
     """Return what lends a client of the cluster that the options name, or None where they name none."""
     if scheduler is None and workers is None:
         return nullcontext()
+    return _connected(scheduler, workers)
+
+
+@contextmanager
+def _connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     from clipdiy_lab.pipeline.cluster import connect
 
-    return connect(scheduler, workers)
+    with connect(scheduler, workers) as client:
+        if workers is not None:
+            typer.echo(
+                f"{workers} worker processes share the work. They listen on the loopback interface of this machine "
+                "only, and hear nobody but this command (TLS, with a key made for this call).",
+                err=True,
+            )
+        yield client
 
 
 def wants_progress() -> bool:

@@ -173,7 +173,8 @@ def _changed_share_of(before: Places, after: Places, count: int) -> Floats:
         np.bincount(one.ravel(), minlength=count)[:count] for one in (before, after, before[before == after])
     )
     either = had + has - kept
-    return np.divide(either - kept, either, out=np.full(count, np.nan), where=either > 0)
+    shares: Floats = np.divide(either - kept, either, out=np.full(count, np.nan), where=either > 0)
+    return shares
 
 
 def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = ()) -> xr.DataArray:

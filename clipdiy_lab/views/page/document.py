@@ -54,6 +54,7 @@ def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Se
         f"<header><h1>{_text(title)}</h1>",
         f"<p>Segmented by clipdiy_lab with the encoder {_text(run.attrs['encoder'])} and the saliency "
         f"{_text(saliency)}. This page is one file: nothing is loaded from elsewhere.</p>",
+        _caution(run),
         f"<nav aria-label='Parts of this page'><ul>{links}</ul></nav></header><main>",
         _inspector(look),
         _heading("labels-found"),
@@ -75,6 +76,12 @@ def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Se
         f"<title>{_text(title)}</title><style>{_asset('page.css')}</style>"
     )
     return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _caution(run: xr.DataTree) -> str:
+    """Return the banner of a run whose image is not of the world that its encoder knows."""
+    said = run.attrs.get(s.CAUTION)
+    return f"<p class='caution' role='note'>{_text(said)}</p>" if said else ""
 
 
 def _asset(name: str) -> str:
