@@ -26,6 +26,7 @@ from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import SegmenterSource, Source, Store, StoreSource, as_source, shared_encoding
 from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
 from clipdiy_lab.views.explorer.explorer import Explorer
@@ -418,7 +419,7 @@ class Board(Live[BoardScreen]):
             self._kept.cleanup()
 
     def __repr__(self) -> str:
-        return f"Board of {self.dataset.name}, {len(self._rows)} rows"
+        return printable(f"Board of {self.dataset.name}, {len(self._rows)} rows")
 
     def static_html(self) -> str:
         """Return the table as HTML."""
