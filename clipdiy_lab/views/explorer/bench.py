@@ -24,8 +24,8 @@ from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
-from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import text_segmenter, unfit
+from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
 
@@ -79,23 +79,25 @@ class Bench:
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     @classmethod
-    def of(cls, source: Segmenter | EmbeddingStore | OpenedStore) -> Bench:
-        """Return the bench for a source.
+    def of(cls, source: Segmenter | Store | StoreSource | None) -> Bench:
+        """Return the bench for a segmenter, a store, or a store with the segmenter whose text encoder belongs to it.
 
         Raises
         ------
         StoreError
-            If the encoder of a store cannot be loaded by its name.
+            If it is something else, or the encoder of a store cannot be loaded by its name.
         """
-        return cls(source) if isinstance(source, Segmenter) else cls(text_segmenter(source), source)
+        if isinstance(source, StoreSource):
+            return cls(source.segmenter, source.store)
+        given = load() if source is None else as_source(source)
+        return cls(given) if isinstance(given, Segmenter) else cls(text_segmenter(given), given)
 
     def first(self) -> dict[str, Any]:
         """Return what a view shows at first, apart from image and labels."""
-        if self.store is None:
-            given = self.given or Segmenter()
-            name, options, config = given.saliency.name, getattr(given.saliency, "options", {}), Config()
-        else:
-            given, attrs = text_segmenter(self.store, self.given), self.store.attrs
+        given = self.given or Segmenter()
+        name, options, config = given.saliency.name, getattr(given.saliency, "options", {}), Config()
+        if self.store is not None:
+            attrs = self.store.attrs
             name, options, config = attrs["saliency_source"], json.loads(attrs["saliency_options"]), self.store.config
         return {
             "model": given.encoder.name,
