@@ -19,6 +19,7 @@ from clipdiy_lab.datasets.sample import Dataset, ids_of
 from clipdiy_lab.errors import ModelError, StoreError, spelled
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
@@ -31,14 +32,14 @@ class Encoded:
 
     Attributes
     ----------
-    embeddings : mapping of scale to float32 tensor, rows x cols x features
+    embeddings : mapping of grid to float32 tensor, rows x cols x features
         Unit vectors.
     saliency : float32 tensor, y x x, in [0, 1], or None
     mask : uint8 array, height x width, or None
         Labels of the image, where they came with it; None where the dataset is to be asked.
     """
 
-    embeddings: Mapping[int, Tensor]
+    embeddings: Mapping[str, Tensor]
     saliency: Tensor | None
     mask: npt.NDArray[np.uint8] | None = None
 
@@ -95,7 +96,7 @@ class FromSegmenter:
     segmenter : Segmenter
     dataset : Dataset
     config : Config
-        How; its scales are all that will be needed.
+        How; its grids are all that will be needed.
     """
 
     def __init__(self, segmenter: Segmenter, dataset: Dataset, config: Config) -> None:
@@ -113,7 +114,8 @@ class FromSegmenter:
         """Encode an image."""
         sample = self.dataset[index]
         tree = self.segmenter.encode(sample.image, self.config)
-        embeddings = {p: torch.from_numpy(s.stage(tree, "embedding", p).values) for p in self.config.scales}
+        names = self.config.grids
+        embeddings = {name: torch.from_numpy(s.stage(tree, "embedding", name).values) for name in names}
         found = torch.from_numpy(s.stage(tree, "saliency").values) if "saliency" in tree.data_vars else None
         return Encoded(embeddings, found, sample.mask)
 
@@ -171,23 +173,28 @@ class FromStore:
 
     def unfit(self, config: Config) -> str:
         """Say why the store cannot answer for a configuration; empty if it can."""
-        lost = [scale for scale in config.scales if scale not in self.config.scales]
+        held = self.config.grids
+        lost = [grid.title for grid in Plan.of(config) if grid.name not in held]
         if config.precision == "auto":
             config = config.replace(precision=self.config.precision)
         differs = [name for name in config.changed(self.config, "encode") if name != "scales"]
         if not lost and not differs:
             return ""
-        asked = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+        asked = (
+            f"the grids of {', '.join(lost)}"
+            if lost
+            else ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+        )
         return f"the store {self.store.path} was not encoded with {asked}; give a segmenter, and stores= to keep it."
 
     def encoded(self, index: int) -> Encoded:
         """Read an image's embeddings and saliency."""
         rows = np.array([index])
         embeddings = {}
-        for scale in self.config.scales:
-            half = self.store.take(c.of_scale("embedding", scale), rows)[0]
+        for name in self.config.grids:
+            half = self.store.take(c.of_grid("embedding", name), rows)[0]
             # Half precision leaves lengths a little off 1.
-            embeddings[scale] = torch.nn.functional.normalize(torch.from_numpy(half).float(), dim=-1)
+            embeddings[name] = torch.nn.functional.normalize(torch.from_numpy(half).float(), dim=-1)
         if c.SALIENCY not in self.store.contents:
             return Encoded(embeddings, None)
         return Encoded(embeddings, torch.from_numpy(c.from_byte(self.store.take(c.SALIENCY, rows)[0])))

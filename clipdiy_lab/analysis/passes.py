@@ -49,12 +49,12 @@ class Words:
     background: int | None
     searches: dict[Config, Search] = field(default_factory=dict)
 
-    def similarities(self, encoded: Encoded) -> dict[int, Tensor]:
-        """Cosine of every window with every label, by scale."""
-        found = {scale: ops.cosine(vectors, self.text) for scale, vectors in encoded.embeddings.items()}
+    def similarities(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Cosine of every window with every label, by grid."""
+        found = {grid: ops.cosine(vectors, self.text) for grid, vectors in encoded.embeddings.items()}
         if max(self.phrases) == 1:
             return found
-        return {scale: ops.best_phrase(cosines, self.phrases)[0] for scale, cosines in found.items()}
+        return {grid: ops.best_phrase(cosines, self.phrases)[0] for grid, cosines in found.items()}
 
 
 class Masks:
@@ -161,7 +161,8 @@ def score(words: Sequence[Words], encoded: Encoded, masks: Masks, index: int) ->
     for one in words:
         similarities = one.similarities(encoded)
         for search in one.searches.values():
-            found = candidates([similarities[p] for p in search.config.scales], search.config, one.background)
+            ordered = [similarities[grid] for grid in search.config.grids]
+            found = candidates(ordered, search.config, one.background)
             for trial, tally in search.tallies:
                 config = trial.config or search.config
                 saliency = encoded.saliency

@@ -13,6 +13,7 @@ import xarray as xr
 from clipdiy_lab.errors import LabelError, ModelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.prompts import check_labels, check_one_phrase, given_rows, phrases, prompts, with_background
 from clipdiy_lab.models.saliency import validate_map
 from clipdiy_lab.models.weights import same_weights
@@ -43,9 +44,9 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     config = _settled(encoded, text, config)
     names = s.labels_of(text)
     _, background = with_background(names, config)
-    embeddings = {scale: s.stage(encoded, "embedding", scale) for scale in config.scales}
-    compared = {scale: stages.similarity(vectors, text) for scale, vectors in embeddings.items()}
-    similarities = {scale: cosines for scale, (cosines, _) in compared.items()}
+    embeddings = {name: s.stage(encoded, "embedding", name) for name in config.grids}
+    compared = {name: stages.similarity(vectors, text) for name, vectors in embeddings.items()}
+    similarities = {name: cosines for name, (cosines, _) in compared.items()}
     # Encodings read from a store come without the frame, which fusing never looks at.
     root = {"image": s.stage(encoded, "image")} if "image" in encoded.data_vars else {}
     root["text_embedding"] = text
@@ -67,10 +68,10 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
         "background_index": -1 if background is None else background,
     }
     nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=attrs)}
-    for scale, vectors in embeddings.items():
-        cosines, which = compared[scale]
+    for name, vectors in embeddings.items():
+        cosines, which = compared[name]
         whole = xr.Dataset({"embedding": vectors, "similarity": cosines, "best_phrase": which})
-        nodes[f"/{s.SCALES}/{s.scale_node(scale)}"] = whole
+        nodes[f"/{s.GRIDS}/{name}"] = whole
     return xr.DataTree.from_dict(nodes)
 
 
@@ -85,7 +86,8 @@ def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.Da
     """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the dense stages."""
     config = _settled(encoded, text, config)
     _, background = with_background(s.labels_of(text), config)
-    similarities = {scale: stages.similarity(s.stage(encoded, "embedding", scale), text)[0] for scale in config.scales}
+    names = config.grids
+    similarities = {name: stages.similarity(s.stage(encoded, "embedding", name), text)[0] for name in names}
     saliency = s.stage(encoded, "saliency") if "saliency" in encoded.data_vars else None
     return stages.labels_alone(similarities, saliency, background, config)
 
@@ -97,14 +99,16 @@ def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config
     if config.precision == "auto":
         config = config.replace(precision=was.precision)
     changed = [name for name in config.changed(was, "encode") if name != "scales"]
-    lost = [scale for scale in config.scales if s.scale_node(scale) not in encoded[s.SCALES].children]
+    plan = Plan.of(config)
+    lost = [grid.title for grid in plan if grid.name not in encoded[s.GRIDS].children]
     if changed or lost:
-        what = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
+        grids = f"the grids of {', '.join(lost)}"
+        what = grids if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
         raise RunError(
             f"the run was not encoded with {what}; that needs the network: use Segmenter.encode or Segmenter.segment."
         )
-    for scale in config.scales:
-        width = s.stage(encoded, "embedding", scale).sizes[s.FEATURE]
+    for grid in plan:
+        width = s.stage(encoded, "embedding", grid.name).sizes[s.FEATURE]
         if width != text.sizes[s.FEATURE]:
             raise RunError(
                 f"the run's embeddings have {width} features, the text embeddings {text.sizes[s.FEATURE]}; "

@@ -140,8 +140,7 @@ class Segmenter:
             root["saliency"] = stages.saliency(found, config.image_size)
         nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=self._attrs(image, pixels, config, saliency is not None))}
         for grid, vectors in zip(Plan.of(config), self._embed(frame, config), strict=True):
-            node = f"/{s.SCALES}/{s.scale_node(grid.scale)}"
-            nodes[node] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
+            nodes[f"/{s.GRIDS}/{grid.name}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
         return xr.DataTree.from_dict(nodes)
 
     def text_embeddings(
@@ -204,26 +203,26 @@ class Segmenter:
         return validate_map(self.saliency(seen), seen.shape[:2])
 
     def _embed(self, frame: Tensor, config: Config) -> list[Tensor]:
-        """Embeddings of every scale's windows; all scales share the batches."""
+        """Embeddings of every grid's windows; all grids share the batches."""
         encoder = self._at(config)
         # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
         device = getattr(encoder, "device", torch.device("cpu"))
         frame = frame.to(device) if device.type == "cuda" else frame
-        plan = Plan.of(config)
-        sides = [config.crop_input.get(grid.scale, encoder.image_size) for grid in plan]
+        grids = Plan.of(config).crops
+        sides = [config.crop_input.get(grid.window, encoder.image_size) for grid in grids]
         for side in set(sides) - {encoder.image_size}:
             _check_side(encoder, side)
         with torch.inference_mode():
             crops = [
                 ops.to_encoder_input(ops.cut_windows(frame, grid), side, encoder.mean, encoder.std)
-                for grid, side in zip(plan, sides, strict=True)
+                for grid, side in zip(grids, sides, strict=True)
             ]
-            parts = self._encode_scales(encoder, crops, sides)
+            parts = self._encode_grids(encoder, crops, sides)
         # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
         return [torch.nn.functional.normalize(vectors, dim=-1) for vectors in parts]
 
-    def _encode_scales(self, encoder: Encoder, crops: list[Tensor], sides: list[int]) -> list[Tensor]:
-        """Encode the crops of every scale; scales whose input has one size share the batches."""
+    def _encode_grids(self, encoder: Encoder, crops: list[Tensor], sides: list[int]) -> list[Tensor]:
+        """Encode the crops of every grid; grids whose input has one size share the batches."""
         found: dict[int, Tensor] = {}
         for side in dict.fromkeys(sides):
             here = [place for place, one in enumerate(sides) if one == side]

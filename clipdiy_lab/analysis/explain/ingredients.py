@@ -60,11 +60,11 @@ class Case:
         frame = self.true_frame
         yield "frame", self._full(np.where(frame == IGNORE, 0, frame))
 
-    def single_scales(self) -> Iterator[Labels]:
-        """Yield the label map of each scale alone, everything else as it is; none where there is only one."""
-        for scale in self.config.scales if len(self.config.scales) > 1 else ():
-            alone = self.config.replace(scales=(scale,), scale_weights={scale: 1.0})
-            found = candidates([self._similarities[scale]], alone, self.words.background)
+    def single_grids(self) -> Iterator[Labels]:
+        """Yield the label map of each grid alone, everything else as it is; none where there is only one."""
+        plan = Plan.of(self.config)
+        for grid in plan if len(plan) > 1 else ():
+            found = candidates([self._similarities[grid.name]], self.config.only(grid.name), self.words.background)
             yield self._labels(found, self.encoded.saliency)
 
     @cached_property
@@ -86,7 +86,7 @@ class Case:
         return frame
 
     @cached_property
-    def _similarities(self) -> Mapping[int, Tensor]:
+    def _similarities(self) -> Mapping[str, Tensor]:
         return self.words.similarities(self.encoded)
 
     @cached_property
@@ -97,13 +97,13 @@ class Case:
     def _true_saliency(self) -> Tensor:
         return true_saliency(self.own_mask, self.words.background, self.config)
 
-    def _votes(self, saliency: Tensor | None) -> dict[int, Tensor]:
+    def _votes(self, saliency: Tensor | None) -> dict[str, Tensor]:
         by_saliency = saliency is not None and self.config.background == "saliency" and self.config.saliency_weight > 0
         background = self.words.background if by_saliency else None
         return window_votes(self.true_frame, self._similarities, background, self.config)
 
-    def _search(self, similarities: Mapping[int, Tensor], among: list[int] | None = None) -> Candidates:
-        ordered = [similarities[scale] for scale in self.config.scales]
+    def _search(self, similarities: Mapping[str, Tensor], among: list[int] | None = None) -> Candidates:
+        ordered = [similarities[name] for name in self.config.grids]
         return candidates(ordered, self.config, self.words.background, among)
 
     def _labels(self, found: Candidates, saliency: Tensor | None) -> Labels:
@@ -113,7 +113,7 @@ class Case:
         return to_size(frame, self.mask.shape).astype(np.int64)
 
 
-def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None, config: Config) -> dict[int, Tensor]:
+def window_votes(truth: Mask, like: Mapping[str, Tensor], background: int | None, config: Config) -> dict[str, Tensor]:
     """Similarities of windows that know what they show: 1 for the label that covers most of the window, 0 for others.
 
     Parameters
@@ -121,7 +121,7 @@ def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None
     truth : uint8 array, y x x
         True labels in the frame. Ignored pixels do not count; of equals the first label; a window of nothing but
         ignored pixels votes for none.
-    like : mapping of scale to tensor, rows x cols x labels
+    like : mapping of grid to tensor, rows x cols x labels
         For the shapes.
     background : int or None
         The background label, where saliency decides between it and the rest. Windows then answer only which of the
@@ -131,10 +131,10 @@ def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None
     """
     votes = {}
     for grid in Plan.of(config):
-        found = torch.zeros_like(like[grid.scale])
+        found = torch.zeros_like(like[grid.name])
         for row, top in enumerate(grid.tops):
             for col, left in enumerate(grid.lefts):
-                seen = truth[top : top + grid.scale, left : left + grid.scale]
+                seen = truth[top : top + grid.window, left : left + grid.window]
                 counts = np.bincount(seen.ravel(), minlength=256)[: found.shape[-1]]
                 if background is not None:
                     counts[background] = 0
@@ -142,5 +142,5 @@ def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None
                     found[row, col, int(counts.argmax())] = 1
         if background is not None:
             found[..., background] = 1
-        votes[grid.scale] = found
+        votes[grid.name] = found
     return votes

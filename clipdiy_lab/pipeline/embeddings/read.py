@@ -122,7 +122,7 @@ class EmbeddingStore:
         Returns
         -------
         dict of str to array
-            See `contents.contents`: float16 embeddings (image, row, col, feature) of every scale, uint8 saliency
+            See `contents.contents`: float16 embeddings (image, row, col, feature) of every grid, uint8 saliency
             (image, y, x) where there is one, size and sha256 of every image.
         """
         with self._guard:
@@ -159,8 +159,8 @@ class EmbeddingStore:
         for grid in Plan.of(self.config):
             places = stages.embedding(torch.zeros(grid.rows * grid.cols, 1), grid).coords
             for place, coord in places.items():
-                dims = tuple(c.of_scale(str(dim), grid.scale) for dim in coord.dims)
-                coords[c.of_scale(str(place), grid.scale)] = (dims, coord.values, coord.attrs)
+                dims = tuple(c.of_grid(str(dim), grid.name) for dim in coord.dims)
+                coords[c.of_grid(str(place), grid.name)] = (dims, coord.values, coord.attrs)
         found = xr.Dataset(variables, coords, attrs=self.header.attrs)
         found.encoding["source"] = str(self.path)  # where xarray keeps it for files
         return found
@@ -178,7 +178,7 @@ def open_store(path: str | PathLike[str], *, partial: bool = False) -> xr.Datase
     Returns
     -------
     xarray.Dataset
-        ``embedding_s256`` (image, row_s256, col_s256, feature) float16 and so on for every scale, ``saliency``
+        ``embedding_s256`` (image, row_s256, col_s256, feature) float16 and so on for every grid, ``saliency``
         (image, y, x) float32 in [0, 1] where a source was applied, ``image_height``, ``image_width`` (pixels) and
         ``image_sha256``; coordinate ``image``: the ids. The attributes are those of a run.
 
@@ -232,10 +232,10 @@ def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
     }
     nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=attrs)}
     for grid in Plan.of(config):
-        stored = torch.from_numpy(entry[c.of_scale("embedding", grid.scale)].values.astype(np.float32))
+        stored = torch.from_numpy(entry[c.of_grid("embedding", grid.name)].values.astype(np.float32))
         # Half precision leaves lengths a little off 1.
         vectors = torch.nn.functional.normalize(stored, dim=-1)
-        nodes[f"/{s.SCALES}/{s.scale_node(grid.scale)}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
+        nodes[f"/{s.GRIDS}/{grid.name}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
     return xr.DataTree.from_dict(nodes)
 
 
@@ -269,7 +269,7 @@ def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
 
 
 def _attrs(name: str) -> dict[str, str]:
-    stage = s.RUN_STAGES.get(name) or s.SCALE_STAGES.get(name.partition("_")[0])
+    stage = s.RUN_STAGES.get(name) or s.GRID_STAGES.get(name.partition("_")[0])
     if stage is not None:
         return stage.attrs()
     if name == c.HASH:

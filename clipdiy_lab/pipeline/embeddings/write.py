@@ -49,7 +49,7 @@ def embed(
     progress: bool = False,
     client: Client | None = None,
 ) -> EmbeddingStore:
-    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image.
+    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image.
 
     A store that is there already is completed: whole shards stay, missing and damaged ones are written. Several
     processes may do that at once.
@@ -275,8 +275,8 @@ class Job:
         config = Config.from_json(self.header.attrs["config"])
         for row, sample in enumerate(ahead(self._sample, images)):
             tree = self.segmenter.encode(sample.image, config)
-            for scale in config.scales:
-                arrays[c.of_scale("embedding", scale)][row] = s.stage(tree, "embedding", scale).values
+            for name in config.grids:
+                arrays[c.of_grid("embedding", name)][row] = s.stage(tree, "embedding", name).values
             if c.SALIENCY in arrays:
                 arrays[c.SALIENCY][row] = c.to_byte(s.stage(tree, "saliency").values)
             arrays[c.HEIGHT][row], arrays[c.WIDTH][row] = tree.attrs["image_height"], tree.attrs["image_width"]

@@ -145,7 +145,7 @@ class Bench:
         Never waits for work that runs.
         """
         known = self._kept.get(_embeddings_of(view), {})
-        return set(view.config.scales) <= set(known) and _saliency_of(view) in self._kept
+        return set(view.config.grids) <= set(known) and _saliency_of(view) in self._kept
 
     def segmenter(self, view: View) -> Segmenter:
         """Return the segmenter of a view.
@@ -198,19 +198,18 @@ class Bench:
         return encoded, text
 
     def _embeddings(self, view: View, maker: Segmenter, watch: Watch) -> xr.DataTree:
-        """Return an encoding with the scales of the view; those that were encoded before are not encoded again."""
-        trees: dict[int, xr.DataTree] = self._keep(_embeddings_of(view), dict)
-        missing = tuple(scale for scale in view.config.scales if scale not in trees)
+        """Return an encoding with the grids of the view; those that were encoded before are not encoded again."""
+        trees: dict[str, xr.DataTree] = self._keep(_embeddings_of(view), dict)
+        missing = [name for name in view.config.grids if name not in trees]
         if missing:
-            config = view.config.replace(scales=missing, scale_weights=None)
+            config = view.config.only(*missing)
             watched = Watched(maker.encoder, watch, Plan.of(config).windows)
             tree = Segmenter(watched, "none", batch_size=_BATCH).encode(view.image.pixels, config)
             trees |= dict.fromkeys(missing, tree)
-        some = trees[view.config.scales[0]]
+        some = trees[view.config.grids[0]]
         nodes: dict[str, Any] = {"/": some.to_dataset()}
-        for scale in view.config.scales:
-            node = f"/{s.SCALES}/{s.scale_node(scale)}"
-            nodes[node] = xr.Dataset({"embedding": s.stage(trees[scale], "embedding", scale)})
+        for name in view.config.grids:
+            nodes[f"/{s.GRIDS}/{name}"] = xr.Dataset({"embedding": s.stage(trees[name], "embedding", name)})
         encoded = xr.DataTree.from_dict(nodes)
         settled = view.config.replace(precision=Config.from_json(some.attrs["config"]).precision)
         named = f"{view.image.kind} {view.image.name}"

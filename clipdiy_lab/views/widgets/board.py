@@ -55,7 +55,7 @@ class BoardView:
         self._price()
 
     def _lay_out(self) -> w.VBox:
-        names = [SALIENCY, *(name for name in Config.knobs() if name != "scale_weights")]
+        names = [SALIENCY, *(name for name in Config.knobs() if name != "weights")]
         self.knob = w.Dropdown(options=names, value="saliency_weight", description="knob")
         self.knob.add_class("clipdiy-knob")
         buttons = {name: _button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}
