@@ -15,7 +15,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from clipdiy_lab._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from clipdiy_lab.analysis import explain, results
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from clipdiy_lab.models.encoders import list_models
     from clipdiy_lab.pipeline.embeddings.read import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
-    from clipdiy_lab.pipeline.fusion import recombine
+    from clipdiy_lab.pipeline.recombine import recombine
+    from clipdiy_lab.pipeline.runs import open_run, save_run
     from clipdiy_lab.pipeline.segmenter import Segmenter, load
-    from clipdiy_lab.pipeline.store import open_run, save_run
     from clipdiy_lab.views import figures
-    from clipdiy_lab.views.board.board import ablation_board
-    from clipdiy_lab.views.explorer.explorer import explore
+    from clipdiy_lab.views.board.show import ablation_board
+    from clipdiy_lab.views.explorer.show import explore
     from clipdiy_lab.views.report import report
 
 _WHERE = {
@@ -43,20 +43,20 @@ _WHERE = {
     "Config": "method.config",
     "Plan": "method.grid",
     "Segmenter": "pipeline.segmenter",
-    "ablation_board": "views.board.board",
+    "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.read",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
-    "explore": "views.explorer.explorer",
+    "explore": "views.explorer.show",
     "list_datasets": "datasets.registry",
     "list_models": "models.encoders",
     "load": "pipeline.segmenter",
     "open_dataset": "datasets.registry",
-    "open_run": "pipeline.store",
+    "open_run": "pipeline.runs",
     "open_store": "pipeline.embeddings.read",
-    "recombine": "pipeline.fusion",
+    "recombine": "pipeline.recombine",
     "report": "views.report",
-    "save_run": "pipeline.store",
+    "save_run": "pipeline.runs",
     "sweep": "analysis.sweep",
     "validate_folder": "datasets.readers_folder",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-import clipdiy_lab
 from clipdiy_lab.analysis import parts
 from clipdiy_lab.analysis.counting import Counted
 from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
@@ -30,6 +27,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.prompts import templates
 from clipdiy_lab.pipeline.fusion import label_map
+from clipdiy_lab.pipeline.provenance import versions
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
 
@@ -334,14 +332,7 @@ def _card(
         else config.precision,
         "saliency_source": "oracle" if oracle else segmenter.saliency.name,
         "saliency_fingerprint": "" if oracle else segmenter.saliency.fingerprint,
-        "versions": json.dumps(
-            {
-                "clipdiy_lab": clipdiy_lab.__version__,
-                "torch": torch.__version__,
-                "open_clip": importlib.metadata.version("open_clip_torch"),
-                **getattr(segmenter.encoder, "runtime", {}),
-            }
-        ),
+        "versions": json.dumps(versions(segmenter.encoder)),
     }
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 
 from clipdiy_lab.analysis.counting import Counted
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import OutputError
+from clipdiy_lab.files import atomic_path
 
 KEEP_SECONDS = 2.0  # at most this much work, or one image, is lost to a kill
 _HASH = "content_sha256"

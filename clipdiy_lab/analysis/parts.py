@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ClusterError, OutputError
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.pipeline import cluster
 
 if TYPE_CHECKING:

@@ -86,7 +86,7 @@ class Protocol(BaseModel):
     def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
         """Bring a label map, y x x, to the size of comparison for a mask of this shape, with torch's nearest.
 
-        The two nearest rules differ, as they do in the official evaluation (decision 3).
+        The two nearest rules differ, as they do in the official evaluation.
         """
         whole = torch.from_numpy(labels.astype(np.int64))
         resized: npt.NDArray[np.int16] = ops.resize_labels(whole, self.size(shape)).numpy().astype(np.int16)

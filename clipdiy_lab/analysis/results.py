@@ -13,9 +13,9 @@ import xarray as xr
 
 from clipdiy_lab.analysis.condensed import condensed, is_sweep
 from clipdiy_lab.analysis.journal import read_result
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
+from clipdiy_lab.files import atomic_path
 
 # What the published table calls the benchmarks.
 PUBLISHED_NAMES = {

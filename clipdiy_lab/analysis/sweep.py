@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-import clipdiy_lab
+from clipdiy_lab._version import __version__
 from clipdiy_lab.analysis import parts
 from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore, as_source
 from clipdiy_lab.analysis.evaluate import count_images, encoding
@@ -405,5 +405,5 @@ def _subject(
         "saliency_fingerprint": own if store is None else store.saliency_fingerprint,
         "embeddings": "float32" if store is None else "float16, from a store",
         "interval": INTERVAL,
-        "version": clipdiy_lab.__version__,
+        "version": __version__,
     }

@@ -37,8 +37,8 @@ def segment(
     as_json: AsJson = False,
 ) -> None:
     """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
-    from clipdiy_lab.atomic import atomic_path
-    from clipdiy_lab.pipeline.store import save_run
+    from clipdiy_lab.files import atomic_path
+    from clipdiy_lab.pipeline.runs import save_run
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 

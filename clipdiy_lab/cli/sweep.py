@@ -62,8 +62,8 @@ def sweep(
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
     from clipdiy_lab.analysis.trials import plain_table
-    from clipdiy_lab.atomic import atomic_path
     from clipdiy_lab.errors import ConfigError, OutputError
+    from clipdiy_lab.files import atomic_path
 
     knobs = read_grid(grid)
     if csv is not None and not csv.parent.is_dir():

@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.files import atomic_path
 
 Progress = Callable[[int, int], None]
 _Readable = IO[bytes] | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile

@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from tqdm.auto import tqdm
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.archives import extract
 from clipdiy_lab.datasets.fetch import alone, download, is_offline
 from clipdiy_lab.datasets.layouts import Listing
 from clipdiy_lab.datasets.manifest_schema import Archive, Manifest
 from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.errors import ClipdiyError, DatasetError, OutputError
+from clipdiy_lab.files import atomic_path
 
 _IDENTITY: Final = ("url", "bytes", "md5", "sha1", "sha256", "unpack", "extract_to")
 

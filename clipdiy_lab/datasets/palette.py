@@ -10,9 +10,9 @@ from jaxtyping import Integer, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.images import DECODE_ERRORS, describe, open_image
 from clipdiy_lab.errors import DatasetError, ImageError
+from clipdiy_lab.files import atomic_path
 
 _LEVELS: Final = 256
 

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import WeightsError
+from clipdiy_lab.files import atomic_path
 
 KNOWN_HASHES = "known_hashes.json"
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin")

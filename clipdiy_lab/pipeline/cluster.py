@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError
+from clipdiy_lab.pipeline import provenance
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -152,19 +153,11 @@ def check_versions(client: Client) -> None:
 
 def versions() -> dict[str, str]:
     """Versions that have to agree for numbers to be equal and for messages to be understood."""
-    import numpy as np
-    import torch
-
-    import clipdiy_lab
-
     return {
+        **provenance.versions(),
         "python": "{}.{}".format(*sys.version_info),
         "dask": importlib.metadata.version("dask"),
         "distributed": importlib.metadata.version("distributed"),
-        "clipdiy_lab": clipdiy_lab.__version__,
-        "torch": torch.__version__,
-        "open_clip": importlib.metadata.version("open_clip_torch"),
-        "numpy": np.__version__,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
@@ -15,7 +14,6 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-import clipdiy_lab
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
@@ -36,6 +34,7 @@ from clipdiy_lab.models.prompts import (
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.fusion import fuse
+from clipdiy_lab.pipeline.provenance import versions
 
 FloatMap = npt.NDArray[np.float32]
 Runtime = Literal["torch", "openvino"]
@@ -273,7 +272,7 @@ class Segmenter:
             "saliency_source": self.saliency.name,
             "saliency_options": json.dumps(getattr(self.saliency, "options", {}), default=str),
             "saliency_fingerprint": self.saliency.fingerprint if applied else "",
-            "versions": json.dumps(_versions(self.encoder)),
+            "versions": json.dumps(versions(self.encoder)),
         }
 
     def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
@@ -310,17 +309,6 @@ def _check_side(encoder: Encoder, side: int) -> None:
             f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
         )
     check(side)
-
-
-def _versions(encoder: Encoder) -> dict[str, str]:
-    return {
-        "clipdiy_lab": clipdiy_lab.__version__,
-        "torch": torch.__version__,
-        "xarray": xr.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        **getattr(encoder, "runtime", {}),
-    }
 
 
 def load(

@@ -12,13 +12,13 @@ import xarray as xr
 from PIL import Image
 
 from clipdiy_lab.analysis.sweep import sweep
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
-from clipdiy_lab.pipeline.store import save_run
 from clipdiy_lab.views.report import label_table, write_folder
 
 SCENES = 40

@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.errors import RunError
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.gallery import gallery, strip

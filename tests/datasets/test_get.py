@@ -31,6 +31,7 @@ from getting import (
 )
 from PIL import Image
 from reading import check, indices, official_masks, pixels
+from scenes_files import voc_indices
 from serving import fail, serve, step
 
 import clipdiy_lab as lab
@@ -38,7 +39,6 @@ from clipdiy_lab.datasets import get
 from clipdiy_lab.datasets.get import describe, fetch_dataset, needed_bytes, plan
 from clipdiy_lab.datasets.manifests import load_manifest
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.datasets.scenes_files import voc_indices
 from clipdiy_lab.datasets.verify import verify_dataset, where_datasets
 from clipdiy_lab.errors import DatasetError, OutputError
 

@@ -23,10 +23,10 @@ from storing import SMALL, Pictures, make_segmenter, snapshot
 
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ClipdiyError, ConfigError, OutputError, StoreError
+from clipdiy_lab.files import held
 from clipdiy_lab.pipeline.embeddings import care, layout
 from clipdiy_lab.pipeline.embeddings.contents import bytes_per_image, contents
 from clipdiy_lab.pipeline.embeddings.key import canonical, digest
-from clipdiy_lab.pipeline.embeddings.locks import held
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, as_encoded, open_store
 from clipdiy_lab.pipeline.embeddings.write import embed, plan
 from clipdiy_lab.pipeline.fusion import fuse, label_map

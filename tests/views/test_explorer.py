@@ -13,7 +13,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
 from clipdiy_lab.views.explorer.bench import Bench, Watch
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.explorer.scheduler import LatestWins, StoppedError
+from clipdiy_lab.views.live.scheduler import LatestWins, StoppedError
 
 LABELS = ("cat", "car", "train", "tvmonitor")
 
@@ -37,6 +37,12 @@ class Screen:
     def say(self, text, kind):
         self.lines[kind] = text
 
+    def read_draft(self):
+        pass
+
+    def close(self):
+        self.lines.clear()
+
 
 def at_once() -> LatestWins:
     """A scheduler that computes before `submit` returns, and does not pause."""
@@ -59,7 +65,7 @@ def explorer(tiny, bench):
 
 
 def screen_of(explorer) -> Screen:
-    return explorer._screens[0]
+    return explorer.screens[0]
 
 
 # The view and its labels

@@ -8,7 +8,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Widget:DeprecationWarning")
 @pytest.fixture
 def made():
     """Tags of whole numbers, the lists they told, and the errors."""
-    from clipdiy_lab.views.widgets.tags import Tags
+    from clipdiy_lab.views.explorer.tags import Tags
 
     told, errors = [], []
     return Tags([256, 64], told.append, errors.append, int), told, errors
@@ -53,7 +53,7 @@ def test_a_list_set_from_python_is_shown_and_not_told(made):
 
 
 def test_a_click_in_the_page_names_its_pixel():
-    from clipdiy_lab.views.widgets.picture import PictureWidget
+    from clipdiy_lab.views.explorer.picture import PictureWidget
 
     picture, heard = PictureWidget(size=(192, 256)), []
     picture.on_click(lambda row, column: heard.append((row, column)))

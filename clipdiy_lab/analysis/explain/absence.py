@@ -14,7 +14,7 @@ from clipdiy_lab.errors import LabelError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.pipeline.fusion import recombine
+from clipdiy_lab.pipeline.recombine import recombine
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter

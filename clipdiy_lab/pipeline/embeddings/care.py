@@ -12,10 +12,9 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import OutputError, StoreError
+from clipdiy_lab.files import atomic_path, held
 from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.locks import held
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
 
 

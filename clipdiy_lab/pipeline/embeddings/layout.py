@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import StoreError
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.pipeline.embeddings.key import Key, canonical, digest
 

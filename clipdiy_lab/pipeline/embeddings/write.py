@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.sample import Dataset, Sample, ahead, as_dataset, ids_of
 from clipdiy_lab.errors import ConfigError, OutputError, StoreError
+from clipdiy_lab.files import atomic_path, claim, held
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline import cluster
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
-from clipdiy_lab.pipeline.embeddings.locks import claim, held
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter

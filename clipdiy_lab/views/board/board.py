@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import importlib
-import logging
 import tempfile
 import time
 import warnings
@@ -31,8 +28,9 @@ from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
 from clipdiy_lab.views.explorer.bench import Watch, Watched
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, StoppedError, Ticket
 from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
+from clipdiy_lab.views.live.scheduler import Job, LatestWins, StoppedError, Ticket
+from clipdiy_lab.views.live.screen import Live, Screen
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,15 +38,10 @@ if TYPE_CHECKING:
 LOOK: Final = 8
 """Images that are scored one by one for a row, unless more are asked for."""
 _TRIED: Final = 2
-NEEDS: Final = (
-    "The live board needs ipywidgets and anywidget in the kernel and a widget manager in the notebook "
-    "(pip install 'clipdiy-lab[lab]', then reload the page); this is its table."
-)
-_log = logging.getLogger(__name__)
 
 
-class Screen(Protocol):
-    """Whoever draws a board."""
+class BoardScreen(Screen, Protocol):
+    """Interface of a front end that displays a board."""
 
     def rows(self) -> None:
         """Draw table and figure again."""
@@ -60,10 +53,6 @@ class Screen(Protocol):
 
     def images(self, looks: Sequence[Look]) -> None:
         """Draw the images of a row."""
-        ...
-
-    def say(self, text: str, kind: str) -> None:
-        """Show a sentence of the kind ``error``, ``wait`` or ``busy``."""
         ...
 
 
@@ -98,7 +87,7 @@ class _Rows:
     found: dict[int, dict[str, Any]]
 
 
-class Board:
+class Board(Live[BoardScreen]):
     """An ablation: choose knobs and values, run them, look at what they did.
 
     Parameters
@@ -111,6 +100,10 @@ class Board:
         Only the first images.
     scheduler, looker : LatestWins, optional
         What runs sweeps, and what scores the images of a row.
+    make_widgets : callable, optional
+        See `Live`; `ablation_board` gives the board's widgets.
+    make_explorer : callable, optional
+        Takes the arguments of `Explorer`; opens images of a row. Default: an explorer without widgets.
 
     Attributes
     ----------
@@ -147,7 +140,11 @@ class Board:
         limit: int | None = None,
         scheduler: LatestWins | None = None,
         looker: LatestWins | None = None,
+        make_widgets: Callable[[Any], Any] | None = None,
+        make_explorer: Callable[..., Explorer] = Explorer,
     ) -> None:
+        super().__init__(make_widgets)
+        self._make_explorer = make_explorer
         self.source = source = as_source(source)
         self.dataset = as_dataset(dataset)
         if isinstance(source, Segmenter):
@@ -162,15 +159,12 @@ class Board:
         self.limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
-        self.error = ""
         self._ran: dict[str, Sequence[Any]] = {}
         self._plan: Plan | None = None
         self._rows: dict[int, dict[str, Any]] = {}
         self._pace: tuple[float, float] | None = None
         self.scheduler = scheduler or LatestWins()
         self.looker = looker or LatestWins()
-        self._screens: list[Screen] = []
-        self._widget: Any = None
 
     # What is chosen
 
@@ -264,7 +258,7 @@ class Board:
             self.complain(error)
             return
         self._plan, self._ran, self._rows, self.error = plan, dict(self.grid), {}, ""
-        self._tell("", "error")
+        self.tell("", "error")
         job = Job(lambda ticket: self._work(plan, ticket), self._arrived, self.complain, self._ended)
         self.scheduler.submit(job)
 
@@ -286,18 +280,18 @@ class Board:
             nonlocal seen
             seen += 1
             left = (time.perf_counter() - start) / seen * (total - seen)
-            for screen in self._screens:
+            for screen in self.screens:
                 screen.progress(seen, total, left)
             return ticket.overtaken
 
         def encoded(_: int, __: int) -> None:
-            self._tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
+            self.tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
 
         for portion in plan.portions:
             table = self._sweep(portion.grid, self.images, watch, Watch(encoded, lambda: ticket.overtaken))
             if ticket.overtaken:
                 raise StoppedError
-            self._tell("", "busy")
+            self.tell("", "busy")
             rows = table.to_dict("records")
             yield _Rows(
                 {place[id(trial)]: {str(k): v for k, v in row.items()}
@@ -307,27 +301,12 @@ class Board:
 
     def _arrived(self, rows: _Rows) -> None:
         self._rows |= rows.found
-        for screen in self._screens:
+        for screen in self.screens:
             screen.rows()
 
     def _ended(self, text: str = "Stopped; the rows that were finished are kept.") -> None:
-        for screen in self._screens:
+        for screen in self.screens:
             screen.say(text, "busy")
-
-    def complain(self, error: Exception) -> None:
-        """Say what went wrong on every screen; the board goes on."""
-        self.error = str(error) if isinstance(error, ClipdiyError) else f"{type(error).__name__}: {error}"
-        if not isinstance(error, ClipdiyError):
-            _log.error("the board failed", exc_info=error)
-        self._tell(self.error, "error")
-
-    def _tell(self, text: str, kind: str) -> None:
-        for screen in self._screens:
-            screen.say(text, kind)
-
-    def attach(self, screen: Screen) -> None:
-        """Let somebody draw."""
-        self._screens.append(screen)
 
     # What came of it
 
@@ -400,7 +379,7 @@ class Board:
         found = []
         for one in scores.to_dict("records"):
             index = ids[str(one["image_id"])]
-            explorer = Explorer(self._picture(index), self._labels(), segmenter, config=config)
+            explorer = self._make_explorer(self._picture(index), self._labels(), segmenter, config=config)
             found.append(Look(row, index, str(one["image_id"]), float(one["image_miou"]), explorer))
         return found
 
@@ -419,68 +398,25 @@ class Board:
             yield self.looks(row)
 
         def done(found: list[Look]) -> None:
-            for screen in self._screens:
+            for screen in self.screens:
                 screen.images(found)
 
-        self._tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
+        self.tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
         self.looker.submit(Job(work, done, self.complain, lambda: None))
 
     # How it shows itself
-
-    @property
-    def widget(self) -> Any:
-        """The widgets.
-
-        Raises
-        ------
-        ImportError
-            Where ipywidgets or anywidget is missing.
-        """
-        if self._widget is None:
-            self._widget = importlib.import_module("clipdiy_lab.views.widgets.board").BoardView(self)
-        return self._widget
 
     def close(self) -> None:
         """Stop work, take the widgets away, forget embeddings that were made for the board."""
         self.cancel()
         self.wait(60)
-        self._screens.clear()
-        if self._widget is not None:
-            self._widget.close()
-            self._widget = None
+        self.close_screens()
         if self._kept is not None:
             self._kept.cleanup()
 
     def __repr__(self) -> str:
         return f"Board of {self.dataset.name}, {len(self._rows)} rows"
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle = {"text/plain": repr(self), "text/html": f"{self.outcome.html_table()}<p>{html.escape(NEEDS)}</p>"}
-        try:
-            bundle |= self.widget.mimebundle()
-        except ImportError:
-            _log.info("ipywidgets or anywidget is missing, so there is a picture instead")
-        return bundle
-
-
-def ablation_board(
-    store: Segmenter | Store, dataset: Dataset, *, base: Config | None = None, limit: int | None = None
-) -> Board:
-    """Open the ablation board.
-
-    Parameters
-    ----------
-    store : store of embeddings (`EmbeddingStore` or its folder), or Segmenter
-        With a segmenter, embeddings are made once for each set of encode knobs and kept as long as the board.
-    dataset : Dataset
-    base : Config, optional
-        What the knobs start from. Default: the store's own, or `Config()`.
-    limit : int, optional
-        Only the first images.
-
-    Returns
-    -------
-    Board
-        Shows itself as the last line of a cell.
-    """
-    return Board(store, dataset, base=base, limit=limit)
+    def static_html(self) -> str:
+        """Return the table as HTML."""
+        return self.outcome.html_table()

@@ -25,8 +25,8 @@ from clipdiy_lab.models.saliency import Saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.views.explorer.scheduler import StoppedError
 from clipdiy_lab.views.explorer.state import View
+from clipdiy_lab.views.live.scheduler import StoppedError
 
 _KEPT = 16
 """Things in memory: models, embeddings of images, saliency maps, runs (a run with 50 labels takes 80 MB)."""

@@ -1,11 +1,8 @@
-"""The explorer: what is chosen, what it looks like, and whoever draws it. Knows no widgets."""
+"""The explorer: what is chosen and what it looks like. Knows no widgets."""
 
 from __future__ import annotations
 
-import html
-import importlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,17 +15,18 @@ from clipdiy_lab.analysis.results import export
 from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import check_labels
+from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter, load
-from clipdiy_lab.pipeline.store import save_run
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import code as writing
 from clipdiy_lab.views.explorer import sketches, sources, state
 from clipdiy_lab.views.explorer.bench import Bench, Shown, Watch
 from clipdiy_lab.views.explorer.inspector import inspector
-from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.explorer.sources import Picture
 from clipdiy_lab.views.explorer.state import Draft, View
+from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
+from clipdiy_lab.views.live.screen import Live, Screen
 from clipdiy_lab.views.report import label_table
 
 if TYPE_CHECKING:
@@ -37,15 +35,10 @@ if TYPE_CHECKING:
 PAUSE: Final = 1.0
 """Seconds without a change after which encode knobs take effect by themselves."""
 LABELS: Final = ("cat", "dog", "car", "train", "bird")
-NEEDS: Final = (
-    "The live explorer needs ipywidgets and anywidget in the kernel and a widget manager in the notebook "
-    "(pip install 'clipdiy-lab[lab]', then reload the page); this is a picture of its view."
-)
-_log = logging.getLogger(__name__)
 
 
-class Screen(Protocol):
-    """Whoever draws an explorer. Called from the thread that computed, one call at a time."""
+class ExplorerScreen(Screen, Protocol):
+    """Interface of a front end that displays an explorer. Called from the thread that computed, one call at a time."""
 
     def show(self, shown: Shown, generation: int) -> None:
         """Draw new labels."""
@@ -59,8 +52,8 @@ class Screen(Protocol):
         """Say how far the network is, in crops."""
         ...
 
-    def say(self, text: str, kind: str) -> None:
-        """Show a sentence of the kind ``error``, ``note``, ``wait`` or ``busy``; an empty one clears it."""
+    def read_draft(self) -> None:
+        """Show what the explorer's draft holds."""
         ...
 
 
@@ -70,7 +63,7 @@ class _Parts:
     inspector: str
 
 
-class Explorer:
+class Explorer(Live[ExplorerScreen]):
     """An image, labels and every knob, live.
 
     In a notebook it shows itself: with widgets where there are any, else as a picture. Everything that the widgets do
@@ -87,6 +80,8 @@ class Explorer:
     config : Config, optional
     scheduler : LatestWins, optional
         What runs jobs; another one for tests.
+    make_widgets : callable, optional
+        See `Live`; `explore` gives the explorer's widgets.
 
     Attributes
     ----------
@@ -116,7 +111,9 @@ class Explorer:
         *,
         config: Config | None = None,
         scheduler: LatestWins | None = None,
+        make_widgets: Callable[[Any], Any] | None = None,
     ) -> None:
+        super().__init__(make_widgets)
         given = load() if segmenter is None else as_segmenter(segmenter)
         self._bench = Bench(given)
         options = getattr(given.saliency, "options", {})
@@ -130,10 +127,7 @@ class Explorer:
             saliency_value=float(options.get("value", 0.5)),
         )
         self.draft = Draft.of(self.view)
-        self.error = ""
         self.scheduler = LatestWins() if scheduler is None else scheduler
-        self._screens: list[Screen] = []
-        self._widget: Any = None
 
     # What can be read
 
@@ -188,8 +182,8 @@ class Explorer:
         except ClipdiyError as error:
             self.complain(error)
             return
-        if self._widget is not None:
-            self._widget.read_draft()
+        for screen in self.screens:
+            screen.read_draft()
         if view != self.view or self.error:
             self._take(view)
 
@@ -221,7 +215,7 @@ class Explorer:
     def cancel(self) -> None:
         """Stop what is being computed; the picture stays."""
         self.scheduler.cancel()
-        self._tell("", "busy")
+        self.tell("", "busy")
 
     def refresh(self) -> None:
         """Compute the view again and draw it."""
@@ -229,11 +223,11 @@ class Explorer:
 
     def _take(self, view: View) -> None:
         self.view, self.error = view, ""
-        self._tell("", "error")
+        self.tell("", "error")
         ready = self._bench.ready(view)
-        if not ready and self._screens:
-            self._tell("This change asks the network: it starts after a pause of one second, or now.", "wait")
-        if self._screens:
+        if not ready and self.screens:
+            self.tell("This change asks the network: it starts after a pause of one second, or now.", "wait")
+        if self.screens:
             self._submit(0.0 if ready else PAUSE)
 
     def _submit(self, after: float) -> None:
@@ -242,7 +236,7 @@ class Explorer:
             lambda ticket: self._work(view, ticket),
             self._deliver,
             self.complain,
-            lambda: self._tell("Stopped.", "wait"),
+            lambda: self.tell("Stopped.", "wait"),
         )
         self.scheduler.submit(job, after)
 
@@ -250,11 +244,11 @@ class Explorer:
 
     def _work(self, view: View, ticket: Ticket) -> Iterator[Any]:
         def progress(done: int, total: int) -> None:
-            for screen in self._screens:
+            for screen in self.screens:
                 screen.progress(done, total)
 
         if not self._bench.ready(view):
-            self._tell("Encoding …", "busy")
+            self.tell("Encoding …", "busy")
         yield ticket.generation, self._bench.labels(view, Watch(progress, lambda: ticket.overtaken))
         if view.panel == "overlay" and view.pixel is None:
             yield _Parts("", "")
@@ -263,7 +257,7 @@ class Explorer:
         yield _Parts(sketches.panel(view, self._bench), told)
 
     def _deliver(self, result: Any) -> None:
-        for screen in self._screens:
+        for screen in self.screens:
             if isinstance(result, _Parts):
                 screen.fill(result.panel, result.inspector)
                 continue
@@ -272,25 +266,6 @@ class Explorer:
             screen.say("", "wait")
             screen.say("", "busy")
             screen.say(" ".join(shown.notes), "note")
-
-    def complain(self, error: Exception) -> None:
-        """Say on every screen what went wrong; the view stays."""
-        if isinstance(error, ClipdiyError):
-            self.error = str(error)
-        else:
-            # Not foreseen, so whoever reports it needs the place; the explorer goes on.
-            self.error = f"{type(error).__name__}: {error}. This is a defect of the lab; the log has the place."
-            _log.error("the explorer could not compute its view", exc_info=error)
-        self._tell("", "busy")
-        self._tell(self.error, "error")
-
-    def _tell(self, text: str, kind: str) -> None:
-        for screen in self._screens:
-            screen.say(text, kind)
-
-    def attach(self, screen: Screen) -> None:
-        """Let somebody draw."""
-        self._screens.append(screen)
 
     # Files
 
@@ -318,8 +293,8 @@ class Explorer:
         view = state.load(path, at_hand)
         self.draft = Draft.of(view)
         self._take(view)
-        if self._widget is not None:
-            self._widget.read_draft()
+        for screen in self.screens:
+            screen.read_draft()
 
     def export(self, path: str | PathLike[str]) -> Path:
         """Write what is shown, by the ending.
@@ -376,59 +351,14 @@ class Explorer:
         names = [name if len(name) < 40 else name[:39] + "…" for name in (shown.names[i] for i in won)]
         return pictures.stack([laid, pictures.legend(names, colors[won], width)])
 
-    @property
-    def widget(self) -> Any:
-        """The widgets.
-
-        Raises
-        ------
-        ImportError
-            Where ipywidgets or anywidget is missing.
-        """
-        if self._widget is None:
-            view = importlib.import_module("clipdiy_lab.views.widgets.explorer")
-            self._widget = view.ExplorerView(self)
-        return self._widget
-
     def close(self) -> None:
         """Stop work and take the widgets away."""
         self.cancel()
-        self._screens.clear()
-        if self._widget is not None:
-            self._widget.close()
-            self._widget = None
+        self.close_screens()
 
     def __repr__(self) -> str:
         return f"Explorer of {self.view.image.kind} {self.view.image.name} with {self.view.model!r}"
 
-    def _static_html(self) -> str:
-        return f"{sketches.image_tag(self.picture(), 'labels over the image')}<p>{html.escape(NEEDS)}</p>"
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Show the widgets; a frontend that has no widget manager finds a picture and a sentence beside them."""
-        bundle = {"text/plain": repr(self), "text/html": self._static_html()}
-        try:
-            bundle |= self.widget.mimebundle()
-        except ImportError:
-            _log.info("ipywidgets or anywidget is missing, so there is a picture instead")
-        return bundle
-
-
-def explore(image: Any = None, labels: Sequence[str] | None = None, segmenter: Segmenter | None = None) -> Explorer:
-    """Open the explorer.
-
-    Parameters
-    ----------
-    image : path of an image or folder, PIL image or array, optional
-        Default: a scene of the embedded world.
-    labels : sequence of str, optional
-        Default: five names that the embedded model knows.
-    segmenter : Segmenter, optional
-        Default: the embedded one, ``lab.load("tiny")``.
-
-    Returns
-    -------
-    Explorer
-        Shows itself as the last line of a cell.
-    """
-    return Explorer(image, labels, segmenter)
+    def static_html(self) -> str:
+        """Return the picture of the view as an HTML tag."""
+        return sketches.image_tag(self.picture(), "labels over the image")

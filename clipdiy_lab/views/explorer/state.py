@@ -9,8 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import ConfigError, LabelError, StateError, nearest
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_name
 from clipdiy_lab.models import saliency as sources_of_saliency

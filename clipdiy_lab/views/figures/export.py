@@ -12,8 +12,8 @@ from typing import Final
 
 import plotly.graph_objects as go
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import FigureError
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.views.figures.style import as_figure
 
 COLUMN_MM: Final = {1: 84.0, 2: 174.0}

@@ -16,24 +16,24 @@ from clipdiy_lab.views import encoding
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import sketches
 from clipdiy_lab.views.explorer.bench import Shown
+from clipdiy_lab.views.explorer.controls import Control, tidy, titled
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
+from clipdiy_lab.views.explorer.picture import PictureWidget
 from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
-from clipdiy_lab.views.widgets.controls import Control, tidy, titled
-from clipdiy_lab.views.widgets.picture import PictureWidget
-from clipdiy_lab.views.widgets.tags import Tags
+from clipdiy_lab.views.explorer.tags import Tags
+from clipdiy_lab.views.live.widgets import Lines, button, close, mimebundle
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
 _STYLE: Final = {"description_width": "11em"}
-_COLORS: Final = {"error": "#c0392b", "note": "#8a6d00", "wait": "#2f6fa7", "busy": "#2f6fa7"}
 # What is turned most stands first; the other knobs follow under their tier.
 _FIRST: Final = ("saliency_weight", "saliency_threshold", "placement", "interpolation", "background", "template")
 
 
-class ExplorerView:
-    """Widgets of an explorer; a `Screen`.
+class ExplorerWidgets:
+    """Widgets of an explorer; an `ExplorerScreen`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class ExplorerView:
         self.picture.on_click(lambda y, x: self._change(pixel=(y, x)))
         self.legend, self.panel, self.inspector = (w.HTML(layout=_WIDE) for _ in range(3))
         self.count = w.HTML(_counted(0, 0))
-        self.lines = {kind: w.HTML(layout={"display": "none"}) for kind in _COLORS}
+        self.said = Lines(("error", "note", "wait", "busy"), "clipdiy")
         self.bar = w.IntProgress(min=0, max=1, layout={"width": "10em", "visibility": "hidden"})
         self.root = self._lay_out()
         self.root.add_class("clipdiy-explorer")
@@ -79,7 +79,7 @@ class ExplorerView:
                                      layout={"width": f"{_SIDE}px"})  # fmt: skip
         self.opacity.add_class("clipdiy-opacity")
         self._on(self.opacity, lambda value: self._change(opacity=tidy(value)))
-        now, stop = _button("Encode now", "clipdiy-apply"), _button("Cancel", "clipdiy-cancel")
+        now, stop = button("Encode now", "clipdiy-apply"), button("Cancel", "clipdiy-cancel")
         now.on_click(lambda _: self.explorer.apply())
         stop.on_click(lambda _: self._stop())
         status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
@@ -88,7 +88,7 @@ class ExplorerView:
             [
                 w.HTML("<b>Labels</b> (type one and press Enter; a click takes one out)"),
                 self.labels.root,
-                *self.lines.values(),
+                *self.said.widgets.values(),
                 self._settings(),
             ],
             layout={"flex": "1", "min_width": "22em"},
@@ -136,8 +136,8 @@ class ExplorerView:
         for scale, (on, weight) in self.scale_rows.items():
             on.value, weight.value = scale not in off, draft.weight(grid_name(scale))
         self._scale_box.children = list(kept.values())
-        for one in (one for row in old.values() for one in everything(row)):
-            one.close()
+        for row in old.values():
+            close(row)
 
     def _scale_row(self, scale: int) -> w.HBox:
         field = weight_field()
@@ -241,14 +241,14 @@ class ExplorerView:
 
     def _files(self) -> w.VBox:
         self.code, self.filed = w.HTML(layout=_WIDE), w.HTML(layout=_WIDE)
-        show = _button("Show the code", "clipdiy-code")
+        show = button("Show the code", "clipdiy-code")
         show.on_click(lambda _: self._show_code())
         self.place = w.Text(value="explorer.json", layout={"width": "14em"})
-        save, load = _button("Save state", "clipdiy-save"), _button("Load state", "clipdiy-load")
+        save, load = button("Save state", "clipdiy-save"), button("Load state", "clipdiy-load")
         save.on_click(lambda _: self._do(lambda: self.explorer.save(self.place.value), "saved to"))
         load.on_click(lambda _: self._do(self._load, "loaded"))
         self.out = w.Text(value="explorer.html", layout={"width": "14em"})
-        export = _button("Export", "clipdiy-export")
+        export = button("Export", "clipdiy-export")
         export.on_click(lambda _: self._do(lambda: self.explorer.export(self.out.value), "exported to"))
         kinds = w.Label(".html .svg .pdf .png, .nc .zarr, .csv .tex .md")
         return w.VBox([w.HBox([self.place, save, load]), w.HBox([self.out, export, kinds]), self.filed, show,
@@ -363,37 +363,17 @@ class ExplorerView:
 
     def say(self, text: str, kind: str) -> None:
         """Show a sentence."""
-        line = self.lines[kind]
-        style = f"color:{_COLORS[kind]};line-height:1.35;overflow-wrap:anywhere"
-        line.value = f'<div class="clipdiy-{kind}" style="{style}">{html.escape(text)}</div>' if text else ""
-        line.layout.display = "block" if text else "none"
+        self.said.say(text, kind)
 
     def mimebundle(self) -> dict[str, Any]:
         """Return what Jupyter displays."""
-        bundle: dict[str, Any] = self.root._repr_mimebundle_()
-        return {"application/vnd.jupyter.widget-view+json": bundle["application/vnd.jupyter.widget-view+json"]}
+        return mimebundle(self.root)
 
     def close(self) -> None:
         """Take every widget away."""
-        for one in everything(self.root):
-            one.close()
+        close(self.root)
 
 
 def _counted(painted: int, generation: int) -> str:
     data = f'data-painted="{painted}" data-generation="{generation}"'
     return f'<span class="clipdiy-count" {data} style="opacity:.6">picture {painted}</span>'
-
-
-def _button(title: str, name: str) -> w.Button:
-    button = w.Button(description=title, layout={"width": "auto"})
-    button.add_class(name)
-    return button
-
-
-def everything(widget: Any) -> list[Any]:
-    """List a widget and all that belongs to it, the innermost first; `close` of a box closes only the box."""
-    inner = [one for child in getattr(widget, "children", ()) for one in everything(child)]
-    own = [
-        one for one in (getattr(widget, "layout", None), getattr(widget, "style", None)) if isinstance(one, w.Widget)
-    ]
-    return [*inner, widget, *own]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import ClipdiyError, ConfigError, OutputError
+from clipdiy_lab.files import atomic_path
 
 
 @pytest.fixture

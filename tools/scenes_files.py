@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.datasets.scenes import VOC_NAMES, Instance, Scenes
+from clipdiy_lab.files import atomic_path
 
 Progress = Callable[[int, int], None]  # scenes done, scenes in all
 

@@ -16,15 +16,14 @@ from clipdiy_lab.views.board.board import Board, Look
 from clipdiy_lab.views.board.plan import spelled, suggested, values
 from clipdiy_lab.views.explorer import sketches
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.widgets.explorer import everything
+from clipdiy_lab.views.live.widgets import Lines, button, close, mimebundle
 
-_COLORS: Final = {"error": "#c0392b", "wait": "#2f6fa7", "busy": "#2f6fa7"}
 _SHOWN: Final = 4
 """Images of a row at each end."""
 
 
-class BoardView:
-    """Widgets of a board; a `Screen`.
+class BoardWidgets:
+    """Widgets of a board; a `BoardScreen`.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ class BoardView:
         self.figure = go.FigureWidget(layout={"width": 640, "height": 120, "template": "none"})
         self.table, self.cost = w.HTML(), w.HTML()
         self.count = w.HTML(_counted(0, 0))
-        self.lines = {kind: w.HTML(layout={"display": "none"}) for kind in _COLORS}
+        self.said = Lines(("error", "wait", "busy"), "clipdiy-board")
         self.bar = w.IntProgress(min=0, max=1, layout={"width": "16em"})
         self.left = w.HTML()
         self.gallery, self.opened = w.HBox(layout={"flex_flow": "row wrap"}), w.VBox()
@@ -58,7 +57,7 @@ class BoardView:
         names = [SALIENCY, *(name for name in Config.knobs() if name != "weights")]
         self.knob = w.Dropdown(options=names, value="saliency_weight", description="knob")
         self.knob.add_class("clipdiy-knob")
-        buttons = {name: _button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}
+        buttons = {name: button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}
         acts = {"add": self._add, "estimate": self._estimate, "run": self.board.start, "cancel": self.board.cancel,
                 "export": self._export,
                 "images": self._show}  # fmt: skip
@@ -78,7 +77,7 @@ class BoardView:
                 w.HBox([buttons["estimate"], buttons["run"], buttons["cancel"], self.bar, self.left, self.count],
                        layout=middle),
                 self.cost,
-                *self.lines.values(),
+                *self.said.widgets.values(),
                 w.HBox([self.table, self.figure], layout={"flex_flow": "row wrap", "align_items": "flex-start"}),
                 w.HBox([self.out, buttons["export"], w.Label(".csv .tex .md (table), .html .svg .pdf .png (figure)")]),
                 w.HBox([self.row, buttons["images"]]),
@@ -109,7 +108,7 @@ class BoardView:
                       style={"description_width": "11em"}, layout={"width": "46em"})  # fmt: skip
         text.add_class(f"clipdiy-values-{knob.replace('_', '-')}")
         text.observe(lambda change: self._guarded(lambda: self._choose(knob, change["new"])), "value")
-        off = _button("remove", "clipdiy-board-remove")
+        off = button("remove", "clipdiy-board-remove")
         line = w.HBox([text, off])
         off.on_click(lambda _: self._remove(knob, line))
         self._texts[knob] = text
@@ -124,8 +123,7 @@ class BoardView:
         self.board.choose(**{knob: None})
         del self._texts[knob]
         self.chosen.children = [one for one in self.chosen.children if one is not line]
-        for one in everything(line):
-            one.close()
+        close(line)
         self._price()
 
     def _limit(self, images: int) -> None:
@@ -196,8 +194,8 @@ class BoardView:
     def images(self, looks: Sequence[Look]) -> None:
         """Draw the worst and the best images of a row, each with a button that opens the explorer."""
         self.say("", "wait")
-        for one in (one for card in self.gallery.children for one in everything(card)):
-            one.close()
+        for card in self.gallery.children:
+            close(card)
         ends = looks if len(looks) <= 2 * _SHOWN else [*looks[:_SHOWN], *looks[-_SHOWN:]]
         self.gallery.children = [self._card(look) for look in ends]
 
@@ -206,9 +204,9 @@ class BoardView:
         tag = sketches.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
         keys = sketches.legend(look.explorer.shown())
         text = w.HTML(f'<div style="line-height:1.4">{tag}<br><b>{html.escape(look.image_id)}: {score}</b>{keys}</div>')
-        button = _button("open in the explorer", "clipdiy-board-open")
-        button.on_click(lambda _: self._guarded(lambda: self._open(look)))
-        return w.VBox([text, button], layout={"width": "200px"})
+        opener = button("open in the explorer", "clipdiy-board-open")
+        opener.on_click(lambda _: self._guarded(lambda: self._open(look)))
+        return w.VBox([text, opener], layout={"width": "200px"})
 
     def _open(self, look: Look) -> None:
         self.open_explorer = look.explorer
@@ -216,20 +214,15 @@ class BoardView:
 
     def say(self, text: str, kind: str) -> None:
         """Show a sentence."""
-        line = self.lines[kind]
-        style = f"color:{_COLORS[kind]};line-height:1.35"
-        line.value = f'<div class="clipdiy-board-{kind}" style="{style}">{html.escape(text)}</div>' if text else ""
-        line.layout.display = "block" if text else "none"
+        self.said.say(text, kind)
 
     def mimebundle(self) -> dict[str, Any]:
         """Return what Jupyter displays."""
-        bundle: dict[str, Any] = self.root._repr_mimebundle_()
-        return {"application/vnd.jupyter.widget-view+json": bundle["application/vnd.jupyter.widget-view+json"]}
+        return mimebundle(self.root)
 
     def close(self) -> None:
         """Take every widget away."""
-        for one in everything(self.root):
-            one.close()
+        close(self.root)
 
 
 _BUTTONS: Final = {
@@ -257,9 +250,3 @@ def _spoken(seconds: float) -> str:
 def _counted(drawn: int, rows: int) -> str:
     data = f'data-drawn="{drawn}" data-rows="{rows}"'
     return f'<span class="clipdiy-board-count" {data} style="opacity:.6">{rows} rows</span>'
-
-
-def _button(title: str, name: str) -> w.Button:
-    button = w.Button(description=title, layout={"width": "auto"})
-    button.add_class(name)
-    return button

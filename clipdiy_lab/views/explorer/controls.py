@@ -9,7 +9,7 @@ import ipywidgets as w
 
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.views.explorer.fields import Field, read, spell
-from clipdiy_lab.views.widgets.tags import Tags
+from clipdiy_lab.views.explorer.tags import Tags
 
 _WIDE: Final = {"width": "98%"}
 _STYLE: Final = {"description_width": "11em"}

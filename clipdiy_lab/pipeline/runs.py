@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clipdiy_lab.atomic import atomic_path
 from clipdiy_lab.errors import OutputError, RunError
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 
 _HALF = "stored_as_float32_from"

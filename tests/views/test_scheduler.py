@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipdiy_lab.views.explorer.scheduler import Job, LatestWins, StoppedError
+from clipdiy_lab.views.live.scheduler import Job, LatestWins, StoppedError
 
 
 class Hands:

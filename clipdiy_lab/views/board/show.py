@@ -1,0 +1,52 @@
+"""Opening an ablation board with its widgets."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from clipdiy_lab.analysis.sweep import Store
+from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.views.board.board import Board
+from clipdiy_lab.views.explorer.explorer import Explorer
+from clipdiy_lab.views.explorer.show import explorer_widgets
+
+
+def board_widgets(board: Board) -> Any:
+    """Make the widgets of a board.
+
+    Raises
+    ------
+    ImportError
+        Where ipywidgets or anywidget is missing.
+    """
+    # Widgets are an extra: a board without them shows its table.
+    from clipdiy_lab.views.board.widgets import BoardWidgets
+
+    return BoardWidgets(board)
+
+
+def ablation_board(
+    store: Segmenter | Store, dataset: Dataset, *, base: Config | None = None, limit: int | None = None
+) -> Board:
+    """Open the ablation board.
+
+    Parameters
+    ----------
+    store : store of embeddings (`EmbeddingStore` or its folder), or Segmenter
+        With a segmenter, embeddings are made once for each set of encode knobs and kept as long as the board.
+    dataset : Dataset
+    base : Config, optional
+        What the knobs start from. Default: the store's own, or `Config()`.
+    limit : int, optional
+        Only the first images.
+
+    Returns
+    -------
+    Board
+        Shows itself as the last line of a cell.
+    """
+    explorer = partial(Explorer, make_widgets=explorer_widgets)
+    return Board(store, dataset, base=base, limit=limit, make_widgets=board_widgets, make_explorer=explorer)

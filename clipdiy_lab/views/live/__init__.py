@@ -1,0 +1,1 @@
+"""What the explorer and the board share: background jobs, screens, small widgets."""
