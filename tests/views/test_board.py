@@ -200,7 +200,7 @@ def test_a_store_of_objects_of_ones_own(counting_encoder, scenes, tmp_path):
 
 def test_values_come_back_through_their_text_and_suggestions_make_sense():
     for knob in lab.Config.knobs():
-        if knob == "scale_weights":
+        if knob == "weights":
             continue
         several = suggested(knob)
         assert values(spelled(several)) == several or knob in ("synonyms", "background_words")
@@ -226,7 +226,7 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     assert sent < 50_000
     view.scale_rows[64][1].value = 2.0
     assert explorer.scheduler.wait(60)
-    assert explorer.config.weights == (1.0, 1.0, 2.0)
+    assert explorer.config.weights == {"s064": 2.0}
     for button in list(view.labels.root.children[0].children):
         button.click()
     assert "there are no labels" in view.said.widgets["error"].value
@@ -235,7 +235,7 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     assert explorer.scheduler.wait(60)
     assert explorer.config.saliency_weight == 0.5
     weight = view.scale_rows[128][1]
-    explorer.change(labels=("car", "dog"), scales=(128, 96), scale_weights={128: 3.0}, saliency="nothing like it")
+    explorer.change(labels=("car", "dog"), scales=(128, 96), weights={128: 3.0}, saliency="nothing like it")
     assert view.labels.value == ["car", "dog"]  # what Python changes, the controls show
     assert view.controls["scales"].tags.value == [128, 96]
     assert list(view.scale_rows) == [128, 96]

@@ -77,7 +77,7 @@ def screen_of(explorer) -> Screen:
 
 CHANGES = [
     {"saliency_weight": 0.3},
-    {"scale_weights": {256: 0.0, 128: 2.0, 64: 0.5}},
+    {"weights": {256: 0.0, 128: 2.0, 64: 0.5}},
     {"scales_off": (256,)},
     {"placement": "centred", "interpolation": "nearest"},
     {"labels": ("car", "dog")},
@@ -113,13 +113,13 @@ def test_fuse_knobs_and_scales_that_come_back_never_touch_the_image_network(tiny
     explorer.refresh()
     crops = sum(counting_encoder.batches)
     assert crops == 59
-    for change in ({"scales_off": (64, 256)}, {"scale_weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c",)},
+    for change in ({"scales_off": (64, 256)}, {"weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c",)},
                    {"placement": "centred"}, {"opacity": 0.2}, {"panel": "numbers"}, {"pixel": (3, 4)}):  # fmt: skip
         explorer.change(**change)
         assert not explorer.error
     assert sum(counting_encoder.batches) == crops
     explorer.change(scales=(256, 128, 64, 32))
-    assert sum(counting_encoder.batches) == crops + 15 * 15  # only the new scale
+    assert sum(counting_encoder.batches) == crops + 15 * 15  # only the new grid
 
 
 class Mine:
@@ -206,16 +206,12 @@ def test_the_inspector_says_what_the_run_says(explorer):
     best = float(run["fused"].values[:, 100, 120].max())
     assert f"<b>{best:.4f}</b>" in html
     assert html.count('alt="crop at row') == inspector.CROPS
-    for scale in run_scales(run):
-        without = [p for p in run_scales(run) if p != scale]
-        weights = dict.fromkeys(run_scales(run), 1.0) | {scale: 0.0}
-        other = lab.recombine(run, scale_weights=weights) if without else run
+    plan = lab.Plan.of(lab.Config.from_json(run.attrs["config"]))
+    for grid in plan:
+        without = [name for name in plan.names if name != grid.name]
+        other = lab.recombine(run, weights={grid.name: 0}) if without else run
         wins = s.labels_of(run["fused"])[int(other["labels"].values[100, 120])]
-        assert f"Without {scale} px: {'still ' if wins == label else ''}{wins}." in html
-
-
-def run_scales(run):
-    return [int(scale) for scale in run["logits"]["scale"].values]
+        assert f"Without {grid.title}: {'still ' if wins == label else ''}{wins}." in html
 
 
 def test_a_saliency_flip_that_is_told_does_flip(explorer):
@@ -302,7 +298,7 @@ def test_every_beginning_of_a_state_is_refused_with_one_error(explorer, tmp_path
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"version": 2}, StateError, "of version 2, this clipdiy_lab reads version 1"),
+        ({"version": 1}, StateError, "of version 1, this clipdiy_lab reads version 2"),
         ({"kind": "else"}, StateError, "no state of the explorer"),
         ({"panel": "overlya"}, StateError, "Did you mean 'overlay'"),
         ({"opacity": 7}, StateError, "opacity is 7"),
@@ -350,7 +346,7 @@ BAD = {
     "too many labels": (lambda e, _: e.change(labels=[f"l{i}" for i in range(65)]), "at most 64"),
     "a label of 300 letters": (lambda e, _: e.change(labels=("cat", "x" * 300)), "shorten the label"),
     "all scales off": (lambda e, _: e.change(scales_off=(256, 128, 64)), "every scale is switched off"),
-    "all weights zero": (lambda e, _: e.change(scale_weights={256: 0.0, 128: 0.0, 64: 0.0}), "every scale has weight"),
+    "all weights zero": (lambda e, _: e.change(weights={256: 0.0, 128: 0.0, 64: 0.0}), "every grid has weight"),
     "no such model": (lambda e, _: e.change(model="tyni"), "tyni"),
     "no such saliency": (lambda e, _: e.change(saliency="fuond"), "Did you mean 'found'"),
     "no saliency file": (lambda e, p: e.change(saliency="file", saliency_path=str(p / "no.npy")), "no saliency file"),
@@ -374,7 +370,7 @@ def test_bad_input_is_said_and_the_explorer_goes_on(explorer, tmp_path, name):
     assert re.search(said, explorer.error), explorer.error
     assert screen_of(explorer).lines["error"] == explorer.error
     assert len(screen_of(explorer).shown) == pictures
-    good = {"labels": LABELS, "scales_off": (), "scale_weights": {}, "model": "tiny", "saliency": "found-tiny",
+    good = {"labels": LABELS, "scales_off": (), "weights": {}, "model": "tiny", "saliency": "found-tiny",
             "background": "saliency", "saliency_weight": 0.7}  # fmt: skip
     explorer.change(**good)
     assert not explorer.error
@@ -416,7 +412,7 @@ def test_an_unknown_control_raises_with_the_nearest(explorer):
 
 def test_every_knob_has_a_control_and_every_value_comes_back_through_its_text():
     made = fields.fields()
-    assert set(made) | {"scale_weights"} == set(lab.Config.knobs())
+    assert set(made) | {"weights"} == set(lab.Config.knobs())
     config = lab.Config(
         synonyms={"sofa": ["sofa", "couch"]}, background_words=("sky", "wall"), image_size=(192, 256), scales=(128, 64),
         template=("a {label}", "the {label}"),

@@ -20,6 +20,7 @@ from typing import Any
 
 from clipdiy_lab.errors import StoreError
 from clipdiy_lab.files import atomic_path
+from clipdiy_lab.method import schema as s
 from clipdiy_lab.pipeline.embeddings.key import Key, canonical, digest
 
 FORMAT, VERSION = "clipdiy_lab embeddings", 1
@@ -127,6 +128,12 @@ def read_header(store: Path) -> Header:
     said = content.pop("sha256", None)
     if said != digest(content) or text != canonical(content | {"sha256": said}):
         raise StoreError(f"{path} is damaged: it does not have the hash that was written with it; restore it.")
+    schema = content["attrs"].get("schema_version")
+    if s.as_version(schema) != s.SCHEMA_VERSION:
+        raise StoreError(
+            f"The store {store} has schema version {schema!r}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make the "
+            "store again with `clipdiy-lab embed`."
+        )
     return Header(
         key=content["key"], attrs=content["attrs"], ids=tuple(content["ids"]), shard_size=content["shard_size"]
     )

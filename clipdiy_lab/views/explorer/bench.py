@@ -165,12 +165,11 @@ class Bench:
         return replace(encoding, saliency=applied, provenance={**encoding.provenance, **source, **named}), frame, text
 
     def _encoding(self, view: View, maker: Segmenter, watch: Watch) -> Encoding:
-        """Return an encoding with the scales of the view; those that were encoded before are not encoded again."""
+        """Return an encoding with the grids of the view; those that were encoded before are not encoded again."""
         known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view)
         if known is None or not _has(known, view.config):
             held = {} if known is None else known.embeddings
-            missing = tuple(scale for scale in view.config.scales if s.scale_node(scale) not in held)
-            config = view.config.replace(scales=missing, scale_weights=None)
+            config = view.config.only(*(grid for grid in view.config.grids if grid not in held))
             more = Segmenter(maker.encoder, "none").encoding(view.image.pixels, config, watch=watch)
             known = replace(known or more, embeddings={**held, **more.embeddings})
         self._put(_embeddings_of(view), known)
@@ -181,7 +180,7 @@ class Bench:
         store = self.store
         if store is None or view.model != store.attrs["encoder"]:
             return None
-        if unfit(store, view.config.replace(scales=store.config.scales, scale_weights=None)):
+        if unfit(store, view.config.replace(scales=store.config.scales, weights={})):
             return None
         position = self._keep(("position", view.image.sha256), lambda: store.find(view.image.sha256))
         return None if position is None else store.encoding(position).seen(view.image.pixels)
@@ -229,7 +228,7 @@ class Bench:
 
 
 def _has(encoding: Encoding, config: Config) -> bool:
-    return {s.scale_node(scale) for scale in config.scales} <= set(encoding.embeddings)
+    return set(config.grids) <= set(encoding.embeddings)
 
 
 def _embeddings_of(view: View) -> Hashable:
