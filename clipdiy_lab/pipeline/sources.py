@@ -17,6 +17,7 @@ from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.sample import Dataset, ahead, ids_of
 from clipdiy_lab.errors import ModelError, StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.cluster import require_path
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
@@ -309,13 +310,14 @@ class StoreSource:
 
 def unfit(store: EmbeddingStore | OpenedStore, config: Config) -> str:
     """Say why a store cannot answer for a configuration; empty if it can."""
-    lost = [scale for scale in config.scales if scale not in store.config.scales]
+    lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
     if config.precision == "auto":
         config = config.replace(precision=store.config.precision)
     differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
     if not lost and not differs:
         return ""
-    asked = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+    knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+    asked = f"the grids of {', '.join(lost)}" if lost else knobs
     return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."
 
 

@@ -14,15 +14,15 @@ import plotly.graph_objects as go
 import pytest
 import storing
 import xarray as xr
+from clipdiy_lab.analysis.counting import Counted
+from clipdiy_lab.analysis.journal import Journal, write_result
+from clipdiy_lab.analysis.ledger import Ledger
+from clipdiy_lab.analysis.parts import committing
 from PIL import Image
 from storing import SMALL, Pictures, make_segmenter
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis import results
-from clipdiy_lab.analysis.counting import Counted
-from clipdiy_lab.analysis.journal import Journal, write_result
-from clipdiy_lab.analysis.ledger import Ledger
-from clipdiy_lab.analysis.parts import committing
 from clipdiy_lab.cli import main
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.errors import OutputError

@@ -75,7 +75,7 @@ def error_budget(
         ceiling): ``miou``, ``gain`` over as it is, ``pixel_accuracy``; ``iou`` (ingredient, label); ``image_accuracy``
         (ingredient, image_id); ``area_accuracy`` (ingredient, area), the share of true foreground pixels that are found
         where their label covers so much of the image.
-        By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``scale``, ``confusion``; every wrong pixel
+        By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``grid``, ``confusion``; every wrong pixel
         in exactly one): ``wrong`` pixels and ``wrong_share`` of all that count; ``lost_miou``, which sums to
         1 - ``miou`` (for a protocol in which an absent label counts 0, with the attribute ``lost_to_absent``);
         ``miou_if_right``, were these pixels right; ``lost_iou`` (loss, label), which sums to 1 - ``iou``;
@@ -135,7 +135,7 @@ class _BudgetCounts:
         """Count an image."""
         maps = dict(case.label_maps())
         fresh = {what: metrics.confusion(case.mask, labels, self.labels) for what, labels in maps.items()}
-        kinds = bins(case.mask, maps[AS_IS], background, band, case.single_scales())
+        kinds = bins(case.mask, maps[AS_IS], background, band, case.single_grids())
         for place, loss in enumerate(LOSSES):
             hidden = np.where(kinds == place, case.mask, metrics.IGNORE).astype(np.uint8)
             fresh[loss] = metrics.confusion(hidden, maps[AS_IS], self.labels)
