@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from clipdiy_lab.datasets.disk import explain
 from clipdiy_lab.datasets.layouts import Listing, check_ids, fill, missing, split_of, wrong_count
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.readers import OUTSIDE, Entry, FileDataset, lookup_of
@@ -277,7 +278,9 @@ def _load(path: Path, tables: tuple[str, str], image_key: str) -> Facts:
     """Content of an annotation file, its two tables checked as far as the readers rely on them."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, or no text
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {explain(error, path)}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no text
         raise DatasetError(
             f"{path} cannot be read: {error}. Expected a JSON file that is whole; fetch it again."
         ) from error
