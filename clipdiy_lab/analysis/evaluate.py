@@ -17,14 +17,15 @@ from tqdm.auto import tqdm
 
 from clipdiy_lab.analysis import parts
 from clipdiy_lab.analysis.counting import Counted
+from clipdiy_lab.analysis.diagnosis import diagnosed
 from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.protocols import Protocol, config_for, get_protocol, protocol_for
 from clipdiy_lab.analysis.sliding import sliding_labels
 from clipdiy_lab.datasets.sample import Dataset, Sample, ahead, as_dataset
 from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import templates
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.provenance import versions
@@ -43,7 +44,7 @@ def evaluate(
     config: Config | None = None,
     limit: int | None = None,
     *,
-    protocol: str | os.PathLike[str] | Protocol = "mmseg",
+    protocol: str | os.PathLike[str] | Protocol | None = None,
     out: str | os.PathLike[str] | None = None,
     oracle_saliency: bool = False,
     progress: bool = False,
@@ -57,12 +58,13 @@ def evaluate(
     dataset : Dataset
         Its ``label_names`` are the labels.
     config : Config, optional
-        Default: `Config()`.
+        Default: `Config()` with the knobs that the benchmark's manifest sets, such as ``background="none"``.
     limit : int, optional
         Only the first images.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         "mmseg" (masks at their own size, labels that never occur are left out of the mean), "official" (CLIP-DIY's
-        own), "sliding", or a YAML file: see `get_protocol`.
+        own), "sliding", or a YAML file: see `get_protocol`. Default: the one that the benchmark's manifest names, else
+        "mmseg".
     out : path, optional
         A ``.nc`` file, or a folder in which the result gets a name of its own. A run that was killed goes on where it
         was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
@@ -87,6 +89,12 @@ def evaluate(
         interval ``miou_low``, ``miou_high``, ``pixel_accuracy``, ``mean_accuracy``, ``frequency_weighted_iou``,
         ``ignored_share``, and everything that decided them.
 
+    Warns
+    -----
+    ClipdiyWarning
+        For labels that occur nowhere in a whole dataset, masks of which most is ignored, and foreground that seems to be
+        saved as 255.
+
     Raises
     ------
     ConfigError
@@ -102,7 +110,7 @@ def evaluate(
         If the workers run other versions, see other files, or are lost again and again.
     """
     segmenter, dataset = as_segmenter(segmenter), as_dataset(dataset)
-    config, chosen = as_config(config), get_protocol(protocol)
+    config, chosen = config_for(dataset, config), protocol_for(dataset, protocol)
     if oracle_saliency and chosen.slides:
         raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")
     if client is not None and out is None:
@@ -115,7 +123,7 @@ def evaluate(
         target = result_path(out, f"{dataset.name}-{chosen.id}-{card['key'][:12]}.nc")
         held = read_result(target, card["key"])
         if held is not None:
-            return held
+            return diagnosed(held, dataset)
         journal = Journal(target, card["key"], len(dataset.label_names))
     counted = journal.read() if journal else Counted(len(dataset.label_names))
     start = len(counted.ids)
@@ -138,7 +146,7 @@ def evaluate(
     if journal:
         write_result(result, journal.target)
         journal.remove()
-    return result
+    return diagnosed(result, dataset)
 
 
 def predictions(

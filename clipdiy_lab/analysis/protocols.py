@@ -16,8 +16,11 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method import ops
+from clipdiy_lab.method.config import Config, as_config
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 
@@ -93,6 +96,11 @@ class Protocol(BaseModel):
         return resized
 
 
+DEFAULT = "mmseg"
+"""The protocol of a dataset that names none: that of most of the field's tables."""
+
+# "official" follows wysoczanska/clip-diy at f88932d: src/datasets/load_dataset.py, src/semseg/evaluate.py and
+# eval_clipconv.py.
 PROTOCOLS = {
     protocol.id: protocol
     for protocol in (
@@ -144,6 +152,45 @@ def get_protocol(given: str | os.PathLike[str] | Protocol) -> Protocol:
     raise ConfigError(
         f"there is no protocol {name!r}. {nearest(name, PROTOCOLS)} One's own is given as a path to a .yaml file."
     )
+
+
+def protocol_for(dataset: Dataset, given: str | os.PathLike[str] | Protocol | None) -> Protocol:
+    """Return the protocol that is asked for, else the one that the dataset's manifest names, else "mmseg".
+
+    Raises
+    ------
+    ConfigError
+        As `get_protocol`.
+    """
+    manifest: Manifest | None = getattr(dataset, "manifest", None)
+    if given is not None or manifest is None or manifest.protocol is None:
+        return get_protocol(DEFAULT if given is None else given)
+    try:
+        return get_protocol(manifest.protocol)
+    except ConfigError as error:
+        raise ConfigError(f"the manifest {manifest.reference!r} names its protocol, but {error}") from error
+
+
+def config_for(dataset: Dataset, given: Config | None, base: Config | None = None) -> Config:
+    """Return the configuration that is asked for, else `base` with the knobs that the dataset's manifest sets.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    given : Config or None
+        Taken as it is; a manifest adds nothing to it.
+    base : Config, optional
+        Default: `Config()`.
+
+    Raises
+    ------
+    ConfigError
+        If `given` is no configuration, or the manifest's knobs do not fit `base`.
+    """
+    if given is not None:
+        return as_config(given)
+    manifest: Manifest | None = getattr(dataset, "manifest", None)
+    return (base or Config()).replace(**({} if manifest is None else manifest.config))
 
 
 def _read(path: Path) -> Protocol:

@@ -22,13 +22,13 @@ from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore, 
 from clipdiy_lab.analysis.evaluate import count_images, encoding
 from clipdiy_lab.analysis.ledger import Ledger
 from clipdiy_lab.analysis.passes import Masks, Words, prepare, score, search_key, tallies, text_key
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.protocols import Protocol, config_for, protocol_for
 from clipdiy_lab.analysis.tally import INTERVAL, ResampledTally
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
-from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.cluster import require_path
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
@@ -53,7 +53,7 @@ def sweep(
     *,
     base: Config | None = None,
     limit: int | None = None,
-    protocol: str | PathLike[str] | Protocol = "mmseg",
+    protocol: str | PathLike[str] | Protocol | None = None,
     segmenter: Segmenter | None = None,
     stores: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
@@ -76,10 +76,11 @@ def sweep(
         ``label_names`` (other words for the dataset's labels). A combination that makes no sense gets a row that says
         why.
     base : Config, optional
-        What a mapping's combinations start from. Default: the store's own, or `Config()`.
+        What a mapping's combinations start from. Default: the store's own, or `Config()`, with the knobs that the
+        benchmark's manifest sets.
     limit : int, optional
         Only the first images.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store; its saliency is either the store's or ``"none"``. Default: the
@@ -124,7 +125,8 @@ def sweep(
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
     """
-    chosen = get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if client is not None and out is None:
         raise ConfigError(
             "a sweep with a client needs out= (command line: --out): the workers put their counts beside that file."
@@ -138,9 +140,9 @@ def sweep(
             f"stores is {str(stores)!r}, which is a store itself. To read it, give it as the source (command line: "
             "--store); to keep new stores, name another folder."
         )
-    source, dataset = as_source(source), as_dataset(dataset)
+    source = as_source(source)
     store = None if isinstance(source, Segmenter) else FromStore(source, dataset, segmenter)
-    start = as_config(base) if base is not None or store is None else store.config
+    start = config_for(dataset, base, None if store is None else store.config)
     listed = trials(grid, start, max_rows)
     images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
     maker = source if isinstance(source, Segmenter) else (store.segmenter if store else None)

@@ -15,11 +15,12 @@ from clipdiy_lab.cli.options import (
     DatasetName,
     Limit,
     Model,
+    OwnProtocol,
+    OwnSettings,
     Root,
     Runtime,
     Saliency,
     Scheduler,
-    Settings,
     Split,
     Workers,
     read_cluster,
@@ -37,8 +38,8 @@ def evaluate(
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
     saliency: Saliency = None,
-    config: Settings = "paper",
-    protocol: Annotated[str, typer.Option(help="mmseg, official, sliding, or a .yaml file.")] = "mmseg",
+    config: OwnSettings = None,
+    protocol: OwnProtocol = None,
     split: Split = "val",
     root: Root = None,
     limit: Limit = None,
@@ -51,14 +52,14 @@ def evaluate(
 ) -> None:
     """Score a model on a dataset: mIoU with its interval, IoU of every label, and how they were measured."""
     from clipdiy_lab.analysis.evaluate import evaluate as run
-    from clipdiy_lab.analysis.protocols import get_protocol
+    from clipdiy_lab.analysis.protocols import config_for
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
 
-    settings, chosen = read_config(config), get_protocol(protocol)
+    settings = None if config is None else read_config(config)
     data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
-    bar = wants_progress()
+    settings, bar = config_for(data, settings, read_config("paper")), wants_progress()
     with read_cluster(scheduler, workers) as client:
-        result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
+        result = run(segmenter, data, settings, limit, protocol=protocol, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
         typer.echo(json.dumps({**facts, "labels": json.loads(table.to_json(orient="records"))}))

@@ -45,11 +45,8 @@ def sweep(
     stores: Annotated[Path | None, typer.Option(help="Without --store: folder to keep embeddings in.")] = None,
     split: Split = "val",
     root: Root = None,
-    protocol: Annotated[str, typer.Option(help="official, mmseg, or a YAML file.")] = "mmseg",
-    config: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: paper, demo or a JSON file; default: the store's, else paper."),
-    ] = None,
+    protocol: OwnProtocol = None,
+    config: OwnSettings = None,
     limit: Limit = None,
     out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
@@ -59,6 +56,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Score every combination of the values; one line a configuration."""
+    from clipdiy_lab.analysis.protocols import config_for
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
     from clipdiy_lab.analysis.trials import plain_table
@@ -77,14 +75,15 @@ def sweep(
     if store is None or model is not None or checkpoint is not None:
         segmenter = read_segmenter(model or "tiny", checkpoint, saliency if store is None else "none", runtime)
     source: Any = segmenter if store is None else store
-    if config is None and store is None:
-        config = "paper"
+    base = None if config is None else read_config(config)
+    if store is None:
+        base = config_for(data, base, read_config("paper"))
     with read_cluster(scheduler, workers) as client:
         table = run(
             source,
             data,
             knobs,
-            base=None if config is None else read_config(config),
+            base=base,
             limit=limit,
             protocol=protocol,
             segmenter=None if store is None else segmenter,

@@ -58,12 +58,21 @@ def broken_link(path: Path) -> str | None:
     with contextlib.suppress(OSError, ValueError):  # ValueError: a null character
         for link in (path, *path.parents):
             if link.is_symlink() and not link.exists():
-                target = os.readlink(link)
+                subject = "it" if link == path else repr(str(link))
+                fate = "leads in a circle" if _circular(link) else "does not exist"
                 return (
-                    f"{str(link)!r} is a link to {target!r}, which is not there or leads in a circle. Put that file "
-                    "or folder back, or make the link anew."
+                    f"{subject} is a link to {os.readlink(link)!r}, which {fate}. Put the target back, or make the "
+                    "link anew."
                 )
     return None
+
+
+def _circular(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def is_folder(path: Path) -> bool:

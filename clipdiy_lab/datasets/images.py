@@ -264,7 +264,7 @@ def _explain_missing(path: Path, text: str) -> str:
         return f"{text[:80]!r} is an address, not a file. Fetch it first and pass its path or its bytes."
     broken = broken_link(path)
     if broken is not None:
-        return f"There is no file {text!r}: {broken}"
+        return f"{text!r} cannot be opened: {broken}"
     if not path.parent.is_dir():
         return f"There is no file {text!r}: the folder {str(path.parent)!r} does not exist. Check the path."
     names: list[str] = []

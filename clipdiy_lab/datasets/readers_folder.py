@@ -113,7 +113,8 @@ def _survey(root: Path) -> tuple[list[str], list[Entry], list[_Problem]]:
     except DatasetError as error:
         return [], [], [_Problem("error", str(error), ".")]
     if not there:
-        missing = broken_link(root) or "This folder does not exist. Check the path."
+        broken = broken_link(root)
+        missing = "This folder does not exist. Check the path." if broken is None else f"It cannot be read: {broken}"
         return [], [], [_Problem("error", missing, ".")]
     names, problems = _class_names(root)
     images, found = _by_stem(root, IMAGES, _ENDINGS)

@@ -17,14 +17,14 @@ from clipdiy_lab.analysis.evaluate import IMAGE, count_images
 from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.explain.losses import LOSSES, bins
 from clipdiy_lab.analysis.passes import own_mask, words_of
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.protocols import Protocol, config_for, protocol_for
 from clipdiy_lab.analysis.tally import count
 from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.datasets.sample import Dataset, as_dataset, ids_of
 from clipdiy_lab.errors import ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
@@ -43,7 +43,7 @@ def error_budget(
     *,
     limit: int | None = None,
     band: int = 5,
-    protocol: str | PathLike[str] | Protocol = "mmseg",
+    protocol: str | PathLike[str] | Protocol | None = None,
     segmenter: Segmenter | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -56,12 +56,12 @@ def error_budget(
     source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
     dataset : Dataset
     config : Config, optional
-        Default: the store's own, or `Config()`.
+        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets.
     limit : int, optional
         Only the first images.
     band : int
         Width of the boundary band in pixels at the size of comparison; 0: no band.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
@@ -94,12 +94,12 @@ def error_budget(
     ModelError
         If `segmenter` is none.
     """
-    chosen = get_protocol(protocol)
+    chosen = protocol_for(as_dataset(dataset), protocol)
     if chosen.slides:
         raise ConfigError(f"the protocol {chosen.id!r} slides windows, which an error budget does not; use 'mmseg'.")
     if isinstance(band, bool) or not isinstance(band, int) or not 0 <= band <= _WIDEST_BAND:
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
-    images = count_images(as_dataset(dataset), limit)
+    images = count_images(dataset, limit)
     made, settings = _encodings(source, dataset, config, segmenter)
     images = min(images, len(made))
     words = words_of(Trial(config=settings), made.segmenter, dataset)
@@ -116,10 +116,10 @@ def _encodings(
 ) -> tuple[Encodings, Config]:
     source = as_source(source)
     if isinstance(source, Segmenter):
-        settings = as_config(config)
+        settings = config_for(dataset, config)
         return FromSegmenter(source, dataset, settings), settings
     store = FromStore(source, dataset, segmenter)
-    settings = store.config if config is None else as_config(config)
+    settings = config_for(dataset, config, store.config)
     problem = store.unfit(settings)
     if problem:
         raise StoreError(problem[0].upper() + problem[1:])
