@@ -120,7 +120,7 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     known = list(known)
     twin = lookalike(name, known)
     if twin is not None:
-        return f"Did you mean {ascii(twin)}? {differing(name, twin)}."
+        return f"Did you mean {twin!a}? {differing(name, twin)}."
     hits = difflib.get_close_matches(name, known, n=n, cutoff=0.5)
     if hits:
         return "Did you mean " + " or ".join(repr(hit) for hit in hits) + "?"
@@ -129,26 +129,26 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
 
 
 def lookalike(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that looks like `name` but has other code points (another Unicode normal form).
+    r"""Return the known name that looks like `name` but has other code points (another Unicode normal form).
 
     Examples
     --------
     >>> print(ascii(lookalike("caf\u00e9", ["cafe", "cafe\u0301"])))
-    'cafe\\u0301'
+    'cafe\u0301'
     """
     form = unicodedata.normalize("NFC", name)
     return next((other for other in known if other != name and unicodedata.normalize("NFC", other) == form), None)
 
 
 def differing(name: str, other: str) -> str:
-    """Say how two names differ that look the same, with their code points escaped.
+    r"""Say how two names differ that look the same, with their code points escaped.
 
     Examples
     --------
     >>> print(differing("caf\u00e9", "cafe\u0301")[:40])
-    'caf\\xe9' and 'cafe\\u0301' look the same
+    'caf\xe9' and 'cafe\u0301' look the same
     """
     return (
-        f"{ascii(name)} and {ascii(other)} look the same but have different code points (Unicode normal forms: macOS "
+        f"{name!a} and {other!a} look the same but have different code points (Unicode normal forms: macOS "
         "writes one, other systems the other)"
     )

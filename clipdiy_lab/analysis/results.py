@@ -13,22 +13,10 @@ import xarray as xr
 
 from clipdiy_lab.analysis.condensed import condensed, is_sweep
 from clipdiy_lab.analysis.journal import read_result
-from clipdiy_lab.datasets.manifests import manifest_folder
+from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
 from clipdiy_lab.files import atomic_path
 
-# What the published table calls the benchmarks.
-PUBLISHED_NAMES = {
-    "voc21": "VOC21",
-    "voc20": "VOC20",
-    "context60": "Context60",
-    "context59": "Context59",
-    "coco_object_diy": "COCO-Object",
-    "coco_object_tcl": "COCO-Object",
-    "coco_stuff171": "COCO-Stuff171",
-    "cityscapes19": "Cityscapes",
-    "ade20k150": "ADE20K",
-}
 COLUMNS = (
     "dataset",
     "method",
@@ -135,7 +123,7 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     Parameters
     ----------
     benchmark : str
-        Name of a manifest, such as "voc21"; others have none.
+        Name of a manifest, such as "voc21", which says what the table calls it; others have no cells.
     methods : list of str, optional
         Only these methods; by default all.
 
@@ -152,7 +140,8 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
     cells["miou"] = pd.to_numeric(cells["miou"])
-    own = cells[cells["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+    name = load_manifest(benchmark).published if benchmark in manifest_names() else None
+    own = cells[cells["dataset"] == name]
     if methods is None:
         return own
     known = set(cells["method"])

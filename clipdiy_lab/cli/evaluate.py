@@ -52,14 +52,15 @@ def evaluate(
 ) -> None:
     """Score a model on a dataset: mIoU with its interval, IoU of every label, and how they were measured."""
     from clipdiy_lab.analysis.evaluate import evaluate as run
-    from clipdiy_lab.analysis.protocols import config_for
+    from clipdiy_lab.analysis.protocols import config_for, get_protocol
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
 
     settings = None if config is None else read_config(config)
+    chosen = None if protocol is None else get_protocol(protocol)
     data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
     settings, bar = config_for(data, settings, read_config("paper")), wants_progress()
     with read_cluster(scheduler, workers) as client:
-        result = run(segmenter, data, settings, limit, protocol=protocol, out=out, progress=bar, client=client)
+        result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
         typer.echo(json.dumps({**facts, "labels": json.loads(table.to_json(orient="records"))}))
@@ -68,5 +69,7 @@ def evaluate(
     typer.echo(
         f"\nmIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
-        f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}"
+        f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}; "
+        f"{(table['pixels'] == 0).sum()} of {len(table)} labels are in no mask, "
+        f"{100 * facts['ignored_share']:.1f} % of the pixels are ignored"
     )

@@ -30,7 +30,9 @@ OwnSettings = Annotated[
 ]
 OwnProtocol = Annotated[
     str | None,
-    typer.Option("--protocol", help="mmseg, official, sliding, or a .yaml file. Default: the benchmark's own, or mmseg."),
+    typer.Option(
+        "--protocol", help="mmseg, official, sliding, or a .yaml file. Default: the benchmark's own, or mmseg."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 

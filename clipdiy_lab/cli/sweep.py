@@ -14,6 +14,8 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     DatasetName,
     Limit,
+    OwnProtocol,
+    OwnSettings,
     Root,
     Runtime,
     Saliency,

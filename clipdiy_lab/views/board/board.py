@@ -15,6 +15,7 @@ import pandas as pd
 
 from clipdiy_lab.analysis.encodings import FromStore, as_source
 from clipdiy_lab.analysis.evaluate import encoding, evaluate
+from clipdiy_lab.analysis.protocols import config_for
 from clipdiy_lab.analysis.results import image_scores, published
 from clipdiy_lab.analysis.sweep import Store, sweep
 from clipdiy_lab.analysis.trials import SALIENCY
@@ -155,7 +156,7 @@ class Board(Live[BoardScreen]):
             config, self.images_known, self._kept = store.config, len(store), None
             # A store holds the maps of its saliency source, not the source; images opened from the board need it.
             self._maker = Segmenter(store.segmenter.encoder, build(store.saliency_source))
-        self.base = base or config
+        self.base = config_for(self.dataset, base, config)
         self.limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
