@@ -92,8 +92,8 @@ def evaluate(
     Warns
     -----
     ClipdiyWarning
-        For labels that occur nowhere in a whole dataset, masks of which most is ignored, and foreground that seems to be
-        saved as 255.
+        For labels that occur nowhere in a whole dataset, masks of which most is ignored, and foreground that seems to
+        be saved as 255.
 
     Raises
     ------

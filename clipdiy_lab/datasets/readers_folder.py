@@ -95,9 +95,9 @@ def validate_folder(folder: str | os.PathLike[str]) -> pd.DataFrame:
     """
     root = Path(folder).expanduser()
     names, entries, problems = _survey(root)
-    problems += [_Problem(finding.level, finding.text, CLASSES) for finding in name_findings(names)]
     if names and len(names) <= IGNORE and entries:
-        problems += _read_all(root, _dataset(root, names, entries), entries)
+        problems += _read_all(root, _dataset(root, names, entries), entries, complete=not problems)
+    problems += [_Problem(finding.level, finding.text, CLASSES) for finding in name_findings(names)]
     rows = [(problem.file, problem.text, problem.level) for problem in problems]
     return pd.DataFrame(sorted(rows), columns=["file", "problem", "level"])
 
@@ -191,8 +191,11 @@ def _listed(endings: frozenset[str]) -> str:
     return ", ".join(sorted(endings))
 
 
-def _read_all(root: Path, dataset: FolderDataset, entries: list[Entry]) -> list[_Problem]:
-    """Read every image and mask; what is wrong with them, and with the labels that they have."""
+def _read_all(root: Path, dataset: FolderDataset, entries: list[Entry], complete: bool) -> list[_Problem]:
+    """Read every image and mask; what is wrong with them, and with the labels that they have.
+
+    `complete`: no mask is missing. Masks that are missing or cannot be read may hold labels that occur nowhere else.
+    """
     problems = []
     counts = np.zeros(IGNORE + 1, dtype=np.int64)
     for index, entry in enumerate(entries):
@@ -212,8 +215,8 @@ def _read_all(root: Path, dataset: FolderDataset, entries: list[Entry]) -> list[
             said = f"The mask is {wide} x {tall}, its image {width} x {height}. Expected the same size."
             problems.append(_Problem("error", said, _relative(entry.mask, root)))
     names = dataset.label_names
-    # Masks that could not be read may hold the labels that are nowhere else.
-    findings = label_findings(names, counts[: len(names)], int(counts[IGNORE]), whole=not problems)
+    whole = complete and not problems
+    findings = label_findings(names, counts[: len(names)], int(counts[IGNORE]), whole=whole)
     return problems + [_Problem(finding.level, finding.text, MASKS) for finding in findings]
 
 
