@@ -207,13 +207,23 @@ def decoding(name: str) -> Iterator[None]:
     except ClipdiyError:
         raise
     except DECODE_ERRORS as error:
-        if isinstance(error, OSError) and error.errno:  # Pillow's own have no number
-            raise ImageError(f"{name} cannot be read: {explain(error)}") from error
+        fault = _system_fault(error)
+        if fault is not None:
+            raise ImageError(f"{name} cannot be read: {explain(fault)}") from error
         reason = (str(error) or type(error).__name__).rstrip(".")
         raise ImageError(
             f"{name} cannot be read: {reason}. Expected {EXPECTED} that is whole; "
             "fetch it again, or open it in a viewer and save it as PNG."
         ) from error
+
+
+def _system_fault(error: BaseException | None) -> OSError | None:
+    """Return the operating system's error behind one of Pillow's, which may wrap it; Pillow's own have no number."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _open_stream(source: object, name: str) -> BinaryIO:

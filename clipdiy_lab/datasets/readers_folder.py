@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -35,8 +36,9 @@ class FolderDataset(MaskDataset):
 
     @cached_property
     def _colours(self) -> ColourTable | None:
-        first = self._entries[0].mask
-        palette = None if first is None else read_indices(first)[1]
+        first, palette = self._entries[0].mask, None
+        with contextlib.suppress(DatasetError):  # said when that mask is asked for
+            palette = None if first is None else read_indices(first)[1]
         return None if palette is None else table_of_palette(palette, f"the mask {first}")
 
 
