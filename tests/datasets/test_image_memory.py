@@ -16,12 +16,12 @@ STRIPS = 16 * 2**20  # bytes that do not grow with the image
 DOCUMENT = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
 
 # A process of its own, since memory that was freed in an older one is used again and would not count.
-READ = """
-import resource, sys
+READ = r"""
+import re, sys
 from clipdiy_lab.datasets.images import content_hash, read_image
 from clipdiy_lab.datasets.palette import read_palette_png
 from clipdiy_lab.datasets.readers import identity, to_labels
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak(): return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1])
 before = peak()
 if sys.argv[1] == "mask":
     result = to_labels(read_palette_png(sys.argv[2]), identity(9), "the mask", 9)
