@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.files import read_text
 from clipdiy_lab.method import ops
-from clipdiy_lab.method.config import Config, as_config
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 
@@ -86,13 +86,12 @@ class Protocol(BaseModel):
             return mask
         return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
-    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.integer]:
         """Bring a label map, y x x, to the size of comparison for a mask of this shape, with torch's nearest.
 
-        The two nearest rules differ, as they do in the official evaluation (decision 3).
+        The two nearest rules differ, as they do in the official evaluation.
         """
-        whole = torch.from_numpy(labels.astype(np.int64))
-        resized: npt.NDArray[np.int16] = ops.resize_labels(whole, self.size(shape)).numpy().astype(np.int16)
+        resized: npt.NDArray[np.integer] = ops.resize_labels(torch.from_numpy(labels), self.size(shape)).numpy()
         return resized
 
 
@@ -171,32 +170,10 @@ def protocol_for(dataset: Dataset, given: str | os.PathLike[str] | Protocol | No
         raise ConfigError(f"the manifest {manifest.reference!r} names its protocol, but {error}") from error
 
 
-def config_for(dataset: Dataset, given: Config | None, base: Config | None = None) -> Config:
-    """Return the configuration that is asked for, else `base` with the knobs that the dataset's manifest sets.
-
-    Parameters
-    ----------
-    dataset : Dataset
-    given : Config or None
-        Taken as it is; a manifest adds nothing to it.
-    base : Config, optional
-        Default: `Config()`.
-
-    Raises
-    ------
-    ConfigError
-        If `given` is no configuration, or the manifest's knobs do not fit `base`.
-    """
-    if given is not None:
-        return as_config(given)
-    manifest: Manifest | None = getattr(dataset, "manifest", None)
-    return (base or Config()).replace(**({} if manifest is None else manifest.config))
-
-
 def _read(path: Path) -> Protocol:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_text(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"the protocol {path} cannot be read ({reason}); expected a YAML file of fields.") from error
     if not isinstance(content, dict):

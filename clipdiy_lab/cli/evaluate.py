@@ -17,6 +17,7 @@ from clipdiy_lab.cli.options import (
     Model,
     OwnProtocol,
     OwnSettings,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -42,6 +43,7 @@ def evaluate(
     protocol: OwnProtocol = None,
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     out: Annotated[
         Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
@@ -52,13 +54,14 @@ def evaluate(
 ) -> None:
     """Score a model on a dataset: mIoU with its interval, IoU of every label, and how they were measured."""
     from clipdiy_lab.analysis.evaluate import evaluate as run
-    from clipdiy_lab.analysis.protocols import config_for, get_protocol
+    from clipdiy_lab.analysis.protocols import get_protocol
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
+    from clipdiy_lab.pipeline.sources import config_for
 
-    settings = None if config is None else read_config(config)
+    given = None if config is None else read_config(config)
     chosen = None if protocol is None else get_protocol(protocol)
-    data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
-    settings, bar = config_for(data, settings, read_config("paper")), wants_progress()
+    data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
+    settings, bar = config_for(data, given, read_config("paper")), wants_progress()
     with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)

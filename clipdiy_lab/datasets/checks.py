@@ -6,7 +6,6 @@ Only names and counts are looked at, so the same sentences serve a folder before
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import differing
+from clipdiy_lab.text import MAX_LABEL, leveled, listed, quoted, unseen
 
 Level = Literal["error", "warning"]
 BACKGROUND: Final = "background"
@@ -26,7 +26,6 @@ _LIKE_BACKGROUND: Final = frozenset(
 _NUMBER_FIRST: Final = re.compile(r"\W*(\d+)[\W_]+(?=.*[^\W\d])(.+)")
 _NUMBER_LAST: Final = re.compile(r"(.*[^\W\d].*?)[\W_]+(\d+)\W*")
 _MUCH_IGNORED: Final = 0.5  # share of the pixels above which it is said even if every label occurs
-_LISTED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -45,31 +44,36 @@ class Finding:
     text: str
 
 
-def name_twins(names: Sequence[str]) -> Iterator[Finding]:
-    """Pairs of names that are one to a text encoder, which lowers letters and composes accents: always errors.
+def name_errors(names: Sequence[str]) -> Iterator[Finding]:
+    """Names that no configuration can score: `models.prompts.check_labels` refuses exactly these.
 
     Examples
     --------
-    >>> [finding.text for finding in name_twins(["Cat", "dog", "cat"])]
+    >>> [finding.text for finding in name_errors(["Cat", "dog", "cat"])]
     ["Lines 1 and 3, 'Cat' and 'cat', are one name to a text encoder, which lowers letters. Expected each once."]
     """
     first: dict[str, int] = {}
     for number, name in enumerate(names):
-        key = unicodedata.normalize("NFC", name).strip().lower()
-        earlier = first.setdefault(key, number)
-        if earlier == number or not key:
+        line, hidden = f"Line {number + 1}", unseen(name.strip())
+        if not name.strip():
+            yield Finding("error", f"{line} is empty. Expected a class name.")
             continue
-        lines, other = f"Lines {earlier + 1} and {number + 1}", names[earlier]
-        if other == name:
-            yield Finding("error", f"{lines} both say {name!r}. Expected each once.")
-        elif unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", other):
-            yield Finding("error", f"{lines} are one name: {differing(other, name)}. Expected each once.")
-        else:
-            yield Finding(
-                "error",
-                f"{lines}, {other!r} and {name!r}, are one name to a text encoder, which lowers letters. Expected each "
-                "once.",
-            )
+        if hidden:
+            yield Finding("error", f"{line}, {quoted(name)}, holds {hidden}. Write it without that character.")
+        elif len(name.strip()) > MAX_LABEL:
+            yield Finding("error", f"{line}, {quoted(name)}, is too long. Expected at most {MAX_LABEL:,} characters.")
+        earlier = first.setdefault(leveled(name), number)
+        if earlier != number:
+            lines = f"Lines {earlier + 1} and {number + 1}"
+            yield Finding("error", f"{lines}{_sameness(names[earlier], name)} Expected each once.")
+
+
+def _sameness(name: str, again: str) -> str:
+    if name == again:
+        return f" both say {quoted(name)}."
+    if name.lower() != again.lower() and leveled(name) == leveled(again):
+        return f" are one name: {differing(name[:60], again[:60])}."
+    return f", {quoted(name)} and {quoted(again)}, are one name to a text encoder, which lowers letters."
 
 
 def name_findings(names: Sequence[str]) -> Iterator[Finding]:
@@ -85,7 +89,10 @@ score with Config(background_label='bg')."
     if numbered is not None:
         yield numbered
         return
-    places = [number for number, name in enumerate(names) if name.strip().lower() == BACKGROUND]
+    if len(names) == 1 and leveled(names[0]) == BACKGROUND:
+        yield Finding("error", f"{names[0]!r} is the only name. Expected at least one more, for what is no background.")
+        return
+    places = [number for number, name in enumerate(names) if leveled(name) == BACKGROUND]
     if places and places[0] > 0:
         yield Finding(
             "warning",
@@ -133,9 +140,9 @@ def label_findings(
     if ignored == total:
         yield Finding("error", f"Every pixel is ignored (mask value {IGNORE}), so nothing can be scored.")
     elif ignored and pixels[0] and 0 < len(nowhere) == len(names) - 1:
-        yield Finding("error", f"{_listed(names, nowhere)} {share} {_foreground_as_ignore(names)}")
+        yield Finding("error", f"{_nowhere(names, nowhere)} {share} {_foreground_as_ignore(names)}")
     elif len(nowhere) and whole:
-        yield Finding("warning", f"{_listed(names, nowhere)} {share} {_cause(names, nowhere, ignored)}")
+        yield Finding("warning", f"{_nowhere(names, nowhere)} {share} {_cause(names, nowhere, ignored)}")
     elif ignored > _MUCH_IGNORED * total:
         yield Finding("warning", f"{share[0].upper()}{share[1:]} Check that {IGNORE} stands for no class in the masks.")
 
@@ -158,11 +165,9 @@ def _cause(names: Sequence[str], nowhere: npt.NDArray[np.intp], ignored: int) ->
     return "Check that the names are in the order of the mask values, from 0, and belong to these masks."
 
 
-def _listed(names: Sequence[str], nowhere: npt.NDArray[np.intp]) -> str:
-    listed = ", ".join(repr(names[label]) for label in nowhere[:_LISTED])
-    more = f" and {len(nowhere) - _LISTED} more" if len(nowhere) > _LISTED else ""
+def _nowhere(names: Sequence[str], nowhere: npt.NDArray[np.intp]) -> str:
     verb = "is" if len(nowhere) == 1 else "are"
-    return f"{len(nowhere)} of {len(names)} labels {verb} in no mask: {listed}{more}."
+    return f"{len(nowhere)} of {len(names)} labels {verb} in no mask: {listed([names[label] for label in nowhere])}."
 
 
 def _numbered(names: Sequence[str]) -> Finding | None:

@@ -16,7 +16,7 @@ _AWAY: Final = "The network disk does not answer: mount it again"
 _RIGHTS: Final = "Ask its owner for the right to read it"
 _FILES: Final = "Too many files are open: close some, or raise the limit (ulimit -n)"
 _ADVICE: Final = {
-    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADMSG, errno.EINVAL), _FAULTY),
+    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV, errno.EBADMSG), _FAULTY),
     **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH), _AWAY),
     **dict.fromkeys((errno.EACCES, errno.EPERM), _RIGHTS),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), _FILES),

@@ -15,6 +15,7 @@ from clipdiy_lab.datasets.manifest_schema import Layout, Manifest, Split
 from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.datasets.readers import Entry
 from clipdiy_lab.errors import DatasetError, differing, lookalike, nearest
+from clipdiy_lab.files import read_text
 
 # What the converters of Cityscapes, COCO-Stuff and iSAID, and of annotation tools, write beside a mask.
 _DERIVED: Final = (
@@ -132,7 +133,7 @@ def read_ids(path: Path) -> list[str]:
         If it cannot be read, holds no id, one twice, or lines that are no ids.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DatasetError(f"The list {path} cannot be read: {explain(error, path)}") from error
     except UnicodeDecodeError as error:

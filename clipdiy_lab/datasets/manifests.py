@@ -14,6 +14,7 @@ from clipdiy_lab.datasets import manifest_schema as schema
 from clipdiy_lab.datasets.disk import explain
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.errors import DatasetError, nearest
+from clipdiy_lab.files import read_text
 
 __all__ = ["Manifest", "data_folder", "load_manifest", "manifest_folder", "manifest_names"]
 
@@ -86,7 +87,7 @@ def manifest_folder() -> Path:
 
 def _parse(path: Path) -> Manifest:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         loader = _Loader(text)
         tree = loader.get_single_node()
         content = None if tree is None else loader.construct_document(tree)
@@ -97,7 +98,7 @@ def _parse(path: Path) -> Manifest:
         raise DatasetError(f"{path}, line {line}: no YAML that can be read ({reason}). Correct that line.") from error
     except OSError as error:
         raise DatasetError(f"The manifest {path} cannot be read: {explain(error, path)}") from error
-    except UnicodeDecodeError as error:
+    except (UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"The manifest {path} cannot be read: {error}. Expected a text file in UTF-8.") from error
     _refuse_twice(path, tree)
     try:

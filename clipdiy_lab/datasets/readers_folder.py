@@ -13,17 +13,18 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from clipdiy_lab.datasets.checks import Finding, label_findings, name_findings, name_twins
+from clipdiy_lab.datasets.checks import Finding, label_findings, name_errors, name_findings
 from clipdiy_lab.datasets.colour_tables import ColourTable, table_of_palette
 from clipdiy_lab.datasets.disk import broken_link, explain, is_folder
+from clipdiy_lab.datasets.images import ENDINGS
 from clipdiy_lab.datasets.layouts import derived
 from clipdiy_lab.datasets.palette import count_values, read_indices
 from clipdiy_lab.datasets.readers import Entry, MaskDataset, identity
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import DatasetError, differing, lookalike
+from clipdiy_lab.files import read_text
 
 IMAGES, MASKS, CLASSES = "images", "masks", "classes.txt"
-_ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 _CLUTTER: Final = frozenset({"thumbs.db", "desktop.ini"})
 _HINT: Final = (
     "A folder of one's own holds images/ (JPEG, PNG, ...), masks/ (a PNG of the same name for each, whose palette "
@@ -119,7 +120,7 @@ def _survey(root: Path) -> tuple[list[str], list[Entry], list[_Problem]]:
         missing = "This folder does not exist. Check the path." if broken is None else f"It cannot be read: {broken}"
         return [], [], [_Problem("error", missing, ".")]
     names, problems = _class_names(root)
-    images, found = _by_stem(root, IMAGES, _ENDINGS)
+    images, found = _by_stem(root, IMAGES, ENDINGS)
     problems += found
     masks, found = _by_stem(root, MASKS, frozenset({".png"}))
     problems += found
@@ -149,7 +150,7 @@ def _without_partner(images: dict[str, str], masks: dict[str, str]) -> list[_Pro
 
 def _class_names(root: Path) -> tuple[list[str], list[_Problem]]:
     try:
-        names = (root / CLASSES).read_text(encoding="utf-8-sig").rstrip().splitlines()
+        names = read_text(root / CLASSES, encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
         lost = isinstance(error, FileNotFoundError) and broken_link(root / CLASSES) is None
         said = "This file is missing." if lost else f"It cannot be read: {explain(error, root / CLASSES)}"
@@ -160,8 +161,8 @@ def _class_names(root: Path) -> tuple[list[str], list[_Problem]]:
     texts = [] if names else ["It is empty. Expected one class name per line."]
     if len(names) > IGNORE:
         texts.append(f"It has {len(names)} lines. Expected at most {IGNORE}, as masks are bytes.")
-    texts += [f"Line {line} is empty. Expected a class name." for line, name in enumerate(names, start=1) if not name]
-    return names, [_Problem("error", text, CLASSES) for text in (*texts, *(twin.text for twin in name_twins(names)))]
+    texts += [finding.text for finding in name_errors(names)]
+    return names, [_Problem("error", text, CLASSES) for text in texts]
 
 
 def _by_stem(root: Path, part: str, endings: frozenset[str]) -> tuple[dict[str, str], list[_Problem]]:

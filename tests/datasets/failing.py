@@ -69,7 +69,7 @@ class FailingDisk:
         self._real_open = io.open
         self._patch = self._monkeypatch.context()
         patch = self._patch.__enter__()
-        for name in ("listdir", "scandir", "stat", "lstat"):
+        for name in ("listdir", "scandir", "stat", "lstat", "open"):
             patch.setattr(os, name, self._guarded(getattr(os, name)))
         patch.setattr(io, "open", self._open)
         patch.setattr("builtins.open", self._open)

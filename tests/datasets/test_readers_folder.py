@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 from reading import check, indices, paint, pixels, refused
+from scenes_files import voc_indices, write_voc
 
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.datasets.readers_folder import validate_folder
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.datasets.scenes_files import voc_indices, write_voc
 from clipdiy_lab.errors import DatasetError
 
 
