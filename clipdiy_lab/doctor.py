@@ -94,7 +94,7 @@ def _caches() -> dict[str, str]:
     from huggingface_hub import constants
 
     from clipdiy_lab.models import weights
-    from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.models.loading import list_models
 
     here = list_models().query("here")["name"]
     return {

@@ -25,6 +25,7 @@ from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import templates
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.provenance import versions
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Source, Store, as_source, open_source
@@ -107,6 +108,11 @@ def evaluate(
     Notes
     -----
     A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
+
+    Warns
+    -----
+    OutOfDistributionWarning
+        If the embedded model meets another dataset than scenes; the attribute ``caution`` says it too.
     """
     dataset, chosen = as_dataset(dataset), get_protocol(protocol)
     if oracle_saliency and chosen.slides:
@@ -123,6 +129,7 @@ def evaluate(
     trial = Trial(config=config, saliency=ORACLE if oracle_saliency else None)
     block = Block(opened, (trial,), chosen, min(images, len(opened)), per_image=True)
     card = _card(block, config)
+    warn(card)
     parts = None
     if out is not None:
         card["key"] = _key(card, opened)
@@ -247,6 +254,7 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
         "saliency_source": ORACLE if oracle else source.saliency[0],
         "saliency_fingerprint": "" if oracle else source.saliency[1],
         "versions": json.dumps(versions(encoder)),
+        **of_dataset(encoder, source.dataset),
     }
 
 

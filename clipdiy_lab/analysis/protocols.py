@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.files import read_text
 from clipdiy_lab.method import ops
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
@@ -147,8 +148,8 @@ def get_protocol(given: str | os.PathLike[str] | Protocol) -> Protocol:
 
 def _read(path: Path) -> Protocol:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_text(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"the protocol {path} cannot be read ({reason}); expected a YAML file of fields.") from error
     if not isinstance(content, dict):

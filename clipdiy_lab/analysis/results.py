@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.tables import export, to_latex, to_markdown
+from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
 __all__ = [
     "best",
@@ -29,6 +29,7 @@ __all__ = [
     "plain_attrs",
     "published",
     "table",
+    "to_csv",
     "to_latex",
     "to_markdown",
     "worst",
@@ -282,8 +283,7 @@ def result_path(out: str | os.PathLike[str], name: str) -> Path:
 
 def write_result(result: xr.Dataset, target: Path) -> None:
     """Write a result whole, with a hash of its counts."""
-    with atomic_path(target) as part:
-        result.assign_attrs({_HASH: _content_hash(result)}).to_netcdf(part, engine="h5netcdf")
+    write_netcdf(result.assign_attrs({_HASH: _content_hash(result)}), target)
 
 
 def read_result(target: Path, key: str | None = None) -> xr.Dataset | None:
@@ -303,11 +303,12 @@ def read_result(target: Path, key: str | None = None) -> xr.Dataset | None:
     if not target.exists():
         return None
     try:
-        result = xr.load_dataset(target, engine="h5netcdf")
+        result = read_netcdf(target).to_dataset()
         expected = result.attrs.pop(_HASH)
         whole = expected == _content_hash(result)
-    except Exception as error:  # the reader raises whatever the bytes make it stumble over
-        raise OutputError(f"{target} is no result of the lab ({type(error).__name__}); remove it first.") from error
+    except (OSError, ValueError, KeyError, MemoryError) as error:  # KeyError: what every result has is missing
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise OutputError(f"{target} is no result of the lab ({what}); remove it first.") from error
     if not whole:
         raise OutputError(f"{target} is damaged: its content does not have the hash written with it; remove it first.")
     if key is not None and result.attrs.get("key") != key:

@@ -24,6 +24,7 @@ from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
 from clipdiy_lab.pipeline.embeddings.write import embed
@@ -141,6 +142,8 @@ def sweep(
     start = as_config(base) if base is not None or store is None else store.config
     listed = trials(grid, start, max_rows)
     images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
+    if stores is None:  # where it fills stores, `embed` warns
+        warn(of_dataset(maker.encoder, dataset))
     subject = _subject(dataset, maker, images, store, chosen)
     work = _Sweep(maker, store, dataset, chosen, images, subject, None if out is None else Rows(out, subject), on_row)
     asked = [trial for trial in {t.key: t for t in listed}.values() if trial.key not in work.rows]

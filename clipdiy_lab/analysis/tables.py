@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,17 @@ from clipdiy_lab.analysis.trials import LABEL_NAMES, SALIENCY, plain_table
 from clipdiy_lab.errors import OutputError
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.text import printable
 
 SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy")
 _SETTINGS: Final = (*Config.knobs(), SALIENCY, LABEL_NAMES, "images", "protocol")
 _FACTS: Final = ("dataset", "encoder", "interval")
+
+# What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection"), in full width too.
+_FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+# What makes a link, an image, HTML, code or emphasis of a cell in Markdown, or ends the cell. GitHub's Markdown makes
+# links of plain addresses too.
+_MARKUP: Final = re.compile(r"[\\`*\[\]<>|~&@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
 def is_sweep(table: pd.DataFrame) -> bool:
@@ -66,8 +74,9 @@ def _spelled(value: Any) -> str:
 def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
 
-    Of a sweep's table Markdown and LaTeX have the settings that vary and the scores in percent; what is the same in all
-    rows stands in a caption. CSV has every column, as it is.
+    See `to_csv`, `to_markdown` and `to_latex` for what keeps a text in a cell from being more than a text. Row names
+    are the first column, row numbers are left out. Of a sweep's table Markdown and LaTeX have the settings that vary
+    and the scores in percent; what is the same in all rows stands in a caption. CSV has every column.
 
     Raises
     ------
@@ -82,35 +91,82 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def to_csv(frame: pd.DataFrame) -> str:
+    """Return a table as CSV, numbers in full.
+
+    A text that a spreadsheet would run as a formula (it begins with ``=``, ``+``, ``-`` or ``@`` and is no number) gets
+    an apostrophe before it, which spreadsheets take for "this is text". Control characters are escaped.
+    """
+    frame = _with_row_names(frame)
+    safe = frame.apply(lambda column: column if _is_plain(column) else column.map(_inert))
+    return str(safe.set_axis([_inert(str(name)) for name in frame.columns], axis=1).to_csv(index=False))
+
+
+def _is_plain(column: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column)
+
+
+def _inert(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    return f"'{printable(cell)}" if _FORMULA.match(cell) and not _is_number(cell) else printable(cell)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`."""
+    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`.
+
+    What Markdown would make a link, an image, HTML, code or the end of a cell is escaped.
+    """
     if is_sweep(frame):
         brief, caption = condensed(frame)
-        return f"{to_markdown(brief)}\n{caption}\n"
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in _texts(frame)]
-    rows.insert(1, ["---"] * len(frame.columns))
+        return f"{to_markdown(brief)}\n{_MARKUP.sub(_escape_markup, caption)}\n"
+    rows = [[_MARKUP.sub(_escape_markup, cell) for cell in row] for row in _texts(_with_row_names(frame))]
+    rows.insert(1, ["---"] * len(rows[0]))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+def _escape_markup(match: re.Match[str]) -> str:
+    return f"\\{match[0]}"
+
+
 def to_latex(frame: pd.DataFrame) -> str:
-    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits.
+    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits, LaTeX's signs escaped.
 
     A sweep's is condensed, see `export`, and stands in a ``table``, which its caption needs.
     """
     if is_sweep(frame):
         brief, caption = condensed(frame)
         return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
-    head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in _texts(frame)]
-    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
+    named = _with_row_names(frame)
+    head, *body = [_protected(" & ".join(map(_escape, row))) + r" \\" for row in _texts(named)]
+    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in named.dtypes)
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return "\n".join(lines) + "\n"
 
 
-_WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {
-    ".csv": lambda frame: frame.to_csv(index=False),
-    ".md": to_markdown,
-    ".tex": to_latex,
-}
+def to_text(frame: pd.DataFrame, float_format: Callable[[float], str] | None = None) -> str:
+    """Return a table for a terminal, without row names, control characters escaped."""
+    safe = frame.apply(lambda column: column if _is_plain(column) else column.map(_shown))
+    return str(
+        safe.set_axis([printable(str(name)) for name in frame.columns], axis=1).to_string(
+            index=False, float_format=float_format
+        )
+    )
+
+
+def _shown(cell: Any) -> Any:
+    return printable(cell) if isinstance(cell, str) else cell
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {".csv": to_csv, ".md": to_markdown, ".tex": to_latex}
 _ESCAPES = str.maketrans(
     {
         **{sign: rf"\{sign}" for sign in "&%$#_{}"},
@@ -125,12 +181,25 @@ def _escape(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+def _protected(row: str) -> str:
+    r"""Keep the beginning of a row from being read as an option of the ``\\`` or the rule before it."""
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
+
+
+def _with_row_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table whose row names, where it has any, are its first columns; numbers without a name are none."""
+    index = frame.index
+    if index.nlevels == 1 and index.name is None and pd.api.types.is_integer_dtype(index):
+        return frame
+    return frame.reset_index(names=["" if name is None else name for name in index.names], allow_duplicates=True)
+
+
 def _texts(frame: pd.DataFrame) -> list[list[str]]:
     rows = [[_text(cell) for cell in row] for row in frame.itertuples(index=False)]
-    return [[str(name) for name in frame.columns], *rows]
+    return [[_text(str(name)) for name in frame.columns], *rows]
 
 
 def _text(cell: Any) -> str:
-    if pd.isna(cell):
+    if pd.api.types.is_scalar(cell) and pd.isna(cell):
         return ""
-    return f"{cell:.2f}" if isinstance(cell, float) else " ".join(str(cell).split())
+    return f"{cell:.2f}" if isinstance(cell, float) else printable(" ".join(str(cell).split()))

@@ -18,6 +18,7 @@ from clipdiy_lab.method.labelling import candidates, choose
 from clipdiy_lab.models.prompts import phrases, prompts, with_background
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.text import listed
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,7 @@ def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:
             )
     if phrases(s.labels_of(text), config) != s.phrases_of(text):
         raise RunError(
-            f"the text embeddings are of the phrases {list(text[s.PHRASE].values)}, which are not those of the "
+            f"the text embeddings are of the phrases {listed(list(text[s.PHRASE].values))}, which are not those of the "
             "configuration; make them with Segmenter.text_embeddings and the same configuration."
         )
     return config

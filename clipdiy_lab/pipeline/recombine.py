@@ -20,6 +20,7 @@ from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame, whole_attribute
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
+from clipdiy_lab.text import listed
 
 
 def recombine(
@@ -153,7 +154,7 @@ def _held_rows(
         raise RunError("the run holds no text embeddings for other prompts; pass segmenter= or text_embeddings=.")
     lost = [phrase for _, phrase in needed if phrase not in places]
     if lost:
-        raise RunError(f"the run holds no text embeddings for {lost}; pass segmenter= or text_embeddings=.")
+        raise RunError(f"the run holds no text embeddings for {listed(lost)}; pass segmenter= or text_embeddings=.")
     rows: npt.NDArray[np.float32] = text.values[[places_of_label.get(one, places[one[1]]) for one in needed]]
     return rows
 

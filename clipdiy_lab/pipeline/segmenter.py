@@ -21,7 +21,9 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder, as_vectors, load_encoder
+from clipdiy_lab.models.encoders import Encoder, as_encoder, as_vectors, describe_usage, to_input
+from clipdiy_lab.models.loading import load_encoder
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.prompts import (
     TextCache,
@@ -32,7 +34,10 @@ from clipdiy_lab.models.prompts import (
     warn_of_shared_phrases,
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
+from clipdiy_lab.models.tokenizers import Tokenizer
+from clipdiy_lab.models.usage import Activation
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.caution import caution, warn
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.provenance import versions
@@ -118,11 +123,18 @@ class Segmenter:
         ------
         ClipdiyError
             A child of it for every kind of bad input.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If the embedded model is shown something else than a scene; the run's attribute ``caution`` says it too.
         """
         config = as_config(config)
         checked = check_labels(labels)
         text = self.text_embeddings(checked, config, text_embeddings)
-        return fuse(self.encoding(image, config, saliency=saliency), text, config)
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return fuse(encoding, text, config)
 
     def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
         """Do what needs the network: frame, embeddings of all windows, saliency.
@@ -132,7 +144,9 @@ class Segmenter:
         xarray.DataTree
             A run without labels; `fuse` makes it whole.
         """
-        return self.encoding(image, config, saliency=saliency).tree()
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return encoding.tree()
 
     def encoding(
         self,
@@ -167,7 +181,8 @@ class Segmenter:
             frame=frame,
             size=(pixels.shape[0], pixels.shape[1]),
             provenance=self._provenance(saliency is not None)
-            | {"image_source": describe(image), "image_sha256": content_hash(pixels)},
+            | {"image_source": describe(image), "image_sha256": content_hash(pixels)}
+            | caution(self.encoder, pixels),
         )
 
     def text_embeddings(
@@ -262,8 +277,7 @@ class Segmenter:
             _check_side(encoder, side)
         with torch.inference_mode():
             crops = [
-                ops.to_encoder_input(ops.cut_windows(frame, grid), side, encoder.mean, encoder.std)
-                for grid, side in zip(grids, sides, strict=True)
+                to_input(ops.cut_windows(frame, grid), side, encoder) for grid, side in zip(grids, sides, strict=True)
             ]
             parts = self._encode_grids(encoder, crops, sides, watch)
         # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
@@ -333,6 +347,8 @@ class Segmenter:
             "schema_version": s.SCHEMA_VERSION,
             "encoder": self.encoder.name,
             "encoder_fingerprint": self.encoder.fingerprint,
+            "encoder_usage": json.dumps(describe_usage(self.encoder)),
+            "encoder_recipe": json.dumps(getattr(self.encoder, "recipe", None), default=spelled),
             "saliency_source": "given" if given else source.name,
             "saliency_options": "{}" if given else json.dumps(getattr(source, "options", {}), default=str),
             "saliency_fingerprint": source.fingerprint if applied and not given else "",
@@ -369,6 +385,10 @@ def load(
     saliency: str | Saliency | None = None,
     checkpoint: str | PathLike[str] | None = None,
     sha256: str | None = None,
+    mean: Any = None,
+    std: Any = None,
+    activation: Activation | None = None,
+    tokenizer: Tokenizer | str | PathLike[str] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | None = None,
@@ -380,15 +400,18 @@ def load(
     Parameters
     ----------
     name : str
-        ``"tiny"`` (embedded, knows pictograms), or ``"ARCHITECTURE/TAG"`` of `list_models`, such as
-        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's.
+        ``"tiny"`` (embedded, knows pictograms), ``"ARCHITECTURE/TAG"`` of `list_models`, such as
+        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's, or another name that `models.loading.load_encoder` takes.
     saliency : str or Saliency, optional
         ``found``, ``found-seed``, ``found-tiny``, ``spectral``, ``none``, or any object that meets the protocol.
         Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
     checkpoint : path, optional
-        Local weights for the architecture `name`.
+        Local weights for the architecture `name`; a tag beside it says how they were trained.
     sha256 : str, optional
-        Expected hash of the checkpoint.
+        Expected hash of the file of weights.
+    mean, std, activation, tokenizer : optional
+        How the weights were trained, where neither tag nor file says so or you know better, see
+        `models.loading.load_encoder`.
     device : {"auto", "cuda", "mps", "cpu"}
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
         fp16 for graphics cards, int8 for the runtime ``openvino``.
@@ -403,8 +426,8 @@ def load(
     Raises
     ------
     ModelError
-        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, or the runtime
-        cannot do what is asked of it.
+        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, nothing says how
+        they were trained, or the runtime cannot do what is asked of it.
     SaliencyError
         If the saliency is neither a name nor a source.
     """
@@ -417,7 +440,8 @@ def load(
         raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")
     if calibration is not None and runtime == "torch":
         raise ModelError("calibration is for int8, which needs runtime='openvino'.")
-    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256)
+    trained = {"mean": mean, "std": std, "activation": activation, "tokenizer": tokenizer}
+    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256, **trained)
     encoder: Encoder
     if runtime == "torch":
         encoder = find(device=device, precision=precision)

@@ -377,6 +377,8 @@ def text_segmenter(store: EmbeddingStore | OpenedStore, segmenter: Segmenter | N
     name, weights = str(store.attrs["encoder"]), str(store.attrs["encoder_fingerprint"])
     if segmenter is None:
         try:
+            if ":" in name:  # of a hub, or a folder of this machine: nobody asked for that but the store
+                raise ModelError("no name of the lab's list")
             segmenter = Segmenter(name)
         except ModelError as error:
             raise StoreError(

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.models.encoders import Encoder, load_encoder
+from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.loading import load_encoder
 
 SMALL = {
     "embed_dim": 16,

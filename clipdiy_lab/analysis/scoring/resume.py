@@ -6,6 +6,7 @@ whole or not there. They are whole numbers, so whoever counts the rest, here or 
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -22,7 +23,8 @@ import numpy as np
 
 from clipdiy_lab.analysis.scoring.counts import Arrays, Tally
 from clipdiy_lab.errors import OutputError, RunError
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.files import atomic_path, read_bytes
+from clipdiy_lab.pipeline.embeddings.key import brief
 
 KEEP_SECONDS = 2.0
 """At most this much work, or one image, is lost to a kill (more where writing the counts takes long)."""
@@ -30,6 +32,7 @@ WRITING_SHARE = 0.05
 """The most of the time that goes into writing counts."""
 _RANGE = re.compile(r"(\d{9})-(\d{9})\.npz")
 ROWS_FORMAT = "clipdiy_lab sweep 1"
+_MAX_BYTES = 2**28  # a row has about 1 kB
 
 
 class Parts:
@@ -104,7 +107,7 @@ class Parts:
         try:
             with self._path(images).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile):
             return None
 
     def images(self) -> int:
@@ -164,6 +167,8 @@ class Rows:
         self.subject = dict(json.loads(json.dumps(subject)))
         self.rows: dict[str, dict[str, Any]] = {}
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise OSError(errno.EINVAL, "it is a pipe, a device or a folder, not a file")
             if self.path.exists() and self.path.stat().st_size:
                 self._read()
             else:
@@ -174,21 +179,22 @@ class Rows:
             ) from error
 
     def _read(self) -> None:
-        data = self.path.read_bytes()
+        data = read_bytes(self.path, _MAX_BYTES)
         whole = data[: data.rfind(b"\n") + 1]
         try:
             first, *rows = [json.loads(line) for line in whole.splitlines()]
             if first["format"] != ROWS_FORMAT:
                 raise ValueError(f"format {first['format']!r}")
-            there = first["subject"]
-            self.rows = {row.pop("key"): row for row in rows}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            there = dict(first["subject"])
+            self.rows = {str(row.pop("key")): row for row in rows}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
                 f"{self.path} is no file of a sweep, or it is damaged ({error}); name another file, or remove it."
             ) from error
         differs = [name for name in {**self.subject, **there} if there.get(name) != self.subject.get(name)]
         if differs:
-            told = "; ".join(f"{n} is {there.get(n)!r} there, {self.subject.get(n)!r} is asked" for n in differs)
+            pairs = ((name, brief(there.get(name)), brief(self.subject.get(name))) for name in differs)
+            told = "; ".join(f"{name} is {other} there, {wanted} is asked" for name, other, wanted in pairs)
             raise RunError(f"{self.path} holds a sweep of something else: {told}. Name another file.")
         if len(whole) < len(data):
             os.truncate(self.path, len(whole))
@@ -211,11 +217,13 @@ class Rows:
         self.rows |= {key: dict(row) for key, row in rows.items()}
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
-        with self.path.open("ab") as file:
+        # Without a buffer, which would be written after all when the file is closed.
+        with self.path.open("ab", buffering=0) as file:
             start = file.tell()
             try:
-                file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-                file.flush()
+                left = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+                while left:
+                    left = left[file.write(left) :]
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(self.path, start)

@@ -23,6 +23,7 @@ from xarray.core import indexing
 
 from clipdiy_lab.datasets.images import content_hash, read_image
 from clipdiy_lab.errors import StoreError
+from clipdiy_lab.files import read_bytes
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
@@ -32,6 +33,7 @@ from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack, unpack_one
 from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.pipeline.untrusted import UnreadableError
 
 _KEPT_SHARDS = 2  # an image and its neighbour; memory stays flat in the number of images
 _AGAIN = "run `clipdiy-lab embed` again, which writes damaged and missing shards anew"
@@ -50,15 +52,28 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
         return None
     path = store / layout.SHARDS / record.file
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, record.bytes)
     except OSError as error:
         raise StoreError(f"The shard {path} cannot be read ({error.strerror}); {_AGAIN}.") from error
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
         raise StoreError(f"The shard {path} is damaged: it does not have the hash of its record; {_AGAIN}.")
-    arrays, attrs = unpack(data)
-    if attrs["ids"] != [header.ids[i] for i in header.images(shard)]:
+    try:
+        arrays, attrs = unpack(data)
+    except UnreadableError as error:
+        raise StoreError(f"The shard {path} is no shard ({error}); {_AGAIN}.") from error
+    images = [header.ids[i] for i in header.images(shard)]
+    if attrs.get("ids") != images:
         raise StoreError(f"The shard {path} holds other images than its place says; {_AGAIN}.")
+    there = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if there != {name: ((len(images), *one.shape), one.dtype) for name, one in contents_of(header).items()}:
+        raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
     return arrays
+
+
+def contents_of(header: layout.Header) -> dict[str, c.Content]:
+    """Arrays of a store, by name."""
+    config = Config.from_json(header.attrs["config"])
+    return c.contents(config, header.key["embedding_dim"], header.attrs["saliency_source"] != "none")
 
 
 class EmbeddingStore:
@@ -89,7 +104,8 @@ class EmbeddingStore:
     def __init__(self, path: str | PathLike[str], *, partial: bool = False) -> None:
         self.path = Path(path)
         self.header = layout.read_header(self.path)
-        records = (layout.read_record(self.path, self.header, shard) for shard in range(self.header.shards))
+        shards = layout.recorded(self.path, self.header)
+        records = (layout.read_record(self.path, self.header, shard) for shard in shards)
         self.finished = tuple(record.shard for record in records if record is not None)
         if len(self.finished) < self.header.shards and not partial:
             raise StoreError(
@@ -136,7 +152,7 @@ class EmbeddingStore:
     @functools.cached_property
     def contents(self) -> dict[str, c.Content]:
         """Arrays of the store, by name."""
-        return c.contents(self.config, self.header.key["embedding_dim"], self.header.attrs["saliency_source"] != "none")
+        return contents_of(self.header)
 
     def shard(self, shard: int) -> Arrays:
         """Arrays of one shard as they are stored, the images of `header.images(shard)` first to last.
@@ -161,9 +177,11 @@ class EmbeddingStore:
     def take(self, name: str, images: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the rows of one array for images, by their position among `images`."""
         content = self.contents[name]
-        out = np.empty((len(images), *content.shape), dtype=content.dtype)
         places = self.images[images]
         shards = places // self.header.shard_size
+        if len(shards):
+            self.shard(int(shards[0]))  # before room is made for as much as the header says
+        out = np.empty((len(images), *content.shape), dtype=content.dtype)
         for shard in np.unique(shards):
             here = shards == shard
             out[here] = self.shard(int(shard))[name][places[here] - shard * self.header.shard_size]

@@ -21,10 +21,11 @@ from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.files import atomic_path, claim, held
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline import cluster
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, contents_of, read_shard
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
@@ -92,6 +93,7 @@ def embed(
         If the watch stops it.
     """
     job = plan(segmenter, dataset, store, config, shard_size=shard_size, limit=limit)
+    warn(of_dataset(job.segmenter.encoder, job.dataset))
     if progress:
         tqdm.write(job.describe(), file=sys.stderr)
     job.begin()
@@ -164,9 +166,7 @@ class Job:
     @property
     def contents(self) -> dict[str, c.Content]:
         """Arrays of the store, by name."""
-        applied = self.header.attrs["saliency_source"] != "none"
-        config = Config.from_json(self.header.attrs["config"])
-        return c.contents(config, self.header.key["embedding_dim"], applied)
+        return contents_of(self.header)
 
     @property
     def missing(self) -> tuple[int, ...]:

@@ -284,8 +284,7 @@ class Board(Live[BoardScreen]):
             nonlocal encoding
             encoding, seen = False, before + done
             left = (time.perf_counter() - start) / seen * (total - seen)
-            for screen in self.screens:
-                screen.progress(seen, total, left)
+            self.each(lambda screen: screen.progress(seen, total, left))
 
         def unwanted() -> bool:
             if encoding:
@@ -308,12 +307,11 @@ class Board(Live[BoardScreen]):
 
     def _arrived(self, rows: _Rows) -> None:
         self._rows |= rows.found
-        for screen in self.screens:
-            screen.rows()
+        if failure := self.each(lambda screen: screen.rows()):
+            raise failure
 
     def _ended(self, text: str = "Stopped; the rows that were finished are kept.") -> None:
-        for screen in self.screens:
-            screen.say(text, "busy")
+        self.tell(text, "busy")
 
     # What came of it
 
@@ -408,8 +406,8 @@ class Board(Live[BoardScreen]):
             yield self.looks(row)
 
         def done(found: list[Look]) -> None:
-            for screen in self.screens:
-                screen.images(found)
+            if failure := self.each(lambda screen: screen.images(found)):
+                raise failure
 
         self.tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
         self.looker.submit(Job(work, done, self.complain, lambda: None))

@@ -18,9 +18,10 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.encoders import load_encoder
+from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.models.saliency import Saliency, build
+from clipdiy_lab.pipeline.caution import caution
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
@@ -143,7 +144,8 @@ class Bench:
             encoding, frame, text = self._parts(view, watch)
             labels = label_map(encoding, text, view.config).values
         names, background = with_background(s.labels_of(text), view.config)
-        notes = tuple(dict.fromkeys(str(one.message) for one in caught))
+        cautions = [encoding.provenance[s.CAUTION]] if s.CAUTION in encoding.provenance else []
+        notes = tuple(dict.fromkeys([*cautions, *(str(one.message) for one in caught)]))
         return Shown(view, frame.numpy(), labels, names, background, notes)
 
     def run(self, view: View) -> xr.DataTree:
@@ -183,7 +185,11 @@ class Bench:
         if unfit(store, view.config.replace(scales=store.config.scales, weights={})):
             return None
         position = self._keep(("position", view.image.sha256), lambda: store.find(view.image.sha256))
-        return None if position is None else store.encoding(position).seen(view.image.pixels)
+        if position is None:
+            return None
+        encoding = store.encoding(position).seen(view.image.pixels)
+        cautioned = caution(self._maker(view.model).encoder, view.image.pixels)
+        return replace(encoding, provenance={**encoding.provenance, **cautioned})
 
     def _saliency(self, view: View, frame: Tensor) -> tuple[dict[str, Any], Tensor | None]:
         """Return what the source says of itself, and its map in the frame."""

@@ -156,7 +156,7 @@ class Explorer(Live[ExplorerScreen]):
         return writing.code(view, mine, source, loaded)
 
     def _loadable(self, model: str) -> bool:
-        from clipdiy_lab.models.encoders import list_models
+        from clipdiy_lab.models.loading import list_models
 
         return model in set(list_models()["name"])
 
@@ -179,8 +179,7 @@ class Explorer(Live[ExplorerScreen]):
         except ClipdiyError as error:
             self.complain(error)
             return
-        for screen in self.screens:
-            screen.read_draft()
+        self.each(lambda screen: screen.read_draft())
         if view != self.view or self.error:
             self._take(view)
 
@@ -241,8 +240,7 @@ class Explorer(Live[ExplorerScreen]):
 
     def _work(self, view: View, ticket: Ticket) -> Iterator[Any]:
         def progress(done: int, total: int) -> None:
-            for screen in self.screens:
-                screen.progress(done, total)
+            self.each(lambda screen: screen.progress(done, total))
 
         if not self._bench.ready(view):
             self.tell("Encoding …", "busy")
@@ -254,15 +252,18 @@ class Explorer(Live[ExplorerScreen]):
         yield _Parts(sketches.panel(view, self._bench), told)
 
     def _deliver(self, result: Any) -> None:
-        for screen in self.screens:
+        def draw(screen: ExplorerScreen) -> None:
             if isinstance(result, _Parts):
                 screen.fill(result.panel, result.inspector)
-                continue
+                return
             generation, shown = result
             screen.show(shown, generation)
             screen.say("", "wait")
             screen.say("", "busy")
             screen.say(" ".join(shown.notes), "note")
+
+        if failure := self.each(draw):
+            raise failure
 
     # Files
 
@@ -290,8 +291,7 @@ class Explorer(Live[ExplorerScreen]):
         view = state.load(path, at_hand)
         self.draft = Draft.of(view)
         self._take(view)
-        for screen in self.screens:
-            screen.read_draft()
+        self.each(lambda screen: screen.read_draft())
 
     def export(self, path: str | PathLike[str]) -> Path:
         """Write what is shown, by the ending.
