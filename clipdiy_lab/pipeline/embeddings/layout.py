@@ -144,8 +144,8 @@ def read_header(store: Path) -> Header:
     schema = attrs.get("schema_version") if isinstance(attrs, dict) else None
     if s.as_version(schema) != s.SCHEMA_VERSION:
         raise StoreError(
-            f"The store {store} has schema version {schema!r}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make the "
-            "store again with `clipdiy-lab embed`."
+            f"The store {store} has schema version {brief(schema)}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make "
+            "the store again with `clipdiy-lab embed`."
         )
     try:
         return _checked(content)
