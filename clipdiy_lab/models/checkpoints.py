@@ -228,8 +228,8 @@ def _refuse_program(content: bytes, where: str | Path) -> None:
     if any(name.rpartition("/")[2] == "constants.pkl" for name in names):
         raise WeightsError(
             f"{where} is a TorchScript archive, a program with its weights (as OpenAI publishes its models), and to "
-            "open one is to run it. OpenAI's models have names of their own, such as 'ViT-B-32/openai', which fetch the "
-            "same weights as plain tensors. Any other that you trust becomes plain tensors by "
+            "open one is to run it. OpenAI's models have names of their own, such as 'ViT-B-32/openai', which fetch "
+            "the same weights as plain tensors. Any other that you trust becomes plain tensors by "
             "torch.save(dict(torch.jit.load(FILE, map_location='cpu').state_dict()), 'weights.pt')."
         )
 

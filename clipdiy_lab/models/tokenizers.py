@@ -175,8 +175,8 @@ def probe(tokenizer: Any, model: Any, name: str) -> Tensor:
     # CLIP's own text tower reads rows of one length only, the others shorter ones too.
     if length and (tokens.shape[1] > length or (tower is model and tokens.shape[1] < length)):
         raise ModelError(
-            f"The tokenizer gives {tokens.shape[1]} tokens per text, {name!r} reads {length}; build it with that context "
-            "length, or use the model's own."
+            f"The tokenizer gives {tokens.shape[1]} tokens per text, {name!r} reads {length}; build it with that "
+            "context length, or use the model's own."
         )
     if known and not 0 <= int(tokens.min()) <= int(tokens.max()) < known:
         raise ModelError(
