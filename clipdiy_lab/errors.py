@@ -8,14 +8,20 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import TypeVar
 
+from clipdiy_lab.text import printable
+
 T = TypeVar("T")
 
 
 class ClipdiyError(Exception):
     """Base of every error that the lab raises on purpose.
 
-    The message is one or two sentences: what was given, what was expected, what to do.
+    The message is one or two sentences: what was given, what was expected, what to do. Labels, file names and answers
+    of servers stand in it, so it is shown with control characters escaped (`text.printable`).
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(ClipdiyError, ValueError):
@@ -40,6 +46,10 @@ class ModelError(ClipdiyError):
 
 class WeightsError(ModelError):
     """A weights file that is missing, has another hash, or holds other shapes."""
+
+
+class DownloadError(ClipdiyError):
+    """A file that no server gives as it should be."""
 
 
 class DatasetError(ClipdiyError):
@@ -71,7 +81,17 @@ class OutputError(ClipdiyError, OSError):
 
 
 class ClipdiyWarning(UserWarning):
-    """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...)."""
+    """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...).
+
+    Shown with control characters escaped, like `ClipdiyError`.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class OutOfDistributionWarning(ClipdiyWarning):
+    """An image unlike everything that the model was trained on: a photograph before the embedded model."""
 
 
 def require(given: object, protocol: type[T], name: str, expected: str, error: type[ClipdiyError]) -> T:

@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.files import read_text
 from clipdiy_lab.method import ops
 
 Pixels = Annotated[int, Field(ge=1, le=8192)]
@@ -83,13 +84,12 @@ class Protocol(BaseModel):
             return mask
         return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
-    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.integer]:
         """Bring a label map, y x x, to the size of comparison for a mask of this shape, with torch's nearest.
 
-        The two nearest rules differ, as they do in the official evaluation (decision 3).
+        The two nearest rules differ, as they do in the official evaluation.
         """
-        whole = torch.from_numpy(labels.astype(np.int64))
-        resized: npt.NDArray[np.int16] = ops.resize_labels(whole, self.size(shape)).numpy().astype(np.int16)
+        resized: npt.NDArray[np.integer] = ops.resize_labels(torch.from_numpy(labels), self.size(shape)).numpy()
         return resized
 
 
@@ -148,8 +148,8 @@ def get_protocol(given: str | os.PathLike[str] | Protocol) -> Protocol:
 
 def _read(path: Path) -> Protocol:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(read_text(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"the protocol {path} cannot be read ({reason}); expected a YAML file of fields.") from error
     if not isinstance(content, dict):

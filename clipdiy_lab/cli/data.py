@@ -32,14 +32,12 @@ def fetch(
     """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
     from clipdiy_lab.datasets.layouts import find_root
+    from clipdiy_lab.pipeline.watch import interruptible
 
-    try:
+    with interruptible(lambda: "what has arrived is kept, and the same command goes on from there."):
         manifest = _manifest(name)
         typer.echo(describe(manifest, plan(manifest)), err=True)
         steps = fetch_dataset(manifest, offline=offline, progress=True)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what has arrived is kept, and the same command goes on from there.", err=True)
-        raise typer.Exit(130) from None
     root = None if manifest.layout is None else str(find_root(manifest, None))
     if as_json:
         archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]

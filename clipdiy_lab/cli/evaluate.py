@@ -15,6 +15,7 @@ from clipdiy_lab.cli.options import (
     DatasetName,
     Limit,
     Model,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -41,6 +42,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help="mmseg, official, sliding, or a .yaml file.")] = "mmseg",
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     out: Annotated[
         Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
@@ -55,7 +57,7 @@ def evaluate(
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
 
     settings, chosen = read_config(config), get_protocol(protocol)
-    data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
+    data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
     bar = wants_progress()
     with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)

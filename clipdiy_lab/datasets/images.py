@@ -45,6 +45,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError, ImageError, nearest
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+"""What the names of image files end in. Only what is suggested goes by it: what is read goes by its first bytes."""
 
 MAX_PIXELS: Final = 64 * 1024 * 1024
 """Default cap: 67 megapixels, 192 MiB as RGB. Files ask for memory before they prove that they have the pixels."""
@@ -286,8 +288,8 @@ def _open_path(text: str) -> BinaryIO:
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{text!r} is a device or a pipe, not a file. Pass an open stream to read from one.")
         return path.open("rb")
-    except FileNotFoundError as error:
-        raise ImageError(_explain_missing(path, text)) from error
+    except FileNotFoundError:
+        raise ImageError(_explain_missing(path, text)) from None
     except ImageError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -304,7 +306,8 @@ def _explain_missing(path: Path, text: str) -> str:
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         # A folder of a million pictures should not make a typing error slow.
         names = [entry.name for entry in itertools.islice(entries, 10_000)]
-    return f"There is no file {text!r}. " + (nearest(path.name, names) if names else "Its folder is empty.")
+    images = [name for name in names if Path(name).suffix.lower() in ENDINGS]
+    return f"There is no file {text!r}. " + (nearest(path.name, images) if images else "Its folder has no image.")
 
 
 def _format_of(stream: BinaryIO, name: str) -> type[ImageFile.ImageFile]:

@@ -12,6 +12,7 @@ from clipdiy_lab.datasets.manifest_schema import Layout, Manifest, Split
 from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.datasets.readers import Entry
 from clipdiy_lab.errors import DatasetError, nearest
+from clipdiy_lab.files import read_text
 
 
 class Listing:
@@ -115,7 +116,7 @@ def read_ids(path: Path) -> list[str]:
         If it cannot be read, holds no id, one twice, or lines that are no ids.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path, encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"The list {path} cannot be read: {error}. Expected a text file, one id a line.") from error
     ids = [line.strip() for line in lines]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from clipdiy_lab.datasets import manifest_schema as schema
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.errors import DatasetError, nearest
+from clipdiy_lab.files import read_text
 
 __all__ = ["Manifest", "data_folder", "load_manifest", "manifest_folder", "manifest_names"]
 
@@ -85,7 +86,7 @@ def manifest_folder() -> Path:
 
 def _parse(path: Path) -> Manifest:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         loader = _Loader(text)
         tree = loader.get_single_node()
         content = None if tree is None else loader.construct_document(tree)
@@ -94,7 +95,7 @@ def _parse(path: Path) -> Manifest:
         line = "?" if mark is None else mark.line + 1
         reason = getattr(error, "problem", None) or str(error)
         raise DatasetError(f"{path}, line {line}: no YAML that can be read ({reason}). Correct that line.") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DatasetError(f"The manifest {path} cannot be read: {error}. Check the path.") from error
     _refuse_twice(path, tree)
     try:

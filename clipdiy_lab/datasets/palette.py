@@ -15,6 +15,7 @@ from clipdiy_lab.errors import DatasetError, ImageError
 from clipdiy_lab.files import atomic_path
 
 _LEVELS: Final = 256
+_LEVELS_16: Final = 2**16
 
 
 def voc_colormap(n: int = _LEVELS) -> UInt8[np.ndarray, "n 3"]:
@@ -74,10 +75,41 @@ def write_palette_png(
     OutputError
         The place cannot be written; nothing half-written stays.
     """
-    indices = _check_labels(labels)
+    indices = _check_labels(labels, _LEVELS, "a byte").astype(np.uint8)
     image = Image.fromarray(indices)
     # All 256 entries always: Pillow would pack a shorter palette into fewer bits, which VOC's own tools do not expect.
     image.putpalette(_full_palette(colors).tobytes())
+    with atomic_path(path) as part:
+        image.save(part, format=PngImageFile.format)
+
+
+def write_label_png(
+    path: str | os.PathLike[str], labels: Integer[np.ndarray, "y x"], colors: UInt8[np.ndarray, "n 3"]
+) -> None:
+    """Write the label map of n labels, whole or not at all: a palette PNG, or a gray one of 16 bits where n > 255.
+
+    A byte holds the labels 0 to 254, as 255 is ignore. The pixel values are the labels in both forms.
+
+    Parameters
+    ----------
+    path : str or path
+        The file; its folder must exist. An existing file is replaced.
+    labels : numpy.ndarray
+        H x W, integers of any width in 0..65535.
+    colors : numpy.ndarray
+        n x 3, uint8, RGB: the colour of each label, for the palette.
+
+    Raises
+    ------
+    ImageError
+        Labels or colours of another shape, type or range.
+    OutputError
+        The place cannot be written; nothing half-written stays.
+    """
+    if len(colors) < _LEVELS:
+        write_palette_png(path, labels, colors)
+        return
+    image = Image.fromarray(_check_labels(labels, _LEVELS_16, "16 bits").astype(np.uint16))
     with atomic_path(path) as part:
         image.save(part, format=PngImageFile.format)
 
@@ -119,7 +151,7 @@ def read_palette_png(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x"]:
         raise DatasetError(f"The mask {name} cannot be read: {error}. Fetch the dataset again.") from error
 
 
-def _check_labels(labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"]:
+def _check_labels(labels: Integer[np.ndarray, "y x"], levels: int, holder: str) -> Integer[np.ndarray, "y x"]:
     given = np.asarray(labels)
     if given.ndim != 2 or given.size == 0 or given.dtype.kind not in "iu":
         raise ImageError(
@@ -127,12 +159,12 @@ def _check_labels(labels: Integer[np.ndarray, "y x"]) -> UInt8[np.ndarray, "y x"
             "pass one index a pixel, such as scores.argmax(axis=0)."
         )
     low, high = int(given.min()), int(given.max())
-    if low < 0 or high >= _LEVELS:
+    if low < 0 or high >= levels:
         raise ImageError(
-            f"The label map holds values from {low} to {high}. Expected 0..{_LEVELS - 1}, what a byte can hold; "
+            f"The label map holds values from {low} to {high}. Expected 0..{levels - 1}, what {holder} can hold; "
             "renumber the labels (255 is customary for ignore)."
         )
-    return given.astype(np.uint8)
+    return given
 
 
 def _full_palette(colors: UInt8[np.ndarray, "n 3"] | None) -> UInt8[np.ndarray, "256 3"]:

@@ -13,6 +13,7 @@ from clipdiy_lab.datasets.palette import read_palette_png
 from clipdiy_lab.datasets.readers import Entry, MaskDataset, identity, read_pixels, to_labels
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.files import read_text
 
 IMAGES, MASKS, CLASSES = "images", "masks", "classes.txt"
 _ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
@@ -92,7 +93,7 @@ def _survey(root: Path) -> tuple[list[str], list[Entry], list[Problem]]:
 
 def _class_names(root: Path) -> tuple[list[str], list[Problem]]:
     try:
-        names = (root / CLASSES).read_text(encoding="utf-8-sig").rstrip().splitlines()
+        names = read_text(root / CLASSES, encoding="utf-8-sig").rstrip().splitlines()
     except FileNotFoundError:
         return [], [(CLASSES, "This file is missing.")]
     except (OSError, UnicodeDecodeError) as error:

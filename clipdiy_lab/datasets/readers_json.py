@@ -16,6 +16,7 @@ from clipdiy_lab.datasets.layouts import Listing, check_ids, fill, missing, spli
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.readers import OUTSIDE, Entry, FileDataset, lookup_of
 from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.files import open_file
 
 FEWEST_LABELLED: Final = 1000  # pixels; the official code drops images with fewer
 _FARTHEST: Final = 65_535  # a polygon's memory grows with its length, so a far corner would eat it all
@@ -276,7 +277,8 @@ def _chosen(pictures: dict[str, Facts], ids: Sequence[str] | None, path: Path) -
 def _load(path: Path, tables: tuple[str, str], image_key: str) -> Facts:
     """Content of an annotation file, its two tables checked as far as the readers rely on them."""
     try:
-        content = json.loads(path.read_bytes())
+        with open_file(path) as file:
+            content = json.load(file)
     except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, or no text
         raise DatasetError(
             f"{path} cannot be read: {error}. Expected a JSON file that is whole; fetch it again."

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from clipdiy_lab.datasets.fetch import problem_of
 from clipdiy_lab.datasets.get import Step, archives_folder, lost_files, plan, read_record
 from clipdiy_lab.datasets.layouts import Listing, fill, find_root, is_here, mask_entries, missing, wrong_count
 from clipdiy_lab.datasets.manifest_schema import Manifest
@@ -16,6 +15,7 @@ from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
 from clipdiy_lab.datasets.registry import open_benchmark, open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.files import problem_of
 
 
 def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = False) -> pd.DataFrame:

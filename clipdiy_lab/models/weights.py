@@ -18,7 +18,8 @@ import pooch
 import torch
 from torch import Tensor, nn
 
-from clipdiy_lab.errors import WeightsError
+from clipdiy_lab.downloads import download, is_offline
+from clipdiy_lab.errors import DownloadError, OutputError, WeightsError
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.models.checkpoints import read_file
 
@@ -189,24 +190,24 @@ def _refuse_broken(state: Mapping[str, Tensor], where: str) -> None:
 
 def _download(entry: WeightsFile, path: Path, instead: str | None) -> None:
     ways_out = f"put the file at {path}" + (f", or use the embedded {instead!r}" if instead else "")
-    if os.environ.get("CLIPDIY_LAB_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise WeightsError(
             f"{entry.name} is not on this machine, and CLIPDIY_LAB_OFFLINE forbids fetching: {ways_out}."
         )
-    with _into_cache(path) as part:
-        _log.info("fetching %s from %s", entry.name, entry.url)
-        try:
-            download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=30)
-            download(entry.url, str(part), None)
-        except (OSError, ValueError) as error:
-            # The network's errors are children of OSError without a number; those with one are the disk's.
-            if getattr(error, "errno", None) is not None:
-                raise
-            raise WeightsError(
-                f"{entry.name} is not on this machine and could not be fetched from {entry.url} "
-                f"({type(error).__name__}: {error}): {ways_out}."
-            ) from error
-        _check(entry, part, read_file(part), f"The download was not kept; try again later, or {ways_out}.")
+    _log.info("fetching %s from %s", entry.name, entry.url)
+    hashes = {"sha256": entry.sha256} if entry.sha256 else {}
+    try:
+        download([entry.url], path, size=entry.bytes, hashes=hashes, progress=sys.stderr.isatty())
+    except DownloadError as error:
+        embedded = f" Or use the embedded {instead!r}." if instead else ""
+        raise WeightsError(f"{entry.name} is not on this machine. {error}{embedded}") from error
+    except OutputError as error:
+        raise WeightsError(f"{error} CLIPDIY_LAB_CACHE chooses the place.") from error
+    try:
+        _check(entry, path, read_file(path), f"The download was not kept; try again later, or {ways_out}.")
+    except WeightsError:
+        path.unlink()
+        raise
 
 
 def _check(entry: WeightsFile, path: Path, content: bytes, advice: str) -> None:

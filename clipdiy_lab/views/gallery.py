@@ -152,7 +152,7 @@ def _legend(view: _View, width: int) -> Image.Image:
 def strip(run: xr.DataTree) -> Image.Image:
     """Draw the method in one row: image, each scale's map of the best foreground label, saliency, fused, labels."""
     view = _View(run)
-    candidates = [i for i in range(len(view.names)) if i != view.background]
+    candidates = [i for i in range(len(view.names)) if i != view.background] or [0]
     shares = np.bincount(view["labels"].ravel(), minlength=len(view.names))
     best = max(candidates, key=lambda i: (shares[i], view["fused"][i].max()))
     maps = view["logits"][:, best]

@@ -11,11 +11,11 @@ import zipfile
 from pathlib import Path
 
 import yaml
+from scenes_files import write_voc
 from serving import serve
 
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.datasets.scenes import VOC_NAMES, Scenes
-from clipdiy_lab.datasets.scenes_files import write_voc
 
 
 def zipped(files):

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 from reading import check, copy_voc, histogram, indices, official_masks, paint, pixels
+from scenes_files import voc_indices, write_coco, write_voc
 
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.manifests import load_manifest
 from clipdiy_lab.datasets.readers_json import unpack_counts
 from clipdiy_lab.datasets.scenes import VOC_NAMES, Scenes
-from clipdiy_lab.datasets.scenes_files import voc_indices, write_coco, write_voc
 from clipdiy_lab.errors import DatasetError
 
 # VOC

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 from reading import check, indices, paint, pixels, refused
+from scenes_files import voc_indices, write_voc
 
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.readers_folder import validate_folder
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.datasets.scenes_files import voc_indices, write_voc
 from clipdiy_lab.errors import DatasetError
 
 

@@ -10,10 +10,11 @@ from PIL import Image
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ConfigError, ImageError, LabelError, StateError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.pipeline.watch import StoppedError, Watch
 from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
-from clipdiy_lab.views.explorer.bench import Bench, Watch
+from clipdiy_lab.views.explorer.bench import Bench
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.live.scheduler import LatestWins, StoppedError
+from clipdiy_lab.views.live.scheduler import LatestWins
 
 LABELS = ("cat", "car", "train", "tvmonitor")
 
@@ -397,3 +398,68 @@ def test_sides_of_crops_are_lines_of_scale_and_side():
     assert fields.read(field, spelled) == {64: 96, 128: 160}
     with pytest.raises(ConfigError, match="write 'scale: side'"):
         fields.read(field, "64 = 96")
+
+
+# Screens and callbacks that fail
+
+
+class Broken(Screen):
+    """Raises whatever it was made with, whenever it is told something."""
+
+    def __init__(self, end) -> None:
+        super().__init__()
+        self.end = end
+
+    def _fail(self, *_):
+        raise self.end
+
+    show = fill = progress = say = read_draft = close = _fail
+
+
+@pytest.mark.parametrize("end", [RuntimeError("gone"), SystemExit(2)])
+def test_a_screen_that_fails_keeps_nothing_from_the_others(tiny, bench, caplog, end):
+    explorer = Explorer(None, LABELS, tiny, scheduler=at_once())
+    explorer._bench = bench
+    good = Screen()
+    for screen in (Broken(end), good, Broken(end)):
+        explorer.attach(screen)
+    explorer.refresh()
+    assert len(good.shown) == 1
+    assert type(end).__name__ in good.lines["error"]  # the others say that one failed
+    explorer.change(saliency_weight=0.2)
+    assert good.shown[-1].view.config.saliency_weight == 0.2
+    explorer.complain(LabelError("no such label"))
+    assert good.lines["error"] == "no such label"
+    assert any(record.exc_info[0] is type(end) for record in caplog.records)
+    explorer.close()
+    assert explorer.screens == []
+
+
+@pytest.mark.parametrize("end", [SystemExit(4), KeyboardInterrupt(), ZeroDivisionError("0")])
+def test_an_encoder_that_ends_everything_ends_one_change_only(tiny, counting_encoder, end):
+    explorer = Explorer(np.zeros((40, 50, 3), np.uint8), ["cat"], lab.Segmenter(counting_encoder), scheduler=at_once())
+    explorer.attach(Screen())
+    whole = counting_encoder.encode_crops
+
+    def leave(_):
+        raise end
+
+    counting_encoder.encode_crops = leave
+    explorer.refresh()
+    assert type(end).__name__ in explorer.error
+    assert screen_of(explorer).lines["error"] == explorer.error
+    counting_encoder.encode_crops = whole
+    explorer.refresh()
+    assert len(screen_of(explorer).shown) == 1
+
+
+def test_a_callback_that_is_told_to_exit_says_so(explorer):
+    def leave():
+        raise SystemExit("enough")
+
+    explorer.attempt(leave)
+    assert screen_of(explorer).lines["error"] == (
+        "The work was ended by SystemExit('enough'); what is shown is the state before it."
+    )
+    explorer.change(saliency_weight=0.35)
+    assert screen_of(explorer).lines["error"] == ""

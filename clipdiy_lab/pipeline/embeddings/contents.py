@@ -82,7 +82,7 @@ def contents(config: Config, features: int, saliency: bool) -> dict[str, Content
 
 
 def to_byte(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Saliency in [0, 1] as one byte a pixel (decision 35)."""
+    """Saliency in [0, 1] as one byte a pixel."""
     return np.rint(saliency * 255).astype(np.uint8)
 
 

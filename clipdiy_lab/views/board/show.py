@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from clipdiy_lab.analysis.sweep import Store
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Store
 from clipdiy_lab.views.board.board import Board
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.show import explorer_widgets
@@ -35,7 +35,7 @@ def ablation_board(
 
     Parameters
     ----------
-    store : store of embeddings (`EmbeddingStore` or its folder), or Segmenter
+    store : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
         With a segmenter, embeddings are made once for each set of encode knobs and kept as long as the board.
     dataset : Dataset
     base : Config, optional

@@ -14,6 +14,7 @@ import xarray as xr
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.text import join_list
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
@@ -53,6 +54,7 @@ def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Se
         f"<header><h1>{_text(title)}</h1>",
         f"<p>Segmented by clipdiy_lab with the encoder {_text(run.attrs['encoder'])} and the saliency "
         f"{_text(saliency)}. This page is one file: nothing is loaded from elsewhere.</p>",
+        _caution(run),
         f"<nav aria-label='Parts of this page'><ul>{links}</ul></nav></header><main>",
         _inspector(look),
         _heading("labels-found"),
@@ -74,6 +76,12 @@ def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Se
         f"<title>{_text(title)}</title><style>{_asset('page.css')}</style>"
     )
     return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _caution(run: xr.DataTree) -> str:
+    """Return the banner of a run whose image is not of the world that its encoder knows."""
+    said = run.attrs.get(s.CAUTION)
+    return f"<p class='caution' role='note'>{_text(said)}</p>" if said else ""
 
 
 def _asset(name: str) -> str:
@@ -241,9 +249,7 @@ def _path(run: xr.DataTree) -> str:
 
 def _command(run: xr.DataTree, config: Config) -> str:
     names: Sequence[str] = s.labels_of(s.stage(run, "fused"))
-    if any("," in name for name in names):
-        return "<p class='note'>A label holds a comma, which the command line cannot pass on; use Python.</p>"
-    words = ["clipdiy-lab", "explain", _path(run), "--labels", ", ".join(names), "--model", run.attrs["encoder"]]
+    words = ["clipdiy-lab", "explain", _path(run), "--labels", join_list(names), "--model", run.attrs["encoder"]]
     words += _saliency(run, "--saliency {}").split(" ")
     knobs, asked = _changed(config), ""
     if knobs:

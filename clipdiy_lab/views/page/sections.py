@@ -181,7 +181,10 @@ def _words(look: Look, segmenter: Segmenter) -> Section:
         "How many ways of saying it otherwise (article, template, one label dropped) change the pixel. Bright pixels "
         "hang on the wording."
     )
+    left_out = found.attrs["left_out"]
     note = f"{len(shares)} variations were tried. They change most of the image with {most}."
+    if left_out:
+        note += f" Left out, because a prompt would be longer than the text encoder reads: {'; '.join(left_out)}."
     return Section("prompt_sensitivity", "What the words do", how, panels, bar, note=note)
 
 
