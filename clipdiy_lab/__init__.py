@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning
     from clipdiy_lab.method.config import Config
     from clipdiy_lab.method.grid import Plan
+    from clipdiy_lab.models import saliency
     from clipdiy_lab.models.loading import list_models
     from clipdiy_lab.pipeline.embeddings.read import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
@@ -61,7 +62,12 @@ _WHERE = {
     "validate_folder": "datasets.readers_folder",
 }
 
-_MODULES = {"explain": "analysis.explain", "figures": "views.figures", "results": "analysis.results"}
+_MODULES = {
+    "explain": "analysis.explain",
+    "figures": "views.figures",
+    "results": "analysis.results",
+    "saliency": "models.saliency",
+}
 
 __all__ = [
     "ClipdiyError",
@@ -85,6 +91,7 @@ __all__ = [
     "recombine",
     "report",
     "results",
+    "saliency",
     "save_run",
     "sweep",
     "validate_folder",

@@ -29,6 +29,7 @@ from clipdiy_lab.pipeline.segmenter import Segmenter, load
 from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
+from clipdiy_lab.views.repeat import Maker, load_options
 
 _KEPT = 16
 """Things in memory: models, embeddings of images, saliency maps, runs (a run with 50 labels takes 80 MB)."""
@@ -202,6 +203,18 @@ class Bench:
         segmenter = self.segmenter(view)
         described = segmenter.provenance(view.config)
         return {name: described[name] for name in names}, segmenter.saliency_map(view.image.pixels, frame, view.config)
+
+    def maker(self, view: View) -> Maker:
+        """What makes the run of a view, for the code that repeats it."""
+        given = self.given
+        load: dict[str, Any] | None = {}
+        options = view.saliency_options
+        if given is not None and given.encoder.name == view.model:
+            encoder = given.encoder
+            load = load_options(getattr(encoder, "recipe", None), getattr(encoder, "precision", "fp32"))
+        if given is not None and given.saliency.name == view.saliency and not options:
+            options = dict(getattr(given.saliency, "options", {}))
+        return Maker(view.model, load, view.saliency, options)
 
     def _maker(self, model: str) -> Segmenter:
         if self.given is not None and self.given.encoder.name == model:
