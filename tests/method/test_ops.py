@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 from PIL import Image
 
 from clipdiy_lab.method import ops
-from clipdiy_lab.method.grid import ScaleGrid
+from clipdiy_lab.method.grid import WindowGrid
 
 # Up, down, one axis only, one pixel, exactly twice (OpenCV then averages areas), a photograph's size.
 SIZES = [
@@ -64,7 +64,7 @@ def test_crop_input_is_pillows_to_the_last_bit(how, theirs):
 
 def test_windows_come_row_by_row():
     frame = torch.from_numpy(pixels(50, 70))
-    grid = ScaleGrid(20, 8, (50, 70))
+    grid = WindowGrid(20, 8, (50, 70))
     windows = ops.cut_windows(frame, grid)
     naive = [frame[top : top + 20, left : left + 20] for top in range(0, 31, 8) for left in range(0, 51, 8)]
     assert len(windows) == grid.rows * grid.cols == len(naive)
