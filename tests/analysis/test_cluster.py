@@ -485,8 +485,6 @@ def test_a_segmenter_by_recipe(tmp_path):
     sent = SentSegmenter.of(segmenter)
     assert sent.encoder == {
         "name": "tiny",
-        "checkpoint": None,
-        "sha256": None,
         "device": "auto",
         "precision": "bf16",
     }
