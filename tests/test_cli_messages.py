@@ -110,7 +110,7 @@ def test_every_long_command_says_what_ctrl_c_leaves(command, says, tmp_path, mon
 
 
 def test_a_command_with_nothing_to_keep_says_so_too(monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.models.encoders.list_models", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("clipdiy_lab.models.loading.list_models", lambda: signal.raise_signal(signal.SIGINT))
     done = call("models")
     assert (done.exit_code, done.stderr) == (130, "interrupted: nothing half-written was left behind.\n")
 
