@@ -305,12 +305,12 @@ def test_lists(tmp_path):
 def test_the_demo_shows_everything_and_can_be_repeated(tmp_path):
     done = run("demo", "--out", "out/demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for row in ("scale 256 alone", "scale 64 alone", "saliency weight 0.5", "saliency weight 1"):
+    for row in ("256 px alone", "64 px alone", "saliency weight 0.5", "saliency weight 1"):
         assert row in done.stdout
     folder = tmp_path / "out" / "demo"
     assert {"run.nc", "index.html", "labels.png", "input.png", "strip.png"} <= {p.name for p in folder.iterdir()}
     assert lab.open_run(folder / "run.nc")["labels"].shape == (256, 256)
-    assert "scale 128 alone" in (folder / "index.html").read_text()
+    assert "128 px alone" in (folder / "index.html").read_text()
 
 
 def test_embed_and_store(tmp_path):
@@ -358,6 +358,11 @@ def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatc
     assert not any(row["error"] for row in rows)
     assert {row["precision"] for row in rows} == {"fp32"}
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 5
+    weighed = call(
+        app,
+        ["sweep", "scenes", "--store", "s", "--grid", 'weights=[{}, {"256": 0, "s064": 2}]', "--limit", "2", "--json"],
+    )
+    assert [row["weights"] for row in json.loads(weighed.stdout)] == ["{}", '{"s256": 0.0, "s064": 2.0}']
     sweep = ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "saliency_weight=[1]"]
     for more, said in (
         (["--saliency", "none"], "--saliency does not go with --store"),
@@ -372,7 +377,7 @@ def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatc
     assert "which is a store itself" in str(mixed.exception)
     failed = call(app, ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "scales=[[32]]"])
     assert failed.exit_code == 1
-    assert "1 of 1 rows failed: the store s was not encoded with scales [32]" in failed.stderr
+    assert "1 of 1 rows failed: the store s was not encoded with the grids of 32 px" in failed.stderr
 
 
 @pytest.mark.parametrize(

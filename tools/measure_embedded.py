@@ -14,6 +14,7 @@ import numpy as np
 
 import clipdiy_lab as lab
 from clipdiy_lab.method import metrics
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import saliency_in_frame
 from clipdiy_lab.pipeline.fusion import label_map
@@ -23,8 +24,9 @@ def measure(split: str, limit: int) -> dict[str, float]:
     """Percent mIoU of every row, and the foreground IoU of the saliency at 0.5."""
     segmenter, dataset = lab.load("tiny"), lab.open_dataset("scenes", split=split)
     paper, names = lab.Config.paper(), dataset.label_names
-    configs = {f"scale {p} alone": paper.replace(scales=(p,)) for p in paper.scales}
-    configs |= {f"scale {p} alone, no saliency": paper.replace(scales=(p,), saliency_weight=0) for p in paper.scales}
+    plan = Plan.of(paper)
+    configs = {f"{grid.title} alone": paper.only(grid.name) for grid in plan}
+    configs |= {f"{grid.title} alone, no saliency": paper.only(grid.name).replace(saliency_weight=0) for grid in plan}
     configs |= {"no saliency": paper.replace(saliency_weight=0), "found-tiny": paper}
     text = segmenter.text_embeddings(names, paper)
     counts = {row: np.zeros((len(names), len(names)), dtype=np.int64) for row in [*configs, "oracle saliency"]}

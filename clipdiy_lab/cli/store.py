@@ -53,7 +53,7 @@ def embed(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image."""
+    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image."""
     from clipdiy_lab.pipeline.embeddings.care import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 

@@ -1,7 +1,8 @@
 """The mathematics of the method: tensors in, tensors out, one function a stage.
 
 Shapes are checked by jaxtyping in the tests. `H W` is the image's own size, `y x` the frame, `L` labels, `P` phrases,
-`N` windows, `D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says otherwise.
+`N` windows, `G` grids, `D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says
+otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor
 
 from clipdiy_lab.method.config import Resize
-from clipdiy_lab.method.grid import ScaleGrid
+from clipdiy_lab.method.grid import WindowGrid
 
 CropResize = Literal["bicubic", "bilinear"]
 
@@ -89,15 +90,15 @@ def _cv_taps(old: int, new: int, device: torch.device, border_is_whole: bool) ->
     return index.clamp(0, old - 1), (index + 1).clamp(0, old - 1), first, second
 
 
-def cut_windows(frame: UInt8[Tensor, "y x 3"], grid: ScaleGrid) -> UInt8[Tensor, "N 3 p p"]:
-    """Cut the windows of one scale, row by row.
+def cut_windows(frame: UInt8[Tensor, "y x 3"], grid: WindowGrid) -> UInt8[Tensor, "N 3 p p"]:
+    """Cut the windows of one grid, row by row.
 
     Returns
     -------
-    uint8 tensor, (rows * cols) x 3 x scale x scale
+    uint8 tensor, (rows * cols) x 3 x window x window
     """
-    patches = frame.permute(2, 0, 1).unfold(1, grid.scale, grid.hop).unfold(2, grid.scale, grid.hop)
-    return patches.permute(1, 2, 0, 3, 4).reshape(-1, 3, grid.scale, grid.scale)
+    patches = frame.permute(2, 0, 1).unfold(1, grid.window, grid.hop).unfold(2, grid.window, grid.hop)
+    return patches.permute(1, 2, 0, 3, 4).reshape(-1, 3, grid.window, grid.window)
 
 
 def to_encoder_input(
@@ -207,14 +208,14 @@ def best_phrase(
 def upsample(
     similarity: Float[Tensor, "rows cols L"], down: Float[Tensor, "y rows"], across: Float[Tensor, "x cols"]
 ) -> Float[Tensor, "L y x"]:
-    """Spread a grid of similarities over the frame with the matrices of `ScaleGrid.matrices`."""
+    """Spread a grid of similarities over the frame with the matrices of `Grid.matrices`."""
     return down @ similarity.permute(2, 0, 1) @ across.T
 
 
-def merge(logits: Float[Tensor, "scales L y x"], weights: Sequence[float]) -> Float[Tensor, "L y x"]:
-    """Weighted sum of the scales divided by their number (not by the sum of the weights)."""
+def merge(logits: Float[Tensor, "G L y x"], weights: Sequence[float]) -> Float[Tensor, "L y x"]:
+    """Weighted sum of the grids' maps divided by their number (not by the sum of the weights)."""
     factors = torch.tensor(weights, dtype=logits.dtype, device=logits.device) / len(weights)
-    return torch.einsum("s,slyx->lyx", factors, logits)
+    return torch.einsum("g,glyx->lyx", factors, logits)
 
 
 def resize_saliency(saliency: Float[Tensor, "H W"], size: tuple[int, int]) -> Float[Tensor, "y x"]:

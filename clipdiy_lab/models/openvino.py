@@ -150,7 +150,7 @@ class OpenVinoEncoder:
     def _crops(self, image: npt.NDArray[np.uint8]) -> Tensor:
         config = Config.paper()
         frame = ops.resize_image(torch.from_numpy(image), config.image_size, config.image_resize)
-        windows = [ops.cut_windows(frame, grid) for grid in Plan.of(config)]
+        windows = [ops.cut_windows(frame, grid) for grid in Plan.of(config).crops]
         return torch.cat([to_input(crops, self.image_size, self) for crops in windows])
 
 

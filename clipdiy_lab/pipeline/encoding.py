@@ -75,8 +75,8 @@ class Encoding:
         """Return the encoding as a run without labels."""
         nodes: dict[str, Any] = {"/": xr.Dataset(self.root(), attrs=self.attrs())}
         for grid in Plan.of(self.config):
-            name = s.scale_node(grid.scale)
-            nodes[f"/{s.SCALES}/{name}"] = xr.Dataset({"embedding": stages.embedding(self.embeddings[name], grid)})
+            vectors = stages.embedding(self.embeddings[grid.name], grid)
+            nodes[f"/{s.GRIDS}/{grid.name}"] = xr.Dataset({"embedding": vectors})
         return xr.DataTree.from_dict(nodes)
 
     @classmethod
@@ -92,7 +92,7 @@ class Encoding:
         root = tree.to_dataset()
         embeddings = {
             name: stages.tensor(node.to_dataset()["embedding"])
-            for name, node in tree[s.SCALES].children.items()
+            for name, node in tree[s.GRIDS].children.items()
             if "embedding" in node.data_vars
         }
         return cls(

@@ -76,11 +76,9 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
     config = _settled(encoding, text, config)
     names = s.labels_of(text)
     _, background = with_background(names, config)
-    embeddings = {
-        grid.scale: stages.embedding(encoding.embeddings[s.scale_node(grid.scale)], grid) for grid in Plan.of(config)
-    }
-    compared = {scale: stages.similarity(vectors, text) for scale, vectors in embeddings.items()}
-    similarities = {scale: cosines for scale, (cosines, _) in compared.items()}
+    embeddings = {grid.name: stages.embedding(encoding.embeddings[grid.name], grid) for grid in Plan.of(config)}
+    compared = {grid: stages.similarity(vectors, text) for grid, vectors in embeddings.items()}
+    similarities = {grid: cosines for grid, (cosines, _) in compared.items()}
     root = {**encoding.root(), "text_embedding": text}
     root["logits"] = stages.logits(similarities, config)
     root["merged"] = stages.merged(root["logits"], config)
@@ -98,10 +96,10 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
         "background_index": -1 if background is None else background,
     }
     nodes: dict[str, Any] = {"/": xr.Dataset({name: root[name] for name in s.RUN_STAGES if name in root}, attrs=attrs)}
-    for scale, vectors in embeddings.items():
-        cosines, which = compared[scale]
+    for grid, vectors in embeddings.items():
+        cosines, which = compared[grid]
         whole = xr.Dataset({"embedding": vectors, "similarity": cosines, "best_phrase": which})
-        nodes[f"/{s.SCALES}/{s.scale_node(scale)}"] = whole
+        nodes[f"/{s.GRIDS}/{grid}"] = whole
     return xr.DataTree.from_dict(nodes)
 
 
@@ -118,7 +116,7 @@ def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Confi
     config = _settled(encoding, text, config)
     texts = Texts.of(text, config)
     similarities = texts.similarities(encoding)
-    best = candidates([similarities[s.scale_node(scale)] for scale in config.scales], config, texts.background)
+    best = candidates([similarities[grid] for grid in config.grids], config, texts.background)
     return stages.label_indices(choose(best, encoding.saliency, config))
 
 
@@ -128,14 +126,15 @@ def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:
     if config.precision == "auto":
         config = config.replace(precision=was.precision)
     changed = [name for name in config.changed(was, "encode") if name != "scales"]
-    lost = [scale for scale in config.scales if s.scale_node(scale) not in encoding.embeddings]
+    lost = [grid.title for grid in Plan.of(config) if grid.name not in encoding.embeddings]
     if changed or lost:
-        what = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
+        grids = f"the grids of {', '.join(lost)}"
+        what = grids if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
         raise RunError(
             f"the run was not encoded with {what}; that needs the network: use Segmenter.encode or Segmenter.segment."
         )
-    for scale in config.scales:
-        width = encoding.embeddings[s.scale_node(scale)].shape[-1]
+    for grid in config.grids:
+        width = encoding.embeddings[grid].shape[-1]
         if width != text.sizes[s.FEATURE]:
             raise RunError(
                 f"the run's embeddings have {width} features, the text embeddings {text.sizes[s.FEATURE]}; "

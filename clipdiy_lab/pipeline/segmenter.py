@@ -174,10 +174,9 @@ class Segmenter:
         pixels = read_image(image)
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
         applied = self.saliency_map(pixels, frame, config, saliency)
-        names = [s.scale_node(scale) for scale in config.scales]
         return Encoding(
             config=self._settled(config),
-            embeddings=dict(zip(names, self._embed(frame, config, watch), strict=True)),
+            embeddings=dict(zip(config.grids, self._embed(frame, config, watch), strict=True)),
             saliency=applied,
             frame=frame,
             size=(pixels.shape[0], pixels.shape[1]),
@@ -267,26 +266,26 @@ class Segmenter:
         return saliency_in_frame(checked, config.image_size)
 
     def _embed(self, frame: Tensor, config: Config, watch: Watch) -> list[Tensor]:
-        """Embeddings of every scale's windows, rows x cols x features; all scales share the batches."""
+        """Embeddings of every grid's windows, rows x cols x features; all grids share the batches."""
         encoder = self._at(config)
         # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
         device = getattr(encoder, "device", torch.device("cpu"))
         frame = frame.to(device) if device.type == "cuda" else frame
-        plan = Plan.of(config)
-        sides = [config.crop_input.get(grid.scale, encoder.image_size) for grid in plan]
+        grids = Plan.of(config).crops
+        sides = [config.crop_input.get(grid.window, encoder.image_size) for grid in grids]
         for side in set(sides) - {encoder.image_size}:
             _check_side(encoder, side)
         with torch.inference_mode():
             crops = [
-                to_input(ops.cut_windows(frame, grid), side, encoder) for grid, side in zip(plan, sides, strict=True)
+                to_input(ops.cut_windows(frame, grid), side, encoder) for grid, side in zip(grids, sides, strict=True)
             ]
-            parts = self._encode_scales(encoder, crops, sides, watch)
+            parts = self._encode_grids(encoder, crops, sides, watch)
         # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
         unit = [torch.nn.functional.normalize(vectors, dim=-1).cpu().float() for vectors in parts]
-        return [vectors.reshape(grid.rows, grid.cols, -1) for grid, vectors in zip(plan, unit, strict=True)]
+        return [vectors.reshape(grid.rows, grid.cols, -1) for grid, vectors in zip(grids, unit, strict=True)]
 
-    def _encode_scales(self, encoder: Encoder, crops: list[Tensor], sides: list[int], watch: Watch) -> list[Tensor]:
-        """Encode the crops of every scale; scales whose input has one size share the batches."""
+    def _encode_grids(self, encoder: Encoder, crops: list[Tensor], sides: list[int], watch: Watch) -> list[Tensor]:
+        """Encode the crops of every grid; grids whose input has one size share the batches."""
         found: dict[int, Tensor] = {}
         done, total = 0, sum(len(part) for part in crops)
         for side in dict.fromkeys(sides):

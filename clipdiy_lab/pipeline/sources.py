@@ -14,9 +14,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.datasets.images import content_hash
+from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.sample import Dataset, ahead, ids_of
 from clipdiy_lab.errors import ModelError, StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.cluster import require_path
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
@@ -137,10 +139,32 @@ def as_source(given: object) -> Segmenter | EmbeddingStore | OpenedStore:
         raise StoreError(f"{error} If {given!r} is meant as a model, give a segmenter: lab.load({given!r}).") from None
 
 
+def config_for(dataset: Dataset, given: Config | None, base: Config | None = None) -> Config:
+    """Return the configuration that is asked for, else `base` with the knobs that the dataset's manifest sets.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    given : Config or None
+        Taken as it is; a manifest adds nothing to it.
+    base : Config, optional
+        Default: `Config()`.
+
+    Raises
+    ------
+    ConfigError
+        If `given` is no configuration, or the manifest's knobs do not fit `base`.
+    """
+    if given is not None:
+        return as_config(given)
+    manifest: Manifest | None = getattr(dataset, "manifest", None)
+    return (base or Config()).replace(**({} if manifest is None else manifest.config))
+
+
 def open_source(
     given: object, dataset: Dataset, config: Config | None, segmenter: Segmenter | None
 ) -> tuple[Source, Config]:
-    """Return the source for one configuration, and that configuration; by default a store's own.
+    """Return the source for one configuration, and that configuration; see `config_for` for the default.
 
     Raises
     ------
@@ -149,9 +173,10 @@ def open_source(
     """
     source = as_source(given)
     if isinstance(source, Segmenter):
-        return SegmenterSource(source, dataset, as_config(config)), as_config(config)
+        config = config_for(dataset, config)
+        return SegmenterSource(source, dataset, config), config
     stored = StoreSource(source, dataset, segmenter)
-    config = stored.config if config is None else as_config(config)
+    config = config_for(dataset, config, stored.config)
     problem = stored.unfit(config)
     if problem:
         raise StoreError(_capital(problem))
@@ -309,13 +334,14 @@ class StoreSource:
 
 def unfit(store: EmbeddingStore | OpenedStore, config: Config) -> str:
     """Say why a store cannot answer for a configuration; empty if it can."""
-    lost = [scale for scale in config.scales if scale not in store.config.scales]
+    lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
     if config.precision == "auto":
         config = config.replace(precision=store.config.precision)
     differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
     if not lost and not differs:
         return ""
-    asked = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+    knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+    asked = f"the grids of {', '.join(lost)}" if lost else knobs
     return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."
 
 

@@ -17,15 +17,15 @@ from torch import Tensor
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan, ScaleGrid
+from clipdiy_lab.method.grid import Grid, Plan
 
-Similarities = Mapping[int, xr.DataArray]
+Similarities = Mapping[str, xr.DataArray]
 
 
 def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = None) -> xr.DataArray:
-    stage = (s.RUN_STAGES | s.SCALE_STAGES)[name]
+    stage = (s.RUN_STAGES | s.GRID_STAGES)[name]
     numpy = values.detach().cpu().numpy().astype(stage.kind, copy=False)
-    kept = {dim: coords[dim] for dim in stage.dims if coords and dim in coords}
+    kept = s.coords_of(stage.dims, coords or {})
     return xr.DataArray(numpy, dims=stage.dims, coords=kept, name=name, attrs=stage.attrs())
 
 
@@ -53,8 +53,8 @@ def image(frame: Tensor) -> xr.DataArray:
     return _array("image", frame, _pixels((frame.shape[0], frame.shape[1])) | channels)
 
 
-def embedding(vectors: Tensor, grid: ScaleGrid) -> xr.DataArray:
-    """Wrap the embeddings of one scale, (rows * cols) x D float, with the place of every window."""
+def embedding(vectors: Tensor, grid: Grid) -> xr.DataArray:
+    """Wrap the embeddings of one grid, (rows * cols) x D float, with the place of every cell."""
     wrapped = _array("embedding", vectors.reshape(grid.rows, grid.cols, -1))
     pixel = {"units": "pixel"}
     return wrapped.assign_coords(
@@ -86,7 +86,7 @@ def text_embedding(vectors: npt.NDArray[np.float32], phrases: Mapping[str, Seque
 
 
 def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Cosine of every window of a scale with the best phrase of every label, and which phrase that was.
+    """Cosine of every cell of a grid with the best phrase of every label, and which phrase that was.
 
     Returns
     -------
@@ -106,22 +106,28 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
 
 
 def logits(similarities: Similarities, config: Config) -> xr.DataArray:
-    """Spread every scale's grid of similarities over the frame."""
+    """Spread every grid of similarities over the frame."""
     plan = Plan.of(config)
     label = next(iter(similarities.values()))[s.LABEL].values
-    maps = [_upsampled(similarities[scale], plan[scale], config) for scale in config.scales]
-    scales = (s.SCALE, list(config.scales), {"units": "pixel"})
-    return _array("logits", torch.stack(maps), {s.SCALE: scales, s.LABEL: label, **_pixels(config.image_size)})
+    maps = [_upsampled(similarities[grid.name], grid, config) for grid in plan]
+    coords = {**_grids(plan), s.LABEL: label, **_pixels(config.image_size)}
+    return _array("logits", torch.stack(maps), coords)
 
 
-def _upsampled(similarity: xr.DataArray, grid: ScaleGrid, config: Config) -> Tensor:
+def _grids(plan: Plan) -> dict[Hashable, Any]:
+    sides = [grid.window for grid in plan]
+    return {s.GRID: _texts(plan.names), s.WINDOW: (s.GRID, sides, {"units": "pixel"})}
+
+
+def _upsampled(similarity: xr.DataArray, grid: Grid, config: Config) -> Tensor:
     down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
     return ops.upsample(tensor(similarity), *(torch.tensor(m, dtype=torch.float32) for m in (down, across)))
 
 
 def merged(logits: xr.DataArray, config: Config) -> xr.DataArray:
-    """Weighted sum of the scales divided by their number."""
-    return _array("merged", ops.merge(tensor(logits), config.weights), logits.coords)
+    """Weighted sum of the grids' maps divided by their number."""
+    weights = [config.weight(grid) for grid in config.grids]
+    return _array("merged", ops.merge(tensor(logits), weights), logits.coords)
 
 
 def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:

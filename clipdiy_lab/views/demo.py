@@ -17,6 +17,7 @@ from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
 from clipdiy_lab.views.report import label_table, write_folder
@@ -26,10 +27,10 @@ SCENE = 1
 
 
 def demo_configs() -> dict[str, Config]:
-    """Return the rows of the small ablation: each scale alone, all together, saliency weight 0, 0.5 and 1."""
+    """Return the rows of the small ablation: each grid alone, all together, saliency weight 0, 0.5 and 1."""
     paper = Config.paper()
-    alone = {f"scale {p} alone": paper.replace(scales=(p,)) for p in paper.scales}
-    weights = {f"all scales, saliency weight {w:g}": paper.replace(saliency_weight=w) for w in (0.0, 0.5, 1.0)}
+    alone = {f"{grid.title} alone": paper.only(grid.name) for grid in Plan.of(paper)}
+    weights = {f"all grids, saliency weight {w:g}": paper.replace(saliency_weight=w) for w in (0.0, 0.5, 1.0)}
     return alone | weights
 
 

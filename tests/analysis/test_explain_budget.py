@@ -113,7 +113,7 @@ def test_a_store_gives_nearly_the_same(budget, segmenter, scenes, tmp_path):
     assert abs(stored["miou"] - budget["miou"]).max() < 5e-3
     assert stored["miou"].sel(ingredient="frame") == budget["miou"].sel(ingredient="frame")
     assert list(stored["image_id"].values) == list(budget["image_id"].values)
-    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with scales \[32\]"):
+    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with the grids of 32 px"):
         lab.explain.error_budget(tmp_path / "store", scenes, lab.Config(scales=(64, 32)))
 
 
@@ -122,7 +122,7 @@ def test_a_store_gives_nearly_the_same(budget, segmenter, scenes, tmp_path):
     [
         lab.Config(background="none", scales=(64,)),
         lab.Config(background="threshold", background_threshold=0.2),
-        lab.Config(background="prompt", scale_weights={256: 0, 128: 1, 64: 2}),
+        lab.Config(background="prompt", weights={256: 0, 128: 1, 64: 2}),
         lab.Config(saliency_threshold=0.5, saliency_weight=0.5),
     ],
     ids=lambda config: config.background,
@@ -136,7 +136,7 @@ def test_every_policy_keeps_the_sums(segmenter, scenes, config):
     if config.background == "none":
         assert budget["wrong"].sel(loss="saliency_miss") == budget["wrong"].sel(loss="false_foreground") == 0
     if len(config.scales) == 1:
-        assert budget["wrong"].sel(loss="scale") == 0
+        assert budget["wrong"].sel(loss="grid") == 0
 
 
 def test_boundaries_against_brute_force():
@@ -152,12 +152,12 @@ def test_boundaries_against_brute_force():
 
 
 def test_the_first_bin_that_takes_a_pixel_has_it():
-    #                 right  miss  false  scale  confusion  ignored
+    #                 right  miss  false  grid   confusion  ignored
     mask = np.array([[1, 1, 0, 1, 1, 255]], np.uint8)
     said = np.array([[1, 0, 2, 2, 2, 2]])
-    alone = np.array([[1, 1, 0, 1, 0, 2]])  # one scale alone would be right at the miss too; misses go first
+    alone = np.array([[1, 1, 0, 1, 0, 2]])  # one grid alone would be right at the miss too; misses go first
     names = [None if i == RIGHT else LOSSES[i] for i in bins(mask, said, 0, 0, [alone])[0]]
-    assert names == [None, "saliency_miss", "false_foreground", "scale", "confusion", None]
+    assert names == [None, "saliency_miss", "false_foreground", "grid", "confusion", None]
     assert set(bins(mask, said, 0, 5, [alone])[0]) == {RIGHT, LOSSES.index("boundary")}
     without = [None if i == RIGHT else LOSSES[i] for i in bins(mask, said, None, 0, [])[0]]
     assert without == [None, *["confusion"] * 4, None]

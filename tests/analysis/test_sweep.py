@@ -91,7 +91,7 @@ def test_a_failing_row_is_recorded_and_the_others_go_on(store, scenes):
     failed = table[table["error"] != ""]
     assert table["miou"].isna().equals(table["error"] != "")
     assert failed["error"].str.contains("align_corners").any()
-    assert failed["error"].str.contains("was not encoded with scales").sum() == 3
+    assert failed["error"].str.contains("was not encoded with the grids of").sum() == 3
     assert (table["error"] == "").sum() == 3
 
 

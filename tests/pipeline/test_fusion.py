@@ -14,7 +14,7 @@ from clipdiy_lab.pipeline.fusion import label_map
 
 SMALL = lab.Config(scales=(64, 32), image_size=(64, 96))
 TURNS = {
-    "scale_weights": {64: 0, 32: 1.5},
+    "weights": {64: 0, "s032": 1.5},
     "placement": "centred",
     "interpolation": "nearest",
     "align_corners": True,
@@ -134,7 +134,7 @@ def test_words_stand_for_the_background(segmenter, picture, saliency):
         picture, ["cat"], SMALL.replace(background="words", background_words=words), saliency=saliency
     )
     every = segmenter.segment(picture, [*words, "cat"], SMALL.replace(background="none"))
-    for node in ("scales/s064", "scales/s032"):
+    for node in ("grids/s064", "grids/s032"):
         best = every[node]["similarity"].sel(label=words)
         np.testing.assert_allclose(run[node]["similarity"].sel(label="background"), best.max("label"), atol=1e-6)
         which = run[node]["best_phrase"].sel(label="background")
@@ -227,8 +227,10 @@ def test_dropping_scales_needs_no_network(segmenter, counting_encoder, picture):
     counting_encoder.batches.clear()
     fine = lab.recombine(run, scales=(32,))
     assert counting_encoder.batches == []
-    xr.testing.assert_allclose(fine["merged"], run["logits"].sel(scale=32, drop=True).rename("merged"))
-    assert list(fine["scales"].children) == ["s032"]
+    xr.testing.assert_allclose(
+        fine["merged"], run["logits"].sel(grid="s032").drop_vars(["grid", "window"]).rename("merged")
+    )
+    assert list(fine["grids"].children) == ["s032"]
 
 
 def test_labels_of_the_run_can_be_dropped_and_reordered_without_a_segmenter(segmenter, picture):

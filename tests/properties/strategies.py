@@ -61,7 +61,7 @@ def configs(draw, max_side=8192, max_scale=None, labels=None):
         scales=scales,
         stride=draw(st.integers(1, min(16, *scales))),
         image_size=size,
-        scale_weights=None if weights is None else dict(zip(scales, weights, strict=True)),
+        weights={} if weights is None else dict(zip(scales, weights, strict=True)),
         placement=placement,
         interpolation=interpolation,
         align_corners=(placement, interpolation) == ("stretched", "bilinear") and draw(st.booleans()),

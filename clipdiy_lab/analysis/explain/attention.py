@@ -31,7 +31,7 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     run : xarray.DataTree
     segmenter : Segmenter
         The one that made the run; its encoder a ViT of open_clip that pools by its class token.
-    window : (scale, row, col)
+    window : (grid, row, col)
         As `pixel` names them.
     label : str
 
@@ -57,9 +57,9 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
         gradients = torch.autograd.grad(cosine, attentions)
     relevance = _rollout([a.detach() for a in attentions], list(gradients))[0, 1:]
     side = round(len(relevance) ** 0.5)
-    scale = len(crop.pixels)
+    pixels = len(crop.pixels)
     grid = relevance.reshape(1, 1, side, side)
-    spread = F.interpolate(grid, size=(scale, scale), mode="bilinear", align_corners=False)[0, 0]
+    spread = F.interpolate(grid, size=(pixels, pixels), mode="bilinear", align_corners=False)[0, 0]
     return crop.map("attention", spread.cpu().numpy())
 
 

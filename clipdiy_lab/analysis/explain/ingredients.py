@@ -15,7 +15,6 @@ from torch import Tensor
 from clipdiy_lab.analysis.scoring.shared import true_saliency
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.method import ops
-from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import Candidates, candidates, choose
@@ -64,11 +63,10 @@ class Case:
         frame = self.true_frame
         yield "frame", self._full(np.where(frame == IGNORE, 0, frame))
 
-    def single_scales(self) -> Iterator[Labels]:
-        """Yield the label map of each scale alone, everything else as it is; none where there is only one."""
-        for scale in self.config.scales if len(self.config.scales) > 1 else ():
-            alone = self.config.replace(scales=(scale,), scale_weights={scale: 1.0})
-            found = candidates([self._similarities[s.scale_node(scale)]], alone, self.texts.background)
+    def single_grids(self) -> Iterator[Labels]:
+        """Yield the label map of each grid alone, everything else as it is; none where there is only one."""
+        for grid in self.config.grids if len(self.config.grids) > 1 else ():
+            found = candidates([self._similarities[grid]], self.config.only(grid), self.texts.background)
             yield self._labels(found, self.encoding.saliency)
 
     @cached_property
@@ -107,7 +105,7 @@ class Case:
         return window_votes(self.true_frame, self._similarities, background, self.config)
 
     def _search(self, similarities: Mapping[str, Tensor], among: list[int] | None = None) -> Candidates:
-        ordered = [similarities[s.scale_node(scale)] for scale in self.config.scales]
+        ordered = [similarities[grid] for grid in self.config.grids]
         return candidates(ordered, self.config, self.texts.background, among)
 
     def _labels(self, found: Candidates, saliency: Tensor | None) -> Labels:
@@ -141,10 +139,10 @@ def window_votes(truth: Mask, like: Mapping[str, Tensor], background: int | None
     """
     votes = {}
     for grid in Plan.of(config):
-        found = torch.zeros_like(like[s.scale_node(grid.scale)])
+        found = torch.zeros_like(like[grid.name])
         for row, top in enumerate(grid.tops):
             for col, left in enumerate(grid.lefts):
-                seen = truth[top : top + grid.scale, left : left + grid.scale]
+                seen = truth[top : top + grid.window, left : left + grid.window]
                 counts = np.bincount(seen.ravel(), minlength=256)[: found.shape[-1]]
                 if background is not None:
                     counts[background] = 0
@@ -152,5 +150,5 @@ def window_votes(truth: Mask, like: Mapping[str, Tensor], background: int | None
                     found[row, col, int(counts.argmax())] = 1
         if background is not None:
             found[..., background] = 1
-        votes[s.scale_node(grid.scale)] = found
+        votes[grid.name] = found
     return votes

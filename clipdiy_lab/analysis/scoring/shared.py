@@ -46,8 +46,7 @@ class SharedTexts:
         """Yield the place of every trial and its labels in the frame, y x x."""
         similarities = self.texts.similarities(encoding)
         for shared, trials in self.searches.items():
-            ordered = [similarities[s.scale_node(scale)] for scale in shared.scales]
-            best = candidates(ordered, shared, self.texts.background)
+            best = candidates([similarities[grid] for grid in shared.grids], shared, self.texts.background)
             for place, trial in trials:
                 config, saliency = trial.config or shared, encoding.saliency
                 if trial.saliency == ORACLE:

@@ -160,7 +160,7 @@ class EmbeddingStore:
         Returns
         -------
         dict of str to array
-            See `contents.contents`: float16 embeddings (image, row, col, feature) of every scale, uint8 saliency
+            See `contents.contents`: float16 embeddings (image, row, col, feature) of every grid, uint8 saliency
             (image, y, x) where there is one, size and sha256 of every image.
         """
         with self._guard:
@@ -230,8 +230,8 @@ class EmbeddingStore:
         for grid in Plan.of(self.config):
             places = stages.embedding(torch.zeros(grid.rows * grid.cols, 1), grid).coords
             for place, coord in places.items():
-                dims = tuple(c.of_scale(str(dim), grid.scale) for dim in coord.dims)
-                coords[c.of_scale(str(place), grid.scale)] = (dims, coord.values, coord.attrs)
+                dims = tuple(c.of_grid(str(dim), grid.name) for dim in coord.dims)
+                coords[c.of_grid(str(place), grid.name)] = (dims, coord.values, coord.attrs)
         found = xr.Dataset(variables, coords, attrs=self.header.attrs)
         found.encoding["source"] = str(self.path)  # where xarray keeps it for files
         return found
@@ -249,7 +249,7 @@ def open_store(path: str | PathLike[str], *, partial: bool = False) -> xr.Datase
     Returns
     -------
     xarray.Dataset
-        ``embedding_s256`` (image, row_s256, col_s256, feature) float16 and so on for every scale, ``saliency``
+        ``embedding_s256`` (image, row_s256, col_s256, feature) float16 and so on for every grid, ``saliency``
         (image, y, x) float32 in [0, 1] where a source was applied, ``image_height``, ``image_width`` (pixels) and
         ``image_sha256``; coordinate ``image``: the ids. The attributes are those of a run.
 
@@ -368,16 +368,16 @@ def _encoding(
     arrays: Mapping[str, npt.NDArray[Any]], config: Config, attrs: Mapping[Any, Any], image_id: str, sha256: str
 ) -> Encoding:
     """Make an encoding of the arrays of one image."""
-    names = [s.scale_node(scale) for scale in config.scales]
-    lost = [name for name in names if f"embedding_{name}" not in arrays]
+    names = {grid: c.of_grid("embedding", grid) for grid in config.grids}
+    lost = [name for name in names.values() if name not in arrays]
     if lost:
-        raise StoreError(f"The store has no embeddings of the grids {lost}, which its configuration names.")
-    halves = {name: torch.from_numpy(arrays[f"embedding_{name}"].astype(np.float32)) for name in names}
+        raise StoreError(f"The store has no {', '.join(lost)}, which its configuration names.")
+    halves = {grid: torch.from_numpy(arrays[name].astype(np.float32)) for grid, name in names.items()}
     saliency = arrays.get(c.SALIENCY)
     return Encoding(
         config=config,
         # Half precision leaves lengths a little off 1.
-        embeddings={name: torch.nn.functional.normalize(vectors, dim=-1) for name, vectors in halves.items()},
+        embeddings={grid: torch.nn.functional.normalize(vectors, dim=-1) for grid, vectors in halves.items()},
         saliency=None if saliency is None else torch.tensor(saliency),
         frame=None,
         size=(int(arrays[c.HEIGHT]), int(arrays[c.WIDTH])),
@@ -415,7 +415,7 @@ def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
 
 
 def _attrs(name: str) -> dict[str, str]:
-    stage = s.RUN_STAGES.get(name) or s.SCALE_STAGES.get(name.partition("_")[0])
+    stage = s.RUN_STAGES.get(name) or s.GRID_STAGES.get(name.partition("_")[0])
     if stage is not None:
         return stage.attrs()
     if name == c.HASH:

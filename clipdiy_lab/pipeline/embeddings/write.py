@@ -50,7 +50,7 @@ def embed(
     watch: Watch = UNWATCHED,
     client: Client | None = None,
 ) -> EmbeddingStore:
-    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image.
+    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image.
 
     A store that is there already is completed: whole shards stay, missing and damaged ones are written. Several
     processes may do that at once.
@@ -293,8 +293,8 @@ class Job:
         config = Config.from_json(self.header.attrs["config"])
         for row, sample in enumerate(ahead(self._sample, images)):
             encoding = self.segmenter.encoding(sample.image, config, watch=counting.watch.silent)
-            for name, vectors in encoding.embeddings.items():
-                arrays[f"embedding_{name}"][row] = vectors.numpy()
+            for grid, vectors in encoding.embeddings.items():
+                arrays[c.of_grid("embedding", grid)][row] = vectors.numpy()
             if encoding.saliency is not None:
                 arrays[c.SALIENCY][row] = c.to_byte(encoding.saliency.numpy())
             arrays[c.HEIGHT][row], arrays[c.WIDTH][row] = encoding.size

@@ -22,9 +22,16 @@ from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import SegmenterSource, Source, Store, StoreSource, as_source, shared_encoding
+from clipdiy_lab.pipeline.sources import (
+    SegmenterSource,
+    Source,
+    Store,
+    StoreSource,
+    as_source,
+    config_for,
+    shared_encoding,
+)
 from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
 from clipdiy_lab.text import printable
 from clipdiy_lab.views.board.outcome import Outcome
@@ -100,6 +107,8 @@ class Board(Live[BoardScreen]):
         What the knobs start from. Default: the store's own, or `Config()`.
     limit : int, optional
         Only the first images.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
     scheduler, looker : LatestWins, optional
         What runs sweeps, and what scores the images of a row.
     make_widgets : callable, optional
@@ -140,6 +149,7 @@ class Board(Live[BoardScreen]):
         *,
         base: Config | None = None,
         limit: int | None = None,
+        segmenter: Segmenter | None = None,
         scheduler: LatestWins | None = None,
         looker: LatestWins | None = None,
         make_widgets: Callable[[Any], Any] | None = None,
@@ -155,8 +165,8 @@ class Board(Live[BoardScreen]):
             self._opened = SegmenterSource(given, dataset, Config())
             self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
         else:
-            self._opened = StoreSource(given, dataset)
-        self.base = base or self._opened.config
+            self._opened = StoreSource(given, dataset, segmenter)
+        self.base = config_for(self.dataset, base, self._opened.config)
         self.limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
@@ -247,7 +257,8 @@ class Board(Live[BoardScreen]):
         stores = None if self._kept is None else self._kept.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClipdiyWarning)
-            return sweep(self.source, self.dataset, grid, base=self.base, limit=limit, stores=stores, watch=watch)
+            return sweep(self.source, self.dataset, grid, base=self.base, limit=limit, stores=stores, watch=watch,
+                         segmenter=self._opened.segmenter)  # fmt: skip
 
     # Running
 
@@ -354,12 +365,12 @@ class Board(Live[BoardScreen]):
             raise ConfigError(trial.error)
         return trial.config
 
-    def _source_of(self, row: int) -> Segmenter | EmbeddingStore | OpenedStore:
+    def _source_of(self, row: int) -> Segmenter | StoreSource:
         """Return what the images of a row come from: a row that names another saliency source has another segmenter."""
         named = dict(self._plan.trials[row].given).get(SALIENCY) if self._plan else None
-        if named in (None, self._opened.saliency[0]):
-            return self.source
-        return Segmenter(self._opened.segmenter.encoder, build(named))
+        if named not in (None, self._opened.saliency[0]):
+            return Segmenter(self._opened.segmenter.encoder, build(named))
+        return self._opened if isinstance(self._opened, StoreSource) else self._opened.segmenter
 
     def looks(self, row: int, count: int = LOOK) -> list[Look]:
         """Score images of a row one by one, the worst first.
@@ -378,7 +389,9 @@ class Board(Live[BoardScreen]):
         config, source = self.config_of(row), self._source_of(row)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClipdiyWarning)
-            result = evaluate(source, self.dataset, config, min(count, self.images))
+            given = source.store if isinstance(source, StoreSource) else source
+            images = min(count, self.images)
+            result = evaluate(given, self.dataset, config, images, segmenter=self._opened.segmenter)
         positions = {str(name): position for position, name in enumerate(result["image_id"].values)}
         found = []
         for one in image_scores(result).to_dict("records"):

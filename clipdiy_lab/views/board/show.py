@@ -29,7 +29,12 @@ def board_widgets(board: Board) -> Any:
 
 
 def ablation_board(
-    store: Segmenter | Store, dataset: Dataset, *, base: Config | None = None, limit: int | None = None
+    store: Segmenter | Store,
+    dataset: Dataset,
+    *,
+    base: Config | None = None,
+    limit: int | None = None,
+    segmenter: Segmenter | None = None,
 ) -> Board:
     """Open the ablation board.
 
@@ -42,6 +47,8 @@ def ablation_board(
         What the knobs start from. Default: the store's own, or `Config()`.
     limit : int, optional
         Only the first images.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
 
     Returns
     -------
@@ -49,4 +56,12 @@ def ablation_board(
         Shows itself as the last line of a cell.
     """
     explorer = partial(Explorer, make_widgets=explorer_widgets)
-    return Board(store, dataset, base=base, limit=limit, make_widgets=board_widgets, make_explorer=explorer)
+    return Board(
+        store,
+        dataset,
+        base=base,
+        limit=limit,
+        segmenter=segmenter,
+        make_widgets=board_widgets,
+        make_explorer=explorer,
+    )

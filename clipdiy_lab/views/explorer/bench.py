@@ -25,8 +25,8 @@ from clipdiy_lab.pipeline.caution import caution
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
-from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import text_segmenter, unfit
+from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
 
@@ -80,23 +80,25 @@ class Bench:
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     @classmethod
-    def of(cls, source: Segmenter | EmbeddingStore | OpenedStore) -> Bench:
-        """Return the bench for a source.
+    def of(cls, source: Segmenter | Store | StoreSource | None) -> Bench:
+        """Return the bench for a segmenter, a store, or a store with the segmenter whose text encoder belongs to it.
 
         Raises
         ------
         StoreError
-            If the encoder of a store cannot be loaded by its name.
+            If it is something else, or the encoder of a store cannot be loaded by its name.
         """
-        return cls(source) if isinstance(source, Segmenter) else cls(text_segmenter(source), source)
+        if isinstance(source, StoreSource):
+            return cls(source.segmenter, source.store)
+        given = load() if source is None else as_source(source)
+        return cls(given) if isinstance(given, Segmenter) else cls(text_segmenter(given), given)
 
     def first(self) -> dict[str, Any]:
         """Return what a view shows at first, apart from image and labels."""
-        if self.store is None:
-            given = self.given or Segmenter()
-            name, options, config = given.saliency.name, getattr(given.saliency, "options", {}), Config()
-        else:
-            given, attrs = text_segmenter(self.store, self.given), self.store.attrs
+        given = self.given or Segmenter()
+        name, options, config = given.saliency.name, getattr(given.saliency, "options", {}), Config()
+        if self.store is not None:
+            attrs = self.store.attrs
             name, options, config = attrs["saliency_source"], json.loads(attrs["saliency_options"]), self.store.config
         return {
             "model": given.encoder.name,
@@ -165,12 +167,11 @@ class Bench:
         return replace(encoding, saliency=applied, provenance={**encoding.provenance, **source, **named}), frame, text
 
     def _encoding(self, view: View, maker: Segmenter, watch: Watch) -> Encoding:
-        """Return an encoding with the scales of the view; those that were encoded before are not encoded again."""
+        """Return an encoding with the grids of the view; those that were encoded before are not encoded again."""
         known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view)
         if known is None or not _has(known, view.config):
             held = {} if known is None else known.embeddings
-            missing = tuple(scale for scale in view.config.scales if s.scale_node(scale) not in held)
-            config = view.config.replace(scales=missing, scale_weights=None)
+            config = view.config.only(*(grid for grid in view.config.grids if grid not in held))
             more = Segmenter(maker.encoder, "none").encoding(view.image.pixels, config, watch=watch)
             known = replace(known or more, embeddings={**held, **more.embeddings})
         self._put(_embeddings_of(view), known)
@@ -181,7 +182,7 @@ class Bench:
         store = self.store
         if store is None or view.model != store.attrs["encoder"]:
             return None
-        if unfit(store, view.config.replace(scales=store.config.scales, scale_weights=None)):
+        if unfit(store, view.config.replace(scales=store.config.scales, weights={})):
             return None
         position = self._keep(("position", view.image.sha256), lambda: store.find(view.image.sha256))
         if position is None:
@@ -233,7 +234,7 @@ class Bench:
 
 
 def _has(encoding: Encoding, config: Config) -> bool:
-    return {s.scale_node(scale) for scale in config.scales} <= set(encoding.embeddings)
+    return set(config.grids) <= set(encoding.embeddings)
 
 
 def _embeddings_of(view: View) -> Hashable:

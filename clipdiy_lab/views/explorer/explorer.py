@@ -16,8 +16,8 @@ from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.pipeline.runs import save_run
-from clipdiy_lab.pipeline.segmenter import Segmenter, load
-from clipdiy_lab.pipeline.sources import Store, as_source
+from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Store, StoreSource
 from clipdiy_lab.pipeline.watch import Watch
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
@@ -112,14 +112,14 @@ class Explorer(Live[ExplorerScreen]):
         self,
         image: Any = None,
         labels: Sequence[str] | None = None,
-        segmenter: Segmenter | Store | None = None,
+        segmenter: Segmenter | Store | StoreSource | None = None,
         *,
         config: Config | None = None,
         scheduler: LatestWins | None = None,
         make_widgets: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(make_widgets)
-        self._bench = Bench.of(load() if segmenter is None else as_source(segmenter))
+        self._bench = Bench.of(segmenter)
         first = self._bench.first() | ({} if config is None else {"config": config})
         self.view = View(
             image=sources.as_picture(image), labels=LABELS if labels is None else check_labels(labels), **first

@@ -10,6 +10,7 @@ from typing import Any, Final
 import ipywidgets as w
 
 from clipdiy_lab.errors import ClipdiyError
+from clipdiy_lab.method.naming import grid_name, grid_title
 from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.colors import label_colors
@@ -126,25 +127,26 @@ class ExplorerWidgets:
         return w.VBox([self._scale_box, offered])
 
     def _list_scales(self) -> None:
-        """Show a switch and a weight for every scale that is on offer; those that were there stay."""
-        draft = self.explorer.draft.values
-        weights, off = dict(draft["scale_weights"] or {}), set(draft["scales_off"])
+        """Show a switch and a weight for the grid of every scale on offer; those that were there stay."""
+        draft = self.explorer.draft
+        off = set(draft.values["scales_off"])
         old = dict(zip(self.scale_rows, self._scale_box.children, strict=True))
-        kept = {scale: old.pop(scale) if scale in old else self._scale_row(scale) for scale in draft["scales"]}
+        kept = {scale: old.pop(scale) if scale in old else self._scale_row(scale) for scale in draft.values["scales"]}
         self.scale_rows = {scale: row.children for scale, row in kept.items()}
         for scale, (on, weight) in self.scale_rows.items():
-            on.value, weight.value = scale not in off, weights.get(scale, 1.0)
+            on.value, weight.value = scale not in off, draft.weight(grid_name(scale))
         self._scale_box.children = list(kept.values())
         for row in old.values():
             close(row)
 
     def _scale_row(self, scale: int) -> w.HBox:
         field = weight_field()
-        on = w.Checkbox(description=f"{scale} px", indent=False, layout={"width": "6em"})
+        name = grid_name(scale)
+        on = w.Checkbox(description=grid_title(name), indent=False, layout={"width": "6em"})
         weight = w.FloatSlider(min=field.low, max=field.high, step=field.step, tooltip=field.help,
                                layout={"width": "auto", "flex": "1"})  # fmt: skip
-        weight.add_class(f"clipdiy-weight-{scale}")
-        on.add_class(f"clipdiy-scale-{scale}")
+        weight.add_class(f"clipdiy-weight-{name}")
+        on.add_class(f"clipdiy-grid-{name}")
         for one in (on, weight):
             self._on(one, lambda _: self._weigh())
         return w.HBox([on, weight], layout=_WIDE)
@@ -152,7 +154,7 @@ class ExplorerWidgets:
     def _weigh(self) -> None:
         rows = self.scale_rows.items()
         off = tuple(scale for scale, (on, _) in rows if not on.value)
-        self._change(scales_off=off, scale_weights={scale: tidy(weight.value) for scale, (_, weight) in rows})
+        self._change(scales_off=off, weights={grid_name(scale): tidy(weight.value) for scale, (_, weight) in rows})
 
     def _images(self) -> w.VBox:
         self.split = w.Dropdown(options=SPLITS, value="val", layout={"width": "9em"})

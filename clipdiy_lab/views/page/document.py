@@ -150,7 +150,7 @@ def _inspector(look: Look) -> str:
         "page does not.</p></noscript>"
         "<section><div id='inspector-body' hidden>"
         "<p class='how'>Click the picture, or move the point with the arrow keys (Shift: four steps). A label's score "
-        "is the sum of what the scales give it, exactly; the label with the highest score wins.</p>"
+        "is the sum of what the grids give it, exactly; the label with the highest score wins.</p>"
         "<div class='inspect'><div><div id='inspector-picture' tabindex='0' role='application' "
         "aria-label='Picture to choose a pixel from; the arrow keys move the point' aria-describedby='inspector-said'>"
         f"<img src='{encoding.photograph(look['image'])}' alt='The image in the frame'>"
