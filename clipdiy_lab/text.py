@@ -24,6 +24,10 @@ _STRAY: Final = re.compile(
 _NAMES: Final = {"\0": "NULL", "\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN", "\x1b": "ESCAPE"}
 
 
+MAX_LABEL: Final = 1000
+"""Characters of the longest label; the text encoders of today read 77 tokens, few of them more."""
+
+
 def is_hidden(character: str) -> bool:
     r"""Whether a character steers a terminal or cannot be seen, and spells nothing.
 
@@ -93,6 +97,19 @@ def unseen(text: str) -> str | None:
 def _name(character: str) -> str:
     unnamed = {"Cc": "CONTROL CHARACTER", "Cs": "LONE SURROGATE"}.get(unicodedata.category(character), "")
     return _NAMES.get(character, unicodedata.name(character, unnamed))
+
+
+def leveled(label: str) -> str:
+    r"""Return a label as tokenizers see it: labels that are equal here get one embedding.
+
+    Upper and lower case, composed and decomposed accents, and one or more spaces are the same.
+
+    Examples
+    --------
+    >>> leveled("  Caf\u00c9  au lait") == leveled("cafe\u0301 au lait")
+    True
+    """
+    return " ".join(unicodedata.normalize("NFC", label).lower().split())
 
 
 def quoted(text: str, most: int = 60) -> str:

@@ -66,8 +66,8 @@ def test_a_warning_is_one_plain_line_on_stderr_and_said_once(tmp_path):
 
 
 def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
-    command = ["embed", "scenes", "--store", "s", "--shard-size", "1", "--limit", "60", "--saliency", "none"]
-    child = start(*command, cwd=tmp_path)
+    command = ["embed", "scenes", "--store", "s", "--shard-size", "3", "--limit", "60", "--saliency", "none"]
+    child = start(*command, cwd=tmp_path, TQDM_DISABLE="")
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("s/shards/*.ok")) and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -77,8 +77,10 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
     finished = len(list(tmp_path.glob("s/shards/*.ok")))
     last = stderr.splitlines()[-1]
     assert last.startswith("interrupted: ")
-    assert f"{finished} of 60" in last
+    assert f"{finished} of 20 shards" in last
     assert "same command" in last
+    counted = [int(done) for done in re.findall(r"(\d+)/60 \[.*image", stderr)]
+    assert any(done % 3 for done in counted)  # the bar counts images, not shards
     assert "Traceback" not in stderr
 
 

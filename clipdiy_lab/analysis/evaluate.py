@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.diagnosis import diagnosed
+from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.results import read_result, result_path, write_result
 from clipdiy_lab.analysis.scoring.block import Block
 from clipdiy_lab.analysis.scoring.counts import INTERVAL, Tally
@@ -43,7 +44,7 @@ def evaluate(
     config: Config | None = None,
     limit: int | None = None,
     *,
-    protocol: str | os.PathLike[str] | Protocol = "mmseg",
+    protocol: str | os.PathLike[str] | Protocol | None = None,
     out: str | os.PathLike[str] | None = None,
     oracle_saliency: bool = False,
     segmenter: Segmenter | None = None,
@@ -58,12 +59,14 @@ def evaluate(
     dataset : Dataset
         Its ``label_names`` are the labels.
     config : Config, optional
-        Default: the store's own, or `Config()`.
+        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets, such as
+        ``background="none"``.
     limit : int, optional
         Only the first images.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         "mmseg" (masks at their own size, labels that never occur are left out of the mean), "official" (CLIP-DIY's
-        own), "sliding" (from a segmenter only), or a YAML file: see `get_protocol`.
+        own), "sliding" (from a segmenter only), or a YAML file: see `get_protocol`. Default: the one that the
+        benchmark's manifest names, else "mmseg".
     out : path, optional
         A ``.nc`` file, or a folder in which the result gets a name of its own. A run that was killed goes on where it
         was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
@@ -111,10 +114,14 @@ def evaluate(
 
     Warns
     -----
+    ClipdiyWarning
+        For labels that occur nowhere in a whole dataset, masks of which most is ignored, and foreground that seems to
+        be saved as 255.
     OutOfDistributionWarning
         If the embedded model meets another dataset than scenes; the attribute ``caution`` says it too.
     """
-    dataset, chosen = as_dataset(dataset), get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if oracle_saliency and chosen.slides:
         raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")
     if client is not None and out is None:
@@ -136,7 +143,7 @@ def evaluate(
         target = result_path(out, f"{dataset.name}-{chosen.id}-{card['key'][:12]}.nc")
         held = read_result(target, card["key"])
         if held is not None:
-            return held
+            return diagnosed(held, dataset)
         parts = Parts.beside(target, card["key"])
     with (
         interruptible(lambda: kept(parts, block.images)),
@@ -147,7 +154,7 @@ def evaluate(
     if parts is not None:
         write_result(result, target)
         parts.remove()
-    return result
+    return diagnosed(result, dataset)
 
 
 def kept(parts: Parts | None, images: int) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
-from clipdiy_lab.datasets.manifests import manifest_folder
+from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
 from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
@@ -36,18 +36,6 @@ __all__ = [
 ]
 
 _HASH = "content_sha256"
-# What the published table calls the benchmarks.
-PUBLISHED_NAMES = {
-    "voc21": "VOC21",
-    "voc20": "VOC20",
-    "context60": "Context60",
-    "context59": "Context59",
-    "coco_object_diy": "COCO-Object",
-    "coco_object_tcl": "COCO-Object",
-    "coco_stuff171": "COCO-Stuff171",
-    "cityscapes19": "Cityscapes",
-    "ade20k150": "ADE20K",
-}
 COLUMNS = (
     "dataset",
     "method",
@@ -154,7 +142,7 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     Parameters
     ----------
     benchmark : str
-        Name of a manifest, such as "voc21"; others have none.
+        Name of a manifest, such as "voc21", which says what the table calls it; others have no cells.
     methods : list of str, optional
         Only these methods; by default all.
 
@@ -171,7 +159,8 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
     cells["miou"] = pd.to_numeric(cells["miou"])
-    own = cells[cells["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+    name = load_manifest(benchmark).published if benchmark in manifest_names() else None
+    own = cells[cells["dataset"] == name]
     if methods is None:
         return own
     known = set(cells["method"])

@@ -13,7 +13,7 @@ import pandas as pd
 
 from clipdiy_lab._version import __version__
 from clipdiy_lab.analysis.evaluate import count_images, kept
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.block import Block
 from clipdiy_lab.analysis.scoring.counts import INTERVAL, Tally
 from clipdiy_lab.analysis.scoring.resume import Parts, Rows
@@ -23,13 +23,21 @@ from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Tri
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
-from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
 from clipdiy_lab.pipeline.embeddings.write import embed
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import SegmenterSource, Source, Store, StoreSource, as_source, shared_encoding
+from clipdiy_lab.pipeline.sources import (
+    SegmenterSource,
+    Source,
+    Store,
+    StoreSource,
+    as_source,
+    config_for,
+    shared_encoding,
+)
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, StoppedError, Watch, interruptible
 
 if TYPE_CHECKING:
@@ -47,7 +55,7 @@ def sweep(
     *,
     base: Config | None = None,
     limit: int | None = None,
-    protocol: str | PathLike[str] | Protocol = "mmseg",
+    protocol: str | PathLike[str] | Protocol | None = None,
     segmenter: Segmenter | None = None,
     stores: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
@@ -70,10 +78,11 @@ def sweep(
         ``label_names`` (other words for the dataset's labels). A combination that makes no sense gets a row that says
         why.
     base : Config, optional
-        What a mapping's combinations start from. Default: the store's own, or `Config()`.
+        What a mapping's combinations start from. Default: the store's own, or `Config()`, with the knobs that the
+        benchmark's manifest sets.
     limit : int, optional
         Only the first images.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store; its saliency is either the store's or ``"none"``. Default: the
@@ -122,7 +131,8 @@ def sweep(
     -----
     A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
     """
-    chosen = get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if client is not None and out is None:
         raise ConfigError(
             "a sweep with a client needs out= (command line: --out): the workers put their counts beside that file."
@@ -136,10 +146,10 @@ def sweep(
             f"stores is {str(stores)!r}, which is a store itself. To read it, give it as the source (command line: "
             "--store); to keep new stores, name another folder."
         )
-    given, dataset = as_source(source), as_dataset(dataset)
+    given = as_source(source)
     store = None if isinstance(given, Segmenter) else StoreSource(given, dataset, segmenter)
     maker = given if isinstance(given, Segmenter) else cast(StoreSource, store).segmenter
-    start = as_config(base) if base is not None or store is None else store.config
+    start = config_for(dataset, base, None if store is None else store.config)
     listed = trials(grid, start, max_rows)
     images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
     if stores is None:  # where it fills stores, `embed` warns

@@ -28,6 +28,19 @@ Saliency = Annotated[
     typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
 ]
 Settings = Annotated[str, typer.Option("--config", help="paper, demo, or a JSON file as Config.to_json writes it.")]
+OwnSettings = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        help="paper, demo, or a JSON file. Default: paper with what the benchmark's manifest sets; a store's own.",
+    ),
+]
+OwnProtocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", help="mmseg, official, sliding, or a .yaml file. Default: the benchmark's own, or mmseg."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DatasetName = Annotated[

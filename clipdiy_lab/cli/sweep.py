@@ -14,6 +14,8 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     DatasetName,
     Limit,
+    OwnProtocol,
+    OwnSettings,
     Partial,
     Root,
     Runtime,
@@ -48,11 +50,8 @@ def sweep(
     split: Split = "val",
     root: Root = None,
     partial: Partial = False,
-    protocol: Annotated[str, typer.Option(help="official, mmseg, or a YAML file.")] = "mmseg",
-    config: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: paper, demo or a JSON file; default: the store's, else paper."),
-    ] = None,
+    protocol: OwnProtocol = None,
+    config: OwnSettings = None,
     limit: Limit = None,
     out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
@@ -69,6 +68,7 @@ def sweep(
     from clipdiy_lab.errors import ConfigError, OutputError
     from clipdiy_lab.files import atomic_path
     from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+    from clipdiy_lab.pipeline.sources import config_for
 
     knobs = read_grid(grid)
     if csv is not None and not csv.parent.is_dir():
@@ -82,14 +82,15 @@ def sweep(
     if store is None or model is not None or checkpoint is not None:
         segmenter = read_segmenter(model or "tiny", checkpoint, saliency if store is None else "none", runtime)
     source: Any = segmenter if store is None else EmbeddingStore(store, partial=partial)
-    if config is None and store is None:
-        config = "paper"
+    base = None if config is None else read_config(config)
+    if store is None:
+        base = config_for(data, base, read_config("paper"))
     with read_cluster(scheduler, workers) as client:
         table = run(
             source,
             data,
             knobs,
-            base=None if config is None else read_config(config),
+            base=base,
             limit=limit,
             protocol=protocol,
             segmenter=None if store is None else segmenter,

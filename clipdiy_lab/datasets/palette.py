@@ -7,15 +7,18 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Integer, UInt8
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from clipdiy_lab.datasets.images import DECODE_ERRORS, describe, open_image
+from clipdiy_lab.datasets.image_pixels import to_array
+from clipdiy_lab.datasets.images import decoding, describe, open_image
 from clipdiy_lab.errors import DatasetError, ImageError
 from clipdiy_lab.files import atomic_path
 
 _LEVELS: Final = 256
 _LEVELS_16: Final = 2**16
+_STRIP: Final = 2**20  # pixels at once
 
 
 def voc_colormap(n: int = _LEVELS) -> UInt8[np.ndarray, "n 3"]:
@@ -132,9 +135,32 @@ def read_palette_png(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x"]:
     DatasetError
         Missing, damaged, not a PNG, or a PNG whose pixels are not labels.
     """
+    return read_indices(path)[0]
+
+
+def read_indices(path: str | os.PathLike[str]) -> tuple[UInt8[np.ndarray, "y x"], UInt8[np.ndarray, "n 3"] | None]:
+    """Read a PNG mask and its palette.
+
+    Parameters
+    ----------
+    path : str or path
+        As for `read_palette_png`.
+
+    Returns
+    -------
+    indices : numpy.ndarray
+        H x W, uint8, as stored.
+    colours : numpy.ndarray or None
+        n x 3, uint8, RGB: the palette, of up to 256 entries; None for a gray PNG.
+
+    Raises
+    ------
+    DatasetError
+        As `read_palette_png`.
+    """
     name = describe(path)
     try:
-        with open_image(path) as image:
+        with open_image(path) as image, decoding(name):
             if not isinstance(image, PngImageFile):
                 raise DatasetError(f"The mask {name} is a {image.format} file. Expected a palette or gray PNG.")
             # Gray of 2 or 4 bits also comes as mode L, but Pillow multiplies its values: label 3 would become 51.
@@ -144,11 +170,28 @@ def read_palette_png(path: str | os.PathLike[str]) -> UInt8[np.ndarray, "y x"]:
                     f"The mask {name} is a PNG of mode {image.mode!r} (stored as {layout!r}). Expected a palette "
                     "PNG (mode 'P') or 8-bit gray (mode 'L'); convert it, mapping each colour to its label."
                 )
-            return np.array(image)
+            indices = to_array(image)
+            palette = image.getpalette() if image.mode == "P" else None
     except ImageError as error:
         raise DatasetError(f"The mask cannot be used. {error}") from error
-    except DECODE_ERRORS as error:
-        raise DatasetError(f"The mask {name} cannot be read: {error}. Fetch the dataset again.") from error
+    return indices, None if palette is None else np.array(palette, dtype=np.uint8).reshape(-1, 3)
+
+
+def count_values(values: UInt8[np.ndarray, "y x"]) -> NDArray[np.int64]:
+    """Count how often each byte occurs; NumPy's own count would widen a large mask to eight bytes per pixel."""
+    counts = np.zeros(_LEVELS, dtype=np.int64)
+    for start in range(0, values.size, _STRIP):
+        counts += np.bincount(values.reshape(-1)[start : start + _STRIP], minlength=_LEVELS)
+    return counts
+
+
+def translate(values: UInt8[np.ndarray, "y x"], table: NDArray[np.uint8]) -> UInt8[np.ndarray, "y x"]:
+    """Look every byte up in a table; in strips, as `count_values`."""
+    result = np.empty_like(values, order="C")
+    for start in range(0, values.size, _STRIP):
+        part = slice(start, start + _STRIP)
+        result.reshape(-1)[part] = table[values.reshape(-1)[part]]
+    return result
 
 
 def _check_labels(labels: Integer[np.ndarray, "y x"], levels: int, holder: str) -> Integer[np.ndarray, "y x"]:

@@ -84,6 +84,14 @@ def load_encoder(
     model = openclip.build(named, run.activation)
     openclip.fit(model, tensors, f"{path} for {named.name!r}", resize=checkpoint is None)
     local = checkpoint is not None or isinstance(named.weights, Path)
+    recipe = {
+        "name": named.name,
+        **user,
+        "checkpoint": None if checkpoint is None else str(path.absolute()),
+        "sha256": actual if local else sha256,
+        "tokenizer": str(Path(tokenizer).absolute()) if isinstance(tokenizer, str | PathLike) else tokenizer,
+        "device": str(device),
+    }
     return OpenClipEncoder(
         model,
         text,
@@ -94,14 +102,7 @@ def load_encoder(
         tokenizer_name=tokenizers.spell(text, tokenizer, named.config),
         device=where,
         precision=precision,
-        recipe={
-            "name": named.name,
-            **given,
-            "checkpoint": None if checkpoint is None else str(path.absolute()),
-            "sha256": actual if local else sha256,
-            "tokenizer": str(Path(tokenizer).absolute()) if isinstance(tokenizer, str | PathLike) else tokenizer,
-            "device": str(device),
-        },
+        recipe={name: value for name, value in recipe.items() if value is not None},
     )
 
 
@@ -170,3 +171,13 @@ def list_models() -> pd.DataFrame:
         for architecture, tag in open_clip.list_pretrained()
     ]
     return pd.DataFrame(rows)
+
+
+def describe(name: str) -> str:
+    """Say in one line how the weights of a name of `list_models` are run."""
+    if name == EMBEDDED:
+        size, mean, std = (tiny.card().image_size, tiny.card().mean, tiny.card().std)
+        return f"{usage.Usage(mean, std, 'gelu', 'bicubic')}, {size} px"
+    named = openclip.find(name)
+    run = usage.settle(name, named.said, {}, {}, named.default_activation)
+    return f"{run}, {named.config['vision_cfg'].get('image_size', 224)} px"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -18,7 +17,7 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.encoders import Encoder, as_vectors
-from clipdiy_lab.text import listed, quoted, unseen
+from clipdiy_lab.text import MAX_LABEL, leveled, listed, quoted, unseen
 
 _ARTICLE = re.compile(r"\b([Aa])(?= \{label\})")
 _VOWELS = tuple("aeiouAEIOU")
@@ -26,8 +25,6 @@ _TEXTS_AT_ONCE = 256  # 80 templates times 171 labels at once would take gigabyt
 
 _NAMED = 5
 
-MAX_LENGTH = 1000
-"""Characters of the longest label; the text encoders of today read 77 tokens, few of them more."""
 MAX_PHRASES = 2**15 - 1
 """Phrases of all labels together; a run keeps their indices in 16 bits."""
 
@@ -38,7 +35,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     Raises
     ------
     LabelError
-        If there are none, or one is not text, empty, longer than `MAX_LENGTH`, holds a character that nobody sees (a
+        If there are none, or one is not text, empty, longer than `MAX_LABEL`, holds a character that nobody sees (a
         line break, an escape, a zero-width space, half a surrogate pair), or is there twice. Upper and lower case,
         composed and decomposed accents, and one or more spaces count as the same, since CLIP's tokenizer levels them.
 
@@ -55,7 +52,7 @@ def check_labels(labels: Any) -> tuple[str, ...]:
         raise LabelError("there are no labels; give at least one, such as ['cat'].")
     seen: dict[str, int] = {}
     for position, label in enumerate(checked):
-        first = seen.setdefault(_leveled(label), position)
+        first = seen.setdefault(leveled(label), position)
         if first != position:
             raise LabelError(_twice(checked[first], label, first, position))
     return tuple(checked)
@@ -70,16 +67,11 @@ def _check_label(label: object, position: int) -> str:
     hidden = unseen(stripped)
     if hidden:
         raise LabelError(f"label {position} is {quoted(label)}, which holds {hidden}; write it without that character.")
-    if len(stripped) > MAX_LENGTH:
+    if len(stripped) > MAX_LABEL:
         raise LabelError(
-            f"label {position} is {quoted(label)}; expected at most {MAX_LENGTH:,}, more than any text encoder reads."
+            f"label {position} is {quoted(label)}; expected at most {MAX_LABEL:,}, more than any text encoder reads."
         )
     return stripped
-
-
-def _leveled(label: str) -> str:
-    """Label as the tokenizer sees it: labels that are equal here get one embedding."""
-    return " ".join(unicodedata.normalize("NFC", label).lower().split())
 
 
 def _twice(label: str, again: str, first: int, second: int) -> str:

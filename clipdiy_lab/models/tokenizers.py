@@ -170,10 +170,14 @@ def probe(tokenizer: Any, model: Any, name: str) -> Tensor:
             f"The tokenizer of {name!r} gave {spelled(tokens)}{shape} for {len(_PROBES)} texts; expected a tensor of "
             "integers, texts x tokens."
         )
-    tower = getattr(model, "text", model)
+    tower = getattr(model, "text", None) or model
     length, known = getattr(tower, "context_length", 0), getattr(tower, "vocab_size", 0)
-    if length and tokens.shape[1] > length:
-        raise ModelError(f"The tokenizer gives {tokens.shape[1]} tokens a text, {name!r} reads {length}; use its own.")
+    # CLIP's own text tower reads rows of one length only, the others shorter ones too.
+    if length and (tokens.shape[1] > length or (tower is model and tokens.shape[1] < length)):
+        raise ModelError(
+            f"The tokenizer gives {tokens.shape[1]} tokens per text, {name!r} reads {length}; build it with that "
+            "context length, or use the model's own."
+        )
     if known and not 0 <= int(tokens.min()) <= int(tokens.max()) < known:
         raise ModelError(
             f"The tokenizer gives the token {int(tokens.max())}, {name!r} knows 0 to {known - 1}; use its own."

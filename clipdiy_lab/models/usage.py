@@ -164,8 +164,9 @@ def settle(name: str, tags: Mapping[str, Said], file: Said, user: Said, default:
             unsaid.append(field)
     if unsettled:
         raise _ambiguous(name, unsettled)
-    if unsaid and not {"mean", "std", "activation"} <= set(user):
-        _warn_of_defaults(name, {field: settled[field] for field in unsaid})
+    # Configurations that are silent on interpolation are older than the choice, and nobody could pass another.
+    if guessed := {field: settled[field] for field in unsaid if field != "interpolation"}:
+        _warn_of_defaults(name, guessed)
     return Usage(**settled)
 
 

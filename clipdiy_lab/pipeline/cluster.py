@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import itertools
+import logging
 import os
 import pickle
 import socket
@@ -39,6 +40,11 @@ IN_FLIGHT = 1000
 GPU = "GPU"
 """Resource of which a task takes one, where a scheduler's workers offer it."""
 _KEPT_JOBS = 2  # a sweep's pass and the one before
+# A terminal sends Ctrl-C to every process. The client ends its workers, which need not say then that they were at work.
+_DEAF = (
+    "import logging, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "logging.getLogger('distributed.worker.state_machine').setLevel(logging.ERROR)"
+)
 _SHARED = "put it where every machine sees it under the same path"
 
 Work = Callable[[Any], Any]
@@ -85,7 +91,9 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ConfigError(f"workers is {workers!r}; expected a positive number of processes.")
     distributed = _distributed()
+    dask_log = logging.getLogger("distributed")
     with contextlib.ExitStack() as stack:
+        stack.callback(dask_log.setLevel, dask_log.level)
         place = scheduler if workers is None else stack.enter_context(_local(distributed, workers))
         try:
             if scheduler is not None:
@@ -98,7 +106,11 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
                 "the address, such as tcp://HOST:8786, and that `dask scheduler` runs there in the same version."
             ) from error
         check_versions(client)
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            dask_log.setLevel(logging.CRITICAL)  # that workers are at their tasks when they are closed is no news
+            raise
 
 
 def _distributed() -> Any:
@@ -138,6 +150,7 @@ def _local(distributed: Any, workers: int) -> Any:
     settings: dict[str, Any] = {f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names}
     # Every process has a server of pages too, which asks nobody for a key: it gets no pages.
     settings |= {f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker", "nanny")}
+    settings["distributed.worker.preload"] = [*dask.config.get("distributed.worker.preload"), _DEAF]
     with dask.config.set(settings):
         return distributed.LocalCluster(
             n_workers=workers,

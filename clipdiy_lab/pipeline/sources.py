@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.sample import Dataset, ahead
 from clipdiy_lab.errors import StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
@@ -137,10 +138,32 @@ def as_source(given: object) -> Segmenter | AnyStore:
         raise StoreError(f"{error} If {given!r} is meant as a model, give a segmenter: lab.load({given!r}).") from None
 
 
+def config_for(dataset: Dataset, given: Config | None, base: Config | None = None) -> Config:
+    """Return the configuration that is asked for, else `base` with the knobs that the dataset's manifest sets.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    given : Config or None
+        Taken as it is; a manifest adds nothing to it.
+    base : Config, optional
+        Default: `Config()`.
+
+    Raises
+    ------
+    ConfigError
+        If `given` is no configuration, or the manifest's knobs do not fit `base`.
+    """
+    if given is not None:
+        return as_config(given)
+    manifest: Manifest | None = getattr(dataset, "manifest", None)
+    return (base or Config()).replace(**({} if manifest is None else manifest.config))
+
+
 def open_source(
     given: object, dataset: Dataset, config: Config | None, segmenter: Segmenter | None
 ) -> tuple[Source, Config]:
-    """Return the source for one configuration, and that configuration; by default a store's own.
+    """Return the source for one configuration, and that configuration; see `config_for` for the default.
 
     Raises
     ------
@@ -149,9 +172,10 @@ def open_source(
     """
     source = as_source(given)
     if isinstance(source, Segmenter):
-        return SegmenterSource(source, dataset, as_config(config)), as_config(config)
+        config = config_for(dataset, config)
+        return SegmenterSource(source, dataset, config), config
     stored = StoreSource(source, dataset, segmenter)
-    config = stored.config if config is None else as_config(config)
+    config = config_for(dataset, config, stored.config)
     problem = stored.unfit(config)
     if problem:
         raise StoreError(capital(problem))

@@ -272,6 +272,27 @@ def test_the_command_line_says_who_can_reach_its_workers(tmp_path, monkeypatch):
     assert "loopback" not in CliRunner().invoke(app, ["embed", "scenes", "--store", "t", *limits]).stderr
 
 
+def test_ctrl_c_of_a_terminal_ends_command_and_workers_with_one_line(tmp_path):
+    """A terminal sends it to every process of the group."""
+    command = ["-m", "clipdiy_lab", "embed", "scenes", "--store", "s", "--shard-size", "1", "--saliency", "none"]
+    child = subprocess.Popen(
+        [sys.executable, *command, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env={**os.environ, "TQDM_DISABLE": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("s/shards/*.ok")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = psutil.Process(child.pid).children(recursive=True)
+    os.killpg(child.pid, signal.SIGINT)
+    _, stderr = child.communicate(timeout=120)
+    assert child.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    (said,) = [line for line in stderr.splitlines() if line.startswith("interrupted: ")]
+    assert "shards (up to 1 images each) are kept" in said
+    assert "WARNING" not in stderr
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
 @dataclass(frozen=True)
 class Warner:
     """A job whose tasks warn."""
@@ -464,8 +485,6 @@ def test_a_segmenter_by_recipe(tmp_path):
     sent = SentSegmenter.of(segmenter)
     assert sent.encoder == {
         "name": "tiny",
-        "checkpoint": None,
-        "sha256": None,
         "device": "auto",
         "precision": "bf16",
     }

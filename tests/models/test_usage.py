@@ -145,6 +145,8 @@ def test_where_nobody_says_anything_open_clips_defaults_are_taken_and_said():
     with pytest.warns(ClipdiyWarning, match=r"'ViT-S-32-alt' .* mean=\(0\.4815.*activation='gelu'.*pass mean="):
         run = settled("ViT-S-32-alt")
     assert run == usage.Usage(OPENAI, tuple(open_clip.OPENAI_DATASET_STD), "gelu", "bicubic")
+    with pytest.warns(ClipdiyWarning, match=r"defaults: std=\(.*, activation='gelu'\. If"):
+        settled("ViT-S-32-alt", mean=HALF)
     assert settled("ViT-S-32-alt", mean=HALF, std=HALF, activation="quickgelu").mean == HALF
 
 

@@ -14,7 +14,7 @@ import xarray as xr
 from clipdiy_lab.analysis.evaluate import IMAGE, count_images
 from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.explain.losses import LOSSES, bins
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
+from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.shared import text_of
 from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
@@ -43,7 +43,7 @@ def error_budget(
     *,
     limit: int | None = None,
     band: int = 5,
-    protocol: str | PathLike[str] | Protocol = "mmseg",
+    protocol: str | PathLike[str] | Protocol | None = None,
     segmenter: Segmenter | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -56,12 +56,12 @@ def error_budget(
     source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
     dataset : Dataset
     config : Config, optional
-        Default: the store's own, or `Config()`.
+        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets.
     limit : int, optional
         Only the first images.
     band : int
         Width of the boundary band in pixels at the size of comparison; 0: no band.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
@@ -94,12 +94,13 @@ def error_budget(
     ModelError
         If `segmenter` is none.
     """
-    chosen = get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if chosen.slides:
         raise ConfigError(f"the protocol {chosen.id!r} slides windows, which an error budget does not; use 'mmseg'.")
     if isinstance(band, bool) or not isinstance(band, int) or not 0 <= band <= _WIDEST_BAND:
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
-    images = count_images(as_dataset(dataset), limit)
+    images = count_images(dataset, limit)
     opened, settings = open_source(source, dataset, config, segmenter)
     warn(of_dataset(opened.segmenter.encoder, dataset))
     images = min(images, len(opened))

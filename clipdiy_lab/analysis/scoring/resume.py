@@ -227,4 +227,6 @@ class Rows:
                 os.fsync(file.fileno())
             except OSError:
                 os.truncate(self.path, start)
+                if not start:
+                    self.path.unlink()
                 raise

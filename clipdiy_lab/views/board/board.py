@@ -23,8 +23,17 @@ from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import SegmenterSource, Source, Store, StoreSource, as_source, shared_encoding
+from clipdiy_lab.pipeline.sources import (
+    SegmenterSource,
+    Source,
+    Store,
+    StoreSource,
+    as_source,
+    config_for,
+    shared_encoding,
+)
 from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
 from clipdiy_lab.views.explorer.explorer import Explorer
@@ -157,7 +166,7 @@ class Board(Live[BoardScreen]):
             self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
         else:
             self._opened = StoreSource(given, dataset, segmenter)
-        self.base = base or self._opened.config
+        self.base = config_for(self.dataset, base, self._opened.config)
         self.limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
@@ -423,7 +432,7 @@ class Board(Live[BoardScreen]):
             self._kept.cleanup()
 
     def __repr__(self) -> str:
-        return f"Board of {self.dataset.name}, {len(self._rows)} rows"
+        return printable(f"Board of {self.dataset.name}, {len(self._rows)} rows")
 
     def static_html(self) -> str:
         """Return the table as HTML."""

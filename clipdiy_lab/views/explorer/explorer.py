@@ -19,6 +19,7 @@ from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Store, StoreSource
 from clipdiy_lab.pipeline.watch import Watch
+from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import code as writing
@@ -354,7 +355,7 @@ class Explorer(Live[ExplorerScreen]):
         self.close_screens()
 
     def __repr__(self) -> str:
-        return f"Explorer of {self.view.image.kind} {self.view.image.name} with {self.view.model!r}"
+        return printable(f"Explorer of {self.view.image.kind} {self.view.image.name} with {self.view.model!r}")
 
     def static_html(self) -> str:
         """Return the picture of the view as an HTML tag."""

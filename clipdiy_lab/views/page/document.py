@@ -14,7 +14,7 @@ import xarray as xr
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.text import join_list
+from clipdiy_lab.text import join_list, printable
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
@@ -89,7 +89,11 @@ def _asset(name: str) -> str:
 
 
 def _text(words: object) -> str:
-    return html.escape(str(words))
+    return html.escape(printable(str(words)))
+
+
+def _lines(words: str) -> str:
+    return "\n".join(map(_text, words.split("\n")))
 
 
 def _heading(name: str) -> str:
@@ -100,7 +104,8 @@ def _tables(tables: Mapping[str, pd.DataFrame]) -> Iterable[str]:
     for place, (name, table) in enumerate(tables.items()):
         if place:
             yield f"<h3>{_text(name)}</h3>"
-        cells = table.reset_index().to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0)
+        shown = table.reset_index().map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
+        cells = shown.to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0)
         yield f"<div class='scroll'>{cells}</div>"
 
 
@@ -201,11 +206,11 @@ def _repeat(look: Look) -> str:
     note = "The saliency of this run was given as an array: pass the same one to segment(..., saliency=array)."
     pixels = f"The image's pixels have the sha256 {run.attrs['image_sha256']}."
     return (
-        f"<h3>Python</h3><pre><code>{_text(python_code(run, look.config))}</code></pre>"
+        f"<h3>Python</h3><pre><code>{_lines(python_code(run, look.config))}</code></pre>"
         f"<h3>Command line</h3>{_command(run, look.config)}"
         f"<p class='note'>{_text(pixels)}{' ' + _text(note) if given else ''}</p>"
         "<details><summary>Everything that decided this run</summary>"
-        f"<pre>{_text(json.dumps(facts, indent=2, default=str))}</pre></details>"
+        f"<pre>{_lines(json.dumps(facts, indent=2, default=str))}</pre></details>"
     )
 
 

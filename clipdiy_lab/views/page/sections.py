@@ -14,6 +14,7 @@ from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.text import printable
 from clipdiy_lab.views import encoding, pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.gallery import CAPTIONS, MAX_LABELS, worth_showing
@@ -44,7 +45,7 @@ class Look:
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run
-        self.names = s.labels_of(s.stage(run, "fused"))
+        self.names = tuple(map(printable, s.labels_of(s.stage(run, "fused"))))
         index = int(run.attrs.get("background_index", -1))
         self.background = index if index >= 0 else None
         self.colors = label_colors(self.names, self.background)
