@@ -13,25 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.manifest_schema import Manifest
-from clipdiy_lab.datasets.sample import Dataset, ahead, ids_of
-from clipdiy_lab.errors import ModelError, StoreError, spelled
+from clipdiy_lab.datasets.sample import Dataset, ahead
+from clipdiy_lab.errors import StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.cluster import require_path
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
+from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.encoding import Encoding
-from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
+from clipdiy_lab.pipeline.stored import AnyStore, capital, places_in, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 MASK_BYTES = 2**28
 """Memory for masks that a store's images are compared with; the others are read again when they are asked for."""
 
 Mask = npt.NDArray[np.uint8]
-Store = EmbeddingStore | OpenedStore | xr.Dataset | str | PathLike[str]
+Store = AnyStore | xr.Dataset | str | PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +113,7 @@ class Source(Protocol):
         ...
 
 
-def as_source(given: object) -> Segmenter | EmbeddingStore | OpenedStore:
+def as_source(given: object) -> Segmenter | AnyStore:
     """Return what encodings come from: a segmenter, or a store, opened where its folder is given.
 
     Raises
@@ -179,7 +178,7 @@ def open_source(
     config = config_for(dataset, config, stored.config)
     problem = stored.unfit(config)
     if problem:
-        raise StoreError(_capital(problem))
+        raise StoreError(capital(problem))
     return stored, config
 
 
@@ -260,14 +259,14 @@ class StoreSource:
 
     def __init__(
         self,
-        store: EmbeddingStore | OpenedStore | str | PathLike[str],
+        store: AnyStore | str | PathLike[str],
         dataset: Dataset,
         segmenter: Segmenter | None = None,
     ) -> None:
         self.store = EmbeddingStore(store) if isinstance(store, str | PathLike) else store
         self.dataset = dataset
         self.segmenter = text_segmenter(self.store, segmenter)
-        self._places = _places(self.store, dataset)
+        self._places = places_in(self.store, dataset)
         self._masks: dict[int, Mask] = {}
         self._mask_bytes = 0
 
@@ -332,19 +331,6 @@ class StoreSource:
         return SentSource(SentSegmenter.of(self.segmenter), self.dataset, origin)
 
 
-def unfit(store: EmbeddingStore | OpenedStore, config: Config) -> str:
-    """Say why a store cannot answer for a configuration; empty if it can."""
-    lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
-    if config.precision == "auto":
-        config = config.replace(precision=store.config.precision)
-    differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
-    if not lost and not differs:
-        return ""
-    knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
-    asked = f"the grids of {', '.join(lost)}" if lost else knobs
-    return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."
-
-
 @dataclass(frozen=True)
 class SentSource:
     """A source on its way to a worker.
@@ -380,7 +366,7 @@ class SentSource:
         require_path(path)
         store = EmbeddingStore(path, partial=True)
         if len(store.ids) != images:
-            raise StoreError(f"{_capital(store.title)} has grown since the work began; run it again.")
+            raise StoreError(f"{capital(store.title)} has grown since the work began; run it again.")
         return StoreSource(store, self.dataset, segmenter)
 
 
@@ -388,72 +374,3 @@ def shared_encoding(config: Config) -> Config:
     """Return what a configuration asks of the encoder, apart from its scales: equal values can share an encoding."""
     plain = {name: getattr(Config(), name) for name in Config.knobs("fuse")}
     return config.replace(**plain, scales=(min(config.image_size),))
-
-
-def text_segmenter(store: EmbeddingStore | OpenedStore, segmenter: Segmenter | None = None) -> Segmenter:
-    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by its name.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be loaded, has other weights, or applies another saliency than the store holds.
-    """
-    name, weights = str(store.attrs["encoder"]), str(store.attrs["encoder_fingerprint"])
-    if segmenter is None:
-        try:
-            if ":" in name:  # of a hub, or a folder of this machine: nobody asked for that but the store
-                raise ModelError("no name of the lab's list")
-            segmenter = Segmenter(name)
-        except ModelError as error:
-            raise StoreError(
-                f"The store's encoder is {name!r}, which cannot be loaded by that name ({error}); give segmenter=."
-            ) from error
-    segmenter = as_segmenter(segmenter)
-    if not same_weights(segmenter.encoder.fingerprint, weights):
-        raise StoreError(
-            f"{_capital(store.title)} was made by {name!r} with other weights than "
-            f"{segmenter.encoder.name!r} has; give segmenter= with the same model."
-        )
-    _require_same_saliency(store, segmenter)
-    return segmenter
-
-
-def _require_same_saliency(store: EmbeddingStore | OpenedStore, segmenter: Segmenter) -> None:
-    """Refuse a segmenter whose saliency would be ignored: the maps come from the store."""
-    source, held = segmenter.saliency, store.attrs
-    if source.name == "none":  # a segmenter that is given for its words
-        return
-    if (source.name, source.fingerprint) != (held["saliency_source"], held["saliency_fingerprint"]):
-        weights = " of other weights or settings" if source.name == held["saliency_source"] else ""
-        raise StoreError(
-            f"{_capital(store.title)} holds the saliency {held['saliency_source']!r}, the segmenter has {source.name!r}"
-            f"{weights}, which would be ignored. Make a store with it, or give a segmenter without saliency: "
-            "lab.load(..., saliency='none')."
-        )
-
-
-def _places(store: EmbeddingStore | OpenedStore, dataset: Dataset) -> list[int]:
-    """Where the images of a store stand in its dataset; the pixels of the first and the last are compared."""
-    ids = store.ids
-    places = list(range(len(ids)))
-    if ids_of(dataset, min(len(ids), len(dataset))) != ids:  # a selection, or a store with gaps
-        known = {name: place for place, name in enumerate(ids_of(dataset, len(dataset)))}
-        foreign = next((name for name in ids if name not in known), None)
-        if foreign is not None:
-            raise StoreError(
-                f"{_capital(store.title)} is of other images: {foreign!r} is none of the {len(dataset)} images of "
-                f"{dataset.name!r}. Open the dataset that it was made of, with the same split and length."
-            )
-        places = [known[name] for name in ids]
-    for position in {0, len(ids) - 1}:
-        expected = store.encoding(position).provenance["image_sha256"]
-        if content_hash(dataset[places[position]].image) != expected:
-            raise StoreError(
-                f"{_capital(store.title)} is of other images: {ids[position]!r} shows something else in "
-                f"{dataset.name!r}. Open the dataset that it was made of, with the same options."
-            )
-    return places
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -22,11 +22,11 @@ from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.pipeline.caution import caution
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
-from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source, text_segmenter, unfit
+from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
+from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
 from clipdiy_lab.views.repeat import Maker, load_options
@@ -76,7 +76,7 @@ class Bench:
     """
 
     given: Segmenter | None = None
-    store: EmbeddingStore | OpenedStore | None = None
+    store: AnyStore | None = None
     _guard: threading.RLock = field(default_factory=threading.RLock)
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
