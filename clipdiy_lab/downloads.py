@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,6 @@ class _Job:
     size: int | None
     limit: int
     hashes: Mapping[str, str]
-    progress: bool
 
     @property
     def part(self) -> Path:
@@ -106,7 +106,7 @@ def download(
     offline : bool
         Whether the network is forbidden, as also by ``CLIPDIY_LAB_OFFLINE=1``.
     progress : bool
-        Whether to show a progress bar on stderr. Waits and retries are logged as warnings in any case.
+        Whether to show a progress bar on stderr. Waits and retries are said there, else logged as warnings.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def download(
     """
     target = Path(target)
     hashes = {name: digest.lower() for name, digest in (hashes or {}).items()}
-    job = _Job(target, size, max(limit or MAX_BYTES, _raised_limit()), hashes, progress)
+    job = _Job(target, size, max(limit or MAX_BYTES, _raised_limit()), hashes)
     try:
         if _is_there(job):
             if any(path.exists() for path in (job.note, target.with_name(f"{target.name}.lock"))):
@@ -141,9 +141,10 @@ def download(
         if offline or is_offline():
             raise DownloadError(f"{target} is not there, and offline mode forbids fetching it: put it there yourself.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with exclusive(target):
+        bar = tqdm(desc=printable(target.name), total=size, unit="B", unit_scale=True, disable=not progress)
+        with exclusive(target), bar:
             if not _is_there(job):
-                _fetch(urls, job)
+                _fetch(urls, job, bar)
     except OutputError:
         raise
     except OSError as error:
@@ -174,12 +175,12 @@ def _is_there(job: _Job) -> bool:
     return True
 
 
-def _fetch(urls: Sequence[str], job: _Job) -> None:
+def _fetch(urls: Sequence[str], job: _Job, bar: Any) -> None:
     """Try the URLs in order until one gives the right file."""
     failures: dict[str, WebError] = {}
     for url in urls:
         try:
-            _fetch_from(url, job)
+            _fetch_from(url, job, bar)
             return job.publish()
         except WebError as error:
             failures[url] = error
@@ -193,12 +194,12 @@ def _fetch(urls: Sequence[str], job: _Job) -> None:
     )
 
 
-def _fetch_from(url: str, job: _Job) -> None:
+def _fetch_from(url: str, job: _Job, bar: Any) -> None:
     """Fill the `.part` from one URL, until all of it is there and right; raise the failure that is one too many."""
     failures, furthest, resumed, answered = 0, job.have(), job.have() > 0, False
     while True:
         try:
-            _transfer(url, job)
+            _transfer(url, job, bar)
         except TransientError as error:
             if isinstance(error, StaleError):
                 job.discard()
@@ -207,10 +208,10 @@ def _fetch_from(url: str, job: _Job) -> None:
             furthest, answered = max(furthest, job.have()), answered or error.answered
             wait = min(2.0 ** (failures - 1), LONGEST_WAIT) if error.wait is None else error.wait
             # A server that never answered gets one more try, which tells a hiccup from a machine without a network.
-            if failures > (RETRIES if answered else min(RETRIES, 1)) or wait > LONGEST_WAIT:
+            if failures > (RETRIES if answered else 1) or wait > LONGEST_WAIT:
                 raise
             if wait:
-                _log.warning("%s", printable(f"{url} {error}; trying again in {wait:.0f} s"))
+                _say(f"{url} {error}; trying again in {wait:.0f} s", bar)
                 _pause(wait)
         else:
             problem = problem_of(job.part, job.size, job.hashes)
@@ -220,18 +221,16 @@ def _fetch_from(url: str, job: _Job) -> None:
             if not resumed:
                 raise PermanentError(problem)
             resumed = False  # what an earlier run had left may be the part that is wrong
-            _log.warning("%s", printable(f"{url}: the continued file {problem}; fetching it anew"))
+            _say(f"{url}: the continued file {problem}; fetching it anew", bar)
 
 
-def _transfer(url: str, job: _Job) -> None:
+def _transfer(url: str, job: _Job, bar: Any) -> None:
     """Open one connection and store what it gives, unless an earlier attempt stopped just before the check."""
     have, (begun, validator, noted) = job.have(), job.read_note()
     validator = validator if begun == url else ""
     if 0 < have == noted and (begun == url or job.hashes):
         return
-    resume = job.resumable() and bool(validator or job.hashes)
-    bar = tqdm(desc=printable(job.target.name), total=job.size, unit="B", unit_scale=True, disable=not job.progress)
-    with bar, open_reply(url, have if resume else 0, validator) as reply:
+    with open_reply(url, have if validator or (job.hashes and noted) else 0, validator) as reply:
         start, total = reply.start, reply.total
         if start and (start != have or noted not in (None, total) or validator not in ("", reply.validator)):
             raise StaleError("has changed the file since it was begun", wait=0.0)
@@ -242,7 +241,7 @@ def _transfer(url: str, job: _Job) -> None:
             raise _full(job, f"{job.target} needs {needed:,} more bytes, but only {free:,} are free there")
         if start == 0:
             job.begin(url, reply.validator, total)
-        bar.total, bar.n = bar.total or total, start
+        bar.total, bar.n = end, start
         _store(reply, end, job, bar)
 
 
@@ -254,7 +253,7 @@ def _store(reply: Reply, end: int | None, job: _Job, bar: Any) -> None:
             have += len(piece)
             if have > (job.limit if end is None else end):
                 job.discard()
-                raise PermanentError(f"gives more bytes than expected: {f'{end:,}' if end else _expected(job)}")
+                raise PermanentError(f"gives more bytes than expected: {_expected(job) if end is None else f'{end:,}'}")
             file.write(piece)
             file.flush()  # so that a kill loses nothing
             bar.update(len(piece))
@@ -262,6 +261,14 @@ def _store(reply: Reply, end: int | None, job: _Job, bar: Any) -> None:
         raise TransientError(f"ended the connection at {have:,} of {end:,} bytes")
     if job.have() != have:  # which no lock prevents where the system knows none
         raise StaleError("gave it to two processes at once, which mixed it up")
+
+
+def _say(words: str, bar: Any) -> None:
+    """Tell at once what happens, on a line that the bar does not share."""
+    if bar.disable:
+        _log.warning("%s", printable(words))
+    else:
+        bar.write(printable(words), file=sys.stderr)
 
 
 def _expected(job: _Job) -> str:

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-import pooch
+import platformdirs
 import yaml
 from pydantic import BaseModel, ValidationError
 
@@ -31,7 +31,7 @@ def data_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     cache = os.environ.get("CLIPDIY_LAB_CACHE", "")
-    return (Path(cache).expanduser() if cache else Path(pooch.os_cache("clipdiy_lab"))) / "data"
+    return (Path(cache).expanduser() if cache else platformdirs.user_cache_path("clipdiy_lab")) / "data"
 
 
 def manifest_names() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pooch
+import platformdirs
 import torch
 from torch import Tensor, nn
 
@@ -61,7 +61,7 @@ def cache_folder() -> Path:
         `weights` below `$CLIPDIY_LAB_CACHE`, or else below the platform's cache folder of the user. It need not exist.
     """
     chosen = os.environ.get("CLIPDIY_LAB_CACHE", "")
-    root = Path(chosen).expanduser() if chosen else Path(pooch.os_cache("clipdiy_lab"))
+    root = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipdiy_lab")
     return root / "weights"
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from clipdiy_lab.datasets import archives
+from clipdiy_lab.datasets import archives, tar_members
 from clipdiy_lab.datasets.archives import extract
 from clipdiy_lab.errors import DatasetError, OutputError
 
@@ -111,7 +111,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, bytes | str]]:
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
     """A folder with a precious file beside the one that is unpacked into; files are read in many pieces."""
-    monkeypatch.setattr(archives, "_CHUNK", 4096)
+    monkeypatch.setattr(tar_members, "CHUNK", 4096)
     (tmp_path / "data").mkdir()
     (tmp_path / "precious").write_text("do not touch")
     (tmp_path / "data/precious").write_text("do not touch either")

@@ -515,7 +515,7 @@ def fast_disk(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["kill", "interrupt"])
+@pytest.mark.parametrize("how", ["kill", "interrupt", "kill with a link to another disk"])
 def test_ended_before_every_single_step(server, scenes, folder, tmp_path, fast_disk, how):
     """A process dies before its first file operation, another before its second, ...; each time the next one mends."""
     names = [name for name in scenes if name.endswith((".txt", "0000.png"))]
@@ -525,9 +525,10 @@ def test_ended_before_every_single_step(server, scenes, folder, tmp_path, fast_d
         entry(server, "labels.txt", scenes["labels.txt"], None, "own", known=False),
     ]
     path = own_manifest(tmp_path / "own.yaml", archives, 1)
+    linked = [tmp_path / "linked"] if "link" in how else []
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("dying.py"), how, path, fast_disk / "work"],
-        capture_output=True, text=True, env=environment(), check=False,
+        [sys.executable, Path(__file__).with_name("dying.py"), how.split()[0], path, fast_disk / "work", *linked],
+        capture_output=True, text=True, env=environment(PYTHONPATH=os.pathsep.join(sys.path)), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     points = int(done.stdout.split()[-1])
