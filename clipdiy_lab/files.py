@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, beside the target and then renamed; compared with hashes; locks between writers.
+"""Files: results written whole or not at all, regular files read and nothing else, hashes; locks between writers.
 
 The system drops a lock when a process ends, however it ends: none is ever stale. Locks spare double work; the truth of
 a store does not hang on them. Where a system or a file system knows no locks, two writers do the same work twice and
@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import logging
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from clipdiy_lab.errors import OutputError
 from clipdiy_lab.text import printable
@@ -24,6 +27,8 @@ from clipdiy_lab.text import printable
 if sys.platform != "win32":
     import fcntl
 
+TEXT_LIMIT = 2**26
+"""Bytes that `read_text` takes by default: more than any configuration, table or header needs."""
 _MANY = 64  # files in one folder, from which on one flush of the file system is cheaper than one each
 _log = logging.getLogger(__name__)
 
@@ -164,6 +169,88 @@ def _move(part: Path, target: Path) -> None:
     if part.is_dir() and target.is_dir():
         target.rmdir()  # only an empty one goes; Windows cannot rename over it
     os.replace(part, target)
+
+
+def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading, and nothing that a program could wait for without end.
+
+    Parameters
+    ----------
+    path : str or path
+    follow : bool
+        Whether `path` may itself be a symbolic link (systems that cannot tell follow it).
+
+    Raises
+    ------
+    OSError
+        As `open` raises it; also for a pipe, a device, a socket or a folder.
+    ValueError
+        For a null character in the path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+    >>> _ = target.write_text("whole")
+    >>> with open_file(target) as file:
+    ...     file.read()
+    b'whole'
+    """
+    # Looked at before it is opened, because opening some devices does something; and again when it is open.
+    _require_regular(os.stat(path, follow_symlinks=follow).st_mode, path)
+    # A pipe put there meanwhile opens at once.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISLNK: "a symbolic link"}
+        what = next((name for is_kind, name in kinds.items() if is_kind(mode)), "a device")
+        raise OSError(errno.EINVAL, f"it is {what}, not a regular file", str(path))
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes.
+
+    Raises
+    ------
+    OSError
+        As `open_file` raises it; also if the file is larger.
+    ValueError
+        For a null character in the path.
+    """
+    with open_file(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
+    return content
+
+
+def read_text(path: str | os.PathLike[str], limit: int = TEXT_LIMIT, encoding: str = "utf-8") -> str:
+    """Read a regular text file of at most `limit` bytes.
+
+    Raises
+    ------
+    OSError
+        As `open_file` raises it; also if the file is larger.
+    ValueError
+        For a null character in the path, or (UnicodeDecodeError) if the file is no text.
+    """
+    return read_bytes(path, limit).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def bytes_on_disk(status: os.stat_result) -> int:
+    """Bytes that a file really takes: the holes of a sparse file, which cost nobody anything, do not count."""
+    return min(status.st_size, getattr(status, "st_blocks", status.st_size) * 512)
 
 
 @contextlib.contextmanager

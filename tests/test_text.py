@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipdiy_lab import errors
-from clipdiy_lab.text import printable
+from clipdiy_lab.text import join_list, printable, split_list
 
 HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -61,3 +61,34 @@ def test_every_error_and_warning_shows_a_hostile_name_escaped(kind: type[Excepti
 def test_a_warning_is_printed_escaped() -> None:
     message = warnings.WarningMessage(errors.ClipdiyWarning("odd \x1b[31m"), errors.ClipdiyWarning, "f.py", 1)
     assert r"odd \x1b[31m" in warnings.formatwarning(message.message, message.category, "f.py", 1, "")
+
+
+@pytest.mark.parametrize(
+    ("line", "labels"),
+    [
+        ("car, tv/monitor,cat", ["car", "tv/monitor", "cat"]),
+        ('"building, edifice", sky', ["building, edifice", "sky"]),
+        ('sky ,"building, edifice" , "wall"  ', ["sky", "building, edifice", "wall"]),
+        ("it's, 5\" pipe", ["it's", '5" pipe']),
+        ('"say ""cheese"""', ['say "cheese"']),
+        ("cat,", ["cat", ""]),
+        (" , ", ["", ""]),
+        ("", []),
+    ],
+)
+def test_a_line_is_split_at_commas_outside_quotes(line, labels):
+    assert split_list(line) == labels
+
+
+@pytest.mark.parametrize("line", ['"cat, sofa', '"cat" dog, sofa', 'cat\n"'])
+def test_a_line_whose_quotes_do_not_close(line):
+    with pytest.raises(ValueError, match=r"expected|unexpected|new-line"):
+        split_list(line)
+
+
+label_texts = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1).filter(lambda t: t == t.strip())
+
+
+@given(st.lists(label_texts, min_size=1, max_size=5))
+def test_what_is_joined_splits_into_the_same(labels):
+    assert split_list(join_list(labels)) == labels

@@ -21,6 +21,7 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
+from pack_tiny import pack_state
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -29,7 +30,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from clipdiy_lab.datasets.drawings import things
 from clipdiy_lab.datasets.grounds import GROUNDS
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.models.tiny import pack_state
 
 ASSETS = Path(__file__).resolve().parents[1] / "clipdiy_lab" / "assets" / "tiny"
 FRAME, INPUT, PATCH = 256, 64, 8

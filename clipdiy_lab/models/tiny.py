@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
@@ -18,7 +17,7 @@ from torch import Tensor
 from clipdiy_lab.errors import WeightsError
 
 _FOLDER = resources.files("clipdiy_lab") / "assets" / "tiny"
-_IDS, _ROWS, _TABLE = "token_ids", "token_rows", "token_embedding.weight"
+TOKEN_IDS, TOKEN_ROWS, TOKEN_TABLE = "token_ids", "token_rows", "token_embedding.weight"
 
 
 @dataclass(frozen=True)
@@ -73,11 +72,11 @@ def expand_state(state: dict[str, Tensor], vocabulary: int = 49408) -> dict[str,
     vocabulary : int
         Number of tokens of the full table.
     """
-    full = {name: tensor.float() for name, tensor in state.items() if name not in (_IDS, _ROWS)}
-    rows = state[_ROWS].float()
+    full = {name: tensor.float() for name, tensor in state.items() if name not in (TOKEN_IDS, TOKEN_ROWS)}
+    rows = state[TOKEN_ROWS].float()
     table = rows.mean(dim=0).repeat(vocabulary, 1)
-    table[state[_IDS].long()] = rows
-    full[_TABLE] = table
+    table[state[TOKEN_IDS].long()] = rows
+    full[TOKEN_TABLE] = table
     return full
 
 
@@ -113,20 +112,6 @@ def build_tiny(path: Path | None = None) -> open_clip.CLIP:
 def known_words(path: Path | None = None) -> tuple[str, ...]:
     """Names and synonyms that `tiny` was trained on, in alphabetical order."""
     return tuple(sorted(read_config(path)["known_words"]))
-
-
-def pack_state(state: dict[str, Tensor], token_ids: Tensor) -> dict[str, Tensor]:
-    """The reverse of `expand_state`, for the training script: float16, `token_ids` and their rows.
-
-    Parameters
-    ----------
-    state : dict of Tensor
-        A state whose table of token embeddings holds the rows of `token_ids` only, in this order.
-    token_ids : Tensor of int
-        The tokens that training used.
-    """
-    packed = {name: tensor.to(torch.float16).contiguous() for name, tensor in state.items() if name != _TABLE}
-    return {**packed, _IDS: token_ids.to(torch.int32), _ROWS: state[_TABLE].to(torch.float16).contiguous()}
 
 
 def _file(path: Path | None, name: str) -> Traversable:

@@ -11,11 +11,11 @@ import zipfile
 from pathlib import Path
 
 import yaml
+from scenes_files import write_voc
 from serving import serve
 
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.datasets.scenes import VOC_NAMES, Scenes
-from clipdiy_lab.datasets.scenes_files import write_voc
 
 
 def zipped(files):
@@ -79,17 +79,12 @@ def own_manifest(path, archives, count):
         "layout": {
             "image": "JPEGImages/{id}.png",
             "mask": "SegmentationClass/{id}.png",
-            "mask_encoding": "palette_index",
             "sources": ["me"],
         },
         "splits": {"val": {"images": count, "list": "ImageSets/Segmentation/val.txt", "source": "me"}},
-        "ignore_index": 255,
-        "score_background": True,
         "label_names": ["background", *VOC_NAMES],
         "label_source": "me",
-        "palette": None,
         "licence": {"images": "-", "annotations": "-", "redistribution": True, "url": "http://terms", "source": "me"},
-        "protocols": [],
     }
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from scenes_files import run_lengths, voc_indices, write_coco, write_voc
 
 from clipdiy_lab.datasets.palette import voc_colormap
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.datasets.scenes_files import run_lengths, voc_indices, write_coco, write_voc
 from clipdiy_lab.errors import OutputError
 
 LENGTH = 6

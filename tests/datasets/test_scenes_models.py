@@ -6,12 +6,13 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from pack_tiny import pack_state
 from safetensors.torch import save_file
 
 from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.errors import ImageError, WeightsError
 from clipdiy_lab.models.saliency.found_tiny import FoundTiny, build_backbone, read_head
-from clipdiy_lab.models.tiny import build_tiny, card, expand_state, known_words, pack_state, read_config
+from clipdiy_lab.models.tiny import build_tiny, card, expand_state, known_words, read_config
 
 
 @pytest.fixture(scope="module")

@@ -137,21 +137,24 @@ def test_feature_map_keeps_rows_and_heads_in_place():
     assert torch.equal(keys.feature_map()[1, 16 * 2 + 5, 1, 2], keys.keys[1, 2, 1 * 3 + 2, 5])
 
 
-def test_dino_reads_every_block_as_its_own_attention_does():
+def test_dino_reads_every_block_as_its_own_forward_computes_it():
     torch.manual_seed(0)
-    backbone = DinoViT(32, 8, 48, 3, 3)
+    backbone = DinoViT(32, 8, 48, 3, 3).eval()
     images = random_images(32, 32)
+    caught: dict[int, Tensor] = {}
+
+    def catch(index: int):
+        return lambda module, inputs, output: caught.__setitem__(index, output)
+
+    for index, block in enumerate(backbone.blocks):
+        block.attn.qkv.register_forward_hook(catch(index))
     with torch.no_grad():
-        tokens = backbone._tokens(images, (4, 4))
-        for index, block in enumerate(backbone.blocks):
-            query, key, value = block.attn.project(block.norm1(tokens))
-            weights = (query @ key.mT / 4).softmax(-1)
-            got = backbone.keys_and_attention(images, index)
-            torch.testing.assert_close(got.attention, weights[:, :, 0, 1:])
-            torch.testing.assert_close(got.keys, key[:, :, 1:])
-            mixed = block.attn.proj((weights @ value).transpose(1, 2).flatten(2))
-            torch.testing.assert_close(block.attn(block.norm1(tokens)), mixed, atol=1e-5, rtol=1e-5)
-            tokens = block(tokens)
+        backbone(images)
+    projected = {index: value.reshape(2, 17, 3, 3, 16).permute(2, 0, 3, 1, 4) for index, value in caught.items()}
+    for index, (query, key, _) in projected.items():
+        got = backbone.keys_and_attention(images, index)
+        torch.testing.assert_close(got.keys, key[:, :, 1:])
+        torch.testing.assert_close(got.attention, (query @ key.mT / 4).softmax(-1)[:, :, 0, 1:])
     torch.testing.assert_close(backbone.keys_and_attention(images, -3), backbone.keys_and_attention(images, 0))
 
 

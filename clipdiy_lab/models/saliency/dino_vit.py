@@ -7,11 +7,14 @@ attention that the class token pays to each patch, which says where objects are.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol, Self, cast
+from functools import partial
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from timm.layers.pos_embed import resample_abs_pos_embed
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
@@ -95,59 +98,8 @@ class KeyBackbone(Protocol):
         ...
 
 
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return _split_heads(self.qkv(tokens), self.heads)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self.project(tokens))
-        projected: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
-        return projected
-
-
-class _Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        projected: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
-        return projected
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = _Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = _Mlp(width, int(width * mlp_ratio))
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        attended: Tensor = tokens + self.attn(self.norm1(tokens))
-        moved: Tensor = attended + self.mlp(self.norm2(attended))
-        return moved
-
-
-class _PatchEmbed(nn.Module):
-    def __init__(self, width: int, patch_size: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        patches: Tensor = self.proj(images)
-        return patches.flatten(2).transpose(1, 2)
-
-
-class DinoViT(nn.Module):
-    """DINO's vision transformer, with DINO's parameter names, for reading keys and attention.
+class DinoViT(VisionTransformer):
+    """DINO's vision transformer, for reading keys and attention: timm's, whose parameters have DINO's names.
 
     Parameters
     ----------
@@ -167,12 +119,15 @@ class DinoViT(nn.Module):
 
     Notes
     -----
-    Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021; the names and the
-    interpolation of position embeddings follow facebookresearch/dino, `vision_transformer.py`.
+    Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021. Position embeddings are
+    interpolated as facebookresearch/dino does it in `vision_transformer.py`, which timm does not.
     """
 
     mean = IMAGENET_MEAN
     std = IMAGENET_STD
+    # timm leaves both open to None, which models without a class token or without positions have.
+    cls_token: nn.Parameter
+    pos_embed: nn.Parameter
 
     def __init__(
         self,
@@ -183,21 +138,23 @@ class DinoViT(nn.Module):
         heads: int = 6,
         mlp_ratio: float = 4.0,
     ) -> None:
-        super().__init__()
         if image_size % patch_size or embed_dim % heads:
             raise ModelError(
                 f"A DinoViT of image_size={image_size}, patch_size={patch_size}, embed_dim={embed_dim}, heads={heads} "
                 "cannot be built: choose an image side that is a multiple of the patch, and a width that is a multiple "
                 "of the number of heads."
             )
-        self.patch_size, self.embed_dim, self.heads = patch_size, embed_dim, heads
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        self.pos_embed = nn.Parameter(torch.zeros(1, (image_size // patch_size) ** 2 + 1, embed_dim))
-        self.patch_embed = _PatchEmbed(embed_dim, patch_size)
-        self.blocks = nn.ModuleList([_Block(embed_dim, heads, mlp_ratio) for _ in range(depth)])
-        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        super().__init__(
+            img_size=image_size,
+            patch_size=patch_size,
+            embed_dim=embed_dim,
+            depth=depth,
+            num_heads=heads,
+            mlp_ratio=mlp_ratio,
+            num_classes=0,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        )
+        self.patch_size, self.heads = patch_size, heads
 
     @property
     def fingerprint(self) -> str:
@@ -230,13 +187,14 @@ class DinoViT(nn.Module):
         tokens = self._tokens(images, grid)
         for earlier in self.blocks[:index]:
             tokens = earlier(tokens)
-        chosen = cast(_Block, self.blocks[index])
-        query, key, _ = chosen.attn.project(chosen.norm1(tokens))
+        chosen: Any = self.blocks[index]
+        query, key, _ = _split_heads(chosen.attn.qkv(chosen.norm1(tokens)), self.heads)
         return _read(query, key, grid)
 
     def _tokens(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
         """B x (1 + h * w) x embed_dim, as the first block gets them."""
-        patches = self.patch_embed(images)
+        # Not through `patch_embed` itself, which refuses images of another size than it was trained for.
+        patches = self.patch_embed.proj(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
         return tokens + self._positions(grid)
 
@@ -347,9 +305,8 @@ class OpenClipViT(nn.Module):
         rows, columns = self.visual.grid_size
         if grid == (rows, columns):
             return trained
-        patches = trained[1:].float().reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
-        resized = F.interpolate(patches, size=grid, mode="bicubic", align_corners=False, antialias=True)
-        return torch.cat([trained[:1].float(), resized.flatten(2).squeeze(0).T])
+        resized: Tensor = resample_abs_pos_embed(trained[None].float(), list(grid), [rows, columns])
+        return resized[0]
 
 
 def _split_heads(projected: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
