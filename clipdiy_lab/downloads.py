@@ -169,7 +169,7 @@ def _is_there(job: _Job) -> bool:
     if not job.target.exists():
         return False
     if not job.target.is_file():
-        raise OutputError(f"{job.target} is a folder, but a file is to be written there. Give a file's path.")
+        raise OutputError(f"{job.target} is no regular file, but one is to be written there. Give another path.")
     if problem := problem_of(job.target, job.size, job.hashes):
         raise DownloadError(f"{job.target} is already there but {problem}. Delete it or move it away, and run again.")
     return True

@@ -357,7 +357,7 @@ def test_places_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"Could not write .*choose another place"):
         download([server.url()], tmp_path / "file" / "voc.tar")
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="is no regular file"):
         download([server.url()], tmp_path)
     assert server.asked == []
 
