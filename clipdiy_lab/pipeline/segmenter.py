@@ -178,7 +178,7 @@ class Segmenter:
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
         applied = self.saliency_map(pixels, frame, config, saliency)
         return Encoding(
-            config=self._settled(config),
+            config=self.settled(config),
             embeddings=self._batches.embed(frame, config, self._at(config), watch),
             saliency=applied,
             frame=frame,
@@ -281,13 +281,13 @@ class Segmenter:
             self._precisions[wanted] = self.encoder.with_precision(wanted)
         return self._precisions[wanted]
 
-    def _settled(self, config: Config) -> Config:
+    def settled(self, config: Config) -> Config:
         """Return the configuration with the precision that is used for it."""
         return config.replace(precision=getattr(self._at(config), "precision", config.precision))
 
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
-        return {**made_by(self.encoder, self.saliency), "config": self._settled(config).to_json()}
+        return {**made_by(self.encoder, self.saliency), "config": self.settled(config).to_json()}
 
 
 def as_segmenter(given: object) -> Segmenter:

@@ -61,7 +61,7 @@ class Source(Protocol):
 
     @property
     def config(self) -> Config:
-        """How the images are encoded."""
+        """How the images are encoded, the precision settled."""
         ...
 
     @property
@@ -84,10 +84,6 @@ class Source(Protocol):
         """Images that are read together; None where each is encoded by itself."""
         ...
 
-    def precision(self, config: Config) -> str:
-        """Return the precision in which the embeddings of a configuration are computed."""
-        ...
-
     def __len__(self) -> int: ...
 
     def place(self, position: int) -> int:
@@ -102,10 +98,6 @@ class Source(Protocol):
         StoppedError
             If the watch stops the work.
         """
-        ...
-
-    def unfit(self, config: Config) -> str:
-        """Say why the source cannot answer for a configuration; empty if it can."""
         ...
 
     def sent(self) -> SentSource:
@@ -197,7 +189,7 @@ class SegmenterSource:
     shard_size = None
 
     def __init__(self, segmenter: Segmenter, dataset: Dataset, config: Config) -> None:
-        self.segmenter, self.dataset, self.config = segmenter, dataset, config
+        self.segmenter, self.dataset, self.config = segmenter, dataset, segmenter.settled(config)
 
     @property
     def identity(self) -> str:
@@ -208,10 +200,6 @@ class SegmenterSource:
     def saliency(self) -> tuple[str, str]:
         """Name and fingerprint of the segmenter's saliency source."""
         return self.segmenter.saliency.name, self.segmenter.saliency.fingerprint
-
-    def precision(self, config: Config) -> str:
-        """Return the precision that a configuration asks for, or that the encoder has."""
-        return getattr(self.segmenter.encoder, "precision", "fp32") if config.precision == "auto" else config.precision
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -226,10 +214,6 @@ class SegmenterSource:
         for position, sample in zip(wanted, ahead(self.dataset.__getitem__, wanted), strict=True):
             encoding = self.segmenter.encoding(sample.image, self.config, watch=watch.silent)
             yield EncodedImage(position, sample.id, encoding, sample.mask)
-
-    def unfit(self, config: Config) -> str:
-        """Nothing: it is encoded as the configuration asks."""
-        return ""
 
     def sent(self) -> SentSource:
         """Return what has to be sent for it to a worker."""
@@ -285,10 +269,6 @@ class StoreSource:
         """Name and fingerprint of the saliency source that the store was made with."""
         attrs = self.store.attrs
         return str(attrs["saliency_source"]), str(attrs["saliency_fingerprint"])
-
-    def precision(self, config: Config) -> str:
-        """Return the precision in which the store was made."""
-        return self.config.precision
 
     def __len__(self) -> int:
         return len(self.store.ids)
