@@ -21,7 +21,8 @@ from clipdiy_lab.errors import ClipdiyError, ConfigError
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.labelling import candidates, choose
+from clipdiy_lab.method.dense import Inputs, check, dense_stages
+from clipdiy_lab.method.labelling import candidates, choose, knows
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
@@ -99,9 +100,12 @@ def text_key(trial: Trial) -> tuple[Any, ...]:
 
 
 def search_key(trial: Trial) -> Config:
-    """Return what the search for the best label of a trial depends on."""
+    """Return what the search for the best label of a trial depends on: everything where a later score decides."""
     plain = Config()
-    return (trial.config or plain).replace(**{name: getattr(plain, name) for name in _AFTER_SEARCH})
+    config = trial.config or plain
+    if not knows(config):
+        return config
+    return config.replace(**{name: getattr(plain, name) for name in _AFTER_SEARCH})
 
 
 def prepare(
@@ -109,9 +113,14 @@ def prepare(
 ) -> tuple[list[Words], list[tuple[Trial, ClipdiyError]]]:
     """Embed the texts of a block, and sort its trials into the searches that they share."""
     words: dict[tuple[Any, ...], Words | ClipdiyError] = {}
-    failed = []
+    failed: list[tuple[Trial, ClipdiyError]] = []
     for trial in block:
         key = text_key(trial)
+        try:
+            check(trial.config or Config(), ("saliency",))
+        except ClipdiyError as error:
+            failed.append((trial, error))
+            continue
         if key not in words:
             try:
                 words[key] = words_of(trial, segmenter, masks.dataset)
@@ -161,14 +170,22 @@ def score(words: Sequence[Words], encoded: Encoded, masks: Masks, index: int) ->
     for one in words:
         similarities = one.similarities(encoded)
         for search in one.searches.values():
-            ordered = [similarities[grid] for grid in search.config.grids]
-            found = candidates(ordered, search.config, one.background)
+            found = None
+            if knows(search.config):
+                ordered = [similarities[grid] for grid in search.config.grids]
+                found = candidates(ordered, search.config, one.background)
             for trial, tally in search.tallies:
                 config = trial.config or search.config
                 saliency = encoded.saliency
                 if trial.saliency == ORACLE:
                     saliency = true_saliency(mask, one.background, config)
-                labels = choose(found, saliency, config).numpy()
+                if found is None:
+                    inputs = Inputs(
+                        similarities=similarities, saliency=saliency, background=one.background, config=config
+                    )
+                    labels = dense_stages(inputs)["labels"].numpy()
+                else:
+                    labels = choose(found, saliency, config).numpy()
                 tally.add(index, *count(truth, to_size(labels, truth.shape), len(tally.counts)))
 
 

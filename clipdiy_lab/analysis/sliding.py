@@ -87,8 +87,8 @@ def sliding_labels(
         part = np.ascontiguousarray(pixels[place])
         encoded = segmenter.encode(part, shared)
         for total, text, config in zip(sums, texts, configs, strict=True):
-            fused = s.stage(fuse(encoded, text, config), "fused").values
-            total[(slice(None), *place)] += _bilinear(torch.from_numpy(fused), (part.shape[0], part.shape[1]))
+            scores = s.scores(fuse(encoded, text, config)).values
+            total[(slice(None), *place)] += _bilinear(torch.from_numpy(scores), (part.shape[0], part.shape[1]))
         times[place] += 1
     return [_best(total / times, size) for total in sums]
 

@@ -30,8 +30,8 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     Raises
     ------
     RunError
-        If the embeddings are missing or of another width, an encode knob differs, or the text embeddings are of other
-        phrases than those of the configuration.
+        If the embeddings are missing or of another width, an encode knob differs, the text embeddings are of other
+        phrases than those of the configuration, or a stage needs one that is not there.
     """
     config = _settled(encoded, text, config)
     names = s.labels_of(text)
@@ -39,19 +39,12 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
     embeddings = {name: s.stage(encoded, "embedding", name) for name in config.grids}
     compared = {name: stages.similarity(vectors, text) for name, vectors in embeddings.items()}
     similarities = {name: cosines for name, (cosines, _) in compared.items()}
-    # Encodings read from a store come without the frame, which fusing never looks at.
-    root = {"image": s.stage(encoded, "image")} if "image" in encoded.data_vars else {}
-    root["text_embedding"] = text
-    root["logits"] = stages.logits(similarities, config)
-    root["merged"] = stages.merged(root["logits"], config)
-    if "saliency" in encoded.data_vars:
-        root["saliency"] = s.stage(encoded, "saliency")
-    root["guide"] = stages.guide(root.get("saliency"), root["merged"], background, config)
-    root["fused"] = stages.fused(root["merged"], root["guide"], background, config)
-    root["probability"] = stages.probability(root["fused"], config)
-    root["labels"] = stages.labels(root["fused"])
-    root["margin"] = stages.margin(root["fused"])
-    root["labels_full"] = stages.labels_full(root["labels"], own_size(encoded))
+    # Encodings read from a store come without the frame.
+    root = {name: s.stage(encoded, name) for name in ("image", "saliency") if name in encoded.data_vars}
+    given = stages.inputs(similarities, root.get("saliency"), background, config, root.get("image"))
+    root |= stages.dense(given, names)
+    root |= {"text_embedding": text, "labels_full": stages.labels_full(root["labels"], own_size(encoded))}
+    root = {name: root[name] for name in s.STAGES if name in root}
     attrs = {
         **encoded.attrs,
         "config": config.to_json(),
@@ -80,8 +73,9 @@ def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.Da
     _, background = with_background(s.labels_of(text), config)
     names = config.grids
     similarities = {name: stages.similarity(s.stage(encoded, "embedding", name), text)[0] for name in names}
-    saliency = s.stage(encoded, "saliency") if "saliency" in encoded.data_vars else None
-    return stages.labels_alone(similarities, saliency, background, config)
+    at_hand = {name: s.stage(encoded, name) for name in ("image", "saliency") if name in encoded.data_vars}
+    given = stages.inputs(similarities, at_hand.get("saliency"), background, config, at_hand.get("image"))
+    return stages.label_map(given)
 
 
 def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config:

@@ -17,13 +17,14 @@ from torch import Tensor
 from clipdiy_lab.method import labelling, ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import Inputs, dense_stages
 from clipdiy_lab.method.grid import Grid, Plan
 
 Similarities = Mapping[str, xr.DataArray]
 
 
 def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = None) -> xr.DataArray:
-    stage = (s.RUN_STAGES | s.GRID_STAGES)[name]
+    stage = s.STAGES[name]
     numpy = values.detach().cpu().numpy().astype(stage.kind, copy=False)
     kept = s.coords_of(stage.dims, coords or {})
     return xr.DataArray(numpy, dims=stage.dims, coords=kept, name=name, attrs=stage.attrs())
@@ -105,13 +106,52 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
     )
 
 
-def logits(similarities: Similarities, config: Config) -> xr.DataArray:
-    """Spread every grid of similarities over the frame."""
-    plan = Plan.of(config)
-    label = next(iter(similarities.values()))[s.LABEL].values
-    maps = [_upsampled(similarities[grid.name], grid, config) for grid in plan]
-    coords = {**_grids(plan), s.LABEL: label, **_pixels(config.image_size)}
-    return _array("logits", torch.stack(maps), coords)
+def inputs(
+    similarities: Similarities,
+    saliency: xr.DataArray | None,
+    background: int | None,
+    config: Config,
+    image: xr.DataArray | None = None,
+) -> Inputs:
+    """Unwrap what dense stages and labels are made of.
+
+    Parameters
+    ----------
+    similarities : mapping of grid to array (row, col, label)
+    saliency : array (y, x) or None
+        Soft map in the frame.
+    background : int or None
+        Index of the background label.
+    config : Config
+    image : array (y, x, channel) or None
+        The frame, where it is at hand.
+    """
+    return Inputs(
+        similarities={name: _tensor(cosines) for name, cosines in similarities.items()},
+        saliency=None if saliency is None else _tensor(saliency),
+        background=background,
+        config=config,
+        image=None if image is None else _tensor(image),
+    )
+
+
+def dense(given: Inputs, labels: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Make every dense stage that the configuration asks for, by name.
+
+    Parameters
+    ----------
+    given : Inputs
+    labels : sequence of str
+        Names of the labels, in the order of the similarities.
+
+    Raises
+    ------
+    RunError
+        If a stage needs one that is not there.
+    """
+    config = given.config
+    coords = {**_grids(Plan.of(config)), s.LABEL: _texts(labels), **_pixels(config.image_size)}
+    return {name: _array(name, values, coords) for name, values in dense_stages(given).items()}
 
 
 def _grids(plan: Plan) -> dict[Hashable, Any]:
@@ -119,79 +159,15 @@ def _grids(plan: Plan) -> dict[Hashable, Any]:
     return {s.GRID: _texts(plan.names), s.WINDOW: (s.GRID, sides, {"units": "pixel"})}
 
 
-def _upsampled(similarity: xr.DataArray, grid: Grid, config: Config) -> Tensor:
-    down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-    return ops.upsample(_tensor(similarity), *(torch.tensor(m, dtype=torch.float32) for m in (down, across)))
+def label_map(given: Inputs) -> xr.DataArray:
+    """Index of the winning label at every pixel, without keeping, or where it can be spared making, the dense stages.
 
-
-def merged(logits: xr.DataArray, config: Config) -> xr.DataArray:
-    """Weighted sum of the grids' maps divided by their number."""
-    weights = [config.weight(grid.name) for grid in Plan.of(config)]
-    return _array("merged", ops.merge(_tensor(logits), weights), logits.coords)
-
-
-def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
-    """Return the factor of the saliency on every label; 1 everywhere where saliency is not applied.
-
-    Parameters
-    ----------
-    saliency : array or None
-        Soft map in the frame; made hard here where the configuration has a threshold.
-    like : array
-        The merged map, for labels and pixels.
-    background : int or None
-        Index of the background label.
-    config : Config
+    Raises
+    ------
+    RunError
+        If a stage needs one that is not there.
     """
-    if saliency is None or background is None or config.background != "saliency":
-        return _array("guide", torch.ones(like.shape), like.coords)
-    soft = _tensor(saliency)
-    if config.saliency_threshold is not None:
-        soft = (soft > config.saliency_threshold).to(soft.dtype)
-    return _array("guide", ops.guide(soft, like.sizes[s.LABEL], background, config.saliency_weight), like.coords)
-
-
-def fused(merged: xr.DataArray, guide: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
-    """Similarity times guide; with the policy ``threshold``, the background's row is `ops.threshold_score`."""
-    scores = ops.fuse(_tensor(merged), _tensor(guide))
-    if config.background == "threshold" and background is not None:
-        others = [label for label in range(len(scores)) if label != background]
-        scores[background] = ops.threshold_score(scores[others], config.background_threshold, config.logit_scale)
-    return _array("fused", scores, merged.coords)
-
-
-def probability(fused: xr.DataArray, config: Config) -> xr.DataArray:
-    """Softmax over the labels."""
-    return _array("probability", ops.probability(_tensor(fused), config.temperature), fused.coords)
-
-
-def labels(fused: xr.DataArray) -> xr.DataArray:
-    """Index of the winning label at every pixel; the first of equals wins, as torch's argmax has it."""
-    return _array("labels", _tensor(fused).argmax(0), fused.coords)
-
-
-def labels_alone(
-    similarities: Similarities, saliency: xr.DataArray | None, background: int | None, config: Config
-) -> xr.DataArray:
-    """Index of the winning label at every pixel, the same as `labels` gives, without building the maps in between.
-
-    Parameters
-    ----------
-    similarities : mapping of grid to array (row, col, label)
-    saliency : array (y, x) or None
-    background : int or None
-        Index of the background label.
-    config : Config
-    """
-    ordered = [_tensor(similarities[name]) for name in config.grids]
-    found = labelling.candidates(ordered, config, background)
-    soft = None if saliency is None else _tensor(saliency)
-    return _array("labels", labelling.choose(found, soft, config), _pixels(config.image_size))
-
-
-def margin(fused: xr.DataArray) -> xr.DataArray:
-    """Winner's score minus the runner-up's."""
-    return _array("margin", ops.margin(_tensor(fused)), fused.coords)
+    return _array("labels", labelling.label_map(given), _pixels(given.config.image_size))
 
 
 def labels_full(labels: xr.DataArray, size: tuple[int, int]) -> xr.DataArray:

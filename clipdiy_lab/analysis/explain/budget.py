@@ -25,6 +25,7 @@ from clipdiy_lab.errors import ConfigError, StoreError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.labelling import LAST_STAGE, knows
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
@@ -101,6 +102,11 @@ def error_budget(
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
     images = count_images(as_dataset(dataset), limit)
     made, settings = _encodings(source, dataset, config, segmenter)
+    if not knows(settings):
+        raise ConfigError(
+            f"an error budget knows scores up to {LAST_STAGE!r}, and this configuration asks for "
+            f"{s.deciding(settings)!r} after it; leave that out."
+        )
     images = min(images, len(made))
     words = words_of(Trial(config=settings), made.segmenter, dataset)
     tally = _Tally(len(dataset.label_names))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import Floats, array, background_of, label_index, read
+from clipdiy_lab.analysis.explain.reading import Floats, array, label_index, read
 from clipdiy_lab.errors import LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -63,9 +63,9 @@ def prompt_sensitivity(
     LabelError
         A synonym for a label that the run does not have, or words that cannot be prompted.
     """
-    config = read(run, "labels", "fused", "text_embedding")
+    config = read(run, "labels", s.SCORES, "text_embedding")
     before = _names(run)
-    known = s.labels_of(s.stage(run, "fused"))
+    known = s.labels_of(run)
     what, maps = [], []
     for name, changes, meant in _variations(run, config, templates, synonyms or {}, added):
         other = recombine(run, segmenter=segmenter, **changes)
@@ -92,8 +92,8 @@ def _variations(
     added: Sequence[str],
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
     """Name of a variation, what to recombine with, and which new word stands for which label."""
-    known = s.labels_of(s.stage(run, "fused"))
-    background = background_of(run)
+    known = s.labels_of(run)
+    background = s.background_of(run)
     article = "grammatical" if config.article == "official" else "official"
     yield f"article: {article}", {"article": article}, {}
     for template in templates:
@@ -116,7 +116,7 @@ def _variations(
 
 def _names(run: xr.DataTree, meant: Mapping[str, str] | None = None) -> Names:
     """Map of label names; labels of two runs need not have the same positions."""
-    labels = s.labels_of(s.stage(run, "fused"))
+    labels = s.labels_of(run)
     names = np.array([(meant or {}).get(label, label) for label in labels], dtype=object)
     found: Names = names[s.stage(run, "labels").values]
     return found
@@ -147,7 +147,7 @@ def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = 
     RunError
         If the runs are of different images, frames, encoders or saliency, or their configurations differ elsewhere.
     """
-    configs = read(run, "labels", "fused"), read(other, "labels", "fused")
+    configs = read(run, "labels", s.SCORES), read(other, "labels", s.SCORES)
     fixed = ("image_sha256", "encoder", "encoder_fingerprint", "saliency_source", "saliency_fingerprint")
     for attr in fixed:
         if run.attrs.get(attr) != other.attrs.get(attr):

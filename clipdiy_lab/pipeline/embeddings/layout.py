@@ -129,7 +129,7 @@ def read_header(store: Path) -> Header:
     if said != digest(content) or text != canonical(content | {"sha256": said}):
         raise StoreError(f"{path} is damaged: it does not have the hash that was written with it; restore it.")
     schema = content["attrs"].get("schema_version")
-    if s.as_version(schema) != s.SCHEMA_VERSION:
+    if s.as_whole(schema) != s.SCHEMA_VERSION:
         raise StoreError(
             f"The store {store} has schema version {schema!r}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make the "
             "store again with `clipdiy-lab embed`."

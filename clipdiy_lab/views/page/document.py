@@ -207,7 +207,7 @@ def _unpacked(value: object) -> object:
 
 def python_code(run: xr.DataTree, config: Config) -> str:
     """Python that repeats a run and this page."""
-    names = list(s.labels_of(s.stage(run, "fused")))
+    names = list(s.labels_of(run))
     knobs = _changed(config)
     settings = f"lab.Config.from_json({json.dumps(knobs)!r})" if knobs else "lab.Config.paper()"
     return "\n".join(
@@ -240,7 +240,7 @@ def _path(run: xr.DataTree) -> str:
 
 
 def _command(run: xr.DataTree, config: Config) -> str:
-    names: Sequence[str] = s.labels_of(s.stage(run, "fused"))
+    names: Sequence[str] = s.labels_of(run)
     if any("," in name for name in names):
         return "<p class='note'>A label holds a comma, which the command line cannot pass on; use Python.</p>"
     words = ["clipdiy-lab", "explain", _path(run), "--labels", ", ".join(names), "--model", run.attrs["encoder"]]
