@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning
     from clipdiy_lab.method.config import Config
     from clipdiy_lab.method.grid import Plan
-    from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.models.loading import list_models
     from clipdiy_lab.pipeline.embeddings.read import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
     from clipdiy_lab.pipeline.recombine import recombine
@@ -49,7 +49,7 @@ _WHERE = {
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
     "list_datasets": "datasets.registry",
-    "list_models": "models.encoders",
+    "list_models": "models.loading",
     "load": "pipeline.segmenter",
     "open_dataset": "datasets.registry",
     "open_run": "pipeline.runs",

@@ -16,6 +16,7 @@ _OPTIONAL = {
     "kaleido": 'figures as SVG, PDF and PNG, with Chromium or Chrome: pip install "clipdiy-lab[lab]"',
     "distributed": 'more than one process or machine: pip install "clipdiy-lab[scale]"',
     "jupyterlab": 'the notebooks: pip install "clipdiy-lab[lab]"',
+    "transformers": 'models whose texts need it, such as SigLIP: pip install "clipdiy-lab[hf]"',
     "openvino": 'encoders twice as fast on a processor: pip install "clipdiy-lab[openvino]"',
     "opencv-contrib-python-headless": 'saliency "spectral": pip install "clipdiy-lab[spectral]"',
 }
@@ -94,9 +95,9 @@ def _caches() -> dict[str, str]:
     from huggingface_hub import constants
 
     from clipdiy_lab.models import weights
-    from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.models.loading import describe, list_models
 
-    here = list_models().query("here")["name"]
+    here = [f"{name} ({describe(name)})" for name in list_models().query("here")["name"]]
     return {
         "model cache": str(constants.HF_HUB_CACHE),
         "weights cache": str(weights.cache_folder()),

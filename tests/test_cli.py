@@ -54,6 +54,51 @@ def test_segment_writes_everything_and_prints_json(photo, tmp_path):
     assert "https://" not in page
 
 
+def test_labels_with_commas_in_quotes_and_from_a_file(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classes.txt").write_bytes("\ufeffbuilding, edifice\r\nsky\r\n".encode())
+    (tmp_path / "quick.json").write_text(lab.Config(scales=(256,)).to_json())
+    for given in (["--labels", '"building, edifice", sky'], ["--labels-file", "classes.txt"]):
+        for command in (["segment", "--out", "out", "--overwrite"], ["explain", "--html", "page.html"]):
+            with pytest.warns(lab.ClipdiyWarning, match="never learned 'building, edifice'"):
+                done = CliRunner().invoke(app, [*command, "photo.png", *given, "--config", "quick.json", "--json"])
+            assert done.exit_code == 0, done.output
+            said = {row["label"] for row in json.loads(done.stdout)["labels"]}
+            assert said == {"background", "building, edifice", "sky"}
+    for page in (tmp_path / "out/index.html", tmp_path / "page.html"):
+        assert "--labels &#x27;background, &quot;building, edifice&quot;, sky&#x27;" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (["--labels", '"cat, sofa'], 1, "expected commas between labels, and a label with a comma in double quotes"),
+        (["--labels", ""], 1, "there are no labels"),
+        (
+            ["--labels", r"building\, edifice, sky"],
+            1,
+            "with a backslash before a comma; expected commas between labels",
+        ),
+        (["--labels", "@gap.txt"], 1, "'@gap.txt', which is a file; read it with --labels-file"),
+        (["--labels-file", "none.txt"], 1, "--labels-file none.txt cannot be read"),
+        (["--labels-file", "photo.png"], 1, "expected UTF-8, one label per line"),
+        (["--labels-file", "gap.txt"], 1, "label 1 is empty"),
+        (["--labels-file", "escape.txt"], 1, "which holds U+001B ESCAPE"),
+        (["--labels", "cat", "--labels-file", "gap.txt"], 2, "either --labels or --labels-file"),
+        ([], 2, "either --labels or --labels-file"),
+    ],
+)
+def test_labels_that_cannot_be_read(photo, tmp_path, monkeypatch, given, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gap.txt").write_text("cat\n\nsofa\n")
+    (tmp_path / "escape.txt").write_text("cat\n\x1b[31msofa\n")
+    for command in ("segment", "explain"):
+        done = CliRunner().invoke(app, [command, "photo.png", *given])
+        assert done.exit_code == code
+        assert said in (str(done.exception) if code == 1 else done.output)
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "gap.txt", "escape.txt"}
+
+
 def test_an_existing_folder_is_kept_unless_told_otherwise(photo, tmp_path):
     keep = tmp_path / "mine"
     keep.mkdir()

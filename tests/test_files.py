@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from clipdiy_lab.errors import ClipdiyError, ConfigError, OutputError
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.files import atomic_path, bytes_on_disk, open_file, read_bytes, read_text
 
 
 @pytest.fixture
@@ -165,9 +165,11 @@ def fail_with(number):
 
 @pytest.mark.parametrize("folder", [False, True])
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_full_disk(place, monkeypatch, step, folder):
-    monkeypatch.setattr(os, step, fail_with(errno.ENOSPC))
-    with pytest.raises(OutputError, match="No space left") as caught, atomic_path(place / "out", folder=folder) as part:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EFBIG])
+def test_a_disk_that_fails(place, monkeypatch, step, folder, number):
+    monkeypatch.setattr(os, step, fail_with(number))
+    said = os.strerror(number)
+    with pytest.raises(OutputError, match=said) as caught, atomic_path(place / "out", folder=folder) as part:
         (part / "a" if folder else part).write_text("x")
     assert isinstance(caught.value.__cause__, OSError)
     assert repr(str(place / "out")) in str(caught.value)
@@ -238,3 +240,38 @@ def test_data_reach_the_disk_before_the_rename(place, monkeypatch):
         (part / "a").touch()
         (part / "b").touch()
     assert steps == ["fsync", "fsync", "replace", "fsync"]
+
+
+# ----------------------------------------------------------------------------------------------------- what is no file
+
+
+def test_only_regular_files_are_read_and_a_pipe_is_not_waited_for(place):
+    os.mkfifo(place / "pipe")
+    (place / "folder").mkdir()
+    (place / "note").write_text("whole\r\n")
+    (place / "link").symlink_to("note")
+    (place / "astray").symlink_to("/dev/zero")
+    for name, says in (("pipe", "a pipe"), ("folder", "a folder"), ("astray", "a device")):
+        for read in (open_file, read_text):
+            with pytest.raises(OSError, match=f"it is {says}, not a"):
+                read(place / name)
+    with pytest.raises(OSError, match="a symbolic link"):
+        open_file(place / "link", follow=False)
+    with pytest.raises(FileNotFoundError):
+        open_file(place / "nothing")
+    assert read_text(place / "link") == "whole\n"
+
+
+def test_a_file_without_end_is_not_read_to_its_end(place):
+    with (place / "huge").open("wb") as file:
+        file.truncate(2**40)
+    for limit in (0, 10, 2**20):
+        with pytest.raises(OSError, match=f"it has more than {limit:,} bytes"):
+            read_bytes(place / "huge", limit)
+    assert bytes_on_disk((place / "huge").stat()) == 0
+
+
+def test_a_file_that_the_disk_does_not_give(place):
+    (place / "broken").symlink_to("/proc/self/mem")  # a regular file, whose first page no read gets
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        read_bytes(place / "broken", 10)

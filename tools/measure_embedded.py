@@ -8,6 +8,7 @@ Each scene is encoded once; every row below is a fusion of the same encoding.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ import clipdiy_lab as lab
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.encoding import saliency_in_frame
 from clipdiy_lab.pipeline.fusion import label_map
 
 
@@ -35,12 +37,12 @@ def measure(split: str, limit: int) -> dict[str, float]:
         truth = sample.mask > 0
         soft = segmenter.saliency(sample.image)
         both, either = both + int(((soft > 0.5) & truth).sum()), either + int(((soft > 0.5) | truth).sum())
-        encoded = segmenter.encode(sample.image, paper, saliency=soft)
+        encoding = segmenter.encoding(sample.image, paper, saliency=soft)
         for row, config in configs.items():
-            predicted = stages.labels_full(label_map(encoded, text, config), size).values
+            predicted = stages.labels_full(label_map(encoding, text, config), size).values
             counts[row] += metrics.confusion(sample.mask, predicted, len(names))
-        encoded["saliency"] = stages.saliency(truth.astype(np.float32), paper.image_size)
-        predicted = stages.labels_full(label_map(encoded, text, paper), size).values
+        known = replace(encoding, saliency=saliency_in_frame(truth.astype(np.float32), paper.image_size))
+        predicted = stages.labels_full(label_map(known, text, paper), size).values
         counts["oracle saliency"] += metrics.confusion(sample.mask, predicted, len(names))
     scores = {row: 100 * metrics.mean_iou(pooled) for row, pooled in counts.items()}
     return scores | {"foreground IoU of found-tiny at 0.5": 100 * both / either}

@@ -7,18 +7,53 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from clipdiy_lab._version import __version__
+from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import OutputError
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+class _Commands(TyperGroup):
+    """Commands that say what is kept when Ctrl-C ends them; typer itself is silent."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            kept = " ".join(getattr(error, "__notes__", ())) or "nothing half-written was left behind."
+            typer.echo(f"interrupted: {in_shell(kept)}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="clipdiy_lab: an explainable laboratory around CLIP-DIY.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clipdiy-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 # What `segment` and `demo` write.
@@ -84,7 +119,9 @@ def refuse_inside(image: Path, folder: Path) -> None:
 
 def print_table(table: Any, as_json: bool) -> None:
     """Print a table for people, or as JSON records for programs."""
-    typer.echo(table.to_json(orient="records") if as_json else table.to_string(index=False))
+    from clipdiy_lab.analysis.tables import to_text
+
+    typer.echo(table.to_json(orient="records") if as_json else to_text(table))
 
 
 def label_rows(table: Any) -> Any:

@@ -13,7 +13,7 @@ from clipdiy_lab.cli.options import AsJson
 @app.command()
 def models(as_json: AsJson = False) -> None:
     """List the models that can be named, and which of them are on this machine."""
-    from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.models.loading import list_models
 
     found = list_models().sort_values("here", ascending=False, kind="stable")
     print_table(found, as_json)

@@ -14,11 +14,13 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     ImageFile,
     Labels,
+    LabelsFile,
     Model,
     Runtime,
     Saliency,
     Settings,
     read_config,
+    read_labels,
     read_segmenter,
 )
 
@@ -26,7 +28,8 @@ from clipdiy_lab.cli.options import (
 @app.command()
 def segment(
     image: ImageFile,
-    labels: Labels,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
@@ -39,18 +42,20 @@ def segment(
     """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
     from clipdiy_lab.files import atomic_path
     from clipdiy_lab.pipeline.runs import save_run
+    from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 
-    settings = read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config)
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
-    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    run = segmenter.segment(image, labels.split(","), settings)
-    with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
-        save_run(run, part / "run.nc")
-        write_folder(run, part)
+    with interruptible(lambda: "nothing was written, and the same command begins anew."):
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        run = segmenter.segment(image, wanted, settings)
+        with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
+            save_run(run, part / "run.nc")
+            write_folder(run, part)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "folder": str(folder), "model": model}

@@ -15,6 +15,7 @@ from clipdiy_lab.cli.options import (
     DatasetName,
     Limit,
     Model,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -45,6 +46,7 @@ def embed(
     config: Settings = "paper",
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
     scheduler: Scheduler = None,
@@ -55,7 +57,7 @@ def embed(
     from clipdiy_lab.pipeline.embeddings.care import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
-    settings, data = read_config(config), read_dataset(dataset, split, root)
+    settings, data = read_config(config), read_dataset(dataset, split, root, partial)
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     with read_cluster(scheduler, workers) as client:
         write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)

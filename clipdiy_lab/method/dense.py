@@ -62,7 +62,9 @@ def dense_stages(inputs: Inputs) -> dict[str, Tensor]:
     RunError
         If a stage needs one that is not there.
     """
-    check(inputs.config, [name for name in ("saliency", "image") if getattr(inputs, name) is not None])
+    problem = lacking(inputs.config, [name for name in ("saliency", "image") if getattr(inputs, name) is not None])
+    if problem:
+        raise RunError(f"{problem}; segment the image itself, or leave the stage out.")
     made: dict[str, Tensor] = {}
     for stage in _asked(inputs.config):
         made[stage.name] = MAKERS[stage.name](inputs, made)
@@ -76,29 +78,22 @@ def _asked(config: Config) -> list[s.Stage]:
     return [stage for name, stage in s.STAGES.items() if name in MAKERS and stage.asked(config)]
 
 
-def check(config: Config, given: Iterable[str]) -> None:
-    """Check that every stage that a configuration asks for finds what it needs.
+def lacking(config: Config, given: Iterable[str]) -> str:
+    """Say which stage that a configuration asks for does not find what it needs; empty if all do.
 
     Parameters
     ----------
     config : Config
     given : iterable of str
         Which of ``saliency`` and ``image`` are at hand.
-
-    Raises
-    ------
-    RunError
-        If a stage needs one that is not there.
     """
     at_hand = {"similarity", *given}
     for stage in _asked(config):
-        lacking = [need for need in stage.needs if need not in at_hand]
-        if lacking:
-            raise RunError(
-                f"the stage {stage.name!r} needs {lacking[0]!r}, which is not at hand (a store keeps no images); "
-                "segment the image itself, or leave the stage out."
-            )
+        for need in stage.needs:
+            if need not in at_hand:
+                return f"the stage {stage.name!r} needs {need!r}, which is not at hand"
         at_hand |= {stage.name, s.SCORES} if stage.is_score else {stage.name}
+    return ""
 
 
 def _logits(inputs: Inputs, made: Made) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method.naming import grid_name
+from clipdiy_lab.text import quoted, unseen
 
 MAX_SIDE = 8192
 """Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
@@ -133,6 +134,7 @@ def read_template(given: Any) -> str | tuple[str, ...]:
                 f"template {template!r} lacks the field {{label}}; expected e.g. '{OFFICIAL_TEMPLATE}', "
                 f"or alone one of the names {', '.join(TEMPLATE_SETS)}."
             )
+        _check_seen(template, "template")
     return str(given) if isinstance(given, str) else tuple(str(template) for template in templates)
 
 
@@ -140,7 +142,7 @@ def read_background_label(given: Any) -> str:
     """Return a label's text, stripped."""
     if not isinstance(given, str) or not given.strip():
         raise ConfigError(f"background_label is {given!r}; expected a word such as 'background'.")
-    return str(given.strip())
+    return _check_seen(given.strip(), "background_label")
 
 
 def read_phrases(given: Any, name: str) -> tuple[str, ...]:
@@ -152,7 +154,7 @@ def read_phrases(given: Any, name: str) -> tuple[str, ...]:
     for phrase in members:
         if not isinstance(phrase, str) or not phrase.strip():
             raise ConfigError(f"{name} holds {phrase!r}; expected phrases, each a text that is not empty.")
-        kept.setdefault(phrase.strip().lower(), str(phrase.strip()))
+        kept.setdefault(phrase.strip().lower(), _check_seen(phrase.strip(), name))
     return tuple(kept.values())
 
 
@@ -166,7 +168,7 @@ def read_synonyms(given: Any) -> Synonyms:
     for label, members in given.items():
         if not isinstance(label, str) or not label.strip():
             raise ConfigError(f"synonyms has phrases for {label!r}; expected the text of a label.")
-        name = str(label.strip())
+        name = _check_seen(label.strip(), "synonyms")
         if name.lower() in (other.lower() for other in phrases):
             raise ConfigError(f"synonyms names the label {name!r} twice; give its phrases in one list.")
         phrases[name] = read_phrases(members, f"synonyms of {name!r}")
@@ -229,6 +231,14 @@ def read_plain(knob: Field[Any], value: Any) -> Any:
     if not meta["min"] <= number <= meta["max"]:
         raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")
     return int(number) if whole else number
+
+
+def _check_seen(text: str, name: str) -> str:
+    """Return a text whose every character can be seen, as Python's own string."""
+    hidden = unseen(text)
+    if hidden:
+        raise ConfigError(f"{name} holds {quoted(text)} with {hidden} in it; write it without that character.")
+    return str(text)
 
 
 def _by_scale(given: Mapping[Any, Any], name: str) -> dict[int, Any]:

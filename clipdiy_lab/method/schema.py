@@ -191,6 +191,9 @@ EXPLAIN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _MAPS}
 RUN_ATTRS = ("config", "encoder", "encoder_fingerprint", "saliency_source", "image_sha256", "schema_version")
 """Attributes that every run carries; the rest are listed in `pipeline.stages`."""
 
+CAUTION = "caution"
+"""Attribute of runs and results whose images are not of the world that their encoder knows: a sentence that says so."""
+
 _INDICES = ("labels", "labels_full")
 # float32 cosines of unit vectors overshoot 1 by rounding.
 _TOLERANCE = 1e-4

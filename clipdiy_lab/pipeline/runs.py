@@ -9,25 +9,27 @@ from __future__ import annotations
 import hashlib
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from clipdiy_lab.errors import OutputError, RunError
-from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.pipeline.consistency import require_consistent
+from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
+from clipdiy_lab.pipeline.zarr_files import read_zarr, write_zarr
 
 _HALF = "stored_as_float32_from"
 _HASH = "content_sha256"
-_SUFFIXES = {".nc": "h5netcdf", ".zarr": "zarr"}
+_WRITERS = {".nc": write_netcdf, ".zarr": write_zarr}
+_READERS = {".nc": read_netcdf, ".zarr": read_zarr}
 
 
 def save_run(run: xr.DataTree, path: str | PathLike[str]) -> Path:
     """Write a run to NetCDF-4 (``.nc``) or Zarr (``.zarr``).
 
     The file appears under its name only when it is complete. Half-precision stages, which NetCDF cannot hold, are kept
-    as float32 and come back as float16.
+    as float32 and come back as float16. The file is made in memory first, which takes its size once more.
 
     Parameters
     ----------
@@ -39,23 +41,24 @@ def save_run(run: xr.DataTree, path: str | PathLike[str]) -> Path:
     RunError
         If the tree is not a run.
     OutputError
-        If the suffix is another one or the place cannot be written to.
+        If the suffix is another one, the place cannot be written to, or the disk is full.
     """
     s.validate(run, need=("image",))
+    require_consistent(run)
     target = Path(path)
-    engine = _engine(target, OutputError)
+    write = _WRITERS[_suffix(target, OutputError)]
     tree = run.map_over_datasets(_widen)
     tree.attrs = {**run.attrs, _HASH: _content_hash(tree)}
-    with atomic_path(target, folder=engine == "zarr") as part:
-        if engine == "zarr":
-            tree.to_zarr(part, mode="w", consolidated=False, zarr_format=3)
-        else:
-            tree.to_netcdf(part, engine="h5netcdf")
+    write(tree, target)
     return target
 
 
 def open_run(path: str | PathLike[str]) -> xr.DataTree:
     """Read a run that `save_run`, or `DataTree.to_netcdf` or `to_zarr`, wrote; loaded into memory and checked.
+
+    The file may come from anybody: no code is run, no other file is read, and what a run of the lab does not hold is
+    refused. Its arrays may have 1 GiB, or eight times the bytes of the file where that is more, and opening takes up to
+    twice that in memory. A ``.nc`` file is read in a process of its own.
 
     Raises
     ------
@@ -63,28 +66,27 @@ def open_run(path: str | PathLike[str]) -> xr.DataTree:
         If the file is missing, damaged (for files of `save_run`, to the last bit), or not a run of the lab.
     """
     source = Path(path)
-    engine: Any = _engine(source, RunError)
-    if not source.exists():
-        raise RunError(f"there is no run at {source}; expected a file that save_run wrote.")
+    read = _READERS[_suffix(source, RunError)]
     try:
-        options: dict[str, Any] = {"consolidated": False} if engine == "zarr" else {}
-        with xr.open_datatree(source, engine=engine, **options) as lazy:
-            tree = lazy.load()
-    except Exception as error:  # the readers raise whatever the bytes make them stumble over
-        what = f"{type(error).__name__}: {error}"
+        tree = read(source)
+    except FileNotFoundError:
+        raise RunError(f"there is no run at {source}; expected a file that save_run wrote.") from None
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: also a null character in the name
+        what = getattr(error, "strerror", None) or str(error) or "it needs more memory than there is"
         raise RunError(f"{source} cannot be read as a run ({what}); write it again.") from error
     expected = tree.attrs.pop(_HASH, None)
     if expected is not None and expected != _content_hash(tree):
         raise RunError(f"{source} is damaged: its content does not have the hash that was written with it.")
     tree = tree.map_over_datasets(_narrow)
     s.validate(tree, need=("image",))
+    require_consistent(tree)
     return tree
 
 
-def _engine(path: Path, kind: type[Exception]) -> str:
-    if path.suffix not in _SUFFIXES:
-        raise kind(f"{path.name!r} ends in {path.suffix or 'nothing'!r}; expected one of {', '.join(_SUFFIXES)}.")
-    return _SUFFIXES[path.suffix]
+def _suffix(path: Path, kind: type[Exception]) -> str:
+    if path.suffix not in _WRITERS:
+        raise kind(f"{path.name!r} ends in {path.suffix or 'nothing'!r}; expected one of {', '.join(_WRITERS)}.")
+    return path.suffix
 
 
 def _content_hash(tree: xr.DataTree) -> str:
@@ -95,9 +97,9 @@ def _content_hash(tree: xr.DataTree) -> str:
             values = array.values
             # Texts come back in another dtype than they went.
             texts = values.dtype.kind in "OUT"
-            content = "\0".join(map(str, values.ravel())).encode() if texts else np.ascontiguousarray(values).tobytes()
             kind = "text" if texts else values.dtype.str
-            digest.update(f"{node.path}|{name}|{array.dims}|{values.shape}|{kind}|".encode() + content)
+            digest.update(f"{node.path}|{name}|{array.dims}|{values.shape}|{kind}|".encode())
+            digest.update("\0".join(map(str, values.ravel())).encode() if texts else np.ascontiguousarray(values).data)
     for key in sorted(set(map(str, tree.attrs)) - {_HASH}):
         digest.update(f"{key}={tree.attrs[key]}|".encode())
     return digest.hexdigest()

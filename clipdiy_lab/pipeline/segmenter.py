@@ -21,7 +21,9 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder, as_vectors, load_encoder
+from clipdiy_lab.models.encoders import Encoder, as_encoder, as_vectors, describe_usage, to_input
+from clipdiy_lab.models.loading import load_encoder
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.prompts import (
     TextCache,
@@ -32,9 +34,14 @@ from clipdiy_lab.models.prompts import (
     warn_of_shared_phrases,
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
+from clipdiy_lab.models.tokenizers import Tokenizer
+from clipdiy_lab.models.usage import Activation
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.caution import caution, warn
+from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.provenance import versions
+from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 FloatMap = npt.NDArray[np.float32]
 Runtime = Literal["torch", "openvino"]
@@ -116,11 +123,18 @@ class Segmenter:
         ------
         ClipdiyError
             A child of it for every kind of bad input.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If the embedded model is shown something else than a scene; the run's attribute ``caution`` says it too.
         """
         config = as_config(config)
         checked = check_labels(labels)
         text = self.text_embeddings(checked, config, text_embeddings)
-        return fuse(self.encode(image, config, saliency=saliency), text, config)
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return fuse(encoding, text, config)
 
     def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
         """Do what needs the network: frame, embeddings of all windows, saliency.
@@ -130,17 +144,46 @@ class Segmenter:
         xarray.DataTree
             A run without labels; `fuse` makes it whole.
         """
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return encoding.tree()
+
+    def encoding(
+        self,
+        image: Any,
+        config: Config | None = None,
+        *,
+        saliency: npt.ArrayLike | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Encoding:
+        """Do what `encode` does, and return it as the value that the lab itself works with.
+
+        Parameters
+        ----------
+        image, config, saliency
+            As for `segment`.
+        watch : Watch, optional
+            Hears of the crops that are encoded, and may stop the work between two batches.
+
+        Raises
+        ------
+        StoppedError
+            If the watch stops it.
+        """
         config = as_config(config)
         pixels = read_image(image)
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
-        root = {"image": stages.image(frame)}
-        found = self._saliency(pixels, frame.numpy(), config, saliency)
-        if found is not None:
-            root["saliency"] = stages.saliency(found, config.image_size)
-        nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=self._attrs(image, pixels, config, saliency is not None))}
-        for grid, vectors in zip(Plan.of(config), self._embed(frame, config), strict=True):
-            nodes[f"/{s.GRIDS}/{grid.name}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
-        return xr.DataTree.from_dict(nodes)
+        applied = self.saliency_map(pixels, frame, config, saliency)
+        return Encoding(
+            config=self._settled(config),
+            embeddings=dict(zip(config.grids, self._embed(frame, config, watch), strict=True)),
+            saliency=applied,
+            frame=frame,
+            size=(pixels.shape[0], pixels.shape[1]),
+            provenance=self._provenance(saliency is not None)
+            | {"image_source": describe(image), "image_sha256": content_hash(pixels)}
+            | caution(self.encoder, pixels),
+        )
 
     def text_embeddings(
         self, labels: Sequence[str], config: Config | None = None, given: npt.ArrayLike | None = None
@@ -191,18 +234,39 @@ class Segmenter:
             )
         return rows
 
-    def _saliency(
-        self, pixels: npt.NDArray[np.uint8], frame: npt.NDArray[np.uint8], config: Config, given: npt.ArrayLike | None
-    ) -> FloatMap | None:
-        if given is not None:
-            return validate_map(given, pixels.shape[:2])
-        if self.saliency.name == "none":
-            return None
-        seen = frame if config.saliency_input == "frame" else pixels
-        return validate_map(self.saliency(seen), seen.shape[:2])
+    def saliency_map(
+        self, pixels: npt.NDArray[np.uint8], frame: Tensor, config: Config, given: npt.ArrayLike | None = None
+    ) -> Tensor | None:
+        """Apply the saliency source to an image, and bring its map to the frame.
 
-    def _embed(self, frame: Tensor, config: Config) -> list[Tensor]:
-        """Embeddings of every grid's windows; all grids share the batches."""
+        Parameters
+        ----------
+        pixels : uint8 array, height x width x 3
+            The image at its own size.
+        frame : uint8 tensor, y x x x 3
+        config : Config
+            Says which of the two the source looks at.
+        given : array, height x width in [0, 1], optional
+            Used instead of the source.
+
+        Returns
+        -------
+        float32 tensor, y x x, in [0, 1], or None
+            None where no source is applied.
+
+        Raises
+        ------
+        SaliencyError
+            For a map of another shape, or values outside [0, 1].
+        """
+        if given is None and self.saliency.name == "none":
+            return None
+        seen = frame.numpy() if config.saliency_input == "frame" and given is None else pixels
+        checked = validate_map(self.saliency(seen) if given is None else given, seen.shape[:2])
+        return saliency_in_frame(checked, config.image_size)
+
+    def _embed(self, frame: Tensor, config: Config, watch: Watch) -> list[Tensor]:
+        """Embeddings of every grid's windows, rows x cols x features; all grids share the batches."""
         encoder = self._at(config)
         # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
         device = getattr(encoder, "device", torch.device("cpu"))
@@ -213,20 +277,22 @@ class Segmenter:
             _check_side(encoder, side)
         with torch.inference_mode():
             crops = [
-                ops.to_encoder_input(ops.cut_windows(frame, grid), side, encoder.mean, encoder.std)
-                for grid, side in zip(grids, sides, strict=True)
+                to_input(ops.cut_windows(frame, grid), side, encoder) for grid, side in zip(grids, sides, strict=True)
             ]
-            parts = self._encode_grids(encoder, crops, sides)
+            parts = self._encode_grids(encoder, crops, sides, watch)
         # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
-        return [torch.nn.functional.normalize(vectors, dim=-1) for vectors in parts]
+        unit = [torch.nn.functional.normalize(vectors, dim=-1).cpu().float() for vectors in parts]
+        return [vectors.reshape(grid.rows, grid.cols, -1) for grid, vectors in zip(grids, unit, strict=True)]
 
-    def _encode_grids(self, encoder: Encoder, crops: list[Tensor], sides: list[int]) -> list[Tensor]:
+    def _encode_grids(self, encoder: Encoder, crops: list[Tensor], sides: list[int], watch: Watch) -> list[Tensor]:
         """Encode the crops of every grid; grids whose input has one size share the batches."""
         found: dict[int, Tensor] = {}
+        done, total = 0, sum(len(part) for part in crops)
         for side in dict.fromkeys(sides):
             here = [place for place, one in enumerate(sides) if one == side]
-            vectors = self._encode_batched(encoder, torch.cat([crops[place] for place in here]))
+            vectors = self._encode_batched(encoder, torch.cat([crops[place] for place in here]), watch, done, total)
             counts = [len(crops[place]) for place in here]
+            done += sum(counts)
             shape, expected = tuple(vectors.shape), (sum(counts), encoder.embedding_dim)
             if shape != expected or not bool(torch.isfinite(vectors).all()):
                 what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
@@ -236,12 +302,16 @@ class Segmenter:
             found |= dict(zip(here, torch.split(vectors, counts), strict=True))
         return [found[place] for place in range(len(crops))]
 
-    def _encode_batched(self, encoder: Encoder, crops: Tensor) -> Tensor:
-        size = self.batch_size or len(crops)
+    def _encode_batched(self, encoder: Encoder, crops: Tensor, watch: Watch, before: int, total: int) -> Tensor:
+        size = min(self.batch_size or len(crops), watch.every or len(crops))
         while True:
             try:
-                parts = (encoder.encode_crops(part) for part in torch.split(crops, size))
-                return torch.cat([as_vectors(part, encoder, "encode_crops") for part in parts])
+                parts = []
+                for place, part in enumerate(torch.split(crops, size)):
+                    watch.check()
+                    parts.append(as_vectors(encoder.encode_crops(part), encoder, "encode_crops"))
+                    watch.progress(before + place * size + len(part), total)
+                return torch.cat(parts)
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -261,30 +331,28 @@ class Segmenter:
             self._precisions[wanted] = self.encoder.with_precision(wanted)
         return self._precisions[wanted]
 
+    def _settled(self, config: Config) -> Config:
+        """Return the configuration with the precision that is used for it."""
+        return config.replace(precision=getattr(self._at(config), "precision", config.precision))
+
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
-        applied = self.saliency.name != "none"
+        return {**self._provenance(), "config": self._settled(config).to_json()}
+
+    def _provenance(self, given: bool = False) -> dict[str, Any]:
+        """Collect what it takes to repeat a run, the configuration apart; `given` says that the saliency was given."""
+        source = self.saliency
+        applied = source.name != "none"
         return {
             "schema_version": s.SCHEMA_VERSION,
-            "config": config.replace(precision=getattr(self._at(config), "precision", config.precision)).to_json(),
             "encoder": self.encoder.name,
             "encoder_fingerprint": self.encoder.fingerprint,
-            "saliency_source": self.saliency.name,
-            "saliency_options": json.dumps(getattr(self.saliency, "options", {}), default=str),
-            "saliency_fingerprint": self.saliency.fingerprint if applied else "",
+            "encoder_usage": json.dumps(describe_usage(self.encoder)),
+            "encoder_recipe": json.dumps(getattr(self.encoder, "recipe", None), default=spelled),
+            "saliency_source": "given" if given else source.name,
+            "saliency_options": "{}" if given else json.dumps(getattr(source, "options", {}), default=str),
+            "saliency_fingerprint": source.fingerprint if applied and not given else "",
             "versions": json.dumps(versions(self.encoder)),
-        }
-
-    def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
-        """Collect what it takes to repeat the run."""
-        given = {"saliency_source": "given", "saliency_options": "{}", "saliency_fingerprint": ""} if injected else {}
-        return {
-            **self.provenance(config),
-            **given,
-            "image_source": describe(image),
-            "image_sha256": content_hash(pixels),
-            "image_height": pixels.shape[0],
-            "image_width": pixels.shape[1],
         }
 
 
@@ -317,6 +385,10 @@ def load(
     saliency: str | Saliency | None = None,
     checkpoint: str | PathLike[str] | None = None,
     sha256: str | None = None,
+    mean: Any = None,
+    std: Any = None,
+    activation: Activation | None = None,
+    tokenizer: Tokenizer | str | PathLike[str] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | None = None,
@@ -328,15 +400,18 @@ def load(
     Parameters
     ----------
     name : str
-        ``"tiny"`` (embedded, knows pictograms), or ``"ARCHITECTURE/TAG"`` of `list_models`, such as
-        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's.
+        ``"tiny"`` (embedded, knows pictograms), ``"ARCHITECTURE/TAG"`` of `list_models`, such as
+        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's, or another name that `models.loading.load_encoder` takes.
     saliency : str or Saliency, optional
         ``found``, ``found-seed``, ``found-tiny``, ``spectral``, ``none``, or any object that meets the protocol.
         Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
     checkpoint : path, optional
-        Local weights for the architecture `name`.
+        Local weights for the architecture `name`; a tag beside it says how they were trained.
     sha256 : str, optional
-        Expected hash of the checkpoint.
+        Expected hash of the file of weights.
+    mean, std, activation, tokenizer : optional
+        How the weights were trained, where neither tag nor file says so or you know better, see
+        `models.loading.load_encoder`.
     device : {"auto", "cuda", "mps", "cpu"}
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
         fp16 for graphics cards, int8 for the runtime ``openvino``.
@@ -351,8 +426,8 @@ def load(
     Raises
     ------
     ModelError
-        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, or the runtime
-        cannot do what is asked of it.
+        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, nothing says how
+        they were trained, or the runtime cannot do what is asked of it.
     SaliencyError
         If the saliency is neither a name nor a source.
     """
@@ -365,7 +440,8 @@ def load(
         raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")
     if calibration is not None and runtime == "torch":
         raise ModelError("calibration is for int8, which needs runtime='openvino'.")
-    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256)
+    trained = {"mean": mean, "std": std, "activation": activation, "tokenizer": tokenizer}
+    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256, **trained)
     encoder: Encoder
     if runtime == "torch":
         encoder = find(device=device, precision=precision)

@@ -14,13 +14,10 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from clipdiy_lab.method import labelling, ops
+from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import Inputs, dense_stages
 from clipdiy_lab.method.grid import Grid, Plan
-
-Similarities = Mapping[str, xr.DataArray]
 
 
 def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = None) -> xr.DataArray:
@@ -30,7 +27,8 @@ def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = No
     return xr.DataArray(numpy, dims=stage.dims, coords=kept, name=name, attrs=stage.attrs())
 
 
-def _tensor(array: xr.DataArray) -> Tensor:
+def tensor(array: xr.DataArray) -> Tensor:
+    """Return the values of a stage as a tensor."""
     # Arrays read from a file may be read-only or half precision; torch wants neither.
     values = array.values
     if values.dtype == np.float16:
@@ -65,10 +63,9 @@ def embedding(vectors: Tensor, grid: Grid) -> xr.DataArray:
     )
 
 
-def saliency(values: npt.NDArray[np.float32], size: tuple[int, int]) -> xr.DataArray:
-    """Bring a soft saliency map, H x W in [0, 1], to the frame."""
-    frame = ops.resize_saliency(torch.from_numpy(np.ascontiguousarray(values)), size)
-    return _array("saliency", frame.clamp(0, 1), _pixels(size))
+def saliency(values: Tensor) -> xr.DataArray:
+    """Wrap a soft saliency map in the frame, y x x in [0, 1]."""
+    return _array("saliency", values, _pixels((values.shape[0], values.shape[1])))
 
 
 def text_embedding(vectors: npt.NDArray[np.float32], phrases: Mapping[str, Sequence[str]]) -> xr.DataArray:
@@ -96,42 +93,13 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
         Index into the phrases of the text embedding.
     """
     phrases = s.phrases_of(text)
-    cosines = ops.cosine(_tensor(embedding), _tensor(text))
+    cosines = ops.cosine(tensor(embedding), tensor(text))
     best, which = ops.best_phrase(cosines, [len(several) for several in phrases.values()])
     label: dict[Hashable, Any] = {s.LABEL: _texts(list(phrases))}
     places = {name: embedding.coords[name] for name in embedding.coords}
     return (
         _array("similarity", best, label).assign_coords(places),
         _array("best_phrase", which, label).assign_coords(places),
-    )
-
-
-def inputs(
-    similarities: Similarities,
-    saliency: xr.DataArray | None,
-    background: int | None,
-    config: Config,
-    image: xr.DataArray | None = None,
-) -> Inputs:
-    """Unwrap what dense stages and labels are made of.
-
-    Parameters
-    ----------
-    similarities : mapping of grid to array (row, col, label)
-    saliency : array (y, x) or None
-        Soft map in the frame.
-    background : int or None
-        Index of the background label.
-    config : Config
-    image : array (y, x, channel) or None
-        The frame, where it is at hand.
-    """
-    return Inputs(
-        similarities={name: _tensor(cosines) for name, cosines in similarities.items()},
-        saliency=None if saliency is None else _tensor(saliency),
-        background=background,
-        config=config,
-        image=None if image is None else _tensor(image),
     )
 
 
@@ -159,17 +127,11 @@ def _grids(plan: Plan) -> dict[Hashable, Any]:
     return {s.GRID: _texts(plan.names), s.WINDOW: (s.GRID, sides, {"units": "pixel"})}
 
 
-def label_map(given: Inputs) -> xr.DataArray:
-    """Index of the winning label at every pixel, without keeping, or where it can be spared making, the dense stages.
-
-    Raises
-    ------
-    RunError
-        If a stage needs one that is not there.
-    """
-    return _array("labels", labelling.label_map(given), _pixels(given.config.image_size))
+def label_indices(values: Tensor) -> xr.DataArray:
+    """Wrap indices of winning labels, y x x."""
+    return _array("labels", values, _pixels((values.shape[0], values.shape[1])))
 
 
 def labels_full(labels: xr.DataArray, size: tuple[int, int]) -> xr.DataArray:
     """Labels at the image's own height and width, nearest."""
-    return _array("labels_full", ops.resize_labels(_tensor(labels), size))
+    return _array("labels_full", ops.resize_labels(tensor(labels), size))

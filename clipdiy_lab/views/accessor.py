@@ -18,6 +18,7 @@ from clipdiy_lab.errors import ClipdiyError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.gallery import strip
 from clipdiy_lab.views.report import label_table
@@ -103,7 +104,7 @@ class DiyAccessor:
 
     def __repr__(self) -> str:
         try:
-            return "\n".join(f"{key:14} {value}" for key, value in _facts(self._tree).items())
+            return "\n".join(f"{key:14} {printable(value)}" for key, value in _facts(self._tree).items())
         except ClipdiyError as error:
             return f"not a run: {error}"
 
@@ -167,7 +168,9 @@ def _summary(run: xr.DataTree) -> str:
 
 
 def _cell(kind: str, text: str) -> str:
-    return f"<{kind} style='text-align:left;vertical-align:top;padding-right:1em'>{html.escape(text)}</{kind}>"
+    return (
+        f"<{kind} style='text-align:left;vertical-align:top;padding-right:1em'>{html.escape(printable(text))}</{kind}>"
+    )
 
 
 def _labels(run: xr.DataTree) -> str:
@@ -178,7 +181,7 @@ def _labels(run: xr.DataTree) -> str:
     rest = len(names) - len(shown)
     rows = "".join(
         f"<tr><td style='text-align:left'><span style='display:inline-block;width:.8em;height:.8em;"
-        f"border:1px solid #8888;background:{colors[name]}'></span> {html.escape(name)}</td>"
+        f"border:1px solid #8888;background:{colors[name]}'></span> {html.escape(printable(name))}</td>"
         f"<td style='{_NUMBER}'>{row.share:.1%}</td><td style='{_NUMBER}'>{row.mean_margin:.3f}</td></tr>"
         for name, row in zip(shown.index, shown.itertuples(index=False), strict=True)
     )

@@ -12,6 +12,7 @@ import xarray as xr
 from PIL import Image
 
 from clipdiy_lab.analysis.sweep import sweep
+from clipdiy_lab.analysis.tables import to_text
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.files import atomic_path
@@ -65,7 +66,7 @@ def demo(folder: str | PathLike[str], say: Callable[[str], None]) -> Path:
         say(format_labels(table))
         say(f"\nAblation on {SCENES} scenes of the validation split:")
         ablation = _ablation(segmenter, dataset)
-        say(ablation.to_string(index=False, float_format="{:.1f}".format))
+        say(to_text(ablation, "{:.1f}".format))
         _write(run, sample.image, part, ablation)
     return target / "index.html"
 
@@ -76,7 +77,7 @@ def format_labels(table: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {"share %": (won["share"] * 100).round(1), "mean margin": won["mean_margin"].round(3)}, index=won.index
     )
-    return str(shown.reset_index().to_string(index=False))
+    return to_text(shown.reset_index())
 
 
 def _ablation(segmenter: Segmenter, dataset: Dataset) -> pd.DataFrame:

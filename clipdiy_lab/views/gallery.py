@@ -171,7 +171,7 @@ def _legend(view: _View, width: int) -> Image.Image:
 def strip(run: xr.DataTree) -> Image.Image:
     """Draw the method in one row: image, each grid's map of the best foreground label, saliency, scores, labels."""
     view = _View(run)
-    candidates = [i for i in range(len(view.names)) if i != view.background]
+    candidates = [i for i in range(len(view.names)) if i != view.background] or [0]
     shares = np.bincount(view["labels"].ravel(), minlength=len(view.names))
     decides = s.scores(run)
     scores = decides.values

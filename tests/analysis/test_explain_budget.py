@@ -8,10 +8,9 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis.encodings import Encoded
 from clipdiy_lab.analysis.explain.ingredients import Case, window_votes
 from clipdiy_lab.analysis.explain.losses import LOSSES, RIGHT, bins, near_boundary
-from clipdiy_lab.analysis.passes import to_size
+from clipdiy_lab.method import ops
 from clipdiy_lab.pipeline.embeddings.write import embed
 
 LIMIT = 4
@@ -164,18 +163,22 @@ def test_the_first_bin_that_takes_a_pixel_has_it():
     assert without == [None, *["confusion"] * 4, None]
 
 
+def at_size(labels, size):
+    return ops.resize_labels(torch.from_numpy(labels), size).numpy()
+
+
 @pytest.mark.parametrize("size", [(70, 93), (40, 30), (32, 32)])
 def test_no_label_map_in_the_frame_has_more_pixels_right_than_the_ceiling(size):
     rng = np.random.default_rng(1)
     mask = rng.integers(0, 4, size).astype(np.uint8)
     mask[:3] = 255
     config = lab.Config(image_size=(32, 32), scales=(16,))
-    case = Case(Encoded({}, None), SimpleNamespace(background=0), config, mask, mask)
+    case = Case(None, SimpleNamespace(background=0), config, mask, mask)
     best = 0
     for y, x in np.ndindex(32, 32):  # each pixel of the frame on its own: the label that is right most often
-        read = mask[to_size(np.arange(1024).reshape(32, 32), size) == 32 * y + x]
+        read = mask[at_size(np.arange(1024).reshape(32, 32), size) == 32 * y + x]
         best += max((np.sum(read == label) for label in range(4)), default=0)
-    assert int((to_size(case.true_frame, size) == mask)[mask != 255].sum()) == best
+    assert int((at_size(case.true_frame, size) == mask)[mask != 255].sum()) == best
 
 
 def test_windows_vote_for_what_covers_most_of_them():

@@ -48,12 +48,15 @@ def test_extremes_stay_extremes():
         assert ops.resize_image(flat, (50, 41)).unique().tolist() == [value]
 
 
-def test_crop_input_is_pillows_bicubic_to_the_last_bit():
+@pytest.mark.parametrize(
+    ("how", "theirs"), [("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)]
+)
+def test_crop_input_is_pillows_to_the_last_bit(how, theirs):
     image = pixels(64, 64)
     for size in (64, 63, 65, 224, 16, 1):
-        expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+        expected = np.asarray(Image.fromarray(image).resize((size, size), theirs))
         mean, std = (0.1, 0.2, 0.3), (0.5, 1.5, 2.5)
-        got = ops.to_encoder_input(torch.from_numpy(image).permute(2, 0, 1)[None], size, mean, std)
+        got = ops.to_encoder_input(torch.from_numpy(image).permute(2, 0, 1)[None], size, mean, std, how)
         assert got.dtype == torch.float32
         back = got[0].permute(1, 2, 0).double().numpy() * std + mean
         np.testing.assert_allclose(back * 255, expected, atol=1e-3, rtol=0)

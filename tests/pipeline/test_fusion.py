@@ -96,7 +96,7 @@ def test_policies_share_one_text_embedding_where_they_prompt_the_same(segmenter,
     for policy in ("saliency", "prompt", "none"):
         turned = lab.recombine(run, background=policy)
         assert turned.identical(segmenter.segment(picture, ["apple", "cat"], SMALL.replace(background=policy)))
-    with pytest.raises(errors.RunError, match=r"no text embeddings for \['sky'\]; pass segmenter="):
+    with pytest.raises(errors.RunError, match=r"no text embeddings for 'sky'; pass segmenter="):
         lab.recombine(run, background="words", background_words=["sky"])
     assert counting_encoder.texts == []
 
@@ -153,7 +153,7 @@ def test_synonyms_are_left_out_with_their_labels(segmenter, picture):
     assert couch.identical(segmenter.segment(picture, ["couch", "cat"], SMALL.replace(synonyms={"cat": ["tiger"]})))
     plain = lab.recombine(run, synonyms={"cat": ["tiger"]})
     assert plain.identical(segmenter.segment(picture, ["sofa", "cat"], SMALL.replace(synonyms={"cat": ["tiger"]})))
-    with pytest.raises(errors.RunError, match=r"no text embeddings for \['cat'\]"):
+    with pytest.raises(errors.RunError, match="no text embeddings for 'cat'"):
         lab.recombine(run, synonyms={})
     with pytest.raises(errors.LabelError, match="synonyms are given for 'bus'"):
         lab.recombine(run, synonyms={"bus": ["coach"]})

@@ -120,7 +120,7 @@ def test_a_changed_number_in_a_zarr_store_is_found(run, tmp_path):
 def test_a_run_of_another_version_is_refused_in_one_sentence(run, tmp_path, version):
     other = run.to_dataset()  # older runs have no node 'grids'
     other.attrs = {**run.attrs, "schema_version": version}
-    xr.DataTree.from_dict({"/": other, "/scales/s064": xr.Dataset()}).to_netcdf(tmp_path / "run.nc", engine="h5netcdf")
+    xr.DataTree.from_dict({"/": other, "/grids/s064": xr.Dataset()}).to_netcdf(tmp_path / "run.nc", engine="h5netcdf")
     with pytest.raises(errors.RunError) as raised:
         lab.open_run(tmp_path / "run.nc")
     says = f"the run has schema version {version}, this clipdiy_lab reads 3; segment the image again."

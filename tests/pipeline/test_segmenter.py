@@ -226,9 +226,10 @@ def test_batch_size_must_be_a_positive_whole_number(counting_encoder, size):
         lab.Segmenter(counting_encoder, batch_size=size)
 
 
-def test_crops_of_another_side(picture):
+def test_crops_of_another_side():
     """Small windows at a smaller input: other embeddings of that grid, near the full ones; the rest is untouched."""
     segmenter = lab.load("tiny", saliency="none")
+    picture = lab.open_dataset("scenes")[0].image
     full = segmenter.encode(picture)
     less = segmenter.encode(picture, lab.Config(crop_input={64: 32}))
     for name in ("s256", "s128"):

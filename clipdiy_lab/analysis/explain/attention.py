@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.models.encoders import pooled
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -51,7 +52,7 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     device = next(tower.parameters()).device
     with torch.enable_grad(), recorded(layers) as attentions:
         given = crop.to_input(crop.pixels[None]).to(device).requires_grad_(True)
-        vector = F.normalize(tower(given).float(), dim=-1)[0]
+        vector = F.normalize(pooled(tower(given)).float(), dim=-1)[0]
         cosine = (torch.from_numpy(crop.texts).to(device) @ vector).max()
         gradients = torch.autograd.grad(cosine, attentions)
     relevance = _rollout([a.detach() for a in attentions], list(gradients))[0, 1:]

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from clipdiy_lab.analysis.explain.reading import array, label_index, read
 from clipdiy_lab.errors import ConfigError, RunError
-from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.naming import grid_name
+from clipdiy_lab.models.encoders import to_input
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -99,9 +99,8 @@ class Crop:
 
     def to_input(self, crops: Pixels) -> Tensor:
         """Bring crops, n x window x window x 3 uint8, to the encoder's input."""
-        encoder = self.segmenter.encoder
         given = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2)))
-        return ops.to_encoder_input(given, self.side, encoder.mean, encoder.std)
+        return to_input(given, self.side, self.segmenter.encoder)
 
     def cosines(self, crops: list[Pixels]) -> npt.NDArray[np.float64]:
         """Cosine of every changed crop, window x window x 3 uint8, with the text; in batches."""

@@ -67,12 +67,7 @@ def at_pixel(run: xr.DataTree, y: int, x: int, frame: Frame = "frame") -> tuple[
     if frame == "frame":
         return int(y), int(x)
     rows, cols = (s.stage(run, "labels").sizes[dim] for dim in (s.Y, s.X))
-    return _source(int(y), height, rows), _source(int(x), width, cols)
-
-
-def _source(pixel: int, side: int, frame: int) -> int:
-    """Pixel of the frame that nearest resizing takes, as `ops.resize_labels` rounds: left edges, in float32."""
-    return min(int(np.floor(np.float32(pixel) * (np.float32(frame) / np.float32(side)))), frame - 1)
+    return int(ops.nearest(rows, height)[int(y)]), int(ops.nearest(cols, width)[int(x)])
 
 
 def label_index(run: xr.DataTree, label: str) -> int:

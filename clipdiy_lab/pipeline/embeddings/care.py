@@ -14,8 +14,10 @@ import zarr
 
 from clipdiy_lab.errors import OutputError, StoreError
 from clipdiy_lab.files import atomic_path, held
+from clipdiy_lab.pipeline import zarr_files
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
+from clipdiy_lab.pipeline.netcdf import write_netcdf
 
 
 def info(path: str | PathLike[str]) -> dict[str, Any]:
@@ -87,19 +89,21 @@ def prune(path: str | PathLike[str]) -> list[Path]:
     Raises
     ------
     StoreError
-        If there is no store, or somebody is writing to it.
+        If there is no store, its shards are a link to another folder, or somebody is writing to it.
     OutputError
         If something cannot be removed.
     """
     store = Path(path)
     header = layout.read_header(store)
+    if (store / layout.SHARDS).is_symlink():
+        raise StoreError(f"The shards of the store {store} are a link; prune the store where they really are.")
     with held(store / layout.LOCK, alone=True, wait=False) as alone:
         if not alone:
             raise StoreError(f"Somebody is writing to the store {store}; prune it when that has ended.")
         found = _leftovers(store, header)
         for one in found:
             try:
-                shutil.rmtree(one) if one.is_dir() else one.unlink()
+                shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
             except OSError as error:
                 raise OutputError(f"Cannot remove {one} ({error.strerror}); remove it by hand.") from error
     return found
@@ -108,7 +112,7 @@ def prune(path: str | PathLike[str]) -> list[Path]:
 def _leftovers(store: Path, header: layout.Header) -> list[Path]:
     """Everything among the shards that is neither record nor vouched for by one, and what killed writers left."""
     kept = set()
-    for shard in range(header.shards):
+    for shard in layout.recorded(store, header):
         try:
             record = layout.read_record(store, header, shard)
         except StoreError:
@@ -123,7 +127,7 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
     """Copy a finished store into one NetCDF file (``.nc``) or a plain Zarr folder (``.zarr``) that any program reads.
 
     The arrays are those of `open_store`. Zarr keeps half precision and takes the memory of one shard; NetCDF knows no
-    half precision, so embeddings become float32, and each array passes through memory whole.
+    half precision, so embeddings become float32, and the file is made in memory: it takes its size twice.
 
     Parameters
     ----------
@@ -144,19 +148,19 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
     if out.exists():
         raise OutputError(f"{out} is there already; remove it, or name another file.")
     dataset = store.dataset()
-    with atomic_path(out, folder=out.suffix == ".zarr") as part:
-        if out.suffix == ".zarr":
-            _to_zarr(store, dataset, part)
-        else:
-            half = [name for name, array in dataset.data_vars.items() if array.dtype == np.float16]
-            dataset.assign({n: dataset[n].astype(np.float32) for n in half}).to_netcdf(part, engine="h5netcdf")
+    if out.suffix == ".nc":
+        half = [name for name, array in dataset.data_vars.items() if array.dtype == np.float16]
+        write_netcdf(dataset.assign({n: dataset[n].astype(np.float32) for n in half}), out)
+        return out
+    with atomic_path(out, folder=True) as part:
+        _to_zarr(store, dataset, part)
     return out
 
 
 def _to_zarr(store: EmbeddingStore, dataset: xr.Dataset, part: Path) -> None:
-    """Write what is small at once, and the arrays shard by shard."""
+    """Write what is small at once, and the arrays shard by shard, each into one file: never two at a time."""
     large = [name for name, array in dataset.data_vars.items() if array.ndim > 1]
-    dataset.drop_vars(large).to_zarr(part, mode="w", consolidated=False, zarr_format=3)
+    zarr_files.write_files(zarr_files.render(xr.DataTree(dataset.drop_vars(large))), part)
     group = zarr.open_group(part, mode="r+", zarr_format=3)
     for name in large:
         array = dataset[name]

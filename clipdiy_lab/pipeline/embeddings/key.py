@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ Key = dict[str, Any]
 def canonical(value: Any) -> str:
     """One text for equal values: JSON with sorted names and no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def brief(value: Any) -> str:
+    """Say what came in a message that has an end."""
+    return reprlib.repr(value)
 
 
 def digest(value: Any) -> str:
@@ -42,6 +48,7 @@ def key_of(segmenter: Segmenter, config: Config, ids: Sequence[str]) -> Key:
         "encoder_image_size": encoder.image_size,
         "encoder_mean": list(encoder.mean),
         "encoder_std": list(encoder.std),
+        "encoder_interpolation": getattr(encoder, "interpolation", "bicubic"),
         "embedding_dim": encoder.embedding_dim,
         **{name: encode[name] for name in Config.knobs("encode")},
         **{name: was[name] for name in ("saliency_source", "saliency_fingerprint", "saliency_options")},
@@ -62,7 +69,9 @@ def require_equal(has: Mapping[str, Any], asked: Key, place: str) -> None:
     """
     differs = [name for name in {**asked, **has} if has.get(name) != asked.get(name)]
     if differs:
-        told = "; ".join(f"{name} is {has.get(name)!r} there, {asked.get(name)!r} is asked" for name in differs)
+        told = "; ".join(
+            f"{name} is {brief(has.get(name))} there, {brief(asked.get(name))} is asked" for name in differs
+        )
         raise StoreError(
             f"The store {place} was made of something else: {told}. Ask for what it holds, or name another folder."
         )

@@ -14,19 +14,27 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clipdiy_lab.errors import StoreError
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.errors import RunError, StoreError
+from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.pipeline.embeddings.key import Key, canonical, digest
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.consistency import require_attributes
+from clipdiy_lab.pipeline.embeddings.key import Key, brief, canonical, digest
 
 FORMAT, VERSION = "clipdiy_lab embeddings", 1
 HEADER, LOCK, SHARDS = "store.json", "lock", "shards"
 STAGING = ".clipdiy-*.part"
 """Folders that `atomic_path` works in; a killed process leaves its own behind."""
+
+_MAX_FEATURES = 2**16
+_RECORD_BYTES = 2**12
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +112,11 @@ def read_header(store: Path) -> Header:
     Raises
     ------
     StoreError
-        If there is no store, it has another version, or the header is damaged.
+        If there is no store, it has another version, or the header is damaged or makes no sense.
     """
     path = store / HEADER
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         what = "there is nothing" if not store.exists() else f"it has no {HEADER}"
         raise StoreError(f"{store} is no store of embeddings: {what}. Make one with `clipdiy-lab embed`.") from None
@@ -122,21 +130,52 @@ def read_header(store: Path) -> Header:
         raise StoreError(f"{path} is damaged, or not of a store of clipdiy_lab; restore it, or make the store again.")
     if content.get("version") != VERSION:
         raise StoreError(
-            f"The store {store} has format version {content.get('version')!r}, this clipdiy_lab reads {VERSION}; "
+            f"The store {store} has format version {brief(content.get('version'))}, this clipdiy_lab reads {VERSION}; "
             "use the release that wrote it, or make the store again."
         )
     said = content.pop("sha256", None)
-    if said != digest(content) or text != canonical(content | {"sha256": said}):
+    try:
+        whole = said == digest(content) and text == canonical(content | {"sha256": said})
+    except (ValueError, RecursionError):  # ValueError: half a character, which UTF-8 cannot hold
+        whole = False
+    if not whole:
         raise StoreError(f"{path} is damaged: it does not have the hash that was written with it; restore it.")
-    schema = content["attrs"].get("schema_version")
+    attrs = content.get("attrs")
+    schema = attrs.get("schema_version") if isinstance(attrs, dict) else None
     if s.as_whole(schema) != s.SCHEMA_VERSION:
         raise StoreError(
-            f"The store {store} has schema version {schema!r}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make the "
-            "store again with `clipdiy-lab embed`."
+            f"The store {store} has schema version {brief(schema)}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make "
+            "the store again with `clipdiy-lab embed`."
         )
-    return Header(
-        key=content["key"], attrs=content["attrs"], ids=tuple(content["ids"]), shard_size=content["shard_size"]
-    )
+    try:
+        return _checked(content)
+    except (RunError, KeyError, TypeError, ValueError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{path} makes no sense ({what}); make the store again.") from error
+
+
+def _checked(content: dict[str, Any]) -> Header:
+    """Return the header, if it says what `write_header` could have said: its hash vouches for the bytes alone."""
+    key, attrs, ids, shard_size = (content[name] for name in ("key", "attrs", "ids", "shard_size"))
+    if not isinstance(key, dict) or not isinstance(attrs, dict):
+        raise TypeError("its key and its attributes are no objects")
+    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
+        raise TypeError("its ids are no list of texts")
+    for name, value, most in (
+        ("shard_size", shard_size, 2**63),
+        ("embedding_dim", key["embedding_dim"], _MAX_FEATURES),
+        ("images", key["images"], 2**63),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+            raise ValueError(f"{name} is {brief(value)}")
+    config = json.loads(require_attributes(attrs).to_json())
+    for name in ("encoder", "saliency_source", "dataset"):
+        if not isinstance(attrs[name], str):
+            raise TypeError(f"{name} is {brief(attrs[name])}")
+    differs = [name for name in Config.knobs("encode") if name in key and key[name] != config[name]]
+    if differs or key["images"] != len(ids) or key["ids_sha256"] != digest(ids):
+        raise ValueError(f"its key is not that of its {differs[0] if differs else 'ids'}")
+    return Header(key=key, attrs=attrs, ids=tuple(ids), shard_size=shard_size)
 
 
 def write_record(store: Path, record: Record) -> None:
@@ -154,22 +193,36 @@ def read_record(store: Path, header: Header, shard: int) -> Record | None:
     """
     path = record_path(store, shard)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, _RECORD_BYTES)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(_damaged(path, str(error))) from error
     try:
         record = Record(**json.loads(text))
-    except (ValueError, TypeError) as error:
+        changed = text != canonical(asdict(record))
+        # The name of a file is made of it.
+        changed = changed or not isinstance(record.bytes, int) or not _SHA256.fullmatch(record.sha256)
+    except (ValueError, TypeError, RecursionError) as error:
         raise StoreError(_damaged(path, "it is no record")) from error
-    if text != canonical(asdict(record)):
+    if changed:
         raise StoreError(_damaged(path, "it was changed"))
     if record.key != digest(header.key):
         return None
     if record.shard != shard or record.file != shard_file(shard, record.sha256):
         raise StoreError(_damaged(path, "it is of another shard, or was changed"))
     return record
+
+
+def recorded(store: Path, header: Header) -> list[int]:
+    """Shards that have a record, whatever it says; a header may speak of millions that nobody wrote."""
+    try:
+        names = os.listdir(store / SHARDS)
+    except OSError:
+        return []
+    numbers = (re.fullmatch(r"(\d{6,18})\.ok", name) for name in names)
+    shards = {int(number[1]) for number in numbers if number}
+    return sorted(shard for shard in shards if shard < header.shards)
 
 
 def shard_file(shard: int, sha256: str) -> str:

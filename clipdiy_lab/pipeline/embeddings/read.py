@@ -9,7 +9,7 @@ import functools
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,17 @@ from xarray.core import indexing
 
 from clipdiy_lab.datasets.images import content_hash, read_image
 from clipdiy_lab.errors import StoreError
-from clipdiy_lab.method import ops
+from clipdiy_lab.files import read_bytes
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack
+from clipdiy_lab.pipeline.embeddings.key import digest
+from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack, unpack_one
+from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.pipeline.untrusted import UnreadableError
 
 _KEPT_SHARDS = 2  # an image and its neighbour; memory stays flat in the number of images
 _AGAIN = "run `clipdiy-lab embed` again, which writes damaged and missing shards anew"
@@ -49,15 +52,28 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
         return None
     path = store / layout.SHARDS / record.file
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, record.bytes)
     except OSError as error:
         raise StoreError(f"The shard {path} cannot be read ({error.strerror}); {_AGAIN}.") from error
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
         raise StoreError(f"The shard {path} is damaged: it does not have the hash of its record; {_AGAIN}.")
-    arrays, attrs = unpack(data)
-    if attrs["ids"] != [header.ids[i] for i in header.images(shard)]:
+    try:
+        arrays, attrs = unpack(data)
+    except UnreadableError as error:
+        raise StoreError(f"The shard {path} is no shard ({error}); {_AGAIN}.") from error
+    images = [header.ids[i] for i in header.images(shard)]
+    if attrs.get("ids") != images:
         raise StoreError(f"The shard {path} holds other images than its place says; {_AGAIN}.")
+    there = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if there != {name: ((len(images), *one.shape), one.dtype) for name, one in contents_of(header).items()}:
+        raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
     return arrays
+
+
+def contents_of(header: layout.Header) -> dict[str, c.Content]:
+    """Arrays of a store, by name."""
+    config = Config.from_json(header.attrs["config"])
+    return c.contents(config, header.key["embedding_dim"], header.attrs["saliency_source"] != "none")
 
 
 class EmbeddingStore:
@@ -88,7 +104,8 @@ class EmbeddingStore:
     def __init__(self, path: str | PathLike[str], *, partial: bool = False) -> None:
         self.path = Path(path)
         self.header = layout.read_header(self.path)
-        records = (layout.read_record(self.path, self.header, shard) for shard in range(self.header.shards))
+        shards = layout.recorded(self.path, self.header)
+        records = (layout.read_record(self.path, self.header, shard) for shard in shards)
         self.finished = tuple(record.shard for record in records if record is not None)
         if len(self.finished) < self.header.shards and not partial:
             raise StoreError(
@@ -107,14 +124,35 @@ class EmbeddingStore:
         return f"EmbeddingStore({str(self.path)!r}, {len(self.images)} of {len(self.header.ids)} images)"
 
     @property
+    def title(self) -> str:
+        """What it is called in sentences."""
+        return f"the store {self.path}"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of every run made from it."""
+        return self.header.attrs
+
+    @functools.cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the images that are there."""
+        return tuple(self.header.ids[image] for image in self.images)
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Hash of what it was made of, and of which shards are there."""
+        whole = len(self.finished) == self.header.shards
+        return digest(self.header.key if whole else [self.header.key, self.finished])
+
+    @functools.cached_property
     def config(self) -> Config:
         """The configuration that the store was made with; its fuse knobs are defaults."""
         return Config.from_json(self.header.attrs["config"])
 
-    @property
+    @functools.cached_property
     def contents(self) -> dict[str, c.Content]:
         """Arrays of the store, by name."""
-        return c.contents(self.config, self.header.key["embedding_dim"], self.header.attrs["saliency_source"] != "none")
+        return contents_of(self.header)
 
     def shard(self, shard: int) -> Arrays:
         """Arrays of one shard as they are stored, the images of `header.images(shard)` first to last.
@@ -139,13 +177,46 @@ class EmbeddingStore:
     def take(self, name: str, images: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the rows of one array for images, by their position among `images`."""
         content = self.contents[name]
-        out = np.empty((len(images), *content.shape), dtype=content.dtype)
         places = self.images[images]
         shards = places // self.header.shard_size
+        if len(shards):
+            self.shard(int(shards[0]))  # before room is made for as much as the header says
+        out = np.empty((len(images), *content.shape), dtype=content.dtype)
         for shard in np.unique(shards):
             here = shards == shard
             out[here] = self.shard(int(shard))[name][places[here] - shard * self.header.shard_size]
         return out
+
+    def encoding(self, position: int) -> Encoding:
+        """Return one image as a segmenter would give it, up to the rounding of a store and without the frame.
+
+        Parameters
+        ----------
+        position : int
+            Among `images`.
+        """
+        rows = np.array([position])
+        arrays = {name: self.take(name, rows)[0] for name in self.contents}
+        if c.SALIENCY in arrays:
+            arrays[c.SALIENCY] = c.from_byte(arrays[c.SALIENCY])
+        return _encoding(arrays, self.config, self.attrs, self.ids[position], arrays[c.HASH].tobytes().hex())
+
+    def find(self, sha256: str) -> int | None:
+        """Return the position of the image whose pixels have a hash; None where it is not there.
+
+        The shards are looked through until it is found, no more of each than its hashes.
+        """
+        position = 0
+        for shard in self.finished:
+            record = layout.read_record(self.path, self.header, shard)
+            if record is None:
+                raise StoreError(f"The store {self.path} has no finished shard {shard}; {_AGAIN}.")
+            hashes = unpack_one(self.path / layout.SHARDS / record.file, c.HASH)
+            known = [row.tobytes().hex() for row in hashes]
+            if sha256 in known:
+                return position + known.index(sha256)
+            position += len(known)
+        return None
 
     def dataset(self) -> xr.Dataset:
         """Return the store as one lazy dataset, see `open_store`."""
@@ -211,32 +282,107 @@ def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
     StoreError
         If `entry` is not one image of a store, or `image` is not the one that was encoded.
     """
-    whole = isinstance(entry, xr.Dataset) and c.HASH in entry and "config" in entry.attrs
-    if not whole or c.IMAGE in entry.dims:
+    if not _is_store(entry) or c.IMAGE in entry.dims:
         raise StoreError("Expected one image of a store, such as open_store(path).isel(image=0); got something else.")
-    entry = entry.compute()
-    config = Config.from_json(entry.attrs["config"])
-    name, sha256 = str(entry[c.IMAGE].item()), str(entry[c.HASH].item())
-    root: dict[str, Any] = {}
+    encoding = _encoding_of(entry, Config.from_json(entry.attrs["config"]))
     if image is not None:
         pixels = read_image(image)
-        if content_hash(pixels) != sha256:
+        if content_hash(pixels) != encoding.provenance["image_sha256"]:
+            name = str(entry[c.IMAGE].item())
             raise StoreError(f"The picture given is not the image {name!r} that was encoded; give that one.")
-        root["image"] = stages.image(ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize))
-    if c.SALIENCY in entry:
-        root[c.SALIENCY] = stages.saliency(entry[c.SALIENCY].values, config.image_size)
-    attrs = entry.attrs | {
-        "image_source": f"{name!r} of {entry.attrs['dataset']!r}",
-        "image_sha256": sha256,
-        **{size: int(entry[size].item()) for size in (c.HEIGHT, c.WIDTH)},
-    }
-    nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=attrs)}
-    for grid in Plan.of(config):
-        stored = torch.from_numpy(entry[c.of_grid("embedding", grid.name)].values.astype(np.float32))
+        encoding = encoding.seen(pixels)
+    return encoding.tree()
+
+
+class OpenedStore:
+    """A store that was opened as a Dataset, or a selection of its images, read image by image.
+
+    What was selected or changed in the Dataset is what is read.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        From `open_store`.
+
+    Raises
+    ------
+    StoreError
+        If it is something else, or no image is selected.
+    """
+
+    def __init__(self, dataset: xr.Dataset) -> None:
+        if not _is_store(dataset) or c.IMAGE not in dataset.dims or not dataset.sizes[c.IMAGE]:
+            raise StoreError(
+                "Expected a store, or some images of it, as open_store(path) gives it; got something else."
+            )
+        self.dataset = dataset
+        self.config = Config.from_json(dataset.attrs["config"])
+        self.attrs = {str(name): value for name, value in dataset.attrs.items()}
+        self.ids = tuple(str(name) for name in dataset[c.IMAGE].values)
+
+    @property
+    def title(self) -> str:
+        """What it is called in sentences."""
+        return f"the store {self.dataset.encoding.get('source', 'that was opened as a Dataset')}"
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Hash of the ids, and of the first and the last image."""
+        found = hashlib.sha256(repr((self.attrs, self.ids)).encode())
+        for encoding in (self.encoding(0), self.encoding(len(self.ids) - 1)):
+            for values in (*encoding.embeddings.values(), encoding.saliency):
+                found.update(b"" if values is None else values.numpy().tobytes())
+        return found.hexdigest()
+
+    def find(self, sha256: str) -> int | None:
+        """Return the position of the image whose pixels have a hash; None where it is not there."""
+        known = [str(value) for value in self.dataset[c.HASH].values]
+        return known.index(sha256) if sha256 in known else None
+
+    def encoding(self, position: int) -> Encoding:
+        """Return one image as a segmenter would give it.
+
+        Raises
+        ------
+        StoreError
+            If the Dataset lacks a grid.
+        RunError
+            If it holds values that no run can have.
+        """
+        encoding = _encoding_of(self.dataset.isel({c.IMAGE: position}), self.config)
+        s.validate(encoding.tree(), need=())  # whoever changed the values may have made others of them
+        return encoding
+
+
+def _is_store(given: object) -> bool:
+    return isinstance(given, xr.Dataset) and {c.HASH, c.IMAGE} <= set(given.variables) and "config" in given.attrs
+
+
+def _encoding_of(entry: xr.Dataset, config: Config) -> Encoding:
+    entry = entry.compute()
+    arrays = {str(name): entry[name].values for name in entry.data_vars}
+    return _encoding(arrays, config, entry.attrs, str(entry[c.IMAGE].item()), str(entry[c.HASH].item()))
+
+
+def _encoding(
+    arrays: Mapping[str, npt.NDArray[Any]], config: Config, attrs: Mapping[Any, Any], image_id: str, sha256: str
+) -> Encoding:
+    """Make an encoding of the arrays of one image."""
+    names = {grid: c.of_grid("embedding", grid) for grid in config.grids}
+    lost = [name for name in names.values() if name not in arrays]
+    if lost:
+        raise StoreError(f"The store has no {', '.join(lost)}, which its configuration names.")
+    halves = {grid: torch.from_numpy(arrays[name].astype(np.float32)) for grid, name in names.items()}
+    saliency = arrays.get(c.SALIENCY)
+    return Encoding(
+        config=config,
         # Half precision leaves lengths a little off 1.
-        vectors = torch.nn.functional.normalize(stored, dim=-1)
-        nodes[f"/{s.GRIDS}/{grid.name}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
-    return xr.DataTree.from_dict(nodes)
+        embeddings={grid: torch.nn.functional.normalize(vectors, dim=-1) for grid, vectors in halves.items()},
+        saliency=None if saliency is None else torch.tensor(saliency),
+        frame=None,
+        size=(int(arrays[c.HEIGHT]), int(arrays[c.WIDTH])),
+        provenance={**attrs, "image_source": f"{image_id!r} of {attrs['dataset']!r}", "image_sha256": sha256},
+    )
 
 
 class _Lazy(BackendArray):

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models import saliency as sources_of_saliency
-from clipdiy_lab.models.encoders import EMBEDDED
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.views.explorer.state import View
 
 _DEFAULT_SALIENCY = {EMBEDDED: "found-tiny"}

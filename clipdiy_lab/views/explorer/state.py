@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from clipdiy_lab.errors import ConfigError, LabelError, StateError, nearest
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_name
 from clipdiy_lab.models import saliency as sources_of_saliency
-from clipdiy_lab.models.encoders import EMBEDDED
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.views.explorer.sources import Kind, Picture, again
 
@@ -276,7 +276,7 @@ def load(path: str | PathLike[str], at_hand: Sequence[Picture] = ()) -> View:
         Also if the file is missing or is no text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise StateError(f"the state {str(path)!r} cannot be read ({error}); give a file of explorer.save.") from error
     return from_json(text, at_hand)

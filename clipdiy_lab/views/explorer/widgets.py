@@ -11,7 +11,7 @@ import ipywidgets as w
 
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method.naming import grid_name, grid_title
-from clipdiy_lab.models.encoders import list_models
+from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import sketches
@@ -80,8 +80,8 @@ class ExplorerWidgets:
         self.opacity.add_class("clipdiy-opacity")
         self._on(self.opacity, lambda value: self._change(opacity=tidy(value)))
         now, stop = button("Encode now", "clipdiy-apply"), button("Cancel", "clipdiy-cancel")
-        now.on_click(lambda _: self.explorer.apply())
-        stop.on_click(lambda _: self._stop())
+        now.on_click(lambda _: self.explorer.attempt(self.explorer.apply))
+        stop.on_click(lambda _: self.explorer.attempt(self._stop))
         status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
         left = w.VBox([self.picture, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
         right = w.VBox(
@@ -242,7 +242,7 @@ class ExplorerWidgets:
     def _files(self) -> w.VBox:
         self.code, self.filed = w.HTML(layout=_WIDE), w.HTML(layout=_WIDE)
         show = button("Show the code", "clipdiy-code")
-        show.on_click(lambda _: self._show_code())
+        show.on_click(lambda _: self.explorer.attempt(self._show_code))
         self.place = w.Text(value="explorer.json", layout={"width": "14em"})
         save, load = button("Save state", "clipdiy-save"), button("Load state", "clipdiy-load")
         save.on_click(lambda _: self._do(lambda: self.explorer.save(self.place.value), "saved to"))
@@ -260,10 +260,7 @@ class ExplorerWidgets:
         def hear(change: Any) -> None:
             if self._reading:
                 return
-            try:
-                react(change["new"])
-            except Exception as error:  # an exception in a callback would vanish in a log
-                self.explorer.complain(error)
+            self.explorer.attempt(lambda: react(change["new"]))
 
         widget.observe(hear, "value")
 
@@ -277,11 +274,11 @@ class ExplorerWidgets:
         # The widget that was turned shows its value already; answering would pull a slider back that is still moved.
         self._turning = True
         try:
-            self.explorer.change(**values)
+            self.explorer.attempt(lambda: self.explorer.change(**values))
         finally:
             self._turning = False
         if self.code.value:
-            self._show_code()
+            self.explorer.attempt(self._show_code)
 
     def _stop(self) -> None:
         self.explorer.cancel()
@@ -290,12 +287,11 @@ class ExplorerWidgets:
     def _do(self, act: Any, said: str) -> None:
         # Not among the explorer's lines: the next picture clears those, and after loading it comes at once.
         self.filed.value = ""
-        try:
-            path = act()
-        except Exception as error:
-            self.explorer.complain(error)
-            return
-        self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {path}")}</div>'
+
+        def tell() -> None:
+            self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {act()}")}</div>'
+
+        self.explorer.attempt(tell)
 
     def _load(self) -> str:
         self.explorer.load(self.place.value)

@@ -14,6 +14,7 @@ import xarray as xr
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.text import join_list, printable
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
@@ -53,6 +54,7 @@ def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Se
         f"<header><h1>{_text(title)}</h1>",
         f"<p>Segmented by clipdiy_lab with the encoder {_text(run.attrs['encoder'])} and the saliency "
         f"{_text(saliency)}. This page is one file: nothing is loaded from elsewhere.</p>",
+        _caution(run),
         f"<nav aria-label='Parts of this page'><ul>{links}</ul></nav></header><main>",
         _inspector(look),
         _heading("labels-found"),
@@ -76,12 +78,22 @@ def document(run: xr.DataTree, tables: Mapping[str, pd.DataFrame], segmenter: Se
     return f"<!doctype html>\n<html lang='en'><head>{head}</head><body>{''.join(body)}</body></html>\n"
 
 
+def _caution(run: xr.DataTree) -> str:
+    """Return the banner of a run whose image is not of the world that its encoder knows."""
+    said = run.attrs.get(s.CAUTION)
+    return f"<p class='caution' role='note'>{_text(said)}</p>" if said else ""
+
+
 def _asset(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _text(words: object) -> str:
-    return html.escape(str(words))
+    return html.escape(printable(str(words)))
+
+
+def _lines(words: str) -> str:
+    return "\n".join(map(_text, words.split("\n")))
 
 
 def _heading(name: str) -> str:
@@ -92,7 +104,8 @@ def _tables(tables: Mapping[str, pd.DataFrame]) -> Iterable[str]:
     for place, (name, table) in enumerate(tables.items()):
         if place:
             yield f"<h3>{_text(name)}</h3>"
-        cells = table.reset_index().to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0)
+        shown = table.reset_index().map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
+        cells = shown.to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0)
         yield f"<div class='scroll'>{cells}</div>"
 
 
@@ -193,11 +206,11 @@ def _repeat(look: Look) -> str:
     note = "The saliency of this run was given as an array: pass the same one to segment(..., saliency=array)."
     pixels = f"The image's pixels have the sha256 {run.attrs['image_sha256']}."
     return (
-        f"<h3>Python</h3><pre><code>{_text(python_code(run, look.config))}</code></pre>"
+        f"<h3>Python</h3><pre><code>{_lines(python_code(run, look.config))}</code></pre>"
         f"<h3>Command line</h3>{_command(run, look.config)}"
         f"<p class='note'>{_text(pixels)}{' ' + _text(note) if given else ''}</p>"
         "<details><summary>Everything that decided this run</summary>"
-        f"<pre>{_text(json.dumps(facts, indent=2, default=str))}</pre></details>"
+        f"<pre>{_lines(json.dumps(facts, indent=2, default=str))}</pre></details>"
     )
 
 
@@ -241,9 +254,7 @@ def _path(run: xr.DataTree) -> str:
 
 def _command(run: xr.DataTree, config: Config) -> str:
     names: Sequence[str] = s.labels_of(run)
-    if any("," in name for name in names):
-        return "<p class='note'>A label holds a comma, which the command line cannot pass on; use Python.</p>"
-    words = ["clipdiy-lab", "explain", _path(run), "--labels", ", ".join(names), "--model", run.attrs["encoder"]]
+    words = ["clipdiy-lab", "explain", _path(run), "--labels", join_list(names), "--model", run.attrs["encoder"]]
     words += _saliency(run, "--saliency {}").split(" ")
     knobs, asked = _changed(config), ""
     if knobs:

@@ -14,6 +14,7 @@ from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.text import printable
 from clipdiy_lab.views import encoding, pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.gallery import MAX_LABELS, overlay_words, shown_stages, worth_showing
@@ -33,7 +34,7 @@ class Look:
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run
-        self.names = s.labels_of(run)
+        self.names = tuple(map(printable, s.labels_of(run)))
         self.background = s.background_of(run)
         self.colors = label_colors(self.names, self.background)
         self.config = Config.from_json(run.attrs["config"])
@@ -165,7 +166,10 @@ def _words(look: Look, segmenter: Segmenter) -> Section:
         "How many ways of saying it otherwise (article, template, one label dropped) change the pixel. Bright pixels "
         "hang on the wording."
     )
+    left_out = found.attrs["left_out"]
     note = f"{len(shares)} variations were tried. They change most of the image with {most}."
+    if left_out:
+        note += f" Left out, because a prompt would be longer than the text encoder reads: {'; '.join(left_out)}."
     return Section("prompt_sensitivity", "What the words do", how, panels, bar, note=note)
 
 
