@@ -6,6 +6,7 @@ from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.sample import Dataset, ids_of
 from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import lacking
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
@@ -22,7 +23,8 @@ def unfit(store: AnyStore, config: Config) -> str:
         config = config.replace(precision=store.config.precision)
     differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
     if not lost and not differs:
-        return ""
+        problem = lacking(config, ("saliency",))
+        return f"{problem}: {store.title} keeps no images; give a segmenter." if problem else ""
     knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
     asked = f"the grids of {', '.join(lost)}" if lost else knobs
     return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."

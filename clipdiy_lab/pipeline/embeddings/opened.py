@@ -202,7 +202,7 @@ def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
 
 
 def _attrs(name: str) -> dict[str, str]:
-    stage = s.RUN_STAGES.get(name) or s.GRID_STAGES.get(name.partition("_")[0])
+    stage = s.STAGES.get(name) or s.STAGES.get(name.partition("_")[0])
     if stage is not None:
         return stage.attrs()
     if name == c.HASH:
