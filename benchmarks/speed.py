@@ -23,9 +23,9 @@ from timing import alternate, machine, matrix_rates
 from torch.utils.flop_counter import FlopCounterMode
 
 import clipdiy_lab as lab
-from clipdiy_lab.analysis.passes import to_size
-from clipdiy_lab.analysis.tally import count
+from clipdiy_lab.analysis.protocols import get_protocol
 from clipdiy_lab.errors import FigureError
+from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import candidates, choose
@@ -121,7 +121,7 @@ def saliency(image: np.ndarray, rounds: int) -> list[dict[str, Any]]:
 
 def fusing(labels: int, mask: np.ndarray, rounds: int) -> list[dict[str, Any]]:
     """One configuration of one encoded image, from similarities to confusion counts; random similarities."""
-    config, random = Config(), torch.Generator().manual_seed(0)
+    config, random, protocol = Config(), torch.Generator().manual_seed(0), get_protocol("mmseg")
     grids = [torch.randn(g.rows, g.cols, labels, generator=random) * 0.03 + 0.2 for g in Plan.of(config)]
     soft = torch.rand(256, 256, generator=random)
 
@@ -133,7 +133,7 @@ def fusing(labels: int, mask: np.ndarray, rounds: int) -> list[dict[str, Any]]:
         return np.bincount(mask[valid].astype(int) * labels + found[valid], minlength=labels**2)
 
     def settle(found: Any) -> None:
-        count(mask, to_size(choose(found, soft, config).numpy(), mask.shape), labels)
+        metrics.confusion(mask, protocol.prediction(choose(found, soft, config).numpy(), mask.shape), labels)
 
     kept = candidates(grids, config, 0)
     took = alternate(

@@ -16,6 +16,7 @@ _OPTIONAL = {
     "kaleido": 'figures as SVG, PDF and PNG, with Chromium or Chrome: pip install "clipdiy-lab[lab]"',
     "distributed": 'more than one process or machine: pip install "clipdiy-lab[scale]"',
     "jupyterlab": 'the notebooks: pip install "clipdiy-lab[lab]"',
+    "transformers": 'models whose texts need it, such as SigLIP: pip install "clipdiy-lab[hf]"',
     "openvino": 'encoders twice as fast on a processor: pip install "clipdiy-lab[openvino]"',
     "opencv-contrib-python-headless": 'saliency "spectral": pip install "clipdiy-lab[spectral]"',
 }
@@ -94,11 +95,14 @@ def _caches() -> dict[str, str]:
     from huggingface_hub import constants
 
     from clipdiy_lab.models import weights
-    from clipdiy_lab.models.encoders import list_models
+    from clipdiy_lab.models.loading import describe, list_models
+    from clipdiy_lab.models.saliency.found import DINO_WEIGHTS, HEAD_WEIGHTS
 
-    here = list_models().query("here")["name"]
+    absent = [one.name for one in (DINO_WEIGHTS, HEAD_WEIGHTS) if not (weights.cache_folder() / one.name).is_file()]
+    here = [f"{name} ({describe(name)})" for name in list_models().query("here")["name"]]
     return {
         "model cache": str(constants.HF_HUB_CACHE),
         "weights cache": str(weights.cache_folder()),
-        "models here": ", ".join(here),
+        "models here": "; ".join(here),
+        "FOUND's weights": f"not here, fetched at first use: {', '.join(absent)}" if absent else "here",
     }

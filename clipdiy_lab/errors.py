@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
+import unicodedata
 from collections.abc import Iterable
 from os import PathLike
 from typing import TypeVar
+
+from clipdiy_lab.text import printable
 
 T = TypeVar("T")
 
@@ -14,8 +17,12 @@ T = TypeVar("T")
 class ClipdiyError(Exception):
     """Base of every error that the lab raises on purpose.
 
-    The message is one or two sentences: what was given, what was expected, what to do.
+    The message is one or two sentences: what was given, what was expected, what to do. Labels, file names and answers
+    of servers stand in it, so it is shown with control characters escaped (`text.printable`).
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(ClipdiyError, ValueError):
@@ -40,6 +47,10 @@ class ModelError(ClipdiyError):
 
 class WeightsError(ModelError):
     """A weights file that is missing, has another hash, or holds other shapes."""
+
+
+class DownloadError(ClipdiyError):
+    """A file that no server gives as it should be."""
 
 
 class DatasetError(ClipdiyError):
@@ -71,7 +82,17 @@ class OutputError(ClipdiyError, OSError):
 
 
 class ClipdiyWarning(UserWarning):
-    """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...)."""
+    """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...).
+
+    Shown with control characters escaped, like `ClipdiyError`.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class OutOfDistributionWarning(ClipdiyWarning):
+    """An image unlike everything that the model was trained on: a photograph before the embedded model."""
 
 
 def require(given: object, protocol: type[T], name: str, expected: str, error: type[ClipdiyError]) -> T:
@@ -117,8 +138,37 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     "Did you mean 'sofa'?"
     """
     known = list(known)
+    twin = lookalike(name, known)
+    if twin is not None:
+        return f"Did you mean {twin!a}? {differing(name, twin)}."
     hits = difflib.get_close_matches(name, known, n=n, cutoff=0.5)
     if hits:
         return "Did you mean " + " or ".join(repr(hit) for hit in hits) + "?"
     listed = ", ".join(repr(one) for one in sorted(known)[:8])
     return f"Known: {listed}{', ...' if len(known) > 8 else ''}."
+
+
+def lookalike(name: str, known: Iterable[str]) -> str | None:
+    r"""Return the known name that looks like `name` but has other code points (another Unicode normal form).
+
+    Examples
+    --------
+    >>> print(ascii(lookalike("caf\u00e9", ["cafe", "cafe\u0301"])))
+    'cafe\u0301'
+    """
+    form = unicodedata.normalize("NFC", name)
+    return next((other for other in known if other != name and unicodedata.normalize("NFC", other) == form), None)
+
+
+def differing(name: str, other: str) -> str:
+    r"""Say how two names differ that look the same, with their code points escaped.
+
+    Examples
+    --------
+    >>> print(differing("caf\u00e9", "cafe\u0301")[:40])
+    'caf\xe9' and 'cafe\u0301' look the same
+    """
+    return (
+        f"{name!a} and {other!a} look the same but have different code points (Unicode normal forms: macOS "
+        "writes one, other systems the other)"
+    )

@@ -9,7 +9,7 @@ install_import_hook(["clipdiy_lab.method.grid", "clipdiy_lab.method.ops"], "bear
 import json  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
@@ -18,6 +18,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from counting import CountingEncoder  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from serving import Server, running  # noqa: E402
 
 from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
 from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
@@ -91,3 +92,10 @@ def golden_segmenter(golden_encoder: OpenClipEncoder) -> Segmenter:
 @pytest.fixture
 def counting_encoder() -> CountingEncoder:
     return CountingEncoder()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A faulty web server on this machine."""
+    with running() as server:
+        yield server

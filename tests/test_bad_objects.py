@@ -16,15 +16,15 @@ OF_A_DATASET = {
     "error_budget": lambda segmenter, path, given: lab.explain.error_budget(segmenter, given),
 }
 OF_A_SEGMENTER = {
-    "evaluate": lambda given, scenes, run, path: lab.evaluate(given, scenes),
     "embed": lambda given, scenes, run, path: lab.embed(given, scenes, path),
-    "explore": lambda given, scenes, run, path: lab.explore(segmenter=given),
     "recombine": lambda given, scenes, run, path: lab.recombine(run, segmenter=given),
     "report": lambda given, scenes, run, path: lab.report(run, path, segmenter=given),
     "absent": lambda given, scenes, run, path: lab.explain.absent(run, ["dog"], given),
     "attend": lambda given, scenes, run, path: lab.explain.attend(run, given, (8, 0, 0), "cat"),
 }
 OF_A_STORE = {
+    "evaluate": lab.evaluate,
+    "explore": lambda given, scenes: lab.explore(segmenter=given),
     "sweep": lambda given, scenes: lab.sweep(given, scenes, GRID),
     "ablation_board": lab.ablation_board,
     "error_budget": lab.explain.error_budget,
@@ -88,8 +88,8 @@ def test_what_is_neither_segmenter_nor_store(call, segmenter, scenes, tmp_path):
     lab.embed(segmenter, scenes, path, limit=1)
     for given, says in (
         ("tiny", r"tiny is no store of embeddings.*meant as a model, give a segmenter: lab.load\('tiny'\)"),
-        (lab.open_store(path), rf"source is a Dataset; expected .*what lab.embed returned, or its path \('{path}'\)"),
-        (None, "source is None; expected a segmenter"),
+        (lab.open_store(path).drop_vars("image"), "Expected a store, or some images of it, as open_store"),
+        (3.5, "source is a float; expected a segmenter .*, or a store of embeddings: what lab.embed or lab.open_store"),
     ):
         with pytest.raises(errors.StoreError, match=says):
             call(given, scenes)

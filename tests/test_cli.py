@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,107 @@ def test_segment_writes_everything_and_prints_json(photo, tmp_path):
     assert "inspector-data" in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_labels_with_commas_in_quotes_and_from_a_file(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "classes.txt").write_bytes("\ufeffbuilding, edifice\r\nsky\r\n".encode())
+    (tmp_path / "quick.json").write_text(lab.Config(scales=(256,)).to_json())
+    for given in (["--labels", '"building, edifice", sky'], ["--labels-file", "classes.txt"]):
+        for command in (["segment", "--out", "out", "--overwrite"], ["explain", "--html", "page.html"]):
+            with pytest.warns(lab.ClipdiyWarning, match="never learned 'building, edifice'"):
+                done = CliRunner().invoke(app, [*command, "photo.png", *given, "--config", "quick.json", "--json"])
+            assert done.exit_code == 0, done.output
+            said = {row["label"] for row in json.loads(done.stdout)["labels"]}
+            assert said == {"background", "building, edifice", "sky"}
+    for page in (tmp_path / "out/index.html", tmp_path / "page.html"):
+        assert "--labels &#x27;background, &quot;building, edifice&quot;, sky&#x27;" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (["--labels", '"cat, sofa'], 1, "expected commas between labels, and a label with a comma in double quotes"),
+        (["--labels", ""], 1, "there are no labels"),
+        (
+            ["--labels", r"building\, edifice, sky"],
+            1,
+            "with a backslash before a comma; expected commas between labels",
+        ),
+        (["--labels", "@gap.txt"], 1, "'@gap.txt', which is a file; read it with --labels-file"),
+        (["--labels-file", "none.txt"], 1, "--labels-file none.txt cannot be read"),
+        (["--labels-file", "photo.png"], 1, "expected UTF-8, one label per line"),
+        (["--labels-file", "gap.txt"], 1, "label 1 is empty"),
+        (["--labels-file", "escape.txt"], 1, "which holds U+001B ESCAPE"),
+        (["--labels", "cat", "--labels-file", "gap.txt"], 2, "either --labels or --labels-file"),
+        ([], 2, "either --labels or --labels-file"),
+    ],
+)
+def test_labels_that_cannot_be_read(photo, tmp_path, monkeypatch, given, code, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gap.txt").write_text("cat\n\nsofa\n")
+    (tmp_path / "escape.txt").write_text("cat\n\x1b[31msofa\n")
+    for command in ("segment", "explain"):
+        done = CliRunner().invoke(app, [command, "photo.png", *given])
+        assert done.exit_code == code
+        assert said in (str(done.exception) if code == 1 else done.output)
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "gap.txt", "escape.txt"}
+
+
+def test_names_from_outside_reach_no_terminal_as_commands(tmp_path, monkeypatch):
+    """A folder whose own name, classes and files hold escapes, an image of such a name, and wrong usage."""
+    monkeypatch.chdir(tmp_path)
+    evil = "\x1b[31mevil\x07\u202e"
+    for part in ("images", "masks"):
+        (tmp_path / evil / part).mkdir(parents=True)
+    pixels, mask = np.full((40, 60, 3), 90, np.uint8), np.ones((40, 60), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / evil / "images" / f"{evil}.png")
+    Image.fromarray(mask).save(tmp_path / evil / "masks" / f"{evil}.png")
+    Image.fromarray(pixels).save(tmp_path / f"{evil}.png")
+    (tmp_path / evil / "classes.txt").write_text("background\ncat\x1b[2J\n")
+    (tmp_path / "good" / "images").mkdir(parents=True)
+    (tmp_path / "good" / "images" / f"lonely{evil}.png").touch()
+    (tmp_path / "good" / "masks").mkdir()
+    (tmp_path / "good" / "classes.txt").write_text("background\ncat\n")
+    quick = tmp_path / "quick.json"
+    quick.write_text(lab.Config(scales=(256,)).to_json())
+    commands = [
+        ["segment", f"{evil}.jpg", "--labels", "cat"],
+        ["explain", f"{evil}.png", "--labels", "cat", "--config", "quick.json", "--html", f"{evil}.html"],
+        ["explain", f"{evil}.png", "--labels", f"cat, {evil}"],
+        ["evaluate", evil, "--config", "quick.json"],
+        ["data", "verify", evil],
+        ["data", "verify", "good"],
+        ["embed", evil, "--store", evil, "--config", "quick.json"],
+        ["store", "info", evil],
+        ["segment", evil, evil, "--labels", "cat"],
+        [evil],
+        ["--" + evil],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _MANY_COMMANDS, json.dumps(commands)],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=True,
+    )
+    said = done.stdout + done.stderr
+    assert said.count(r"\x1b[31mevil") >= len(commands)
+    assert said.count("Traceback") == 0
+    assert {c for c in said if unicodedata.category(c) in ("Cc", "Cf", "Cs")} <= {"\n", "\r"}
+
+
+_MANY_COMMANDS = """
+import json, sys
+from clipdiy_lab.cli import main
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["clipdiy-lab", *command]
+    try:
+        main()
+    except SystemExit:
+        pass
+"""
 
 
 def test_an_existing_folder_is_kept_unless_told_otherwise(photo, tmp_path):
@@ -203,12 +305,12 @@ def test_lists(tmp_path):
 def test_the_demo_shows_everything_and_can_be_repeated(tmp_path):
     done = run("demo", "--out", "out/demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for row in ("scale 256 alone", "scale 64 alone", "saliency weight 0.5", "saliency weight 1"):
+    for row in ("256 px alone", "64 px alone", "saliency weight 0.5", "saliency weight 1"):
         assert row in done.stdout
     folder = tmp_path / "out" / "demo"
     assert {"run.nc", "index.html", "labels.png", "input.png", "strip.png"} <= {p.name for p in folder.iterdir()}
     assert lab.open_run(folder / "run.nc")["labels"].shape == (256, 256)
-    assert "scale 128 alone" in (folder / "index.html").read_text()
+    assert "128 px alone" in (folder / "index.html").read_text()
 
 
 def test_embed_and_store(tmp_path):
@@ -256,6 +358,11 @@ def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatc
     assert not any(row["error"] for row in rows)
     assert {row["precision"] for row in rows} == {"fp32"}
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 5
+    weighed = call(
+        app,
+        ["sweep", "scenes", "--store", "s", "--grid", 'weights=[{}, {"256": 0, "s064": 2}]', "--limit", "2", "--json"],
+    )
+    assert [row["weights"] for row in json.loads(weighed.stdout)] == ["{}", '{"s256": 0.0, "s064": 2.0}']
     sweep = ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "saliency_weight=[1]"]
     for more, said in (
         (["--saliency", "none"], "--saliency does not go with --store"),
@@ -270,7 +377,7 @@ def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatc
     assert "which is a store itself" in str(mixed.exception)
     failed = call(app, ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "scales=[[32]]"])
     assert failed.exit_code == 1
-    assert "1 of 1 rows failed: the store s was not encoded with scales [32]" in failed.stderr
+    assert "1 of 1 rows failed: the store s was not encoded with the grids of 32 px" in failed.stderr
 
 
 @pytest.mark.parametrize(

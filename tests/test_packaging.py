@@ -118,3 +118,12 @@ def test_the_wheel_carries_the_manifests_and_finds_them(tmp_path):
     folder, *found = done.stdout.split()
     assert folder == str(tmp_path / "installed/clipdiy_lab/data_manifests")
     assert found == sorted(name.removesuffix(".yaml") for name in shipped if name.endswith(".yaml"))
+
+
+def test_the_first_python_of_the_readme_runs_as_typed(tmp_path, monkeypatch):
+    """Without a file that a fresh clone does not have, and without a warning: those are errors here."""
+    monkeypatch.chdir(tmp_path)
+    first = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert "lab.report(" in first
+    exec(compile(first, "README.md", "exec"), {})
+    assert (tmp_path / "run.html").stat().st_size > 10_000

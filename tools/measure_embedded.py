@@ -8,12 +8,15 @@ Each scene is encoded once; every row below is a fusion of the same encoding.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 import numpy as np
 
 import clipdiy_lab as lab
 from clipdiy_lab.method import metrics
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.encoding import saliency_in_frame
 from clipdiy_lab.pipeline.fusion import label_map
 
 
@@ -21,8 +24,9 @@ def measure(split: str, limit: int) -> dict[str, float]:
     """Percent mIoU of every row, and the foreground IoU of the saliency at 0.5."""
     segmenter, dataset = lab.load("tiny"), lab.open_dataset("scenes", split=split)
     paper, names = lab.Config.paper(), dataset.label_names
-    configs = {f"scale {p} alone": paper.replace(scales=(p,)) for p in paper.scales}
-    configs |= {f"scale {p} alone, no saliency": paper.replace(scales=(p,), saliency_weight=0) for p in paper.scales}
+    plan = Plan.of(paper)
+    configs = {f"{grid.title} alone": paper.only(grid.name) for grid in plan}
+    configs |= {f"{grid.title} alone, no saliency": paper.only(grid.name).replace(saliency_weight=0) for grid in plan}
     configs |= {"no saliency": paper.replace(saliency_weight=0), "found-tiny": paper}
     text = segmenter.text_embeddings(names, paper)
     counts = {row: np.zeros((len(names), len(names)), dtype=np.int64) for row in [*configs, "oracle saliency"]}
@@ -33,12 +37,12 @@ def measure(split: str, limit: int) -> dict[str, float]:
         truth = sample.mask > 0
         soft = segmenter.saliency(sample.image)
         both, either = both + int(((soft > 0.5) & truth).sum()), either + int(((soft > 0.5) | truth).sum())
-        encoded = segmenter.encode(sample.image, paper, saliency=soft)
+        encoding = segmenter.encoding(sample.image, paper, saliency=soft)
         for row, config in configs.items():
-            predicted = stages.labels_full(label_map(encoded, text, config), size).values
+            predicted = stages.labels_full(label_map(encoding, text, config), size).values
             counts[row] += metrics.confusion(sample.mask, predicted, len(names))
-        encoded["saliency"] = stages.saliency(truth.astype(np.float32), paper.image_size)
-        predicted = stages.labels_full(label_map(encoded, text, paper), size).values
+        known = replace(encoding, saliency=saliency_in_frame(truth.astype(np.float32), paper.image_size))
+        predicted = stages.labels_full(label_map(known, text, paper), size).values
         counts["oracle saliency"] += metrics.confusion(sample.mask, predicted, len(names))
     scores = {row: 100 * metrics.mean_iou(pooled) for row, pooled in counts.items()}
     return scores | {"foreground IoU of found-tiny at 0.5": 100 * both / either}

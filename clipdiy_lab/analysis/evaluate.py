@@ -5,31 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm.auto import tqdm
 
-from clipdiy_lab.analysis import parts
-from clipdiy_lab.analysis.counting import Counted
-from clipdiy_lab.analysis.journal import Journal, read_result, result_path, write_result
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
-from clipdiy_lab.analysis.sliding import sliding_labels
-from clipdiy_lab.datasets.sample import Dataset, Sample, ahead, as_dataset
+from clipdiy_lab.analysis.diagnosis import diagnosed
+from clipdiy_lab.analysis.protocols import Protocol, protocol_for
+from clipdiy_lab.analysis.results import read_result, result_path, write_result
+from clipdiy_lab.analysis.scoring.block import Block
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, Tally
+from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.workers import score
+from clipdiy_lab.analysis.trials import ORACLE, Trial
+from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import templates
-from clipdiy_lab.pipeline.fusion import label_map
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.provenance import versions
-from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
-from clipdiy_lab.pipeline.shipping import SentSegmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Source, Store, as_source, open_source
+from clipdiy_lab.pipeline.watch import ImageProgress, interruptible
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -38,14 +39,15 @@ IMAGE, TRUTH = "image_id", "true_label"
 
 
 def evaluate(
-    segmenter: Segmenter,
+    source: Segmenter | Store,
     dataset: Dataset,
     config: Config | None = None,
     limit: int | None = None,
     *,
-    protocol: str | os.PathLike[str] | Protocol = "mmseg",
+    protocol: str | os.PathLike[str] | Protocol | None = None,
     out: str | os.PathLike[str] | None = None,
     oracle_saliency: bool = False,
+    segmenter: Segmenter | None = None,
     progress: bool = False,
     client: Client | None = None,
 ) -> xr.Dataset:
@@ -53,16 +55,18 @@ def evaluate(
 
     Parameters
     ----------
-    segmenter : Segmenter
+    source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
     dataset : Dataset
         Its ``label_names`` are the labels.
     config : Config, optional
-        Default: `Config()`.
+        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets, such as
+        ``background="none"``.
     limit : int, optional
         Only the first images.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         "mmseg" (masks at their own size, labels that never occur are left out of the mean), "official" (CLIP-DIY's
-        own), "sliding", or a YAML file: see `get_protocol`.
+        own), "sliding" (from a segmenter only), or a YAML file: see `get_protocol`. Default: the one that the
+        benchmark's manifest names, else "mmseg".
     out : path, optional
         A ``.nc`` file, or a folder in which the result gets a name of its own. A run that was killed goes on where it
         was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
@@ -71,6 +75,8 @@ def evaluate(
     oracle_saliency : bool
         Use the true foreground (every pixel whose label is not the background's) as saliency: the most that any
         localiser could give.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
     progress : bool
         Show a progress bar on stderr.
     client : distributed.Client, optional
@@ -84,8 +90,8 @@ def evaluate(
         is nowhere true; ``pixels``, the true ones. Per image: ``image_miou`` (over the labels that are true or
         predicted there), ``image_pixel_accuracy``, ``ignored`` pixels; ``tp``, ``fp``, ``fn`` (image_id, label).
         The attributes are the protocol card: ``miou`` (pooled over all pixels of all images) with its 95 % bootstrap
-        interval ``miou_low``, ``miou_high``, ``pixel_accuracy``, ``mean_accuracy``, ``frequency_weighted_iou``,
-        ``ignored_share``, and everything that decided them.
+        interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `Tally`), ``pixel_accuracy``,
+        ``mean_accuracy``, ``frequency_weighted_iou``, ``ignored_share``, and everything that decided them.
 
     Raises
     ------
@@ -94,147 +100,70 @@ def evaluate(
     DatasetError
         If it is no dataset or an empty one, masks hold other labels than it names, or, with `out`, it has neither ids
         nor a repr of its own.
-    ModelError
-        If `segmenter` is none.
+    StoreError
+        If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or saliency, or
+        was encoded otherwise.
     OutputError
         If `out` cannot be written to, or holds another result.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
+
+    Notes
+    -----
+    A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
+
+    Warns
+    -----
+    ClipdiyWarning
+        For labels that occur nowhere in a whole dataset, masks of which most is ignored, and foreground that seems to
+        be saved as 255.
+    OutOfDistributionWarning
+        If the embedded model meets another dataset than scenes; the attribute ``caution`` says it too.
     """
-    segmenter, dataset = as_segmenter(segmenter), as_dataset(dataset)
-    config, chosen = as_config(config), get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if oracle_saliency and chosen.slides:
         raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")
     if client is not None and out is None:
         raise ConfigError("evaluate with a client needs out=: the workers put their counts beside the result.")
-    length = count_images(dataset, limit)
-    card = _card(segmenter, dataset, config, chosen, length, oracle_saliency)
-    journal = None
+    images = count_images(dataset, limit)
+    given = as_source(source)
+    if oracle_saliency and isinstance(given, Segmenter):
+        given = Segmenter(given.encoder, "none", batch_size=given.batch_size)  # its own would be thrown away
+    opened, config = open_source(given, dataset, config, segmenter)
+    if chosen.slides and not isinstance(given, Segmenter):
+        raise ConfigError(f"the protocol {chosen.id!r} slides windows, which a store does not hold; give a segmenter.")
+    trial = Trial(config=config, saliency=ORACLE if oracle_saliency else None)
+    block = Block(opened, (trial,), chosen, min(images, len(opened)), per_image=True)
+    card = _card(block, config)
+    warn(card)
+    parts = None
     if out is not None:
-        card["key"] = _key(card, dataset)
+        card["key"] = _key(card, opened)
         target = result_path(out, f"{dataset.name}-{chosen.id}-{card['key'][:12]}.nc")
         held = read_result(target, card["key"])
         if held is not None:
-            return held
-        journal = Journal(target, card["key"], len(dataset.label_names))
-    counted = journal.read() if journal else Counted(len(dataset.label_names))
-    start = len(counted.ids)
-    if client is not None and journal is not None:
-        folder = journal.folder.absolute()
-        job = _CountJob(SentSegmenter.of(segmenter), dataset, config, chosen, oracle_saliency, folder)
-        bar = tqdm(total=length, initial=start, desc=dataset.name, unit="image", disable=not progress)
-        with bar:
-            for arrays in parts.gather(client, job, folder, parts.ranges(length, start=start), bar.update):
-                counted.append(Counted.of(arrays))
-    else:
-        fresh = predictions(
-            segmenter, dataset, [config], length, oracle_saliency, progress, protocol=chosen, start=start
-        )
-        for sample, maps in fresh:
-            counted.add(sample.id, chosen.truth(sample.mask), maps[0])
-            if journal:
-                journal.keep(counted)
-    result = summarise(counted, dataset.label_names, chosen, card)
-    if journal:
-        write_result(result, journal.target)
-        journal.remove()
-    return result
+            return diagnosed(held, dataset)
+        parts = Parts.beside(target, card["key"])
+    with (
+        interruptible(lambda: kept(parts, block.images)),
+        ImageProgress(block.images, dataset.name, show=progress) as counting,
+    ):
+        tally = score(block, counting, parts, client)
+    result = summarise(tally, dataset.label_names, chosen, card)
+    if parts is not None:
+        write_result(result, target)
+        parts.remove()
+    return diagnosed(result, dataset)
 
 
-def predictions(
-    segmenter: Segmenter,
-    dataset: Dataset,
-    configs: Sequence[Config],
-    limit: int | None = None,
-    oracle_saliency: bool = False,
-    progress: bool = False,
-    *,
-    protocol: Protocol | None = None,
-    start: int = 0,
-) -> Iterator[tuple[Sample, list[npt.NDArray[np.int16]]]]:
-    """Predict every image under several configurations that share their encoding; each image is encoded once.
-
-    Scales may differ: the image is encoded at all of them.
-
-    Yields
-    ------
-    Sample, list of int16 arrays
-        The image, and for each configuration the label map at the size at which `protocol` compares; without one, at
-        the mask's own. The first `start` images are passed over.
-
-    Raises
-    ------
-    ConfigError
-        If the limit is not positive or the configurations differ in an encode knob other than the scales.
-    """
-    length = count_images(dataset, limit)
-    if len({encoding(config) for config in configs}) > 1:
-        raise ConfigError("configurations that share an encoding may differ in scales and fuse knobs only.")
-    union = tuple(dict.fromkeys(scale for config in configs for scale in config.scales))
-    shared = encoding(configs[0]).replace(scales=union)
-    background = dataset.label_names.index(configs[0].background_label) if oracle_saliency else None
-    texts = [_texts(segmenter, dataset, config) for config in configs]
-    protocol = protocol or get_protocol("mmseg")
-    bar = tqdm(total=length, initial=start, desc=dataset.name, unit="image", disable=not progress)
-    with bar:
-        for sample in ahead(dataset.__getitem__, range(start, length)):
-            if protocol.slides:
-                size = protocol.size(sample.mask.shape)
-                yield sample, sliding_labels(segmenter, sample.image, texts, list(configs), shared, protocol, size)
-            else:
-                truth = (sample.mask != background).astype(np.float32) if oracle_saliency else None
-                encoded = segmenter.encode(sample.image, shared, saliency=truth)
-                labels = [label_map(encoded, t, c).values for t, c in zip(texts, configs, strict=True)]
-                yield sample, [protocol.prediction(one, sample.mask.shape) for one in labels]
-            bar.update()
-
-
-@dataclass(frozen=True)
-class _CountJob:
-    """What a worker needs to count; its tasks are ranges of images."""
-
-    segmenter: SentSegmenter
-    dataset: Dataset
-    config: Config
-    protocol: Protocol
-    oracle_saliency: bool
-    folder: Path
-
-    def open(self) -> Callable[[range], None]:
-        segmenter = self.segmenter.build()
-
-        def count(images: range) -> parts.Arrays:
-            counted = Counted(len(self.dataset.label_names))
-            fresh = predictions(
-                segmenter,
-                self.dataset,
-                [self.config],
-                images.stop,
-                self.oracle_saliency,
-                protocol=self.protocol,
-                start=images.start,
-            )
-            for sample, maps in fresh:
-                counted.add(sample.id, self.protocol.truth(sample.mask), maps[0])
-            return counted.arrays(0)
-
-        return parts.committing(self.folder, self.dataset, count)
-
-
-def encoding(config: Config) -> Config:
-    """Return what a configuration asks of the encoder, apart from its scales: equal values can share an encoding."""
-    plain = {name: getattr(Config(), name) for name in Config.knobs("fuse")}
-    return config.replace(**plain, scales=(min(config.image_size),))
-
-
-def _texts(segmenter: Segmenter, dataset: Dataset, config: Config) -> xr.DataArray:
-    text = segmenter.text_embeddings(dataset.label_names, config)
-    if s.labels_of(text) != tuple(dataset.label_names):
-        raise ConfigError(
-            f"background_label is {config.background_label!r}, which {dataset.name!r} does not have; "
-            "use one of its labels, or background='none'."
-        )
-    return text
+def kept(parts: Parts | None, images: int) -> str:
+    """Say what is kept of unfinished work on so many images."""
+    if parts is None:
+        return "Nothing is kept, because no place was given for it (out=, on the command line --out)."
+    return (
+        f"{parts.images()} of {images} images are counted and kept in {str(parts.folder)!r}; the same command goes on."
+    )
 
 
 def count_images(dataset: Dataset, limit: int | None) -> int:
@@ -247,13 +176,13 @@ def count_images(dataset: Dataset, limit: int | None) -> int:
 
 
 def summarise(
-    counted: Counted, label_names: Sequence[str], protocol: Protocol, card: dict[str, Any] | None = None
+    tally: Tally, label_names: Sequence[str], protocol: Protocol, card: dict[str, Any] | None = None
 ) -> xr.Dataset:
-    """Put counts and the scores from them into one dataset, with the card in its attributes."""
-    pooled, hits = counted.tally.counts, counted.hits
+    """Put the counts of the first trial and the scores from them into one dataset, with the card in its attributes."""
+    pooled, hits = tally.confusion[0], tally.hits()
     names = np.array(label_names, dtype=object)
     right, valid = hits.tp.sum(1), hits.tp.sum(1) + hits.fn.sum(1)
-    low, high = metrics.bootstrap_miou(hits, protocol.absent)
+    low, high = tally.interval(0, protocol.absent)
     ratio = {"units": "1"}
     pixel = {"units": "pixel"}
     return xr.Dataset(
@@ -264,21 +193,21 @@ def summarise(
             "pixels": (s.LABEL, pooled.sum(1), {"long_name": "true pixels", **pixel}),
             "image_miou": (IMAGE, _row_means(hits.iou()), {"long_name": "mean IoU of the image", **ratio}),
             "image_pixel_accuracy": (IMAGE, _shares(right, valid), {"long_name": "pixel accuracy", **ratio}),
-            "ignored": (IMAGE, counted.ignored, {"long_name": "ignored pixels", **pixel}),
+            "ignored": (IMAGE, tally.image_ignored, {"long_name": "ignored pixels", **pixel}),
             "tp": ((IMAGE, s.LABEL), hits.tp, {"long_name": "true positives", **pixel}),
             "fp": ((IMAGE, s.LABEL), hits.fp, {"long_name": "false positives", **pixel}),
             "fn": ((IMAGE, s.LABEL), hits.fn, {"long_name": "false negatives", **pixel}),
         },
-        coords={IMAGE: np.array(counted.ids, dtype=object), TRUTH: names, s.LABEL: names},
+        coords={IMAGE: np.array(tally.ids, dtype=object), TRUTH: names, s.LABEL: names},
         attrs={
             "miou": metrics.mean_iou(pooled, protocol.absent),
             "miou_low": low,
             "miou_high": high,
-            "interval": "95 % percentile bootstrap over images, 1000 draws, seed 0",
+            "interval": INTERVAL,
             "pixel_accuracy": metrics.pixel_accuracy(pooled),
             "mean_accuracy": metrics.mean_accuracy(pooled),
             "frequency_weighted_iou": metrics.frequency_weighted_iou(pooled),
-            "ignored_share": counted.tally.ignored_share,
+            "ignored_share": tally.ignored_share,
             **(card or {}),
         },
     )
@@ -296,10 +225,10 @@ def _shares(parts: npt.NDArray[Any], wholes: npt.NDArray[Any]) -> npt.NDArray[np
     return shares
 
 
-def _card(
-    segmenter: Segmenter, dataset: Dataset, config: Config, protocol: Protocol, length: int, oracle: bool
-) -> dict[str, Any]:
+def _card(block: Block, config: Config) -> dict[str, Any]:
     """Collect everything that decides the score, as attributes that a file can hold."""
+    source, protocol, dataset = block.source, block.protocol, block.source.dataset
+    encoder, oracle = source.segmenter.encoder, block.trials[0].saliency == ORACLE
     benchmark, split = _names(dataset)
     truth = "own size" if protocol.truth_short is None else f"short side {protocol.truth_short}, Pillow's nearest"
     windows = (
@@ -313,7 +242,7 @@ def _card(
         "dataset": dataset.name,
         "benchmark": benchmark,
         "split": split,
-        "images": length,
+        "images": block.images,
         "images_of_split": len(dataset),
         "filter": getattr(dataset, "filter", None) or "none",
         "protocol": protocol.id,
@@ -325,14 +254,14 @@ def _card(
         "templates": json.dumps(templates(config)),
         "labels_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "config": config.to_json(),
-        "encoder": segmenter.encoder.name,
-        "encoder_fingerprint": segmenter.encoder.fingerprint,
-        "precision": getattr(segmenter.encoder, "precision", "fp32")
-        if config.precision == "auto"
-        else config.precision,
-        "saliency_source": "oracle" if oracle else segmenter.saliency.name,
-        "saliency_fingerprint": "" if oracle else segmenter.saliency.fingerprint,
-        "versions": json.dumps(versions(segmenter.encoder)),
+        "encoder": encoder.name,
+        "encoder_fingerprint": encoder.fingerprint,
+        "precision": source.precision(config),
+        "embeddings": source.embeddings,
+        "saliency_source": ORACLE if oracle else source.saliency[0],
+        "saliency_fingerprint": "" if oracle else source.saliency[1],
+        "versions": json.dumps(versions(encoder)),
+        **of_dataset(encoder, source.dataset),
     }
 
 
@@ -346,8 +275,9 @@ def _names(dataset: Dataset) -> tuple[str, str]:
     return dataset.name, ""
 
 
-def _key(card: dict[str, Any], dataset: Dataset) -> str:
-    """Hash of what makes two runs the same: the card, label names, ids, manifest, the first and the last sample."""
+def _key(card: dict[str, Any], source: Source) -> str:
+    """Hash of what makes two runs the same: card, label names, ids, manifest, store, the first and the last sample."""
+    dataset = source.dataset
     ids = getattr(dataset, "ids", None)
     if ids is None:
         if type(dataset).__repr__ is object.__repr__:
@@ -357,7 +287,8 @@ def _key(card: dict[str, Any], dataset: Dataset) -> str:
             )
         ids = repr(dataset)
     manifest = getattr(dataset, "manifest", None)
-    samples = [dataset[0], dataset[card["images"] - 1]]
+    samples = [dataset[source.place(position)] for position in (0, card["images"] - 1)]
     pixels = [hashlib.sha256(part.tobytes()).hexdigest() for one in samples for part in (one.image, one.mask)]
-    facts = [card, list(dataset.label_names), ids, pixels, None if manifest is None else manifest.model_dump_json()]
+    described = None if manifest is None else manifest.model_dump_json()
+    facts = [card, source.identity, list(dataset.label_names), ids, pixels, described]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -16,6 +16,8 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.files import read_text
 from clipdiy_lab.method import ops
@@ -84,16 +86,20 @@ class Protocol(BaseModel):
             return mask
         return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
 
-    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.int16]:
+    def prediction(self, labels: npt.NDArray[np.integer], shape: tuple[int, ...]) -> npt.NDArray[np.integer]:
         """Bring a label map, y x x, to the size of comparison for a mask of this shape, with torch's nearest.
 
         The two nearest rules differ, as they do in the official evaluation.
         """
-        whole = torch.from_numpy(labels.astype(np.int64))
-        resized: npt.NDArray[np.int16] = ops.resize_labels(whole, self.size(shape)).numpy().astype(np.int16)
+        resized: npt.NDArray[np.integer] = ops.resize_labels(torch.from_numpy(labels), self.size(shape)).numpy()
         return resized
 
 
+DEFAULT = "mmseg"
+"""The protocol of a dataset that names none: that of most of the field's tables."""
+
+# "official" follows wysoczanska/clip-diy at f88932d: src/datasets/load_dataset.py, src/semseg/evaluate.py and
+# eval_clipconv.py.
 PROTOCOLS = {
     protocol.id: protocol
     for protocol in (
@@ -145,6 +151,23 @@ def get_protocol(given: str | os.PathLike[str] | Protocol) -> Protocol:
     raise ConfigError(
         f"there is no protocol {name!r}. {nearest(name, PROTOCOLS)} One's own is given as a path to a .yaml file."
     )
+
+
+def protocol_for(dataset: Dataset, given: str | os.PathLike[str] | Protocol | None) -> Protocol:
+    """Return the protocol that is asked for, else the one that the dataset's manifest names, else "mmseg".
+
+    Raises
+    ------
+    ConfigError
+        As `get_protocol`.
+    """
+    manifest: Manifest | None = getattr(dataset, "manifest", None)
+    if given is not None or manifest is None or manifest.protocol is None:
+        return get_protocol(DEFAULT if given is None else given)
+    try:
+        return get_protocol(manifest.protocol)
+    except ConfigError as error:
+        raise ConfigError(f"the manifest {manifest.reference!r} names its protocol, but {error}") from error
 
 
 def _read(path: Path) -> Protocol:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Hashable, Mapping
+import re
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +13,29 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.condensed import condensed, is_sweep
-from clipdiy_lab.analysis.journal import read_result
-from clipdiy_lab.datasets.manifests import manifest_folder
+from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
+from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
-# What the published table calls the benchmarks.
-PUBLISHED_NAMES = {
-    "voc21": "VOC21",
-    "voc20": "VOC20",
-    "context60": "Context60",
-    "context59": "Context59",
-    "coco_object_diy": "COCO-Object",
-    "coco_object_tcl": "COCO-Object",
-    "coco_stuff171": "COCO-Stuff171",
-    "cityscapes19": "Cityscapes",
-    "ade20k150": "ADE20K",
-}
+__all__ = [
+    "best",
+    "confusions",
+    "export",
+    "image_label_scores",
+    "image_scores",
+    "label_scores",
+    "open_result",
+    "plain_attrs",
+    "published",
+    "table",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+    "worst",
+]
+
+_HASH = "content_sha256"
 COLUMNS = (
     "dataset",
     "method",
@@ -135,7 +142,7 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     Parameters
     ----------
     benchmark : str
-        Name of a manifest, such as "voc21"; others have none.
+        Name of a manifest, such as "voc21", which says what the table calls it; others have no cells.
     methods : list of str, optional
         Only these methods; by default all.
 
@@ -152,7 +159,8 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
     cells["miou"] = pd.to_numeric(cells["miou"])
-    own = cells[cells["dataset"] == PUBLISHED_NAMES.get(benchmark)]
+    name = load_manifest(benchmark).published if benchmark in manifest_names() else None
+    own = cells[cells["dataset"] == name]
     if methods is None:
         return own
     known = set(cells["method"])
@@ -243,74 +251,66 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
     return frame if n is None else frame.head(n)
 
 
-def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
-    """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
-
-    Of a sweep's table Markdown and LaTeX have the settings that vary and the scores in percent; what is the same in all
-    rows stands in a caption. CSV has every column, as it is.
+def result_path(out: str | os.PathLike[str], name: str) -> Path:
+    """Return the file of a result: `out` itself if it ends in .nc, else `name` in the folder `out`; folders are made.
 
     Raises
     ------
     OutputError
-        For another suffix, or a place that cannot be written to.
+        If the suffix is another one or the folder cannot be made.
     """
-    target = Path(path)
-    if target.suffix not in _WRITERS:
-        raise OutputError(f"{target} ends in {target.suffix!r}; expected one of {', '.join(_WRITERS)}.")
-    with atomic_path(target) as part:
-        part.write_text(_WRITERS[target.suffix](frame), encoding="utf-8")
+    given = Path(out)
+    if given.suffix and given.suffix != ".nc" and not given.is_dir():
+        raise OutputError(f"{given} ends in {given.suffix!r}; a result is a .nc file, or a folder to put it into.")
+    target = given if given.suffix == ".nc" else given / re.sub(r"[^\w.-]+", "_", name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{target.parent} cannot be made ({error.strerror}); choose another place.") from error
     return target
 
 
-def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`."""
-    if is_sweep(frame):
-        brief, caption = condensed(frame)
-        return f"{to_markdown(brief)}\n{caption}\n"
-    rows = [[cell.replace("|", r"\|") for cell in row] for row in _texts(frame)]
-    rows.insert(1, ["---"] * len(frame.columns))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def write_result(result: xr.Dataset, target: Path) -> None:
+    """Write a result whole, with a hash of its counts."""
+    write_netcdf(result.assign_attrs({_HASH: _content_hash(result)}), target)
 
 
-def to_latex(frame: pd.DataFrame) -> str:
-    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits.
+def read_result(target: Path, key: str | None = None) -> xr.Dataset | None:
+    """Read a result that `write_result` wrote; None where there is no file.
 
-    A sweep's is condensed, see `export`, and stands in a ``table``, which its caption needs.
+    Parameters
+    ----------
+    target : path
+    key : str, optional
+        Of the run that it must be the result of.
+
+    Raises
+    ------
+    OutputError
+        If the file is damaged, no result, or the result of another run.
     """
-    if is_sweep(frame):
-        brief, caption = condensed(frame)
-        return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
-    head, *body = [" & ".join(map(_escape, row)) + r" \\" for row in _texts(frame)]
-    form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in frame.dtypes)
-    lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return "\n".join(lines) + "\n"
+    if not target.exists():
+        return None
+    try:
+        result = read_netcdf(target).to_dataset()
+        expected = result.attrs.pop(_HASH)
+        whole = expected == _content_hash(result)
+    except (OSError, ValueError, KeyError, MemoryError) as error:  # KeyError: what every result has is missing
+        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise OutputError(f"{target} is no result of the lab ({what}); remove it first.") from error
+    if not whole:
+        raise OutputError(f"{target} is damaged: its content does not have the hash written with it; remove it first.")
+    if key is not None and result.attrs.get("key") != key:
+        raise OutputError(
+            f"{target} holds the result of another run ({result.attrs.get('dataset')}, protocol "
+            f"{result.attrs.get('protocol')}, {result.attrs.get('images')} images); choose another file, or a folder."
+        )
+    return result
 
 
-_WRITERS: dict[str, Callable[[pd.DataFrame], str]] = {
-    ".csv": lambda frame: frame.to_csv(index=False),
-    ".md": to_markdown,
-    ".tex": to_latex,
-}
-_ESCAPES = str.maketrans(
-    {
-        **{sign: rf"\{sign}" for sign in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-    }
-)
-
-
-def _escape(text: str) -> str:
-    return text.translate(_ESCAPES)
-
-
-def _texts(frame: pd.DataFrame) -> list[list[str]]:
-    rows = [[_text(cell) for cell in row] for row in frame.itertuples(index=False)]
-    return [[str(name) for name in frame.columns], *rows]
-
-
-def _text(cell: Any) -> str:
-    if pd.isna(cell):
-        return ""
-    return f"{cell:.2f}" if isinstance(cell, float) else " ".join(str(cell).split())
+def _content_hash(result: xr.Dataset) -> str:
+    digest = hashlib.sha256(repr([str(one) for one in result["image_id"].values]).encode())
+    for name in sorted(map(str, result.data_vars)):
+        digest.update(name.encode() + np.ascontiguousarray(result[name].values).tobytes())
+    digest.update(repr(sorted((name, str(value)) for name, value in result.attrs.items() if name != _HASH)).encode())
+    return digest.hexdigest()

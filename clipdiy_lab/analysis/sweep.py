@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import glob
-import shutil
 import time
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from clipdiy_lab._version import __version__
-from clipdiy_lab.analysis import parts
-from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore, as_source
-from clipdiy_lab.analysis.evaluate import count_images, encoding
-from clipdiy_lab.analysis.ledger import Ledger
-from clipdiy_lab.analysis.passes import Masks, Words, prepare, score, search_key, tallies, text_key
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
-from clipdiy_lab.analysis.tally import INTERVAL, ResampledTally
+from clipdiy_lab.analysis.evaluate import count_images, kept
+from clipdiy_lab.analysis.protocols import Protocol, protocol_for
+from clipdiy_lab.analysis.scoring.block import Block
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, Tally
+from clipdiy_lab.analysis.scoring.resume import Parts, Rows
+from clipdiy_lab.analysis.scoring.shared import in_order, text_key, text_of
+from clipdiy_lab.analysis.scoring.workers import score
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
-from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.pipeline.cluster import require_path
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.shipping import SentSegmenter
+from clipdiy_lab.pipeline.sources import (
+    SegmenterSource,
+    Source,
+    Store,
+    StoreSource,
+    as_source,
+    config_for,
+    shared_encoding,
+)
+from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, StoppedError, Watch, interruptible
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,7 +46,6 @@ if TYPE_CHECKING:
 MAX_ROWS = 1000
 BLOCK_BYTES = 2**27
 """Memory of the counts of the configurations that are scored in one pass over the images."""
-Store = EmbeddingStore | str | PathLike[str]
 
 
 def sweep(
@@ -53,21 +55,21 @@ def sweep(
     *,
     base: Config | None = None,
     limit: int | None = None,
-    protocol: str | PathLike[str] | Protocol = "mmseg",
+    protocol: str | PathLike[str] | Protocol | None = None,
     segmenter: Segmenter | None = None,
     stores: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
     max_rows: int = MAX_ROWS,
     progress: bool = False,
     on_row: Callable[[dict[str, Any]], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
+    watch: Watch = UNWATCHED,
     client: Client | None = None,
 ) -> pd.DataFrame:
     """Score every configuration of a grid.
 
     Parameters
     ----------
-    source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
+    source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
         A store answers for one encoding; with a segmenter, every encoding that the grid asks for is made.
     dataset : Dataset
     grid : mapping of knob to values, or sequence of Config
@@ -76,10 +78,11 @@ def sweep(
         ``label_names`` (other words for the dataset's labels). A combination that makes no sense gets a row that says
         why.
     base : Config, optional
-        What a mapping's combinations start from. Default: the store's own, or `Config()`.
+        What a mapping's combinations start from. Default: the store's own, or `Config()`, with the knobs that the
+        benchmark's manifest sets.
     limit : int, optional
         Only the first images.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store; its saliency is either the store's or ``"none"``. Default: the
@@ -88,16 +91,16 @@ def sweep(
         Folder for one store of embeddings an encoding, made where they are missing and used from then on.
     out : path, optional
         File that every finished row is appended to (JSON lines). With a file that is there, the rows it has are taken
-        from it: a killed sweep goes on.
+        from it. Counts of unfinished rows are kept beside it, in a hidden folder: a killed sweep goes on.
     max_rows : int
         Refuse a grid of more rows.
     progress : bool
-        Show a progress bar with the remaining time on stderr.
+        Show a progress bar on stderr: images, in every pass over them.
     on_row : callable, optional
         Called with every finished row.
-    cancelled : callable, optional
-        Asked after every image (with a client: after every task); when it says True, the sweep ends with the rows that
-        are finished.
+    watch : Watch, optional
+        Hears of every image of every pass (with a client: of every task). When it stops the work, the sweep ends with
+        the rows that are finished.
     client : distributed.Client, optional
         Let its workers score, see `pipeline.cluster.connect`; a task is a shard of the store. Needs `out`: the workers
         put their counts beside it, so all machines must see that folder, the store and the dataset under the same
@@ -107,7 +110,7 @@ def sweep(
     -------
     pandas.DataFrame
         One row a configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
-        (95 % bootstrap over images, see `ResampledTally`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
+        (95 % bootstrap over images, see `Tally`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
         ``images``, ``protocol``, ``seconds`` (of its pass, divided by the rows of the pass), ``error``;
         ``iou[LABEL]`` of every label. A row that failed has an error and no score. ``attrs`` say what all rows have in
         common: dataset, protocol, encoder, hashes, how the intervals were made, version.
@@ -123,8 +126,13 @@ def sweep(
         If `dataset` or `segmenter` is something else, such as a name.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
+
+    Notes
+    -----
+    A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
     """
-    chosen = get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if client is not None and out is None:
         raise ConfigError(
             "a sweep with a client needs out= (command line: --out): the workers put their counts beside that file."
@@ -138,241 +146,197 @@ def sweep(
             f"stores is {str(stores)!r}, which is a store itself. To read it, give it as the source (command line: "
             "--store); to keep new stores, name another folder."
         )
-    source, dataset = as_source(source), as_dataset(dataset)
-    store = None if isinstance(source, Segmenter) else FromStore(source, dataset, segmenter)
-    start = as_config(base) if base is not None or store is None else store.config
+    given = as_source(source)
+    store = None if isinstance(given, Segmenter) else StoreSource(given, dataset, segmenter)
+    maker = given if isinstance(given, Segmenter) else cast(StoreSource, store).segmenter
+    start = config_for(dataset, base, None if store is None else store.config)
     listed = trials(grid, start, max_rows)
     images = count_images(dataset, limit) if store is None else min(count_images(dataset, limit), len(store))
-    maker = source if isinstance(source, Segmenter) else (store.segmenter if store else None)
+    if stores is None:  # where it fills stores, `embed` warns
+        warn(of_dataset(maker.encoder, dataset))
     subject = _subject(dataset, maker, images, store, chosen)
-    ledger = None if out is None else Ledger(out, subject)
-    rows: dict[str, dict[str, Any]] = {} if ledger is None else dict(ledger.rows)
-    asked = [trial for trial in {t.key: t for t in listed}.values() if trial.key not in rows]
-    watch = _Watch(tqdm(total=len(asked) * images, unit="image", disable=not progress), cancelled)
-
-    def finish(trial: Trial, row: dict[str, Any]) -> None:
-        rows[trial.key] = row
-        if ledger is not None:
-            ledger.add(trial.key, row)
-        if on_row is not None:
-            on_row(_row(trial, row))
-
-    masks = Masks(dataset, chosen)
-    apart = None if client is None or ledger is None else _Apart(client, ledger.path.absolute(), digest(subject))
-    with watch.bar:
-        for group in _groups(asked):
-            try:
-                made = store if store is not None else _encode(maker, dataset, group, images, stores, client)
-                _run(group, made, masks, images, finish, watch, apart)
-            except _CancelledError:
-                break
+    work = _Sweep(maker, store, dataset, chosen, images, subject, None if out is None else Rows(out, subject), on_row)
+    asked = [trial for trial in {t.key: t for t in listed}.values() if trial.key not in work.rows]
+    groups = work.groups(asked)
+    passes = sum(len(blocks) for blocks in groups)
+    with (
+        interruptible(lambda: work.kept(len({trial.key for trial in listed}))),
+        ImageProgress(passes * images, show=progress, watch=watch) as counting,
+    ):
+        try:
+            for blocks in groups:
+                work.run(blocks, stores, counting, progress, client)
+        except StoppedError:
+            pass
         else:
-            if apart is not None:
-                apart.clear()
-    table = pd.DataFrame([_row(trial, rows[trial.key]) for trial in listed if trial.key in rows])
+            if work.file is not None:
+                Parts.remove_all(work.file.path)
+    table = pd.DataFrame([_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows])
     table.attrs = cast("dict[Hashable | None, Any]", subject)
     return table
 
 
-class _CancelledError(Exception):
-    """The caller wants no more rows."""
-
-
 @dataclass
-class _Watch:
-    """Progress, and whether to go on."""
+class _Sweep:
+    """What all rows have in common, and the rows so far."""
 
-    bar: Any
-    cancelled: Callable[[], bool] | None
-
-    def seen_images(self, rows: int, images: int) -> None:
-        self.seen(rows * images)
-
-    def seen(self, rows: int) -> None:
-        self.bar.update(rows)
-        if self.cancelled is not None and self.cancelled():
-            raise _CancelledError
-
-
-def _groups(asked: Sequence[Trial]) -> list[list[Trial]]:
-    """Trials by the encoding that they need."""
-    groups: dict[tuple[Config | None, str | None], list[Trial]] = {}
-    for trial in asked:
-        source = None if trial.saliency == ORACLE else trial.saliency
-        key = (None, None) if trial.config is None else (encoding(trial.config), source)
-        groups.setdefault(key, []).append(trial)
-    return list(groups.values())
-
-
-def _encode(
-    segmenter: Segmenter | None,
-    dataset: Dataset,
-    group: Sequence[Trial],
-    images: int,
-    stores: str | PathLike[str] | None,
-    client: Client | None,
-) -> Encodings | ClipdiyError:
-    """Encodings for a group of trials, or why there are none."""
-    configs = [trial.config for trial in group if trial.config is not None]
-    if segmenter is None or not configs:
-        return ConfigError("no combination of the grid makes sense.")
-    try:
-        source = next((t.saliency for t in group if t.saliency not in (None, ORACLE)), None)
-        maker = segmenter if source is None else Segmenter(segmenter.encoder, source, batch_size=segmenter.batch_size)
-        union = tuple(sorted({scale for config in configs for scale in config.scales}, reverse=True))
-        shared = encoding(configs[0]).replace(scales=union)
-        if stores is None:
-            return FromSegmenter(maker, dataset, shared)
-        Path(stores).mkdir(parents=True, exist_ok=True)
-        made_of = [shared.to_json(), maker.encoder.fingerprint, maker.saliency.fingerprint, images]
-        folder = f"{dataset.name}-{maker.encoder.name.replace('/', '-')}-{maker.saliency.name}-{digest(made_of)[:12]}"
-        store = embed(maker, dataset, Path(stores) / folder, shared, limit=images, client=client)
-        return FromStore(store, dataset, maker)
-    except ClusterError:
-        raise  # the next group would meet the same
-    except ClipdiyError as error:
-        return error
-
-
-def _run(
-    group: list[Trial],
-    made: Encodings | ClipdiyError,
-    masks: Masks,
-    images: int,
-    finish: Callable[[Trial, dict[str, Any]], None],
-    watch: _Watch,
-    apart: _Apart | None,
-) -> None:
-    """Score the trials of one encoding, in passes over the images."""
-    able: list[Trial] = []
-    for trial in group:
-        problem = trial.error or (str(made) if isinstance(made, ClipdiyError) else _unfit(trial, made))
-        if problem:
-            finish(trial, {"error": problem})
-            watch.bar.update(images)
-        else:
-            able.append(trial)
-    if isinstance(made, ClipdiyError):
-        return
-    # Trials that share texts and searches stand together, so that passes do not repeat them.
-    able.sort(key=lambda trial: (repr(text_key(trial)), repr(search_key(trial))))
-    labels = len(masks.dataset.label_names)
-    size = max(1, BLOCK_BYTES // ResampledTally.bytes_each(labels))
-    for first in range(0, len(able), size):
-        block = able[first : first + size]
-        start = time.perf_counter()
-        words, failed = prepare(block, made.segmenter, masks)
-        for trial, error in failed:
-            finish(trial, {"error": str(error)})
-            watch.bar.update(images)
-        count_rows = len(block) - len(failed)
-        if count_rows and apart is not None:
-            apart.score(block, words, made, masks, images, partial(watch.seen_images, count_rows))
-        elif count_rows:
-            for index in range(images):
-                score(words, made.encoded(index), masks, index)
-                watch.seen(count_rows)
-        spent = time.perf_counter() - start
-        for trial, tally in tallies(words):
-            finish(trial, _scores(tally, images, spent / count_rows, made, masks))
-
-
-@dataclass(frozen=True)
-class _Apart:
-    """Passes whose images the workers of a cluster score; their counts lie beside the sweep's file."""
-
-    client: Client
-    out: Path
-    subject: str
-
-    def score(
-        self,
-        block: Sequence[Trial],
-        words: Sequence[Words],
-        made: Encodings,
-        masks: Masks,
-        images: int,
-        seen: Callable[[int], None],
-    ) -> None:
-        """Add the counts of all images to the tallies of a block."""
-        if isinstance(made, FromStore):
-            source: Path | Config = made.store.path.absolute()
-            size, identity = made.store.header.shard_size, digest(made.store.header.key)
-        elif isinstance(made, FromSegmenter):
-            source, size, identity = made.config, parts.IMAGES_A_TASK, made.config.to_json()
-        else:
-            raise TypeError(f"encodings of type {type(made).__name__} cannot be sent to workers")
-        of = digest([self.subject, identity, made.saliency_source, images, [trial.key for trial in block]])
-        folder = self.out.with_name(f".{self.out.name}.{of[:16]}.unfinished")
-        job = _PassJob(SentSegmenter.of(made.segmenter), masks.dataset, source, tuple(block), masks.protocol, folder)
-        for arrays in parts.gather(self.client, job, folder, parts.ranges(images, size), seen):
-            for row, (_, tally) in enumerate(tallies(words)):
-                tally.merge(ResampledTally.of({name: several[row] for name, several in arrays.items()}))
-
-    def clear(self) -> None:
-        """Remove counts of passes whose rows are all in the file."""
-        for folder in self.out.parent.glob(f".{glob.escape(self.out.name)}.*.unfinished"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class _PassJob:
-    """What a worker needs to score the trials of a pass; its tasks are ranges of images."""
-
-    segmenter: SentSegmenter
+    maker: Segmenter
+    store: StoreSource | None
     dataset: Dataset
-    source: Path | Config
-    block: tuple[Trial, ...]
     protocol: Protocol
-    folder: Path
+    images: int
+    subject: dict[str, Any]
+    file: Rows | None
+    on_row: Callable[[dict[str, Any]], None] | None
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    text_errors: dict[Hashable, str] = field(default_factory=dict)
+    parts: Parts | None = None
 
-    def open(self) -> Callable[[range], None]:
-        segmenter, masks = self.segmenter.build(), Masks(self.dataset, self.protocol)
-        made: Encodings
-        if isinstance(self.source, Config):
-            made = FromSegmenter(segmenter, self.dataset, self.source)
-        else:
-            require_path(self.source)
-            made = FromStore(self.source, self.dataset, segmenter)
+    def __post_init__(self) -> None:
+        if self.file is not None:
+            self.rows = dict(self.file.rows)
 
-        def count(images: range) -> parts.Arrays:
-            words, _ = prepare(self.block, segmenter, masks)
-            for index in images:
-                score(words, made.encoded(index), masks, index)
-            counted = [tally.arrays() for _, tally in tallies(words)]
-            return {name: np.stack([one[name] for one in counted]) for name in counted[0]}
+    def groups(self, asked: Sequence[Trial]) -> list[list[tuple[Trial, ...]]]:
+        """Finish the trials that make no sense; sort the others by the encoding that they need, and into blocks."""
+        problems = [(trial, self._problem(trial)) for trial in asked]
+        self.finish([(trial, {"error": problem}) for trial, problem in problems if problem])
+        groups: dict[tuple[Config, str | None], list[Trial]] = {}
+        for trial in (trial for trial, problem in problems if not problem):
+            source = None if trial.saliency == ORACLE else trial.saliency
+            groups.setdefault((shared_encoding(trial.config or Config()), source), []).append(trial)
+        size = max(1, BLOCK_BYTES // Tally.bytes_per_trial(len(self.dataset.label_names)))
+        return [list(_cut(in_order(group), size)) for group in groups.values()]
 
-        return parts.committing(self.folder, self.dataset, count)
+    def run(
+        self,
+        blocks: Sequence[tuple[Trial, ...]],
+        stores: str | PathLike[str] | None,
+        counting: ImageProgress,
+        progress: bool,
+        client: Client | None,
+    ) -> None:
+        """Score the trials of one encoding, block by block."""
+        trials = [trial for block in blocks for trial in block]
+        try:
+            source = self.store or self._encode(trials, stores, counting.watch, progress, client)
+        except ClusterError:
+            raise  # the next group would meet the same
+        except ClipdiyError as error:
+            self.finish([(trial, {"error": str(error)}) for trial in trials])
+            counting.seen(len(blocks) * self.images)
+            return
+        for some in blocks:
+            block = Block(source, some, self.protocol, self.images)
+            if self.file is not None:
+                made_of = [self.subject, source.identity, source.saliency, [trial.key for trial in some]]
+                self.parts = Parts.beside(self.file.path.absolute(), digest(made_of))
+            start = time.perf_counter()
+            tally = score(block, counting, self.parts, client)
+            seconds = (time.perf_counter() - start) / len(some)
+            self.finish([(trial, _scores(block, tally, place, seconds)) for place, trial in enumerate(some)])
+            if self.parts is not None:
+                self.parts.remove()
 
+    def finish(self, rows: Sequence[tuple[Trial, dict[str, Any]]]) -> None:
+        """Take rows over, and keep them."""
+        keyed = {trial.key: row for trial, row in rows}
+        if self.file is not None and keyed:
+            self.file.add(keyed)
+        self.rows |= keyed
+        if self.on_row is not None:
+            for trial, row in rows:
+                self.on_row(_row(trial, row))
 
-def _unfit(trial: Trial, made: Encodings) -> str:
-    """Why a store cannot answer for a trial; empty if it can."""
-    if not isinstance(made, FromStore) or trial.config is None:
-        return ""
-    problem = made.unfit(trial.config)
-    if problem:
-        return problem
-    if trial.saliency not in (None, ORACLE, made.saliency_source):
-        has_not = f"the store holds the saliency {made.saliency_source!r}, not {trial.saliency!r}"
+    def kept(self, rows: int) -> str:
+        """Say what is kept."""
+        if self.file is None:
+            return kept(None, self.images)
+        lines = [f"{len(self.file.rows)} of {rows} rows are kept in {str(self.file.path)!r}"]
+        if self.parts is not None and self.parts.images():
+            lines.append(f"counts of {self.parts.images()} of {self.images} images for the next rows beside it")
+        return f"{', '.join(lines)}; the same command goes on."
+
+    def _encode(
+        self,
+        group: Sequence[Trial],
+        stores: str | PathLike[str] | None,
+        watch: Watch,
+        progress: bool,
+        client: Client | None,
+    ) -> Source:
+        configs = [trial.config or Config() for trial in group]
+        named = next((t.saliency for t in group if t.saliency not in (None, ORACLE)), None)
+        if stores is None and all(trial.saliency == ORACLE for trial in group):
+            named = "none"  # the segmenter's own would be thrown away
+        maker = self.maker
+        if named is not None:
+            maker = Segmenter(maker.encoder, named, batch_size=maker.batch_size)
+        union = tuple(sorted({scale for config in configs for scale in config.scales}, reverse=True))
+        shared = shared_encoding(configs[0]).replace(scales=union)
+        if stores is None:
+            return SegmenterSource(maker, self.dataset, shared)
+        Path(stores).mkdir(parents=True, exist_ok=True)
+        made_of = [shared.to_json(), maker.encoder.fingerprint, maker.saliency.fingerprint, self.images]
+        encoder = maker.encoder.name.replace("/", "-")
+        folder = Path(stores) / f"{self.dataset.name}-{encoder}-{maker.saliency.name}-{digest(made_of)[:12]}"
+        store = embed(
+            maker,
+            self.dataset,
+            folder,
+            shared,
+            limit=self.images,
+            progress=progress,
+            watch=watch.silent,
+            client=client,
+        )
+        return StoreSource(store, self.dataset, maker)
+
+    def _problem(self, trial: Trial) -> str:
+        """Why a trial cannot be scored; empty if it can."""
+        return trial.error or self._unfit(trial) or self._text_error(trial)
+
+    def _unfit(self, trial: Trial) -> str:
+        if self.store is None or trial.config is None:
+            return ""
+        problem, held = self.store.unfit(trial.config), self.store.saliency[0]
+        if problem or trial.saliency in (None, ORACLE, held):
+            return problem
+        has_not = f"the store holds the saliency {held!r}, not {trial.saliency!r}"
         return f"{has_not}; give a segmenter, and stores= to keep it."
-    return ""
+
+    def _text_error(self, trial: Trial) -> str:
+        key = text_key(trial)
+        if key not in self.text_errors:
+            try:
+                text_of(trial, self.maker, self.dataset)
+                self.text_errors[key] = ""
+            except ClipdiyError as error:
+                self.text_errors[key] = str(error)
+        return self.text_errors[key]
 
 
-def _scores(tally: ResampledTally, images: int, seconds: float, made: Encodings, masks: Masks) -> dict[str, Any]:
+def _cut(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
+    for first in range(0, len(trials), size):
+        yield tuple(trials[first : first + size])
+
+
+def _scores(block: Block, tally: Tally, place: int, seconds: float) -> dict[str, Any]:
     """Return the part of a row that the images decide, as plain JSON."""
-    low, high = tally.interval()
+    counts, absent = tally.confusion[place], block.protocol.absent
+    low, high = tally.interval(place, absent)
+    names = block.source.dataset.label_names
     return {
-        "miou": metrics.mean_iou(tally.counts, tally.absent),
+        "miou": metrics.mean_iou(counts, absent),
         "miou_low": low,
         "miou_high": high,
-        "pixel_accuracy": metrics.pixel_accuracy(tally.counts),
+        "pixel_accuracy": metrics.pixel_accuracy(counts),
         "ignored": tally.ignored_share,
-        "images": images,
-        "protocol": masks.protocol.id,
+        "images": block.images,
+        "protocol": block.protocol.id,
         "seconds": seconds,
         "error": "",
-        "saliency_source": made.saliency_source,
-        "iou": dict(zip(masks.dataset.label_names, metrics.iou(tally.counts, tally.absent).tolist(), strict=True)),
+        "saliency_source": block.source.saliency[0],
+        "iou": dict(zip(names, metrics.iou(counts, absent).tolist(), strict=True)),
     }
 
 
@@ -390,20 +354,19 @@ def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _subject(
-    dataset: Dataset, segmenter: Segmenter | None, images: int, store: FromStore | None, protocol: Protocol
+    dataset: Dataset, segmenter: Segmenter, images: int, store: StoreSource | None, protocol: Protocol
 ) -> dict[str, Any]:
     """Return what all rows of a sweep have in common, and a file of rows must agree with."""
-    encoder = None if segmenter is None else segmenter.encoder
-    own = "" if segmenter is None else segmenter.saliency.fingerprint
+    source = SegmenterSource(segmenter, dataset, Config()) if store is None else store
     return {
         "dataset": dataset.name,
         "label_names": list(dataset.label_names),
         "images": images,
         "protocol": protocol.model_dump(),
-        "encoder": getattr(encoder, "name", ""),
-        "encoder_fingerprint": getattr(encoder, "fingerprint", ""),
-        "saliency_fingerprint": own if store is None else store.saliency_fingerprint,
-        "embeddings": "float32" if store is None else "float16, from a store",
+        "encoder": segmenter.encoder.name,
+        "encoder_fingerprint": segmenter.encoder.fingerprint,
+        "saliency_fingerprint": source.saliency[1],
+        "embeddings": source.embeddings,
         "interval": INTERVAL,
         "version": __version__,
     }

@@ -6,23 +6,42 @@ Exit codes: 0 done, 1 the lab could not do it (one sentence on stderr says why),
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 
 from clipdiy_lab.cli import data, evaluate, explain, inform, segment, store, sweep
-from clipdiy_lab.cli.app import app
+from clipdiy_lab.cli.app import INTERRUPTED, app
+from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import ClipdiyError
 
 __all__ = ["app", "data", "evaluate", "explain", "inform", "main", "segment", "store", "sweep"]
 
 
 def main() -> None:
-    """Run the command line; the lab's own errors become one sentence on stderr and exit code 1."""
+    """Run the command line; warnings and the lab's own errors become one line each on stderr."""
+    warnings.showwarning = _Warnings()
     try:
         app()
     except ClipdiyError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {in_shell(str(error))}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
-        typer.echo("interrupted; nothing half-written was left behind.", err=True)
-        sys.exit(130)
+        typer.echo("interrupted.", err=True)
+        sys.exit(INTERRUPTED)
+
+
+class _Warnings:
+    """What shows a warning, in the place of `warnings.showwarning`: its sentence, once."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        from tqdm import tqdm  # a bar on the screen is cleared first, and drawn again below the line
+
+        sentence = in_shell(str(message))
+        if sentence not in self._said:
+            self._said.add(sentence)
+            tqdm.write(f"warning: {sentence}", file=sys.stderr)

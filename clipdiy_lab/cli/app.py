@@ -6,19 +6,74 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from clipdiy_lab._version import __version__
+from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import OutputError
+from clipdiy_lab.text import printable
+
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells have it."""
+
+
+class _Commands(TyperGroup):
+    """Commands that say what is kept when Ctrl-C ends them, and what is wrong usage without obeying it."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with _printable_usage():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            kept = " ".join(getattr(error, "__notes__", ())) or "nothing half-written was left behind."
+            typer.echo(f"interrupted: {in_shell(kept)}", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Typer has had several base classes for wrong usage; what they share is the message that they show.
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise
+
 
 app = typer.Typer(
+    cls=_Commands,
     help="clipdiy_lab: an explainable laboratory around CLIP-DIY.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"clipdiy-lab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 # What `segment` and `demo` write.
@@ -82,9 +137,17 @@ def refuse_inside(image: Path, folder: Path) -> None:
         raise OutputError(f"{image} lies in {folder}, which would be replaced; choose another --out.")
 
 
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines, each as one line on which a terminal obeys nothing, whatever names stand in it."""
+    for line in lines:
+        typer.echo(printable(str(line)), err=err)
+
+
 def print_table(table: Any, as_json: bool) -> None:
     """Print a table for people, or as JSON records for programs."""
-    typer.echo(table.to_json(orient="records") if as_json else table.to_string(index=False))
+    from clipdiy_lab.analysis.tables import to_text
+
+    typer.echo(table.to_json(orient="records") if as_json else to_text(table))
 
 
 def label_rows(table: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -32,20 +32,18 @@ def fetch(
     """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
     from clipdiy_lab.datasets.layouts import find_root
+    from clipdiy_lab.pipeline.watch import interruptible
 
-    try:
+    with interruptible(lambda: "what has arrived is kept, and the same command goes on from there."):
         manifest = _manifest(name)
-        typer.echo(describe(manifest, plan(manifest)), err=True)
+        say(describe(manifest, plan(manifest)), err=True)
         steps = fetch_dataset(manifest, offline=offline, progress=True)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what has arrived is kept, and the same command goes on from there.", err=True)
-        raise typer.Exit(130) from None
     root = None if manifest.layout is None else str(find_root(manifest, None))
     if as_json:
         archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]
         typer.echo(json.dumps({"name": manifest.id, "root": root, "archives": archives}))
     else:
-        typer.echo(root or f"{manifest.id} is embedded: it needs no files.")
+        say(root or f"{manifest.id} is embedded: it needs no files.")
 
 
 @data.command()
@@ -54,7 +52,7 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Read every image and mask, and check all values.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check archives, files and splits. Exit code 1 if anything is wrong."""
+    """Check archives, files and splits. Exit code 1 if anything is wrong; a warning alone is no reason."""
     from clipdiy_lab.datasets.manifests import manifest_names
     from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.verify import verify_dataset
@@ -62,17 +60,21 @@ def verify(
 
     folder = Path(name).is_dir() and name not in manifest_names()
     report = validate_folder(name) if folder else verify_dataset(_manifest(name), deep=deep, progress=True)
-    problems = [tuple(row) for row in report[report["problem"] != ""][["file" if folder else "name", "problem"]].values]
+    found = report.loc[report["level"] == "error" if folder else report["problem"] != ""]
+    problems = [tuple(row) for row in found[["file" if folder else "name", "problem"]].values]
+    warned = report.loc[report["level"] == "warning"] if folder else report.iloc[:0]
     if as_json:
         print_table(report, as_json)
     else:
         if not folder:
             print_table(report.assign(problem=report["problem"].where(report["problem"] == "", "yes")), as_json=False)
         for where_it_is, problem in problems:
-            typer.echo(f"{where_it_is}: {problem}")
+            say(f"{where_it_is}: {problem}")
+        for _, row in warned.iterrows():
+            say(f"{row['file']}: warning: {row['problem']}")
     if problems:
         raise DatasetError(f"{name} has {len(problems)} problems; the first: {problems[0][0]}: {problems[0][1]}")
-    typer.echo(f"{name}: no problem found.", err=True)
+    say(f"{name}: no problem found.", err=True)
 
 
 @data.command()

@@ -8,18 +8,20 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
     Limit,
     Model,
+    OwnProtocol,
+    OwnSettings,
+    Partial,
     Root,
     Runtime,
     Saliency,
     Scheduler,
-    Settings,
     Split,
     Workers,
     read_cluster,
@@ -37,10 +39,11 @@ def evaluate(
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
     saliency: Saliency = None,
-    config: Settings = "paper",
-    protocol: Annotated[str, typer.Option(help="mmseg, official, sliding, or a .yaml file.")] = "mmseg",
+    config: OwnSettings = None,
+    protocol: OwnProtocol = None,
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     out: Annotated[
         Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
@@ -53,10 +56,12 @@ def evaluate(
     from clipdiy_lab.analysis.evaluate import evaluate as run
     from clipdiy_lab.analysis.protocols import get_protocol
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
+    from clipdiy_lab.pipeline.sources import config_for
 
-    settings, chosen = read_config(config), get_protocol(protocol)
-    data, segmenter = read_dataset(dataset, split, root), read_segmenter(model, checkpoint, saliency, runtime)
-    bar = wants_progress()
+    given = None if config is None else read_config(config)
+    chosen = None if protocol is None else get_protocol(protocol)
+    data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
+    settings, bar = config_for(data, given, read_config("paper")), wants_progress()
     with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)
@@ -64,8 +69,11 @@ def evaluate(
         typer.echo(json.dumps({**facts, "labels": json.loads(table.to_json(orient="records"))}))
         return
     print_table(table.round(4), as_json=False)
-    typer.echo(
-        f"\nmIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
+    say(
+        "",
+        f"mIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
-        f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}"
+        f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}; "
+        f"{(table['pixels'] == 0).sum()} of {len(table)} labels are in no mask, "
+        f"{100 * facts['ignored_share']:.1f} % of the pixels are ignored",
     )

@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, label_rows
+from clipdiy_lab.cli.app import app, label_rows, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     ImageFile,
     Labels,
+    LabelsFile,
     Model,
     Runtime,
     Saliency,
     Settings,
     read_config,
+    read_labels,
     read_segmenter,
 )
 
@@ -26,7 +28,8 @@ from clipdiy_lab.cli.options import (
 @app.command()
 def explain(
     image: ImageFile,
-    labels: Labels,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
     html: Annotated[Path, typer.Option(help="File to write; replaced if it is there.")] = Path("explained.html"),
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
@@ -37,19 +40,21 @@ def explain(
 ) -> None:
     """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
     from clipdiy_lab.errors import OutputError
+    from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, report
 
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
-    settings = read_config(config)
-    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    run = segmenter.segment(image, labels.split(","), settings)
-    report(run, html, segmenter=segmenter)
+    wanted, settings = read_labels(labels, labels_file), read_config(config)
+    with interruptible(lambda: "nothing was written, and the same command begins anew."):
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        run = segmenter.segment(image, wanted, settings)
+        report(run, html, segmenter=segmenter)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "html": str(html), "bytes": html.stat().st_size, "model": model}
         typer.echo(json.dumps({**facts, "labels": label_rows(table)}))
     else:
         typer.echo(format_labels(table))
-        typer.echo(f"\nwritten to {html}", err=True)
+        say("", f"written to {html}", err=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,13 @@ import typer
 PRESETS = ("paper", "demo")
 
 ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
-Labels = Annotated[str, typer.Option("--labels", help='Comma-separated, e.g. "cat, sofa".')]
+Labels = Annotated[
+    str | None,
+    typer.Option("--labels", help="Comma-separated, e.g. 'cat, sofa'; one with a comma in double quotes, as in CSV."),
+]
+LabelsFile = Annotated[
+    Path | None, typer.Option("--labels-file", help="Instead of --labels: a text file (UTF-8), one label per line.")
+]
 Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
 Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
@@ -21,6 +28,19 @@ Saliency = Annotated[
     typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
 ]
 Settings = Annotated[str, typer.Option("--config", help="paper, demo, or a JSON file as Config.to_json writes it.")]
+OwnSettings = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        help="paper, demo, or a JSON file. Default: paper with what the benchmark's manifest sets; a store's own.",
+    ),
+]
+OwnProtocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol", help="mmseg, official, sliding, or a .yaml file. Default: the benchmark's own, or mmseg."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DatasetName = Annotated[
@@ -28,14 +48,64 @@ DatasetName = Annotated[
 ]
 Split = Annotated[str, typer.Option("--split", help="Which part of the dataset.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the dataset is, if not in the data folder.")]
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Take what is there: leave out samples with a missing file, unwritten shards.")
+]
 Limit = Annotated[int | None, typer.Option("--limit", help="Only the first images.")]
 Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786."),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Share the work among so many processes of this machine.")
+    int | None,
+    typer.Option(
+        "--workers",
+        help="Share the work among so many processes of this machine; nobody else can reach them (loopback, TLS).",
+    ),
 ]
+
+
+def read_labels(labels: str | None, file: Path | None) -> list[str]:
+    """Return the labels that exactly one of two options gives.
+
+    Raises
+    ------
+    LabelError
+        If a quote is not closed, a comma is escaped otherwise, or the file cannot be read.
+    typer.BadParameter
+        If neither option is given, or both are.
+    """
+    if (labels is None) == (file is None):
+        raise typer.BadParameter("give either --labels or --labels-file.", param_hint="--labels")
+    return _split_labels(labels or "") if file is None else _read_labels_file(file)
+
+
+def _split_labels(line: str) -> list[str]:
+    from clipdiy_lab.errors import LabelError
+    from clipdiy_lab.text import quoted, split_list
+
+    hint = "expected commas between labels, and a label with a comma in double quotes"
+    try:
+        labels = split_list(line)
+    except ValueError as error:
+        raise LabelError(f"--labels is {quoted(line)} ({error}); {hint}.") from None
+    if any(label.endswith("\\") for label in labels):
+        raise LabelError(f"--labels is {quoted(line)}, with a backslash before a comma; {hint}.")
+    if len(labels) == 1 and os.path.isfile(labels[0].removeprefix("@")):
+        raise LabelError(f"--labels is {quoted(line)}, which is a file; read it with --labels-file.")
+    return labels
+
+
+def _read_labels_file(file: Path) -> list[str]:
+    from clipdiy_lab.errors import LabelError
+
+    try:
+        lines = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(
+            f"--labels-file {file} cannot be read ({error}); expected UTF-8, one label per line."
+        ) from None
+    return lines.rstrip().split("\n") if lines.strip() else []
 
 
 def read_config(text: str) -> Any:
@@ -91,20 +161,39 @@ def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, ru
     return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 
 
-def read_dataset(name: str, split: str, root: Path | None) -> Any:
-    """Return the dataset that three options name."""
+def read_dataset(name: str, split: str, root: Path | None, partial: bool) -> Any:
+    """Return the dataset that the options name.
+
+    Of `scenes` and of a folder of one's own everything is always there, so `partial` changes nothing.
+    """
+    from clipdiy_lab.datasets.manifests import manifest_names
     from clipdiy_lab.datasets.registry import open_dataset
 
-    return open_dataset(name, split=split) if root is None else open_dataset(name, split=split, root=root)
+    options: dict[str, Any] = {} if root is None else {"root": root}
+    if partial and name != "scenes" and (name in manifest_names() or Path(name).suffix in (".yaml", ".yml")):
+        options["partial"] = True
+    return open_dataset(name, split=split, **options)
 
 
 def read_cluster(scheduler: str | None, workers: int | None) -> AbstractContextManager[Any]:
     """Return what lends a client of the cluster that the options name, or None where they name none."""
     if scheduler is None and workers is None:
         return nullcontext()
+    return _connected(scheduler, workers)
+
+
+@contextmanager
+def _connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     from clipdiy_lab.pipeline.cluster import connect
 
-    return connect(scheduler, workers)
+    with connect(scheduler, workers) as client:
+        if workers is not None:
+            typer.echo(
+                f"{workers} worker processes share the work. They listen on the loopback interface of this machine "
+                "only, and hear nobody but this command (TLS, with a key made for this call).",
+                err=True,
+            )
+        yield client
 
 
 def wants_progress() -> bool:

@@ -8,17 +8,19 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside
+from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     ImageFile,
     Labels,
+    LabelsFile,
     Model,
     Runtime,
     Saliency,
     Settings,
     read_config,
+    read_labels,
     read_segmenter,
 )
 
@@ -26,7 +28,8 @@ from clipdiy_lab.cli.options import (
 @app.command()
 def segment(
     image: ImageFile,
-    labels: Labels,
+    labels: Labels = None,
+    labels_file: LabelsFile = None,
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
@@ -39,25 +42,27 @@ def segment(
     """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
     from clipdiy_lab.files import atomic_path
     from clipdiy_lab.pipeline.runs import save_run
+    from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 
-    settings = read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config)
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
-    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
-    run = segmenter.segment(image, labels.split(","), settings)
-    with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
-        save_run(run, part / "run.nc")
-        write_folder(run, part)
+    with interruptible(lambda: "nothing was written, and the same command begins anew."):
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        run = segmenter.segment(image, wanted, settings)
+        with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
+            save_run(run, part / "run.nc")
+            write_folder(run, part)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "folder": str(folder), "model": model}
         typer.echo(json.dumps({**facts, "labels": label_rows(table)}))
     else:
         typer.echo(format_labels(table))
-        typer.echo(f"\nwritten to {folder}/ (open {folder}/index.html)", err=True)
+        say("", f"written to {folder}/ (open {folder}/index.html)", err=True)
 
 
 @app.command()
@@ -69,4 +74,4 @@ def demo(
 
     with fresh(out, overwrite=True):
         page = run_demo(out, typer.echo)
-    typer.echo(f"\nLook at {page}")
+    say("", f"Look at {page}")

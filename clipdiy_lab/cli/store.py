@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
     Limit,
     Model,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -45,17 +46,18 @@ def embed(
     config: Settings = "paper",
     split: Split = "val",
     root: Root = None,
+    partial: Partial = False,
     limit: Limit = None,
     shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image."""
+    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image."""
     from clipdiy_lab.pipeline.embeddings.care import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
-    settings, data = read_config(config), read_dataset(dataset, split, root)
+    settings, data = read_config(config), read_dataset(dataset, split, root, partial)
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     with read_cluster(scheduler, workers) as client:
         write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)
@@ -88,7 +90,7 @@ def prune(store: Store) -> None:
 
     removed = clean(store)
     for one in removed:
-        typer.echo(one)
+        say(one)
     typer.echo(f"{len(removed)} removed", err=True)
 
 
@@ -97,7 +99,7 @@ def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc fil
     """Copy a finished store into one file or folder that any program reads."""
     from clipdiy_lab.pipeline.embeddings.care import export as copy
 
-    typer.echo(copy(store, out))
+    say(copy(store, out))
 
 
 def _print(facts: dict[str, object], as_json: bool) -> None:
@@ -106,8 +108,8 @@ def _print(facts: dict[str, object], as_json: bool) -> None:
         return
     for name, value in facts.items():
         if isinstance(value, dict):
-            typer.echo(f"{name}:")
+            say(f"{name}:")
             for inner, said in value.items():
-                typer.echo(f"  {inner:22} {said}")
+                say(f"  {inner:22} {said}")
         else:
-            typer.echo(f"{name:24} {value}")
+            say(f"{name:24} {value}")

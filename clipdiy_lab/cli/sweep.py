@@ -14,6 +14,9 @@ from clipdiy_lab.cli.options import (
     Checkpoint,
     DatasetName,
     Limit,
+    OwnProtocol,
+    OwnSettings,
+    Partial,
     Root,
     Runtime,
     Saliency,
@@ -26,6 +29,7 @@ from clipdiy_lab.cli.options import (
     read_segmenter,
     wants_progress,
 )
+from clipdiy_lab.cli.wording import in_shell
 
 
 @app.command()
@@ -45,11 +49,9 @@ def sweep(
     stores: Annotated[Path | None, typer.Option(help="Without --store: folder to keep embeddings in.")] = None,
     split: Split = "val",
     root: Root = None,
-    protocol: Annotated[str, typer.Option(help="official, mmseg, or a YAML file.")] = "mmseg",
-    config: Annotated[
-        str | None,
-        typer.Option(help="Settings to start from: paper, demo or a JSON file; default: the store's, else paper."),
-    ] = None,
+    partial: Partial = False,
+    protocol: OwnProtocol = None,
+    config: OwnSettings = None,
     limit: Limit = None,
     out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
@@ -61,9 +63,12 @@ def sweep(
     """Score every combination of the values; one line a configuration."""
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
+    from clipdiy_lab.analysis.tables import to_csv, to_text
     from clipdiy_lab.analysis.trials import plain_table
     from clipdiy_lab.errors import ConfigError, OutputError
     from clipdiy_lab.files import atomic_path
+    from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+    from clipdiy_lab.pipeline.sources import config_for
 
     knobs = read_grid(grid)
     if csv is not None and not csv.parent.is_dir():
@@ -71,20 +76,21 @@ def sweep(
     for name, value in {"--saliency": saliency, "--stores": stores}.items():
         if store is not None and value is not None:
             raise ConfigError(f"{name} does not go with --store, which holds embeddings and saliency; leave one out.")
-    data = read_dataset(dataset, split, root)
+    data = read_dataset(dataset, split, root, partial)
     # With a store, a model is its text encoder; the weights are compared.
     segmenter: Any = None
     if store is None or model is not None or checkpoint is not None:
         segmenter = read_segmenter(model or "tiny", checkpoint, saliency if store is None else "none", runtime)
-    source: Any = segmenter if store is None else store
-    if config is None and store is None:
-        config = "paper"
+    source: Any = segmenter if store is None else EmbeddingStore(store, partial=partial)
+    base = None if config is None else read_config(config)
+    if store is None:
+        base = config_for(data, base, read_config("paper"))
     with read_cluster(scheduler, workers) as client:
         table = run(
             source,
             data,
             knobs,
-            base=None if config is None else read_config(config),
+            base=base,
             limit=limit,
             protocol=protocol,
             segmenter=None if store is None else segmenter,
@@ -97,7 +103,7 @@ def sweep(
     plain = plain_table(table)
     if csv is not None:
         with atomic_path(csv) as part:
-            plain.to_csv(part, index=False)
+            part.write_text(to_csv(plain), encoding="utf-8")
     if as_json:
         typer.echo(plain.to_json(orient="records"))
         _fail_if_all_failed(table)
@@ -105,7 +111,7 @@ def sweep(
     shown = [*knobs, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
-    typer.echo(plain.reindex(columns=shown).to_string(index=False, float_format="{:.4f}".format))
+    typer.echo(to_text(plain.reindex(columns=shown), "{:.4f}".format))
     _fail_if_all_failed(table)
 
 
@@ -113,7 +119,8 @@ def _fail_if_all_failed(table: Any) -> None:
     """Say so and end with 1 if no row has a score."""
     failed = table["error"] != ""
     if failed.any():
-        typer.echo(f"{failed.sum()} of {len(table)} rows failed: {table.loc[failed, 'error'].iloc[0]}", err=True)
+        first = in_shell(str(table.loc[failed, "error"].iloc[0]))
+        typer.echo(f"{failed.sum()} of {len(table)} rows failed: {first}", err=True)
     if failed.all():
         raise typer.Exit(1)
 

@@ -18,13 +18,15 @@ from typing import Any, Final
 from tqdm.auto import tqdm
 
 from clipdiy_lab.datasets.archives import extract
-from clipdiy_lab.datasets.fetch import alone, download, is_offline
 from clipdiy_lab.datasets.layouts import Listing
 from clipdiy_lab.datasets.manifest_schema import Archive, Manifest
 from clipdiy_lab.datasets.manifests import data_folder
+from clipdiy_lab.downloads import download, is_offline
 from clipdiy_lab.errors import ClipdiyError, DatasetError, OutputError
-from clipdiy_lab.files import atomic_path
+from clipdiy_lab.files import exclusive, flush
+from clipdiy_lab.text import printable
 
+_MARGIN: Final = 2  # times `bytes_about` is what a download may bring: such sizes are rounded, in units of 1000 or 1024
 _IDENTITY: Final = ("url", "bytes", "md5", "sha1", "sha256", "unpack", "extract_to")
 
 
@@ -115,8 +117,10 @@ def fetch_dataset(manifest: Manifest, *, offline: bool = False, progress: bool =
     Raises
     ------
     DatasetError
-        If an archive has to be fetched by hand, because it needs a login or because the network is forbidden; if no
-        server gives the right file; if an archive is damaged, or not what it should be.
+        If an archive has to be fetched by hand, because it needs a login or because the network is forbidden; if an
+        archive cannot be read, is damaged, or not what it should be.
+    DownloadError
+        If no server gives the right file, or another file is in its place.
     OutputError
         If the disk is too small (said before anything is fetched, as far as sizes are known), full, or cannot be
         written.
@@ -136,7 +140,7 @@ def fetch_dataset(manifest: Manifest, *, offline: bool = False, progress: bool =
             continue
         with _writing():
             archives_folder().mkdir(parents=True, exist_ok=True)
-            with alone(_record_path(step.archive)):
+            with exclusive(_record_path(step.archive)):
                 _carry_out(manifest, step, offline, progress)
     return steps
 
@@ -157,7 +161,7 @@ def _tidy(step: Step) -> None:
     """Take away what a run left that was killed after its last word."""
     record = _record_path(step.archive)
     if _stage(step).exists() or record.with_name(record.name + ".lock").exists():
-        with contextlib.suppress(OSError), alone(record):
+        with contextlib.suppress(OSError), exclusive(record):
             shutil.rmtree(_stage(step))
 
 
@@ -170,7 +174,8 @@ def _carry_out(manifest: Manifest, step: Step, offline: bool, progress: bool) ->
     download(
         _addresses(archive),
         step.file,
-        bytes=archive.bytes,
+        size=archive.bytes,
+        limit=_MARGIN * archive.bytes_about if archive.bytes_about else None,
         hashes=archive.hashes,
         offline=offline or archive.access == "login",
         progress=progress,
@@ -216,25 +221,25 @@ def _stage(step: Step) -> Path:
 
 def _merge(content: Path, place: Path) -> dict[str, int]:
     """Move files to their places, among those of other archives; each appears whole."""
-    files = {}
+    files, copies = {}, []
     for base, _, names in os.walk(content):
         inside = place / Path(base).relative_to(content)
         (data_folder() / inside).mkdir(parents=True, exist_ok=True)
         for name in names:
             source, target = Path(base, name), data_folder() / inside / name
             files[(inside / name).as_posix()] = source.stat().st_size
-            _move(source, target)
+            try:
+                os.replace(source, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # A folder below the data folder may be a link to another disk. The copy has a fixed name, so that the
+                # next run after a kill writes over it.
+                copies.append((shutil.copyfile(source, target.with_name(f"{name}.unpacking")), target))
+    flush([copy for copy, _ in copies])
+    for copy, target in copies:
+        os.replace(copy, target)
     return files
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        with atomic_path(target) as part:  # a folder below the data folder may be a link to another disk
-            shutil.copyfile(source, part)
 
 
 def _identity(archive: Archive) -> dict[str, Any]:
@@ -259,15 +264,22 @@ def _load_record(archive: Archive) -> dict[str, Any]:
 
 
 def _write_record(step: Step, files: Mapping[str, int], staged: Path) -> None:
-    sha256 = None
-    if not step.archive.hashes:
-        with step.file.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = None if step.archive.hashes else _sha256(step.file)
     content = {"archive": _identity(step.archive), "sha256": sha256, "files": dict(sorted(files.items()))}
     staged.write_text(json.dumps(content, indent=0), encoding="utf-8")
     with staged.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(staged, _record_path(step.archive))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be read ({error.strerror}): check its disk, or fetch it elsewhere."
+        ) from error
 
 
 def _record_path(archive: Archive) -> Path:
@@ -348,7 +360,7 @@ def _writing() -> Iterator[None]:
 @contextlib.contextmanager
 def _bar(title: str, shown: bool) -> Iterator[Any]:
     """A progress bar as the callback that `extract` takes."""
-    with tqdm(desc=title, unit="B", unit_scale=True, disable=not shown) as bar:
+    with tqdm(desc=printable(title), unit="B", unit_scale=True, disable=not shown) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
+from clipdiy_lab.datasets.disk import broken_link, explain, is_file, is_folder
 from clipdiy_lab.datasets.manifest_schema import Layout, Manifest, Split
 from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.datasets.readers import Entry
-from clipdiy_lab.errors import DatasetError, nearest
+from clipdiy_lab.errors import DatasetError, differing, lookalike, nearest
 from clipdiy_lab.files import read_text
+
+# What the converters of Cityscapes, COCO-Stuff and iSAID, and of annotation tools, write beside a mask.
+_DERIVED: Final = (
+    *("_labeltrainids", "_instancetrainids", "_labelids", "_instanceids", "_color", "_colour", "_panoptic"),
+    *("_instance_color_rgb", "_instance_id_rgb", "_viz", "_overlay"),
+)
 
 
 class Listing:
@@ -26,12 +35,13 @@ class Listing:
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(os.listdir(folder))
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError) as error:
+                broken = broken_link(folder)
+                if broken is not None:
+                    raise DatasetError(f"The folder {folder} cannot be read: {broken}") from error
                 self._names[folder] = frozenset()
             except OSError as error:
-                raise DatasetError(
-                    f"The folder {folder} cannot be read: {error.strerror}. Check its rights."
-                ) from error
+                raise DatasetError(f"The folder {folder} cannot be read: {explain(error, folder)}") from error
         return self._names[folder]
 
     def has(self, path: Path) -> bool:
@@ -48,7 +58,7 @@ def find_root(manifest: Manifest, root: str | os.PathLike[str] | None) -> Path:
         return data_folder() / (manifest.root or "")
     base = Path(root).expanduser()
     inside = base / (manifest.root or "")
-    return inside if inside.is_dir() else base
+    return inside if is_folder(inside) else base
 
 
 def split_of(manifest: Manifest, split: str) -> Split:
@@ -70,14 +80,21 @@ def is_here(manifest: Manifest, split: str) -> bool:
         return True
     layout, facts, root = manifest.layout, split_of(manifest, split), find_root(manifest, None)
     folders = [_fixed_part(fill(one, facts)) for one in (layout.image, layout.mask) if one]
-    images, *masks = [(root / folder).is_dir() for folder in folders]
-    listed = facts.list is None or (root / facts.list).is_file()
-    annotations = layout.annotations is not None and (root / fill(layout.annotations, facts)).is_file()
+    images, *masks = [is_folder(root / folder) for folder in folders]
+    listed = facts.list is None or is_file(root / facts.list)
+    annotations = layout.annotations is not None and is_file(root / fill(layout.annotations, facts))
     return images and (annotations or (bool(masks) and all(masks) and listed))
 
 
 def missing(manifest: Manifest, path: Path) -> DatasetError:
-    """Error for a file that is not there."""
+    """Error for a file that is not there, or whose name is there in other code points."""
+    with contextlib.suppress(OSError):
+        twin = lookalike(path.name, os.listdir(path.parent))
+        if twin is not None:
+            return DatasetError(
+                f"{path} is missing, which {manifest.id!r} needs, but its folder has {twin!a}: "
+                f"{differing(path.name, twin)}. Rename the file."
+            )
     return DatasetError(
         f"{path} is missing, which {manifest.id!r} needs: {manifest.title}. "
         f"{_how_to_get(manifest)}, or pass root= the folder that it was extracted to."
@@ -117,7 +134,9 @@ def read_ids(path: Path) -> list[str]:
     """
     try:
         lines = read_text(path, encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DatasetError(f"The list {path} cannot be read: {explain(error, path)}") from error
+    except UnicodeDecodeError as error:
         raise DatasetError(f"The list {path} cannot be read: {error}. Expected a text file, one id a line.") from error
     ids = [line.strip() for line in lines]
     for number, one in enumerate(ids, start=1):
@@ -218,7 +237,7 @@ def _look(layout: Layout, facts: Split, root: Path, seen: Listing, images_only: 
     """Id -> group of every image, and of every mask: a mask without image is a sign of half an extraction."""
     found: dict[str, str] = {}
     for template in (layout.image,) if images_only else (layout.image, layout.mask or ""):
-        pairs = list(_ids_in(fill(template, facts), root, seen))
+        pairs = [pair for pair in _ids_in(fill(template, facts), root, seen) if not derived(pair[0], found)]
         check = Counter(one for one, _ in pairs)
         twice = [one for one, times in check.items() if times > 1]
         if twice:
@@ -230,13 +249,25 @@ def _look(layout: Layout, facts: Split, root: Path, seen: Listing, images_only: 
     return found
 
 
+def derived(stem: str, images: Container[str]) -> bool:
+    """Whether a mask was made from the mask of one of the images by a converter, and is no sample of its own.
+
+    Examples
+    --------
+    >>> derived("street_labelTrainIds", {"street"}), derived("street_color", {"street_color", "street"})
+    (True, False)
+    """
+    endings = [ending for ending in _DERIVED if stem.lower().endswith(ending)]
+    return stem not in images and any(stem[: -len(ending)] in images for ending in endings)
+
+
 def _ids_in(template: str, root: Path, seen: Listing) -> Iterable[tuple[str, str]]:
     path = PurePosixPath(template)
     before, _, after = path.name.partition("{id}")
     groups = [""]
     if "{group}" in template:
         above = root / _fixed_part(template)
-        groups = sorted(name for name in seen.names(above) if (above / name).is_dir())
+        groups = sorted(name for name in seen.names(above) if is_folder(above / name))
     for group in groups:
         for name in seen.names(root / str(path.parent).replace("{group}", group)):
             inside = name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)

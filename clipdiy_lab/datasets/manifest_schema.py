@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import DatasetError, nearest
+from clipdiy_lab.method.config import Config
 
 
 def _inside(path: str) -> str:
@@ -24,9 +25,16 @@ def _inside(path: str) -> str:
     return path
 
 
+def _knobs(config: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what `Config` would refuse; its error is a ValueError, which the message of the manifest quotes."""
+    Config(**config)
+    return config
+
+
 Text = Annotated[str, Field(min_length=1)]
 Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Byte = Annotated[int, Field(ge=0, le=255)]
+Colour = tuple[Byte, Byte, Byte]
 Reader = Literal["masks", "coco_instances", "context", "scenes"]
 
 
@@ -93,8 +101,6 @@ class Layout(_Facts):
         Template of the mask's path; None where masks are drawn from annotations.
     annotations : str or None
         Template of the annotation file (COCO instances, Pascal Context), which may hold `{folder}`.
-    mask_encoding : {"palette_index", "gray_index", "coco_instances"}
-        What a mask is: indices of a palette PNG, gray levels, or instances to be drawn.
     sources : tuple of str
         Where these facts come from.
     """
@@ -102,7 +108,6 @@ class Layout(_Facts):
     image: Text
     mask: Text | None
     annotations: Text | None = None
-    mask_encoding: Literal["palette_index", "gray_index", "coco_instances"]
     sources: Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
@@ -168,17 +173,20 @@ class Variant(_Facts):
 
 
 class Palette(_Facts):
-    """One colour a label.
+    """The colours that palette PNGs of this benchmark have; a mask with these at other indices is refused.
 
     Attributes
     ----------
     colours : tuple of (red, green, blue)
-        In the order of `label_names`.
+        One per label, in the order of `label_names`.
+    ignored : tuple of (red, green, blue)
+        Colours of pixels that are ignored.
     source : str
         Where they come from.
     """
 
-    colours: tuple[tuple[Byte, Byte, Byte], ...]
+    colours: tuple[Colour, ...]
+    ignored: tuple[Colour, ...] = ()
     source: Text
 
 
@@ -204,37 +212,6 @@ class Licence(_Facts):
     source: Text
 
 
-class Protocol(_Facts):
-    """One way in which the field scores this benchmark.
-
-    Attributes
-    ----------
-    id : str
-        Short name: whose protocol it is.
-    input : str
-        What the network sees.
-    window, stride : int or None
-        Sliding window over the resized image, in pixels; None where there is none.
-    gt_resize : str
-        Size at which labels are compared.
-    background : str
-        How a pixel becomes background.
-    absent_class_iou : {"zero", "nan"}
-        What a class counts that is neither true nor predicted anywhere.
-    sources : tuple of str
-        Where these facts come from.
-    """
-
-    id: Text
-    input: Text
-    window: Annotated[int, Field(gt=0)] | None
-    stride: Annotated[int, Field(gt=0)] | None
-    gt_resize: Text
-    background: Text
-    absent_class_iou: Literal["zero", "nan"]
-    sources: Annotated[tuple[Text, ...], Field(min_length=1)]
-
-
 class Manifest(_Facts):
     """A benchmark.
 
@@ -245,9 +222,16 @@ class Manifest(_Facts):
     title, summary : str
         For tables, and in one or two sentences.
     notes : tuple of str
-        Traps; shown wherever the benchmark appears.
+        Traps, for who reads the file.
     reader : {"masks", "coco_instances", "context", "scenes"}
         Which reader it needs.
+    protocol : str or None
+        How it is scored if nothing else is asked for: a name or a file that `analysis.protocols.get_protocol` takes.
+    config : dict
+        Knobs of `Config` in which its scoring differs from the default, such as ``background: none`` for a benchmark
+        without a background class. A configuration that somebody gives takes its place.
+    published : str or None
+        What `published_results.csv` calls it; None: nobody published a score.
     archives : tuple of Archive
         What to fetch.
     root : str or None
@@ -256,10 +240,6 @@ class Manifest(_Facts):
         Where its files are.
     splits : dict of str to Split
         Its parts.
-    ignore_index : int
-        The label that no measure counts; always 255.
-    score_background : bool
-        Whether label 0 is a background that counts as a class.
     reduce_zero_label : bool
         Whether mask value 0 becomes ignore and k becomes label k - 1.
     raw_ignore : tuple of int
@@ -281,11 +261,9 @@ class Manifest(_Facts):
     variants : dict of str to Variant
         Other people's names for the same classes.
     palette : Palette or None
-        Colours.
+        Colours of its masks, where they are files.
     licence : Licence
         Terms.
-    protocols : tuple of Protocol
-        How the field scores it.
     """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -293,12 +271,13 @@ class Manifest(_Facts):
     summary: Text
     notes: tuple[Text, ...] = ()
     reader: Reader
+    protocol: Text | None = None
+    config: Annotated[dict[str, Any], AfterValidator(_knobs)] = {}
+    published: Text | None = None
     archives: tuple[Archive, ...]
     root: Text | None
     layout: Layout | None
     splits: Annotated[dict[str, Split], Field(min_length=1)]
-    ignore_index: int
-    score_background: bool
     reduce_zero_label: bool = False
     raw_ignore: tuple[Byte, ...] = ()
     label_map: LabelMap | None = None
@@ -309,9 +288,8 @@ class Manifest(_Facts):
     synonyms: dict[int, tuple[Text, ...]] = {}
     synonym_source: Text | None = None
     variants: dict[str, Variant] = {}
-    palette: Palette | None
+    palette: Palette | None = None
     licence: Licence
-    protocols: tuple[Protocol, ...]
 
     _file: str | None = PrivateAttr(default=None)
 
@@ -391,8 +369,6 @@ class Manifest(_Facts):
         indexed = [self.synonyms, *(one for v in self.variants.values() for one in (v.changes, v.synonyms))]
         outside = sorted({index for one in indexed for index in one if not 0 <= index < count})
         targets = set(self.label_map.table.values()) if self.label_map else set()
-        if self.ignore_index != IGNORE:
-            return f"ignore_index is {self.ignore_index}; this lab's masks use {IGNORE}"
         if twice:
             return f"label_names holds {twice[0]!r} twice"
         if self.palette is not None and len(self.palette.colours) != count:

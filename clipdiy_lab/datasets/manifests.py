@@ -6,11 +6,12 @@ import json
 import os
 from pathlib import Path
 
-import pooch
+import platformdirs
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from clipdiy_lab.datasets import manifest_schema as schema
+from clipdiy_lab.datasets.disk import explain
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.errors import DatasetError, nearest
 from clipdiy_lab.files import read_text
@@ -30,7 +31,7 @@ def data_folder() -> Path:
     if chosen:
         return Path(chosen).expanduser()
     cache = os.environ.get("CLIPDIY_LAB_CACHE", "")
-    return (Path(cache).expanduser() if cache else Path(pooch.os_cache("clipdiy_lab"))) / "data"
+    return (Path(cache).expanduser() if cache else platformdirs.user_cache_path("clipdiy_lab")) / "data"
 
 
 def manifest_names() -> tuple[str, ...]:
@@ -95,8 +96,10 @@ def _parse(path: Path) -> Manifest:
         line = "?" if mark is None else mark.line + 1
         reason = getattr(error, "problem", None) or str(error)
         raise DatasetError(f"{path}, line {line}: no YAML that can be read ({reason}). Correct that line.") from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise DatasetError(f"The manifest {path} cannot be read: {error}. Check the path.") from error
+    except OSError as error:
+        raise DatasetError(f"The manifest {path} cannot be read: {explain(error, path)}") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DatasetError(f"The manifest {path} cannot be read: {error}. Expected a text file in UTF-8.") from error
     _refuse_twice(path, tree)
     try:
         # As JSON, because only there strict checking takes a list for a tuple and a written number for a key.
@@ -152,7 +155,6 @@ def _fields(place: list[str | int]) -> list[str]:
         "category_map": schema.LabelMap,
         "variants": schema.Variant,
         "licence": schema.Licence,
-        "protocols": schema.Protocol,
     }
     model = inner.get(str(place[0])) if place else Manifest
     return list(model.model_fields) if model else []

@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.JpegImagePlugin import JpegImageFile
 
-from clipdiy_lab.datasets.images import DECODE_ERRORS, open_image, read_image
+from clipdiy_lab.datasets.colour_tables import ColourTable, table_of_manifest
+from clipdiy_lab.datasets.images import read_image
 from clipdiy_lab.datasets.manifest_schema import Manifest
-from clipdiy_lab.datasets.palette import read_palette_png
+from clipdiy_lab.datasets.palette import count_values, read_indices, translate
 from clipdiy_lab.datasets.sample import IGNORE, Sample, position
 from clipdiy_lab.errors import DatasetError, ImageError
 
@@ -111,6 +112,10 @@ class FileDataset(ABC):
         entry = self._entry(index)
         return (entry.image,) if entry.mask is None else (entry.image, entry.mask)
 
+    def image(self, index: int | str) -> NDArray[np.uint8]:
+        """Pixels of a sample, without reading its mask."""
+        return self._image(self._entry(index))
+
     def mask(self, index: int | str) -> NDArray[np.uint8]:
         """Labels of a sample, without reading its image."""
         return self._mask(self._entry(index))
@@ -134,27 +139,44 @@ class FileDataset(ABC):
 
 
 class MaskDataset(FileDataset):
-    """Masks that are PNG files of indices: palette or gray."""
+    """Masks that are PNG files of indices: palette or gray.
+
+    A mask whose palette has the colours of the benchmark at other indices is refused, see `ColourTable`.
+    """
 
     def _raw(self, entry: Entry) -> NDArray[np.uint8]:
         if entry.mask is None:
             raise DatasetError(f"The sample {entry.id!r} has no mask file. Give one for every image.")
-        return read_palette_png(entry.mask)
+        indices, palette = read_indices(entry.mask)
+        if palette is not None and self._colours is not None:
+            self._colours.check(indices, palette, self._origin(entry))
+        return indices
+
+    @cached_property
+    def _colours(self) -> ColourTable | None:
+        """Colours that the masks should have."""
+        return None if self.manifest is None else table_of_manifest(self.manifest, self._lookup)
 
 
 def read_pixels(path: Path, *, upright: bool) -> NDArray[np.uint8]:
-    """RGB of a dataset's image; `upright` turns a photograph as its EXIF says."""
+    """RGB of a dataset's image.
+
+    Parameters
+    ----------
+    path : Path
+    upright : bool
+        Whether to turn a photograph as its EXIF says. Official loaders, and the tools that drew the masks of the
+        benchmarks, do not look at it.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read.
+    """
     try:
-        if not upright:
-            # Official loaders, and the tools that drew the masks, do not look at the orientation of a JPEG.
-            with open_image(path) as image:
-                if isinstance(image, JpegImageFile):
-                    return np.array(image.convert("RGB"))
-        return read_image(path)
+        return read_image(path, upright=upright)
     except ImageError as error:
         raise DatasetError(f"The image cannot be used. {error}") from error
-    except DECODE_ERRORS as error:
-        raise DatasetError(f"The image {path} cannot be read: {error}. Fetch the dataset again.") from error
 
 
 def identity(count: int, raw_ignore: Sequence[int] = (IGNORE,)) -> NDArray[np.int16]:
@@ -195,7 +217,7 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
     DatasetError
         If there is a value that `lookup` does not know; `origin` says where.
     """
-    present = np.flatnonzero(np.bincount(raw.ravel(), minlength=256))
+    present = np.flatnonzero(count_values(raw))
     strange = present[lookup[present] == OUTSIDE]
     if strange.size:
         known = np.flatnonzero(lookup != OUTSIDE)
@@ -205,7 +227,7 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
             f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(known)} ({count} labels; {IGNORE} is ignore "
             "where it is listed); check that the mask holds indices and belongs to this dataset."
         )
-    return lookup.astype(np.uint8)[raw]
+    return translate(raw, lookup.astype(np.uint8))
 
 
 def _ranges(values: NDArray[np.intp]) -> str:

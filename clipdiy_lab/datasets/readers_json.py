@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from clipdiy_lab.datasets.disk import explain
+from clipdiy_lab.datasets.images import MAX_PIXELS
 from clipdiy_lab.datasets.layouts import Listing, check_ids, fill, missing, split_of, wrong_count
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.readers import OUTSIDE, Entry, FileDataset, lookup_of
@@ -279,7 +281,9 @@ def _load(path: Path, tables: tuple[str, str], image_key: str) -> Facts:
     try:
         with open_file(path) as file:
             content = json.load(file)
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: no JSON, or no text
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {explain(error, path)}") from error
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no text
         raise DatasetError(
             f"{path} cannot be read: {error}. Expected a JSON file that is whole; fetch it again."
         ) from error
@@ -292,9 +296,11 @@ def _load(path: Path, tables: tuple[str, str], image_key: str) -> Facts:
     for row in content[tables[0]]:
         sides = (row.get("height"), row.get("width"))
         named = isinstance(row.get("file_name"), str) and type(row.get(image_key)) is int
-        if not named or not all(type(side) is int and 0 < side <= _FARTHEST for side in sides):
+        sized = all(type(side) is int and 0 < side <= _FARTHEST for side in sides)
+        if not named or not sized or sides[0] * sides[1] > MAX_PIXELS:
             raise DatasetError(
-                f"{path} has an image {str(row)[:80]}. Expected {image_key}, file_name, height and width of each."
+                f"{path} has an image {str(row)[:80]}. Expected {image_key}, file_name, height and width of each, and "
+                f"at most {MAX_PIXELS} pixels."
             )
     if len({row[image_key] for row in content[tables[0]]}) != len(content[tables[0]]):
         raise DatasetError(f"{path} gives two images the same {image_key}. Expected each once; fetch it again.")

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from clipdiy_lab.datasets.disk import is_folder
 from clipdiy_lab.datasets.layouts import check_ids, find_root, is_here, mask_entries, read_ids, split_of
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
@@ -63,7 +64,7 @@ def open_dataset(name: str | os.PathLike[str] = "scenes", split: str = "val", **
     if given in manifest_names() or Path(given).suffix in (".yaml", ".yml"):
         _check_options(given, open_benchmark, options)
         return open_benchmark(load_manifest(given), split, **options)
-    if not isinstance(name, str) or os.sep in given or "/" in given or Path(given).is_dir():
+    if not isinstance(name, str) or os.sep in given or "/" in given or is_folder(Path(given)):
         if options or split != "val":
             extra = ", ".join(options) or f"split={split!r}"
             raise DatasetError(f"The folder {given!r} was opened with {extra}. A folder of one's own takes neither.")
@@ -195,5 +196,5 @@ def _takes_json(manifest: Manifest, place: Path, source: str) -> bool:
     if source != "auto":
         return source == "json"
     layout = manifest.layout
-    converted = layout is not None and layout.mask is not None and (place / layout.mask).parent.is_dir()
+    converted = layout is not None and layout.mask is not None and is_folder((place / layout.mask).parent)
     return not converted

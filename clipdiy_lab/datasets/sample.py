@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from clipdiy_lab.errors import DatasetError, spelled
+from clipdiy_lab.errors import DatasetError, differing, lookalike, spelled
 
 IGNORE = 255  # the mask value of pixels that no measure counts
 
@@ -99,8 +99,10 @@ def position(dataset: Numbered, index: int | str) -> int:
         known = dataset.ids
         if index not in known:
             ends = f", from {known[0]!r} to {known[-1]!r}" if known else ""
+            twin = lookalike(index, known)
+            hint = "" if twin is None else f" {differing(index, twin)}."
             raise DatasetError(
-                f"The dataset {dataset.name!r} has no sample {index!r}; its `ids` list what it has{ends}."
+                f"The dataset {dataset.name!r} has no sample {index!r}; its `ids` list what it has{ends}.{hint}"
             )
         return known.index(index)
     try:

@@ -23,6 +23,8 @@ VOC_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog"),
     *("horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv/monitor"),
 )
+SIDES = (200, 420)
+"""Smallest and largest side of a scene, in pixels."""
 _LENGTHS = {"train": 2000, "val": 200, "val_unseen": 200}
 _COUNTS = (1,) * 35 + (2,) * 30 + (3,) * 18 + (4,) * 10 + (5,) * 7  # objects of a scene, in percent
 _TRIES = 8
@@ -190,7 +192,7 @@ def compose(dice: Dice, vocabulary: tuple[tuple[Thing, str], ...], allowed: tupl
     allowed : tuple of str
         Families of drawings that may occur.
     """
-    height, width = dice.between(200, 420), dice.between(200, 420)
+    height, width = dice.between(*SIDES), dice.between(*SIDES)
     ground, ground_names = draw_ground(dice, height, width)
     image = ground.astype(np.int32)
     owner = np.full((height, width), -1, dtype=np.int16)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
-from clipdiy_lab.datasets.fetch import problem_of
+from clipdiy_lab.datasets.disk import is_file, is_folder
 from clipdiy_lab.datasets.get import Step, archives_folder, lost_files, plan, read_record
 from clipdiy_lab.datasets.layouts import Listing, fill, find_root, is_here, mask_entries, missing, wrong_count
 from clipdiy_lab.datasets.manifest_schema import Manifest
@@ -16,6 +16,8 @@ from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
 from clipdiy_lab.datasets.registry import open_benchmark, open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.files import problem_of
+from clipdiy_lab.text import printable
 
 
 def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = False) -> pd.DataFrame:
@@ -96,7 +98,7 @@ def _split_row(manifest: Manifest, split: str, deep: bool, progress: bool) -> di
         dataset = _open(manifest, split)
         found = len(dataset)
         if deep:
-            for index in tqdm(range(found), desc=f"{manifest.id} {split}", disable=not progress):
+            for index in tqdm(range(found), desc=printable(f"{manifest.id} {split}"), disable=not progress):
                 dataset[index]
     except DatasetError as error:
         problem, found = str(error), found or _count(manifest, split)
@@ -123,7 +125,7 @@ def _state(manifest: Manifest) -> str:
     if manifest.layout is None:
         return "embedded"
     root = find_root(manifest, None)
-    if not root.is_dir():
+    if not is_folder(root):
         return "absent"
     try:
         for split in manifest.splits:
@@ -137,7 +139,7 @@ def _look_at(manifest: Manifest, split: str, root: Path) -> None:
     """Refuse a split with files missing, without opening an annotation file, which may be large."""
     layout, facts = manifest.layout, manifest.splits[split]
     annotations = layout and layout.annotations and root / fill(layout.annotations, facts)
-    if layout is None or not annotations or not annotations.is_file():
+    if layout is None or not annotations or not is_file(annotations):
         mask_entries(manifest, split, root, None, partial=False)
         return
     if not is_here(manifest, split):

@@ -1,6 +1,6 @@
 """The arithmetic of explanations: arrays in, arrays out; derived in `docs/explain.md`.
 
-`L` labels, `P` scales, `y x` the frame.
+`L` labels, `G` grids, `y x` the frame.
 """
 
 from __future__ import annotations
@@ -92,19 +92,19 @@ def background_thresholds(merged: Floats, background: int, weight: float) -> Flo
 
 
 def subset_margins(scores: Floats, winner: Ints) -> Floats:
-    """Lead of the winner over its best rival with only some scales in play.
+    """Lead of the winner over its best rival with only some grids in play.
 
     Parameters
     ----------
-    scores : array, P x L x y x x
-        What each scale adds to each label's score; at least two labels.
+    scores : array, G x L x y x x
+        What each grid adds to each label's score; at least two labels.
     winner : array of int, y x x
-        Winner with all scales.
+        Winner with all grids.
 
     Returns
     -------
-    array, 2**P x y x x
-        Entry i holds the margin of the subset whose members are the bits of i; entry 0, no scale, is 0.
+    array, 2**G x y x x
+        Entry i holds the margin of the subset whose members are the bits of i; entry 0, no grid, is 0.
     """
     worth = np.zeros((1 << len(scores), *scores.shape[2:]))
     for subset in range(1, len(worth)):

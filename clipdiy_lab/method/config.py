@@ -24,9 +24,10 @@ from clipdiy_lab.method.knob_values import (
     OFFICIAL_TEMPLATE,
     TEMPLATE_SETS,
     CropInput,
-    ScaleWeights,
     Synonyms,
+    Weights,
 )
+from clipdiy_lab.method.naming import grid_name, grid_names
 
 Tier = Literal["encode", "fuse"]
 Resize = Literal["bilinear", "nearest"]
@@ -68,9 +69,11 @@ class Config:
         Sides of the square windows, in pixels of the frame.
     stride : int
         Windows per window side: the hop is ``scale // stride``, so 2 means half overlap.
-    scale_weights : mapping of int to float, or None
-        Weight of each scale in the merge; None weighs each with 1. The merge divides by the number of scales, not by
-        the sum of the weights (wysoczanska/clip-diy at f88932d, ``src/clip_conv.py``).
+    weights : mapping of grid to float
+        Weight of a grid in the merge, by the grid's name or by the side of its windows (``{"s064": 0.5, 256: 2}``); a
+        grid that is not named weighs 1, and 0 leaves it out. Kept are the weights other than 1, by name, in the order
+        of the plan. The merge divides by the number of grids, not by the sum of the weights (wysoczanska/clip-diy at
+        f88932d, ``src/clip_conv.py``).
     image_size : int or (int, int)
         Height and width of the frame in pixels that the image is resized to; one number means a square.
     image_resize : {"bilinear", "nearest"}
@@ -129,8 +132,8 @@ class Config:
     --------
     >>> Config().changed(Config.paper())
     ('precision',)
-    >>> Config(scales=(128, 64), scale_weights={128: 1, 64: 0.5}).weights
-    (1.0, 0.5)
+    >>> Config(weights={128: 1, "s064": 0.5}).weights
+    {'s064': 0.5}
     """
 
     scales: tuple[int, ...] = _knob((256, 128, 64), "encode", "window sides in pixels", min=1, max=MAX_SIDE)
@@ -144,7 +147,7 @@ class Config:
     crop_input: CropInput = _knob(
         CropInput(), "encode", "other side of the encoder's input, by scale", min=MIN_INPUT, max=MAX_INPUT
     )
-    scale_weights: ScaleWeights | None = _knob(None, "fuse", "weight of each scale", min=0.0, max=4.0, step=0.05)
+    weights: Weights = _knob(Weights(), "fuse", "weight of each grid", min=0.0, max=4.0, step=0.05)
     placement: Placement = _knob("stretched", "fuse", "where a window's value stands", choices=get_args(Placement))
     interpolation: Interpolation = _knob("bilinear", "fuse", "between windows", choices=get_args(Interpolation))
     align_corners: bool = _knob(False, "fuse", "corner pixels are grid points")
@@ -170,8 +173,6 @@ class Config:
             given = getattr(self, knob.name)
             read = _READERS.get(knob.name)
             self._set(knob.name, knob_values.read_plain(knob, given) if read is None else read(given))
-        if self.scale_weights is not None:
-            self._set("scale_weights", knob_values.read_weights(self.scale_weights, self.scales))
         self._check_words()
         if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
             raise ConfigError(
@@ -186,6 +187,7 @@ class Config:
                 )
             if scale < self.stride:
                 raise ConfigError(f"scale {scale} with stride {self.stride} hops 0 pixels; use a stride up to {scale}.")
+        self._set("weights", knob_values.read_weights(self.weights, self.grids))
 
     def _check_words(self) -> None:
         if self.background != "words":
@@ -205,11 +207,36 @@ class Config:
         object.__setattr__(self, name, value)
 
     @property
-    def weights(self) -> tuple[float, ...]:
-        """Weight of each scale, in the order of `scales`."""
-        if self.scale_weights is None:
-            return (1.0,) * len(self.scales)
-        return tuple(self.scale_weights[scale] for scale in self.scales)
+    def grids(self) -> tuple[str, ...]:
+        """Names of the grids of a run, in the order of the plan."""
+        return grid_names(self.scales)
+
+    def weight(self, grid: str | int) -> float:
+        """Weight of a grid in the merge, by the grid's name or window side.
+
+        Raises
+        ------
+        ConfigError
+            If the configuration has no such grid.
+        """
+        return self.weights.get(self._grid(grid), 1.0)
+
+    def only(self, *grids: str | int) -> Config:
+        """Return a copy that has only some of its grids, each with weight 1.
+
+        Raises
+        ------
+        ConfigError
+            If the configuration has no such grid.
+        """
+        names = {self._grid(grid) for grid in grids}
+        return self.replace(scales=tuple(side for side in self.scales if grid_name(side) in names), weights={})
+
+    def _grid(self, given: str | int) -> str:
+        name = grid_name(given)
+        if name not in self.grids:
+            raise ConfigError(f"the configuration has no grid {name!r}. {nearest(name, self.grids)}")
+        return name
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -284,7 +311,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "crop_input": knob_values.read_crop_input,
     "background_label": knob_values.read_background_label,
     "background_words": partial(knob_values.read_phrases, name="background_words"),
-    "scale_weights": lambda given: given,  # needs the scales
+    "weights": lambda given: given,  # needs the plan
 }
 
 

@@ -12,6 +12,8 @@ from dataclasses import Field
 from typing import Any, Generic, TypeVar
 
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.method.naming import grid_name
+from clipdiy_lab.text import quoted, unseen
 
 MAX_SIDE = 8192
 """Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
@@ -65,18 +67,18 @@ class Synonyms(_Frozen[str, tuple[str, ...]]):
         self._items = tuple(sorted((label, tuple(several)) for label, several in (phrases or {}).items()))
 
 
-class ScaleWeights(_Frozen[int, float]):
-    """Weight of each scale.
+class Weights(_Frozen[str, float]):
+    """Weights of grids in the merge, by the grid's name; a grid that is not named weighs 1.
 
     Examples
     --------
-    >>> weights = ScaleWeights({256: 0, 64: 1})
-    >>> weights[64], weights
-    (1.0, {256: 0.0, 64: 1.0})
+    >>> weights = Weights({"s256": 0, "s064": 2})
+    >>> weights["s064"], weights
+    (2.0, {'s256': 0.0, 's064': 2.0})
     """
 
-    def __init__(self, weights: Mapping[int, float]) -> None:
-        self._items = tuple((int(scale), float(weight)) for scale, weight in weights.items())
+    def __init__(self, weights: Mapping[str, float] | None = None) -> None:
+        self._items = tuple((name, float(weight)) for name, weight in (weights or {}).items())
 
 
 class CropInput(_Frozen[int, int]):
@@ -101,7 +103,7 @@ def read_scales(given: Any) -> tuple[int, ...]:
     if not scales:
         raise ConfigError("scales is empty; expected at least one window side in pixels such as (256, 128, 64).")
     if len(set(scales)) != len(scales):
-        raise ConfigError(f"scales {scales} names a scale twice; give each once and use scale_weights to weigh it.")
+        raise ConfigError(f"scales {scales} names a scale twice; give each once and use weights to weigh it.")
     if min(scales) < 1:
         raise ConfigError(f"scales {scales} holds a side below one pixel; expected positive sides.")
     return scales
@@ -132,6 +134,7 @@ def read_template(given: Any) -> str | tuple[str, ...]:
                 f"template {template!r} lacks the field {{label}}; expected e.g. '{OFFICIAL_TEMPLATE}', "
                 f"or alone one of the names {', '.join(TEMPLATE_SETS)}."
             )
+        _check_seen(template, "template")
     return str(given) if isinstance(given, str) else tuple(str(template) for template in templates)
 
 
@@ -139,7 +142,7 @@ def read_background_label(given: Any) -> str:
     """Return a label's text, stripped."""
     if not isinstance(given, str) or not given.strip():
         raise ConfigError(f"background_label is {given!r}; expected a word such as 'background'.")
-    return str(given.strip())
+    return _check_seen(given.strip(), "background_label")
 
 
 def read_phrases(given: Any, name: str) -> tuple[str, ...]:
@@ -151,7 +154,7 @@ def read_phrases(given: Any, name: str) -> tuple[str, ...]:
     for phrase in members:
         if not isinstance(phrase, str) or not phrase.strip():
             raise ConfigError(f"{name} holds {phrase!r}; expected phrases, each a text that is not empty.")
-        kept.setdefault(phrase.strip().lower(), str(phrase.strip()))
+        kept.setdefault(phrase.strip().lower(), _check_seen(phrase.strip(), name))
     return tuple(kept.values())
 
 
@@ -165,7 +168,7 @@ def read_synonyms(given: Any) -> Synonyms:
     for label, members in given.items():
         if not isinstance(label, str) or not label.strip():
             raise ConfigError(f"synonyms has phrases for {label!r}; expected the text of a label.")
-        name = str(label.strip())
+        name = _check_seen(label.strip(), "synonyms")
         if name.lower() in (other.lower() for other in phrases):
             raise ConfigError(f"synonyms names the label {name!r} twice; give its phrases in one list.")
         phrases[name] = read_phrases(members, f"synonyms of {name!r}")
@@ -174,26 +177,26 @@ def read_synonyms(given: Any) -> Synonyms:
     return Synonyms(phrases)
 
 
-def read_weights(given: Any, scales: tuple[int, ...]) -> ScaleWeights:
-    """A weight for each of `scales`, at least one above 0."""
+def read_weights(given: Any, grids: tuple[str, ...]) -> Weights:
+    """Weights other than 1, by the names of `grids` and in their order; not all of them 0."""
     if not isinstance(given, Mapping):
-        raise ConfigError(f"scale_weights is {given!r}; expected a weight for each scale, e.g. {{256: 1, 128: 1}}.")
-    keys = _by_scale(given, "scale_weights")
-    if set(keys) != set(scales):
-        missing, extra = sorted(set(scales) - set(keys)), sorted(set(keys) - set(scales))
-        raise ConfigError(
-            f"scale_weights is for other scales than {scales}: missing {missing}, too many {extra}; "
-            "give one weight for each scale (0 switches a scale off)."
-        )
-    if len(keys) != len(given):
-        raise ConfigError(f"scale_weights {dict(given)} names a scale twice; give one weight for each scale.")
-    weights = {scale: _number(keys[scale]) for scale in scales}
-    for scale, weight in weights.items():
+        raise ConfigError(f"weights is {given!r}; expected weights by grid, such as {{'s064': 0.5}} or {{64: 0.5}}.")
+    weights: dict[str, float] = {}
+    for key, value in given.items():
+        name, weight = grid_name(_plain(key)), _number(value)
+        if name not in grids:
+            raise ConfigError(
+                f"weights has the grid {key!r}, which this configuration lacks; it has {', '.join(grids)}. "
+                f"{nearest(name, grids)}"
+            )
+        if name in weights:
+            raise ConfigError(f"weights {dict(given)} names the grid {name} twice; give one weight for each grid.")
         if weight is None or weight < 0:
-            raise ConfigError(f"the weight of scale {scale} is {keys[scale]!r}; expected a finite number from 0 up.")
-    if not any(weights.values()):
-        raise ConfigError("every scale has weight 0, so nothing is left to merge; give at least one a positive weight.")
-    return ScaleWeights({scale: weight for scale, weight in weights.items() if weight is not None})
+            raise ConfigError(f"the weight of {name} is {value!r}; expected a finite number from 0 up.")
+        weights[name] = weight
+    if not any(weights.get(name, 1.0) for name in grids):
+        raise ConfigError("every grid has weight 0, so nothing is left to merge; give at least one a positive weight.")
+    return Weights({name: weights[name] for name in grids if weights.get(name, 1.0) != 1})
 
 
 def read_crop_input(given: Any) -> CropInput:
@@ -228,6 +231,14 @@ def read_plain(knob: Field[Any], value: Any) -> Any:
     if not meta["min"] <= number <= meta["max"]:
         raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")
     return int(number) if whole else number
+
+
+def _check_seen(text: str, name: str) -> str:
+    """Return a text whose every character can be seen, as Python's own string."""
+    hidden = unseen(text)
+    if hidden:
+        raise ConfigError(f"{name} holds {quoted(text)} with {hidden} in it; write it without that character.")
+    return str(text)
 
 
 def _by_scale(given: Mapping[Any, Any], name: str) -> dict[int, Any]:

@@ -43,15 +43,15 @@ class Candidates:
 
 
 def merged_scores(similarities: Sequence[Float[Tensor, "rows cols L"]], config: Config) -> Float[Tensor, "y L x"]:
-    """Merge the scales of `config` in one matrix product.
+    """Merge the grids of `config` in one matrix product.
 
-    ``sum_p w_p / P * D_p G_p A_p^T`` with the matrices of `ScaleGrid.matrices`: the scales' rows are stacked, so the
-    sum over the scales is part of the product.
+    ``sum_p w_p / P * D_p G_p A_p^T`` with the matrices of `Grid.matrices`: the grids' rows are stacked, so the sum
+    over the grids is part of the product.
 
     Parameters
     ----------
     similarities : sequence of float tensors
-        A grid for each of ``config.scales``, in their order.
+        Of each grid of the plan, in its order.
     config : Config
 
     Returns
@@ -60,9 +60,10 @@ def merged_scores(similarities: Sequence[Float[Tensor, "rows cols L"]], config: 
         Labels in the middle: the layout in which the maximum over labels is fastest.
     """
     downs, halves = [], []
-    for grid, values, weight in zip(Plan.of(config), similarities, config.weights, strict=True):
+    plan = Plan.of(config)
+    for grid, values in zip(plan, similarities, strict=True):
         down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-        downs.append(torch.tensor(down, dtype=values.dtype) * (weight / len(config.scales)))
+        downs.append(torch.tensor(down, dtype=values.dtype) * (config.weight(grid.name) / len(plan)))
         halves.append(torch.einsum("xc,rcl->rlx", torch.tensor(across, dtype=values.dtype), values))
     half = torch.cat(halves)
     merged = torch.cat(downs, dim=1) @ half.flatten(1)
@@ -80,7 +81,7 @@ def candidates(
     Parameters
     ----------
     similarities : sequence of float tensors
-        A grid for each of ``config.scales``, in their order.
+        Of each grid of the plan, in its order.
     config : Config
     background : int or None
         Index of the background label.

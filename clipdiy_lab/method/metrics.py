@@ -5,7 +5,7 @@ mIoU here is the benchmark's: one confusion matrix over all pixels of all images
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,16 +41,32 @@ def confusion(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]
     """
     if truth.shape != predicted.shape:
         raise DatasetError(f"the mask is {truth.shape}, the prediction {predicted.shape}; bring them to one size.")
-    valid = truth != IGNORE
-    true, guess = truth[valid].astype(np.int64), predicted[valid].astype(np.int64)
-    for what, values in (("mask", true), ("prediction", guess)):
-        outside = values[(values < 0) | (values >= labels)]
-        if outside.size:
-            ignored = f" or {IGNORE} (ignore)" if what == "mask" else ""
-            raise DatasetError(
-                f"the {what} holds label {int(outside[0])}, expected 0 to {labels - 1}{ignored}; check the label map."
-            )
-    return np.bincount(true * labels + guess, minlength=labels**2).reshape(labels, labels)
+    if not truth.size:
+        return np.zeros((labels, labels), dtype=np.int64)
+    if predicted.max() >= labels or predicted.min() < 0:
+        valid = truth != IGNORE  # what is predicted where the truth is ignored does not matter
+        _require_labels("prediction", predicted[valid], labels)
+        predicted = np.where(valid, predicted, 0)
+    if truth.dtype != np.uint8:
+        _require_labels("mask", truth[truth != IGNORE], labels)
+    # One pass over the pixels, with a row for every value that a mask may hold; only labels may have pixels there.
+    rows = max(labels, IGNORE + 1)
+    pairs = truth.astype(np.intp) * labels + predicted
+    table = np.bincount(pairs.ravel(), minlength=rows * labels).reshape(rows, labels)
+    table[IGNORE] = 0
+    foreign = np.flatnonzero(table[labels:].any(axis=1))
+    if foreign.size:
+        _require_labels("mask", foreign + labels, labels)
+    return table[:labels].astype(np.int64)
+
+
+def _require_labels(what: str, values: npt.NDArray[np.integer], labels: int) -> None:
+    outside = values[(values < 0) | (values >= labels)]
+    if outside.size:
+        ignored = f" or {IGNORE} (ignore)" if what == "mask" else ""
+        raise DatasetError(
+            f"the {what} holds label {int(outside[0])}, expected 0 to {labels - 1}{ignored}; check the label map."
+        )
 
 
 def iou(counts: Counts, absent: Absent = "nan") -> npt.NDArray[np.float64]:
@@ -128,102 +144,3 @@ class Hits(NamedTuple):
             self.tp, union, out=np.full(union.shape, nothing), where=union > 0, dtype=np.float64
         )
         return scores
-
-
-class Tally:
-    """Confusion counts of a stream of images; it grows with the labels, never with the number of images.
-
-    Parameters
-    ----------
-    labels : int
-        Number of labels.
-
-    Attributes
-    ----------
-    counts : int64 array, labels x labels
-        Rows are the truth, columns the prediction.
-    ignored : int
-        Pixels whose truth is 255.
-
-    Examples
-    --------
-    >>> tally = Tally(2)
-    >>> _ = tally.update(np.array([0, 1, 255]), np.array([0, 0, 0]))
-    >>> tally.counts.tolist(), tally.ignored, tally.ignored_share
-    ([[1, 0], [1, 0]], 1, 0.3333333333333333)
-    """
-
-    def __init__(self, labels: int) -> None:
-        self.counts: Counts = np.zeros((labels, labels), dtype=np.int64)
-        self.ignored = 0
-
-    def update(self, truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]) -> Counts:
-        """Add an image, and return its own confusion counts. Arguments and errors are those of `confusion`."""
-        counts = confusion(truth, predicted, len(self.counts))
-        self.counts += counts
-        self.ignored += truth.size - int(counts.sum())
-        return counts
-
-    def merge(self, other: Tally) -> Self:
-        """Add what another tally counted.
-
-        Raises
-        ------
-        DatasetError
-            If it counted another number of labels.
-        """
-        if self.counts.shape != other.counts.shape:
-            raise DatasetError(
-                f"tallies of {len(self.counts)} and {len(other.counts)} labels cannot be added; count the same labels."
-            )
-        self.counts += other.counts
-        self.ignored += other.ignored
-        return self
-
-    @property
-    def ignored_share(self) -> float:
-        """Share of all pixels that were ignored; NaN before the first."""
-        total = int(self.counts.sum()) + self.ignored
-        return self.ignored / total if total else float("nan")
-
-
-def bootstrap_miou(
-    hits: Hits, absent: Absent = "nan", *, level: float = 0.95, draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of the pooled mIoU when the images are drawn again with replacement.
-
-    Parameters
-    ----------
-    hits : Hits
-        Of every image, images x labels.
-    absent : {"nan", "zero"}
-        As in `iou`.
-    level : float
-        Share of the draws that the interval covers.
-    draws : int
-        How often the images are drawn.
-    seed : int
-        Of the draws: the same seed gives the same interval.
-
-    Returns
-    -------
-    low, high : float
-        NaN where no draw has a score. (Efron 1979, percentile method.)
-    """
-    images = len(hits.tp)
-    if not images:
-        return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    # Counts stay below 2**53, so these products of floats are exact whatever the order of summation.
-    parts = [part.astype(np.float64) for part in hits]
-    scores = []
-    for _ in range(draws):
-        times = np.bincount(rng.integers(images, size=images), minlength=images).astype(np.float64)
-        drawn = Hits(*((times @ part).astype(np.int64) for part in parts)).iou(absent)
-        scores.append(np.nanmean(drawn) if np.isfinite(drawn).any() else np.nan)
-    found = np.array(scores, dtype=np.float64)
-    kept = found[np.isfinite(found)]
-    if not kept.size:
-        return float("nan"), float("nan")
-    low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -1,7 +1,8 @@
 """The mathematics of the method: tensors in, tensors out, one function a stage.
 
 Shapes are checked by jaxtyping in the tests. `H W` is the image's own size, `y x` the frame, `L` labels, `P` phrases,
-`N` windows, `D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says otherwise.
+`N` windows, `G` grids, `D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says
+otherwise.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from torch import Tensor
 
 from clipdiy_lab.method.config import Resize
-from clipdiy_lab.method.grid import ScaleGrid
+from clipdiy_lab.method.grid import WindowGrid
+
+CropResize = Literal["bicubic", "bilinear"]
 
 # OpenCV keeps interpolation weights of 8-bit images as integers of 11 bits (INTER_RESIZE_COEF_BITS).
 _CV_BITS = 11
@@ -86,21 +90,25 @@ def _cv_taps(old: int, new: int, device: torch.device, border_is_whole: bool) ->
     return index.clamp(0, old - 1), (index + 1).clamp(0, old - 1), first, second
 
 
-def cut_windows(frame: UInt8[Tensor, "y x 3"], grid: ScaleGrid) -> UInt8[Tensor, "N 3 p p"]:
-    """Cut the windows of one scale, row by row.
+def cut_windows(frame: UInt8[Tensor, "y x 3"], grid: WindowGrid) -> UInt8[Tensor, "N 3 p p"]:
+    """Cut the windows of one grid, row by row.
 
     Returns
     -------
-    uint8 tensor, (rows * cols) x 3 x scale x scale
+    uint8 tensor, (rows * cols) x 3 x window x window
     """
-    patches = frame.permute(2, 0, 1).unfold(1, grid.scale, grid.hop).unfold(2, grid.scale, grid.hop)
-    return patches.permute(1, 2, 0, 3, 4).reshape(-1, 3, grid.scale, grid.scale)
+    patches = frame.permute(2, 0, 1).unfold(1, grid.window, grid.hop).unfold(2, grid.window, grid.hop)
+    return patches.permute(1, 2, 0, 3, 4).reshape(-1, 3, grid.window, grid.window)
 
 
 def to_encoder_input(
-    crops: UInt8[Tensor, "N 3 p p"], size: int, mean: Sequence[float], std: Sequence[float]
+    crops: UInt8[Tensor, "N 3 p p"],
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    how: CropResize = "bicubic",
 ) -> Float[Tensor, "N 3 s s"]:
-    """Bring crops to the encoder's input: bicubic with antialias as Pillow does it, to [0, 1], normalised.
+    """Bring crops to the encoder's input: resized with antialias as Pillow does it, to [0, 1], normalised.
 
     Parameters
     ----------
@@ -109,9 +117,11 @@ def to_encoder_input(
         Side of the encoder's input, pixels.
     mean, std : three floats each
         Of the encoder's training images, on the scale [0, 1].
+    how : {"bicubic", "bilinear"}
+        How the encoder's training images were resized; bicubic is the official code's.
     """
     if crops.shape[-1] != size:
-        weights = torch.from_numpy(_pillow_weights(crops.shape[-1], size)).to(crops.device)
+        weights = torch.from_numpy(_pillow_weights(crops.shape[-1], size, how)).to(crops.device)
         # Pillow resizes across, rounds to 8 bits, then resizes down. Its weights are integers of 22 bits, so products
         # and sums stay below 2**53 and this matrix product is exact in float64, on every device.
         across = _round_pixels(crops.double() @ weights.T)
@@ -128,20 +138,26 @@ def _round_pixels(scaled: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
 
 
 @lru_cache(maxsize=64)
-def _pillow_weights(old: int, new: int) -> npt.NDArray[np.float64]:
-    """Integer weights of Pillow's bicubic resampling (Resample.c: a = -0.5, 22 bits), shape (new, old)."""
+def _pillow_weights(old: int, new: int, how: CropResize) -> npt.NDArray[np.float64]:
+    """Integer weights of Pillow's resampling (Resample.c: bicubic with a = -0.5; 22 bits), shape (new, old)."""
+    reach, kernel = (2, _cubic) if how == "bicubic" else (1, _triangle)
     ratio = old / new
     stretch = max(ratio, 1.0)
     weights = np.zeros((new, old))
     for target in range(new):
         centre = (target + 0.5) * ratio
-        low = max(int(centre - 2 * stretch + 0.5), 0)
-        high = min(int(centre + 2 * stretch + 0.5), old)
-        taps = _cubic((np.arange(low, high) - centre + 0.5) / stretch)
+        low = max(int(centre - reach * stretch + 0.5), 0)
+        high = min(int(centre + reach * stretch + 0.5), old)
+        taps = kernel((np.arange(low, high) - centre + 0.5) / stretch)
         taps /= taps.sum()
         # C's conversion to int drops the fraction, so half a unit is added away from zero.
         weights[target, low:high] = np.trunc(taps * (1 << _PILLOW_BITS) + np.copysign(0.5, taps))
     return weights
+
+
+def _triangle(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    falling: npt.NDArray[np.floating] = np.maximum(1 - np.abs(x), 0.0)
+    return falling
 
 
 def _cubic(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -192,14 +208,14 @@ def best_phrase(
 def upsample(
     similarity: Float[Tensor, "rows cols L"], down: Float[Tensor, "y rows"], across: Float[Tensor, "x cols"]
 ) -> Float[Tensor, "L y x"]:
-    """Spread a grid of similarities over the frame with the matrices of `ScaleGrid.matrices`."""
+    """Spread a grid of similarities over the frame with the matrices of `Grid.matrices`."""
     return down @ similarity.permute(2, 0, 1) @ across.T
 
 
-def merge(logits: Float[Tensor, "scales L y x"], weights: Sequence[float]) -> Float[Tensor, "L y x"]:
-    """Weighted sum of the scales divided by their number (not by the sum of the weights)."""
+def merge(logits: Float[Tensor, "G L y x"], weights: Sequence[float]) -> Float[Tensor, "L y x"]:
+    """Weighted sum of the grids' maps divided by their number (not by the sum of the weights)."""
     factors = torch.tensor(weights, dtype=logits.dtype, device=logits.device) / len(weights)
-    return torch.einsum("s,slyx->lyx", factors, logits)
+    return torch.einsum("g,glyx->lyx", factors, logits)
 
 
 def resize_saliency(saliency: Float[Tensor, "H W"], size: tuple[int, int]) -> Float[Tensor, "y x"]:
@@ -276,6 +292,14 @@ def margin(fused: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
     return best[0] - best[1]
 
 
-def resize_labels(labels: Int[Tensor, "y x"], size: tuple[int, int]) -> Int[Tensor, "H W"]:
+def resize_labels(labels: Integer[Tensor, "y x"], size: tuple[int, int]) -> Integer[Tensor, "H W"]:
     """Bring a label map to another size, nearest, as torch (and so the official evaluation) rounds."""
-    return F.interpolate(labels[None, None].float(), size=size, mode="nearest")[0, 0].to(labels.dtype)
+    rows, cols = (nearest(old, new) for old, new in zip(labels.shape, size, strict=True))
+    return labels[rows[:, None], cols]
+
+
+@lru_cache(maxsize=1024)
+def nearest(old: int, new: int) -> Int[Tensor, " new"]:
+    """Pixel of a side of `old` pixels that each of `new` pixels takes its value from: left edges, in float32."""
+    places = np.floor(np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new)))
+    return torch.from_numpy(np.minimum(places, old - 1).astype(np.int64))

@@ -5,7 +5,7 @@ Nothing else in the lab spells a dimension or a stage name; figures, documents a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,17 +15,17 @@ import xarray as xr
 from clipdiy_lab.errors import RunError
 
 Y, X, CHANNEL = "y", "x", "channel"
-SCALE, LABEL = "scale", "label"
+GRID, WINDOW, LABEL = "grid", "window", "label"
 ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
-SCALES = "scales"
-"""Name of the node whose children are the scales."""
+GRIDS = "grids"
+"""Name of the node whose children are the grids, by name."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Written into every run; a reader refuses a run of another version rather than guess."""
 
 
@@ -63,8 +63,8 @@ class Stage:
 _RUN = (
     Stage(name="image", dims=(Y, X, CHANNEL), kind="u1", long_name="image in the frame", low=0, high=255),
     Stage(name="text_embedding", dims=(PHRASE, FEATURE), kind="f4", long_name="unit text embedding of a phrase"),
-    Stage(name="logits", dims=(SCALE, LABEL, Y, X), kind="f4", long_name="similarity map of one scale", low=-1, high=1),
-    Stage(name="merged", dims=(LABEL, Y, X), kind="f4", long_name="weighted mean of the scales"),
+    Stage(name="logits", dims=(GRID, LABEL, Y, X), kind="f4", long_name="similarity map of one grid", low=-1, high=1),
+    Stage(name="merged", dims=(LABEL, Y, X), kind="f4", long_name="weighted mean of the grids"),
     Stage(name="saliency", dims=(Y, X), kind="f4", long_name="foreground probability", low=0, high=1),
     Stage(name="guide", dims=(LABEL, Y, X), kind="f4", long_name="factor that saliency puts on a label", low=0, high=1),
     Stage(name="fused", dims=(LABEL, Y, X), kind="f4", long_name="merged similarity times guide"),
@@ -73,7 +73,7 @@ _RUN = (
     Stage(name="margin", dims=(Y, X), kind="f4", long_name="fused score of the winner minus the runner-up", low=0),
     Stage(name="labels_full", dims=(Y_FULL, X_FULL), kind="i2", long_name="labels at the image's own size", low=0),
 )
-_PER_SCALE = (
+_PER_GRID = (
     Stage(name="embedding", dims=(ROW, COL, FEATURE), kind="f4", long_name="unit image embedding of a window"),
     Stage(name="similarity", dims=(ROW, COL, LABEL), kind="f4", long_name="cosine of window and label", low=-1, high=1),
     Stage(name="best_phrase", dims=(ROW, COL, LABEL), kind="i2", long_name="index of the phrase that won", low=0),
@@ -81,20 +81,20 @@ _PER_SCALE = (
 
 RUN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _RUN}
 """Stages at the root of a run, in the order in which they are made."""
-SCALE_STAGES: dict[str, Stage] = {stage.name: stage for stage in _PER_SCALE}
-"""Stages of each node below `scales`."""
+GRID_STAGES: dict[str, Stage] = {stage.name: stage for stage in _PER_GRID}
+"""Stages of each node below `grids`."""
 
 _MAPS = (
     Stage(name="flip_change", dims=(Y, X), kind="f4", long_name="smallest change of the saliency weight that flips"),
     Stage(name="flip_label", dims=(Y, X), kind="i2", long_name="index of the label that takes over", low=-1),
     Stage(name="background_threshold", dims=(Y, X), kind="f4", long_name="saliency below which it is background"),
     Stage(name="threshold_distance", dims=(Y, X), kind="f4", long_name="saliency minus background threshold"),
-    Stage(name="scale_flips", dims=(SCALE, Y, X), kind="b1", long_name="label changes without the scale"),
-    Stage(name="scale_contribution", dims=(SCALE, Y, X), kind="f4", long_name="part of the scale in the margin"),
-    Stage(name="scale_shapley", dims=(SCALE, Y, X), kind="f4", long_name="Shapley value of the scale on the margin"),
-    Stage(name="deciding_scale", dims=(Y, X), kind="i2", long_name="scale of the largest value", low=1, units="pixel"),
+    Stage(name="grid_flips", dims=(GRID, Y, X), kind="b1", long_name="label changes without the grid"),
+    Stage(name="grid_contribution", dims=(GRID, Y, X), kind="f4", long_name="part of the grid in the margin"),
+    Stage(name="grid_shapley", dims=(GRID, Y, X), kind="f4", long_name="Shapley value of the grid on the margin"),
+    Stage(name="deciding_grid", dims=(Y, X), kind="i2", long_name="index of the grid of the largest value", low=0),
     Stage(name="entropy", dims=(Y, X), kind="f4", long_name="entropy of the labels", low=0, units="nat"),
-    Stage(name="scale_agreement", dims=(Y, X), kind="f4", long_name="share of scales that agree", low=0, high=1),
+    Stage(name="grid_agreement", dims=(Y, X), kind="f4", long_name="share of grids that agree", low=0, high=1),
     Stage(name="label_changed", dims=(VARIATION, Y, X), kind="b1", long_name="label differs from the run's"),
     Stage(name="changed_share", dims=(VARIATION,), kind="f4", long_name="share of changed pixels", low=0, high=1),
     Stage(
@@ -119,31 +119,23 @@ EXPLAIN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _MAPS}
 RUN_ATTRS = ("config", "encoder", "encoder_fingerprint", "saliency_source", "image_sha256", "schema_version")
 """Attributes that every run carries; the rest are listed in `pipeline.stages`."""
 
+CAUTION = "caution"
+"""Attribute of runs and results whose images are not of the world that their encoder knows: a sentence that says so."""
+
 _INDICES = ("labels", "labels_full")
 # float32 cosines of unit vectors overshoot 1 by rounding.
 _TOLERANCE = 1e-4
 
 
-def scale_node(scale: int) -> str:
-    """Name of the node of a scale, zero-padded so that nodes sort by size.
-
-    Examples
-    --------
-    >>> scale_node(64)
-    's064'
-    """
-    return f"s{scale:03d}"
-
-
-def stage(tree: xr.DataTree, name: str, scale: int | None = None) -> xr.DataArray:
-    """Return one stage of a run, of one scale where it has scales.
+def stage(tree: xr.DataTree, name: str, grid: str | None = None) -> xr.DataArray:
+    """Return one stage of a run, of one grid (by its name) where it has grids.
 
     Raises
     ------
     RunError
         If the run has no such stage.
     """
-    path = name if scale is None else f"{SCALES}/{scale_node(scale)}/{name}"
+    path = name if grid is None else f"{GRIDS}/{grid}/{name}"
     try:
         found = tree[path]
     except KeyError:
@@ -151,6 +143,12 @@ def stage(tree: xr.DataTree, name: str, scale: int | None = None) -> xr.DataArra
     if not isinstance(found, xr.DataArray):
         raise RunError(f"the run has no stage {path!r}; segment the image with labels (Segmenter.segment) first.")
     return found
+
+
+def coords_of(dims: Collection[Hashable], coords: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    """Coordinates of some dimensions, and what stands beside them: the window sides beside the names of the grids."""
+    wanted = [*dims, *([WINDOW] if GRID in dims else [])]
+    return {name: coords[name] for name in wanted if name in coords}
 
 
 def labels_of(array: xr.DataArray) -> tuple[str, ...]:
@@ -202,7 +200,8 @@ def _check(where: str, array: xr.DataArray, known: Stage) -> None:
         raise RunError(f"{where} spans [{low:.4g}, {high:.4g}], expected [{known.low}, {known.high}].")
 
 
-def _version(attr: Any) -> int | None:
+def as_version(attr: Any) -> int | None:
+    """Return the version that an attribute holds; None where it holds none."""
     try:
         return int(np.asarray(attr).item())  # some writers of HDF5 make an array of every attribute
     except (TypeError, ValueError):
@@ -227,13 +226,19 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
     if not isinstance(tree, xr.DataTree):
         raise RunError(f"expected a run (xarray.DataTree), got {type(tree).__name__}; make one with segmenter.segment.")
     missing = [name for name in RUN_ATTRS if name not in tree.attrs]
-    if missing or SCALES not in tree.children:
-        what = f"the attributes {missing}" if missing else f"the node '{SCALES}'"
-        raise RunError(f"the tree lacks {what}, so it is not a run of clipdiy_lab; make one with segmenter.segment.")
-    if _version(tree.attrs["schema_version"]) != SCHEMA_VERSION:
+    if missing:
+        raise RunError(
+            f"the tree lacks the attributes {missing}, so it is not a run of clipdiy_lab; make one with "
+            "segmenter.segment."
+        )
+    if as_version(tree.attrs["schema_version"]) != SCHEMA_VERSION:
         raise RunError(
             f"the run has schema version {tree.attrs['schema_version']}, this clipdiy_lab reads {SCHEMA_VERSION}; "
             "segment the image again."
+        )
+    if GRIDS not in tree.children:
+        raise RunError(
+            f"the tree lacks the node '{GRIDS}', so it is not a run of clipdiy_lab; make one with segmenter.segment."
         )
     for name in need:
         stage(tree, name)
@@ -242,9 +247,9 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
             if name in _INDICES and LABEL in tree.sizes:
                 known = replace(known, high=tree.sizes[LABEL] - 1)
             _check(f"stage {name!r}", stage(tree, name), known)
-    for node in tree.children[SCALES].children.values():
-        for name, known in SCALE_STAGES.items():
+    for node in tree.children[GRIDS].children.values():
+        for name, known in GRID_STAGES.items():
             if name in node.data_vars:
                 if name == "best_phrase" and PHRASE in tree.sizes:
                     known = replace(known, high=tree.sizes[PHRASE] - 1)
-                _check(f"stage '{SCALES}/{node.name}/{name}'", stage(node, name), known)
+                _check(f"stage '{GRIDS}/{node.name}/{name}'", stage(node, name), known)

@@ -1,35 +1,27 @@
-"""What looks at the crops: the encoder protocol, open_clip's models, and the embedded one."""
+"""What looks at the crops: the encoder protocol, and open_clip's models behind it."""
 
 from __future__ import annotations
 
 import copy
-import logging
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+import json
+from collections.abc import Sequence
 from functools import cached_property
-from os import PathLike
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import open_clip
-import pandas as pd
 import torch
 import torch.nn.functional as F
-from huggingface_hub import constants, try_to_load_from_cache
+from open_clip.transformer import QuickGELU
 from torch import Tensor
 from torch.func import functional_call
 
 from clipdiy_lab.errors import LabelError, ModelError, nearest, require, spelled
+from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Precision
-from clipdiy_lab.models import tiny, weights
+from clipdiy_lab.models import tokenizers, weights
 from clipdiy_lab.models.devices import resolve_device
 
-EMBEDDED = "tiny"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_REACH_TIMEOUT = 10.0  # seconds
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @runtime_checkable
@@ -45,7 +37,11 @@ class Encoder(Protocol):
         Normalisation of the input, on the scale [0, 1].
     embedding_dim : int
     fingerprint : str
-        Identifies the weights, usually their sha256.
+        Identifies what decides the numbers: the weights and how they are run, usually a sha256.
+
+    Notes
+    -----
+    Optional: `interpolation` ("bicubic" or "bilinear"), how crops are brought to the input; bicubic if it is missing.
     """
 
     name: str
@@ -96,6 +92,37 @@ def as_vectors(given: object, encoder: Encoder, method: str) -> Tensor:
     return given.float().cpu()
 
 
+def to_input(crops: Tensor, side: int, encoder: Encoder) -> Tensor:
+    """Bring N x 3 x p x p uint8 crops to an encoder's input, N x 3 x side x side, as its images were in training."""
+    how: ops.CropResize = getattr(encoder, "interpolation", "bicubic")
+    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, how)
+
+
+def describe_usage(encoder: Encoder) -> dict[str, Any]:
+    """Say how an encoder is run, in plain values for the attributes of runs.
+
+    Returns
+    -------
+    dict
+        ``image_size``, ``mean``, ``std``, ``interpolation``; of open_clip's models also ``activation``, ``tokenizer``
+        and ``context_length``.
+    """
+    said = {
+        "image_size": int(encoder.image_size),
+        "mean": [float(value) for value in encoder.mean],
+        "std": [float(value) for value in encoder.std],
+        "interpolation": getattr(encoder, "interpolation", "bicubic"),
+    }
+    extra = ("activation", "tokenizer", "context_length")
+    return said | {name: getattr(encoder, name) for name in extra if hasattr(encoder, name)}
+
+
+def pooled(features: Any) -> Tensor:
+    """Return the vectors that an image tower of open_clip gives, one per crop; CoCa's gives its tokens beside them."""
+    vectors: Tensor = features[0] if isinstance(features, tuple) else features
+    return vectors
+
+
 class OpenClipEncoder:
     """An open_clip model as an encoder.
 
@@ -106,6 +133,10 @@ class OpenClipEncoder:
         As open_clip makes it.
     name : str
     mean, std : tuple of three floats
+    interpolation : {"bicubic", "bilinear"}
+        How crops are brought to the input.
+    tokenizer_name : str, optional
+        For the record; by default the tokenizer's class.
     device : str
         A torch device.
     precision : {"auto", "fp32", "bf16", "fp16"}
@@ -114,6 +145,21 @@ class OpenClipEncoder:
         The only labels that mean something to a model of a closed world; None for CLIP's open vocabulary.
     recipe : dict, optional
         Arguments with which `load_encoder` makes it again, on another machine too.
+
+    Attributes
+    ----------
+    activation : {"gelu", "quickgelu"}
+        What the network computes with; read off the network.
+    tokenizer : str
+        Which one is used.
+    context_length : int
+        Tokens that it gives of a text.
+
+    Raises
+    ------
+    ModelError
+        If the network reads no square images, the tokenizer is not one that it can follow, or the precision or device
+        is none of these.
     """
 
     def __init__(
@@ -124,6 +170,8 @@ class OpenClipEncoder:
         name: str,
         mean: Sequence[float],
         std: Sequence[float],
+        interpolation: ops.CropResize = "bicubic",
+        tokenizer_name: str | None = None,
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         known_words: frozenset[str] | None = None,
@@ -132,16 +180,19 @@ class OpenClipEncoder:
         self.name = name
         self.recipe = recipe
         self.known_words = known_words
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.interpolation = tuple(mean), tuple(std), interpolation
         self.device = resolve_device(device)
         self.precision = _resolve_precision(precision, self.device)
         self._source = model.eval()
         self._tokenizer = tokenizer
-        side = model.visual.image_size
-        self.image_size = int(side if isinstance(side, int) else side[0])
+        self.tokenizer = tokenizer_name or tokenizers.spell(tokenizer)
+        self.image_size = _side(model, name)
+        self.activation = "quickgelu" if any(isinstance(one, QuickGELU) for one in model.modules()) else "gelu"
+        self._probe = tokenizers.probe(tokenizer, model, name)
+        self.context_length = int(getattr(tokenizer, "context_length", None) or self._probe.shape[1])
         self._model = self._cast()
         with torch.inference_mode():
-            self.embedding_dim = int(self._encode_ids(self._tokenizer(["a"])).shape[-1])
+            self.embedding_dim = int(self._encode_ids(self._probe[:1]).shape[-1])
 
     def _cast(self) -> Any:
         dtype = _DTYPES[self.precision]
@@ -150,8 +201,13 @@ class OpenClipEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash (sha256) over the names and values of all float32 weights."""
-        return weights.fingerprint(self._source.state_dict())
+        """Hash (sha256) over all float32 weights and over how they are run: two that are equal give equal numbers.
+
+        The tokenizer counts with what it makes of a few texts, not with its name.
+        """
+        run = describe_usage(self) | {"tokenizer": tokenizers.mark(self._probe)}
+        parts = (weights.fingerprint(self._source.state_dict()), json.dumps(run, sort_keys=True))
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def with_precision(self, precision: Precision) -> OpenClipEncoder:
         """Return the same model computing in another precision."""
@@ -161,6 +217,8 @@ class OpenClipEncoder:
             name=self.name,
             mean=self.mean,
             std=self.std,
+            interpolation=self.interpolation,
+            tokenizer_name=self.tokenizer,
             device=self.device,
             precision=precision,
             known_words=self.known_words,
@@ -182,7 +240,7 @@ class OpenClipEncoder:
         if crops.shape[-1] == self.image_size:
             features: Tensor = self._model.encode_image(crops)
         else:
-            features = functional_call(self._model.visual, self._positions(crops.shape[-1]), (crops,))
+            features = pooled(functional_call(self._model.visual, self._positions(crops.shape[-1]), (crops,)))
         return F.normalize(features.float(), dim=-1)
 
     def check_side(self, side: int) -> None:
@@ -224,12 +282,12 @@ class OpenClipEncoder:
         LabelError
             If a text has more tokens than the model reads (it would be cut silently).
         """
-        limit = int(self._tokenizer.context_length)
         for text in texts:
-            tokens = self._count_tokens(text)
-            if tokens > limit:
+            count = tokenizers.count_tokens(self._tokenizer, text, self._probe)
+            if count > self.context_length:
                 raise LabelError(
-                    f"the prompt {text[:60]!r}... has {tokens} tokens, {self.name} reads {limit}; shorten the label."
+                    f"the prompt {text[:60]!r}... has {count} tokens, {self.name} reads {self.context_length}; shorten "
+                    "the label."
                 )
         return F.normalize(self._encode_ids(self._tokenizer(list(texts))).float(), dim=-1)
 
@@ -237,10 +295,13 @@ class OpenClipEncoder:
         encoded: Tensor = self._model.encode_text(ids.to(self.device))
         return encoded
 
-    def _count_tokens(self, text: str) -> int:
-        if hasattr(self._tokenizer, "encode"):
-            return len(self._tokenizer.encode(text)) + 2  # start and end
-        return len(self._tokenizer.tokenizer(text)["input_ids"])
+
+def _side(model: Any, name: str) -> int:
+    size = model.visual.image_size
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise ModelError(f"{name!r} reads images of {tuple(size)} pixels; windows are square, so use a square model.")
+    return int(sides.pop())
 
 
 def _resolve_precision(precision: Precision, device: torch.device) -> str:
@@ -251,165 +312,3 @@ def _resolve_precision(precision: Precision, device: torch.device) -> str:
             raise ModelError(f"precision is {precision!r}. {nearest(str(precision), ['auto', *_DTYPES])}")
         return precision
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-
-
-def load_encoder(
-    name: str,
-    *,
-    checkpoint: str | PathLike[str] | None = None,
-    sha256: str | None = None,
-    device: str = "auto",
-    precision: Precision = "auto",
-) -> OpenClipEncoder:
-    """Load an encoder by name.
-
-    Parameters
-    ----------
-    name : str
-        ``"tiny"`` (embedded), ``"ARCHITECTURE/TAG"`` of `open_clip.list_pretrained`, or with `checkpoint` an
-        architecture of open_clip.
-    checkpoint : path, optional
-        Local weights: ``.safetensors``, or ``.pt`` read with ``weights_only=True``.
-    sha256 : str, optional
-        Expected hash of the checkpoint.
-    device, precision : str
-        See `resolve_device` and `OpenClipEncoder`.
-
-    Raises
-    ------
-    ModelError
-        Unknown architecture or tag (with the nearest names), a checkpoint for the embedded model, or weights that are
-        neither here nor to be fetched.
-    WeightsError
-        A checkpoint that is missing, has another hash, or does not fit the architecture.
-    """
-    if name == EMBEDDED and checkpoint is not None:
-        raise ModelError(
-            f"the model {EMBEDDED!r} is embedded and takes no checkpoint; leave it out, or name the architecture of "
-            "the checkpoint, such as 'ViT-B-32'."
-        )
-    where = resolve_device(device)
-    local = None if checkpoint is None else str(Path(checkpoint).absolute())
-    recipe = {"name": name, "checkpoint": local, "sha256": sha256, "device": str(device)}
-    if name == EMBEDDED:
-        config = tiny.read_config()
-        return OpenClipEncoder(
-            tiny.build_tiny(),
-            open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"]),
-            name=name,
-            mean=config["preprocess_cfg"]["mean"],
-            std=config["preprocess_cfg"]["std"],
-            device=where,
-            precision=precision,
-            known_words=frozenset(tiny.known_words()),
-            recipe=recipe,
-        )
-    architecture, _, tag = name.partition("/")
-    _check_known(architecture, tag, checkpoint is not None)
-    with quiet():
-        if checkpoint is not None:
-            model = open_clip.create_model(architecture)
-            state = _plain_state(weights.load_tensors(Path(checkpoint), sha256))
-            weights.load_into(model, state, f"{checkpoint} for {architecture}")
-        else:
-            model = _create_pretrained(architecture, tag)
-        tokenizer = open_clip.get_tokenizer(architecture)
-    preprocess = model.visual.preprocess_cfg
-    return OpenClipEncoder(
-        model,
-        tokenizer,
-        name=name,
-        mean=preprocess["mean"],
-        std=preprocess["std"],
-        device=where,
-        precision=precision,
-        recipe=recipe,
-    )
-
-
-def _check_known(architecture: str, tag: str, has_checkpoint: bool) -> None:
-    if architecture not in open_clip.list_models():
-        raise ModelError(
-            f"there is no model {architecture!r}. {nearest(architecture, [EMBEDDED, *open_clip.list_models()])}"
-        )
-    tags = open_clip.list_pretrained_tags_by_model(architecture)
-    if has_checkpoint:
-        return
-    if not tag:
-        raise ModelError(
-            f"model {architecture!r} needs a tag, e.g. '{architecture}/{tags[0]}', or checkpoint=PATH."
-            if tags
-            else f"open_clip knows no weights for {architecture!r}; give checkpoint=PATH."
-        )
-    if tag not in tags:
-        raise ModelError(f"model {architecture!r} has no weights {tag!r}. {nearest(tag, tags)}")
-
-
-def _create_pretrained(architecture: str, tag: str) -> Any:
-    if not (_cached(architecture, tag) or _hub_answers()):
-        raise ModelError(
-            f"the weights of '{architecture}/{tag}' are not on this machine and {constants.ENDPOINT} does not answer; "
-            f"fetch them on a machine with a network (checkpoint=PATH), or use the embedded model {EMBEDDED!r}."
-        )
-    try:
-        return open_clip.create_model(architecture, pretrained=tag)
-    except (RuntimeError, OSError) as error:
-        raise ModelError(
-            f"the weights of '{architecture}/{tag}' could not be fetched ({str(error).splitlines()[0]}); "
-            f"try again, give checkpoint=PATH, or use the embedded model {EMBEDDED!r}."
-        ) from error
-
-
-def _cached(architecture: str, tag: str) -> bool:
-    """Whether open_clip would find the weights without a network."""
-    # "owner/repository/" or, for a file with a name of its own, "owner/repository/file".
-    owner, _, rest = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").partition("/")
-    repository, _, file = rest.partition("/")
-    names = (file,) if file else _HUB_FILES
-    return bool(repository) and any(isinstance(try_to_load_from_cache(f"{owner}/{repository}", n), str) for n in names)
-
-
-def _hub_answers() -> bool:
-    # open_clip would retry for a minute before it says that there is no network.
-    if constants.HF_HUB_OFFLINE:
-        return False
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")  # noqa: S310 - https, set by huggingface_hub
-    try:
-        urllib.request.urlopen(request, timeout=_REACH_TIMEOUT).close()  # noqa: S310
-    except urllib.error.HTTPError:
-        return True  # it answered
-    except OSError:
-        return False
-    return True
-
-
-def _plain_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Unwrap what open_clip's training saves: names that begin with 'state_dict.' and 'module.'."""
-    return {name.removeprefix("state_dict.").removeprefix("module."): value for name, value in state.items()}
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep libraries from logging."""
-    # open_clip and huggingface_hub log to the root logger what we say in our own errors.
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def list_models() -> pd.DataFrame:
-    """Every encoder that can be named: the embedded one, and open_clip's models and tags.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``name`` (what `load` takes), ``architecture``, ``tag``, ``here`` (usable without a download).
-    """
-    rows = [{"name": EMBEDDED, "architecture": "ViT-S/8 at 64 px", "tag": "scenes", "here": True}]
-    rows += [
-        {"name": f"{a}/{t}", "architecture": a, "tag": t, "here": _cached(a, t)} for a, t in open_clip.list_pretrained()
-    ]
-    return pd.DataFrame(rows)

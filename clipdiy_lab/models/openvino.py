@@ -20,7 +20,8 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models import weights
-from clipdiy_lab.models.encoders import OpenClipEncoder, quiet
+from clipdiy_lab.models.encoders import OpenClipEncoder, to_input
+from clipdiy_lab.models.hub import quiet
 
 Images = Sequence[npt.NDArray[np.uint8]]
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
@@ -75,12 +76,23 @@ class OpenVinoEncoder:
         self._torch = encoder if encoder.precision == "fp32" else encoder.with_precision("fp32")
         self._calibration = calibration
         self.name, self.image_size, self.embedding_dim = encoder.name, encoder.image_size, encoder.embedding_dim
-        self.mean, self.std, self.known_words = encoder.mean, encoder.std, encoder.known_words
+        self.mean, self.std, self.interpolation = encoder.mean, encoder.std, encoder.interpolation
+        self.activation, self.tokenizer, self.context_length = (
+            encoder.activation,
+            encoder.tokenizer,
+            encoder.context_length,
+        )
+        self.known_words = encoder.known_words
         self._compiled = self._compile()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What is compiled belongs to one processor; a worker compiles for its own.
         return _remake, (self._torch, self.precision, self._calibration)
+
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """Options of `clipdiy_lab.load` that make this encoder again, the precision apart; None where none do."""
+        return None if self._torch.recipe is None else {**self._torch.recipe, "runtime": "openvino"}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,8 +155,8 @@ class OpenVinoEncoder:
     def _crops(self, image: npt.NDArray[np.uint8]) -> Tensor:
         config = Config.paper()
         frame = ops.resize_image(torch.from_numpy(image), config.image_size, config.image_resize)
-        windows = [ops.cut_windows(frame, grid) for grid in Plan.of(config)]
-        return torch.cat([ops.to_encoder_input(one, self.image_size, self.mean, self.std) for one in windows])
+        windows = [ops.cut_windows(frame, grid) for grid in Plan.of(config).crops]
+        return torch.cat([to_input(crops, self.image_size, self) for crops in windows])
 
 
 def _remake(*parts: Any) -> OpenVinoEncoder:

@@ -17,10 +17,16 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.encoders import Encoder, as_vectors
+from clipdiy_lab.text import MAX_LABEL, leveled, listed, quoted, unseen
 
 _ARTICLE = re.compile(r"\b([Aa])(?= \{label\})")
 _VOWELS = tuple("aeiouAEIOU")
 _TEXTS_AT_ONCE = 256  # 80 templates times 171 labels at once would take gigabytes
+
+_NAMED = 5
+
+MAX_PHRASES = 2**15 - 1
+"""Phrases of all labels together; a run keeps their indices in 16 bits."""
 
 
 def check_labels(labels: Any) -> tuple[str, ...]:
@@ -29,8 +35,9 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     Raises
     ------
     LabelError
-        If there are none, or one is not text, empty, or there twice (upper and lower case count as the same, since
-        CLIP's tokenizer lowers them).
+        If there are none, or one is not text, empty, longer than `MAX_LABEL`, holds a character that nobody sees (a
+        line break, an escape, a zero-width space, half a surrogate pair), or is there twice. Upper and lower case,
+        composed and decomposed accents, and one or more spaces count as the same, since CLIP's tokenizer levels them.
 
     Examples
     --------
@@ -38,24 +45,43 @@ def check_labels(labels: Any) -> tuple[str, ...]:
     ('cat', 'sofa')
     """
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise LabelError(f"labels is {labels!r}; expected a list of texts such as ['cat', 'sofa'].")
-    checked: list[str] = []
-    for position, label in enumerate(labels):
-        if not isinstance(label, str):
-            raise LabelError(f"label {position} is {label!r} ({type(label).__name__}); expected text.")
-        if not label.strip():
-            raise LabelError(f"label {position} is empty; give every label a word, or leave it out.")
-        checked.append(label.strip())
+        what = quoted(labels) if isinstance(labels, str) else repr(labels)
+        raise LabelError(f"labels is {what}; expected a list of texts such as ['cat', 'sofa'].")
+    checked = [_check_label(label, position) for position, label in enumerate(labels)]
     if not checked:
         raise LabelError("there are no labels; give at least one, such as ['cat'].")
     seen: dict[str, int] = {}
     for position, label in enumerate(checked):
-        if label.lower() in seen:
-            raise LabelError(
-                f"label {label!r} is there twice (positions {seen[label.lower()]} and {position}); give it once."
-            )
-        seen[label.lower()] = position
+        first = seen.setdefault(leveled(label), position)
+        if first != position:
+            raise LabelError(_twice(checked[first], label, first, position))
     return tuple(checked)
+
+
+def _check_label(label: object, position: int) -> str:
+    if not isinstance(label, str):
+        raise LabelError(f"label {position} is {label!r} ({type(label).__name__}); expected text.")
+    stripped = label.strip()
+    if not stripped:
+        raise LabelError(f"label {position} is empty; give every label a word, or leave it out.")
+    hidden = unseen(stripped)
+    if hidden:
+        raise LabelError(f"label {position} is {quoted(label)}, which holds {hidden}; write it without that character.")
+    if len(stripped) > MAX_LABEL:
+        raise LabelError(
+            f"label {position} is {quoted(label)}; expected at most {MAX_LABEL:,}, more than any text encoder reads."
+        )
+    return stripped
+
+
+def _twice(label: str, again: str, first: int, second: int) -> str:
+    if label.lower() == again.lower():
+        return f"label {quoted(again)} is there twice (positions {first} and {second}); give it once."
+    # What differs cannot be seen otherwise.
+    return (
+        f"labels {first} and {second}, {label[:60]!a} and {again[:60]!a}, differ only in how accents or "
+        "spaces are coded, which the text encoder does not see; give one of them."
+    )
 
 
 def with_background(labels: tuple[str, ...], config: Config) -> tuple[tuple[str, ...], int | None]:
@@ -73,7 +99,8 @@ def with_background(labels: tuple[str, ...], config: Config) -> tuple[tuple[str,
     Raises
     ------
     LabelError
-        If the policy is ``threshold`` and fewer than two other labels are there: a softmax over one is always 1.
+        If the background is the only label; or if the policy is ``threshold`` and fewer than two other labels are
+        there: a softmax over one is always 1.
     """
     if config.background == "none":
         return labels, None
@@ -85,6 +112,11 @@ def with_background(labels: tuple[str, ...], config: Config) -> tuple[tuple[str,
             f"background='threshold' compares the probabilities of the labels other than {name!r}, and there are "
             f"{len(all_labels) - 1}; give at least two, or use another background policy."
         )
+    if len(all_labels) == 1:
+        raise LabelError(
+            f"the only label is the background, {name!r}, so every pixel would be background; give at least one label "
+            "beside it, or use background='none'."
+        )
     return all_labels, background
 
 
@@ -94,7 +126,7 @@ def phrases(labels: tuple[str, ...], config: Config) -> dict[str, tuple[str, ...
     Raises
     ------
     LabelError
-        If the synonyms name a label that is not among the labels.
+        If the synonyms name a label that is not among the labels, or there are more than `MAX_PHRASES`.
 
     Examples
     --------
@@ -113,6 +145,12 @@ def phrases(labels: tuple[str, ...], config: Config) -> dict[str, tuple[str, ...
     found = {name: known.get(name.lower(), (name,)) for name in names}
     if background is not None and config.background == "words":
         found[names[background]] = config.background_words
+    count = sum(map(len, found.values()))
+    if count > MAX_PHRASES:
+        raise LabelError(
+            f"the labels have {count:,} phrases; expected at most {MAX_PHRASES:,}, as a run keeps their indices in 16 "
+            "bits. Use fewer labels or synonyms."
+        )
     return found
 
 
@@ -124,10 +162,14 @@ def warn_of_shared_phrases(wanted: Mapping[str, tuple[str, ...]]) -> None:
             owners.setdefault(phrase.lower(), []).append(label)
     shared = {phrase: labels for phrase, labels in owners.items() if len(labels) > 1}
     if shared:
-        listed = "; ".join(f"{phrase!r} for {' and '.join(map(repr, labels))}" for phrase, labels in shared.items())
+        first = [
+            f"{quoted(phrase)} for {' and '.join(map(quoted, labels))}"
+            for phrase, labels in list(shared.items())[:_NAMED]
+        ]
+        more = f"; and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
         warnings.warn(
-            f"Some phrases stand for several labels ({listed}); where such a phrase is the best of both, they are "
-            "equal and the first label is chosen.",
+            f"Some phrases stand for several labels ({'; '.join(first)}{more}); where such a phrase is the best of "
+            "both, they are equal and the first label is chosen.",
             ClipdiyWarning,
             stacklevel=3,
         )
@@ -145,7 +187,7 @@ def check_one_phrase(labels: Sequence[str], wanted: Mapping[str, tuple[str, ...]
         if wanted[label] != (label,):
             raise LabelError(
                 f"text_embeddings gives one row for {label!r}, the configuration gives it the phrases "
-                f"{', '.join(map(repr, wanted[label]))}; leave out one of the two."
+                f"{listed(wanted[label])}; leave out one of the two."
             )
 
 
@@ -227,7 +269,7 @@ class TextCache:
         strangers = [one for one in dict.fromkeys(phrases) if known is not None and one.lower() not in known]
         if strangers:
             warnings.warn(
-                f"The model {self.encoder.name!r} never learned {', '.join(map(repr, strangers))}, so their scores "
+                f"The model {self.encoder.name!r} never learned {listed(strangers)}, so their scores "
                 f"mean nothing; it knows {len(known or ())} words, a real CLIP model knows the rest.",
                 ClipdiyWarning,
                 stacklevel=4,

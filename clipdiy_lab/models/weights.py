@@ -1,4 +1,4 @@
-"""Weights of networks: fetched once, checked by sha256 every time, opened without running anybody's code."""
+"""Weights of networks: fetched once, checked by sha256 every time, told apart, and loaded whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pooch
+import platformdirs
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from clipdiy_lab.errors import WeightsError
+from clipdiy_lab.downloads import download, is_offline
+from clipdiy_lab.errors import DownloadError, OutputError, WeightsError
 from clipdiy_lab.files import atomic_path
+from clipdiy_lab.models.checkpoints import read_file
 
 KNOWN_HASHES = "known_hashes.json"
-_TORCH_SUFFIXES = (".pt", ".pth", ".bin")
 _log = logging.getLogger(__name__)
-# Files that this process has already hashed: (path, bytes, modification time in ns) -> sha256.
-_hashed: dict[tuple[Path, int, int], str] = {}
 
 
 @dataclass(frozen=True)
@@ -64,12 +61,12 @@ def cache_folder() -> Path:
         `weights` below `$CLIPDIY_LAB_CACHE`, or else below the platform's cache folder of the user. It need not exist.
     """
     chosen = os.environ.get("CLIPDIY_LAB_CACHE", "")
-    root = Path(chosen).expanduser() if chosen else Path(pooch.os_cache("clipdiy_lab"))
+    root = Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("clipdiy_lab")
     return root / "weights"
 
 
-def fetch(entry: WeightsFile, instead: str | None = None) -> Path:
-    """File on this machine that holds `entry`, fetched if need be and checked in any case.
+def fetch(entry: WeightsFile, instead: str | None = None) -> bytes:
+    """Content of `entry`'s file on this machine, fetched if need be and checked in any case.
 
     Parameters
     ----------
@@ -80,8 +77,9 @@ def fetch(entry: WeightsFile, instead: str | None = None) -> Path:
 
     Returns
     -------
-    Path
-        File in the cache whose sha256 is the published one, or the one recorded when the file was first used.
+    bytes
+        For `checkpoints.tensors_of`. Their sha256 is the published one, or the one recorded when the file was first
+        used: what is checked and what is loaded are the same bytes, whatever happens to the file meanwhile.
 
     Raises
     ------
@@ -94,52 +92,11 @@ def fetch(entry: WeightsFile, instead: str | None = None) -> Path:
     uses at the same moment may lose one of the two records; that file is then recorded at its next use.
     """
     path = cache_folder() / entry.name
-    if path.is_file():
-        _refuse_impostor(path)
-        _check(entry, path, _sha256_once(path), f"Delete {path}, so that it is fetched again.")
-    else:
-        _download(entry, path, instead)
-    return path
-
-
-def load_tensors(path: str | Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Read the tensors of a weights file, on the CPU, without running code that the file may hold.
-
-    Parameters
-    ----------
-    path : str or Path
-        A `.safetensors` file, or one that `torch.save` wrote: `.pt`, `.pth`, `.bin`.
-    sha256 : str or None
-        Hexadecimal hash that the file must have; checked before anything is read from it.
-
-    Returns
-    -------
-    dict of str to Tensor
-        Nested dictionaries become dotted names (`{"decoder": {"weight": w}}` gives `decoder.weight`). What is no
-        tensor, such as a number of epochs, is left out.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, has another hash, is no weights file, is cut short, or holds code.
-    """
-    path = Path(path)
-    if path.suffix not in (".safetensors", *_TORCH_SUFFIXES):
-        raise WeightsError(
-            f"{path} does not look like weights: expected .safetensors, {', '.join(_TORCH_SUFFIXES)}; "
-            "rename the file if it is one of these."
-        )
     if not path.is_file():
-        raise WeightsError(f"There is no weights file {path}: check the path.")
-    _refuse_impostor(path)
-    if sha256 is not None and (got := _sha256(path)) != sha256.lower():
-        raise WeightsError(
-            f"{path} has sha256 {got}, expected {sha256.lower()}: get the file again; it was not opened."
-        )
-    tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if not tensors:
-        raise WeightsError(f"{path} holds no named tensors: check that it is a state dict.")
-    return tensors
+        _download(entry, path, instead)
+    content = read_file(path)
+    _check(entry, path, content, f"Delete {path}, so that it is fetched again.")
+    return content
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:
@@ -185,7 +142,8 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
     Raises
     ------
     WeightsError
-        If names are missing or left over, or shapes differ; the first few are named.
+        If names are missing or left over, shapes or types differ (the first few are named), or the values are NaN,
+        infinite or all zero.
     """
     expected = module.state_dict()
     problems = {
@@ -196,6 +154,11 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
             for name, tensor in expected.items()
             if name in state and state[name].shape != tensor.shape
         ],
+        "of another type": [
+            f"{name} {state[name].dtype} instead of {tensor.dtype}"
+            for name, tensor in expected.items()
+            if name in state and tensor.is_floating_point() and not state[name].is_floating_point()
+        ],
     }
     if any(problems.values()):
         listed = "; ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in problems.items() if names)
@@ -203,48 +166,67 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
             f"The weights of {where} do not fit {type(module).__name__}: {listed}. "
             "Use the file that was made for this model."
         )
+    _refuse_broken(state, where)
     module.load_state_dict(state, strict=True)
+
+
+def _refuse_broken(state: Mapping[str, Tensor], where: str) -> None:
+    """Refuse numbers that no training ends with: NaN, infinity, or nothing but zeros."""
+    floats = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    broken = [name for name, tensor in floats.items() if not bool(torch.isfinite(tensor).all())]
+    if broken:
+        raise WeightsError(
+            f"The weights of {where} hold NaN or infinite values ({_first(broken)}): the training went wrong or the "
+            "file is damaged; use another checkpoint, or get the file again."
+        )
+    # A bias may well be zero; a matrix is not, unless nothing was ever written into the file.
+    matrices = [tensor for tensor in floats.values() if tensor.ndim > 1]
+    if matrices and not any(bool(tensor.any()) for tensor in matrices):
+        raise WeightsError(
+            f"The weights of {where} are all zero: nothing was written into the file, or its download stopped; get it "
+            "again."
+        )
 
 
 def _download(entry: WeightsFile, path: Path, instead: str | None) -> None:
     ways_out = f"put the file at {path}" + (f", or use the embedded {instead!r}" if instead else "")
-    if os.environ.get("CLIPDIY_LAB_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise WeightsError(
             f"{entry.name} is not on this machine, and CLIPDIY_LAB_OFFLINE forbids fetching: {ways_out}."
         )
-    with _into_cache(path) as part:
-        _log.info("fetching %s from %s", entry.name, entry.url)
-        try:
-            download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=30)
-            download(entry.url, str(part), None)
-        except (OSError, ValueError) as error:
-            # The network's errors are children of OSError without a number; those with one are the disk's.
-            if getattr(error, "errno", None) is not None:
-                raise
-            raise WeightsError(
-                f"{entry.name} is not on this machine and could not be fetched from {entry.url} "
-                f"({type(error).__name__}: {error}): {ways_out}."
-            ) from error
-        _refuse_impostor(part)
-        _check(entry, part, _sha256(part), f"The download was not kept; try again later, or {ways_out}.")
+    _log.info("fetching %s from %s", entry.name, entry.url)
+    hashes = {"sha256": entry.sha256} if entry.sha256 else {}
+    try:
+        download([entry.url], path, size=entry.bytes, hashes=hashes, progress=sys.stderr.isatty())
+    except DownloadError as error:
+        embedded = f" Or use the embedded {instead!r}." if instead else ""
+        raise WeightsError(f"{entry.name} is not on this machine. {error}{embedded}") from error
+    except OutputError as error:
+        raise WeightsError(f"{error} CLIPDIY_LAB_CACHE chooses the place.") from error
+    try:
+        _check(entry, path, read_file(path), f"The download was not kept; try again later, or {ways_out}.")
+    except WeightsError:
+        path.unlink()
+        raise
 
 
-def _check(entry: WeightsFile, path: Path, got: str, advice: str) -> None:
+def _check(entry: WeightsFile, path: Path, content: bytes, advice: str) -> None:
     """Compare size and hash with what is known of `entry`; record the hash where none is."""
-    size = path.stat().st_size
+    size = len(content)
     if entry.bytes is not None and size != entry.bytes:
         raise WeightsError(f"{entry.name} ({path}) has {size} bytes, expected {entry.bytes}. {advice}")
+    actual = hashlib.sha256(content).hexdigest()
     records = cache_folder() / KNOWN_HASHES
     known = {} if entry.sha256 else _read_known(records)
     expected = entry.sha256 or known.get(entry.name, {}).get("sha256")
     if expected is None:
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-        known[entry.name] = {"sha256": got, "bytes": size, "url": entry.url, "first_used": today}
+        known[entry.name] = {"sha256": actual, "bytes": size, "url": entry.url, "first_used": today}
         _write_known(records, known)
-        _log.info("%s: sha256 %s recorded at first use in %s", entry.name, got, records)
-    elif got != expected.lower():
+        _log.info("%s: sha256 %s recorded at first use in %s", entry.name, actual, records)
+    elif actual != expected.lower():
         origin = "published" if entry.sha256 else f"recorded at first use; to accept another, edit {records}"
-        raise WeightsError(f"{entry.name} ({path}) has sha256 {got}, expected {expected} ({origin}). {advice}")
+        raise WeightsError(f"{entry.name} ({path}) has sha256 {actual}, expected {expected} ({origin}). {advice}")
 
 
 def _read_known(records: Path) -> dict[str, dict[str, Any]]:
@@ -279,65 +261,6 @@ def _into_cache(path: Path) -> Iterator[Path]:
         raise WeightsError(
             f"The cache folder {path.parent} cannot be written ({error}): set CLIPDIY_LAB_CACHE to a folder that can."
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256_once(path: Path) -> str:
-    """Hash of a file; read again only when its size or time changed since this process last read it."""
-    status = path.stat()
-    key = (path, status.st_size, status.st_mtime_ns)
-    if key not in _hashed:
-        _hashed[key] = _sha256(path)
-    return _hashed[key]
-
-
-def _refuse_impostor(path: Path) -> None:
-    """Refuse what often lies where weights should: nothing, a web page, a pointer of Git LFS."""
-    with path.open("rb") as file:
-        head = file.read(64).lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
-        found = "is a web page (an error or login page, perhaps)"
-    elif head.startswith(b"version https://git-lfs"):
-        found = "is a Git LFS pointer, not the file that it points to"
-    elif not head:
-        found = "is empty"
-    else:
-        return
-    raise WeightsError(f"{path} {found}, not weights: delete it and get the file itself.")
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(
-            f"{path} cannot be read as safetensors ({error}): it is cut short or another kind of file; get it again."
-        ) from error
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken pickle can raise anything
-        # torch's own message is not repeated: it advises to load with weights_only=False.
-        raise WeightsError(
-            f"{path} cannot be read as plain tensors ({type(error).__name__}): it is cut short, another kind of file, "
-            "or holds Python objects, which the lab never loads; get it again, or convert it to .safetensors."
-        ) from error
-    return dict(_flatten(content, ""))
-
-
-def _flatten(content: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
-            else:
-                yield from _flatten(value, f"{prefix}{name}.")
 
 
 def _first(names: list[str], count: int = 3) -> str:

@@ -12,12 +12,14 @@ import hashlib
 import importlib
 import importlib.metadata
 import itertools
+import logging
 import os
 import pickle
 import socket
 import sys
 import threading
 import uuid
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clipdiy_lab.datasets.sample import Dataset
-from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError
+from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ClusterError, ConfigError
 from clipdiy_lab.pipeline import provenance
 
 if TYPE_CHECKING:
@@ -38,9 +40,16 @@ IN_FLIGHT = 1000
 GPU = "GPU"
 """Resource of which a task takes one, where a scheduler's workers offer it."""
 _KEPT_JOBS = 2  # a sweep's pass and the one before
+# A terminal sends Ctrl-C to every process. The client ends its workers, which need not say then that they were at work.
+_DEAF = (
+    "import logging, signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    "logging.getLogger('distributed.worker.state_machine').setLevel(logging.ERROR)"
+)
 _SHARED = "put it where every machine sees it under the same path"
 
 Work = Callable[[Any], Any]
+Note = tuple[type[Warning], str]
+"""Category and text of a warning."""
 
 
 class Job(Protocol):
@@ -60,7 +69,9 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     scheduler : str, optional
         Address of a scheduler, such as "tcp://10.0.0.5:8786".
     workers : int, optional
-        Instead: so many processes on this machine, which share its cores and listen on the loopback interface alone.
+        Instead: so many processes on this machine, which share its cores. They listen on the loopback interface alone
+        and speak TLS with a certificate that is made for the occasion and known to these processes only, so that
+        other users of the machine cannot give them work.
 
     Yields
     ------
@@ -80,7 +91,9 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ConfigError(f"workers is {workers!r}; expected a positive number of processes.")
     distributed = _distributed()
+    dask_log = logging.getLogger("distributed")
     with contextlib.ExitStack() as stack:
+        stack.callback(dask_log.setLevel, dask_log.level)
         place = scheduler if workers is None else stack.enter_context(_local(distributed, workers))
         try:
             if scheduler is not None:
@@ -93,7 +106,11 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
                 "the address, such as tcp://HOST:8786, and that `dask scheduler` runs there in the same version."
             ) from error
         check_versions(client)
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            dask_log.setLevel(logging.CRITICAL)  # that workers are at their tasks when they are closed is no news
+            raise
 
 
 def _distributed() -> Any:
@@ -120,16 +137,29 @@ def _ask(distributed: Any, address: str) -> None:
 def _local(distributed: Any, workers: int) -> Any:
     import dask
 
+    try:
+        # Every user of this machine reaches a port of its loopback interface; only who has the key is heard.
+        security = distributed.Security.temporary()
+    except ImportError as error:
+        raise ClusterError(
+            'Processes of this machine talk under TLS, which needs cryptography: pip install "clipdiy-lab[scale]".'
+        ) from error
     threads = max(1, (os.cpu_count() or 1) // workers)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     # Each process has one task at a time, which computes with its share of the cores; the environment has precedence.
-    with dask.config.set({f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names}):
+    settings: dict[str, Any] = {f"distributed.nanny.pre-spawn-environ.{name}": threads for name in names}
+    # Every process has a server of pages too, which asks nobody for a key: it gets no pages.
+    settings |= {f"distributed.{role}.http.routes": [] for role in ("scheduler", "worker", "nanny")}
+    settings["distributed.worker.preload"] = [*dask.config.get("distributed.worker.preload"), _DEAF]
+    with dask.config.set(settings):
         return distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",  # one is always made; this one nobody else can see
+            security=security,
+            dashboard_address="127.0.0.1:0",  # port 0: any that is free
+            scheduler_kwargs={"dashboard": False},
         )
 
 
@@ -199,6 +229,11 @@ def run(client: Client, job: Job, tasks: Iterable[Any]) -> Generator[tuple[Any, 
         If the job cannot be sent, versions differ, or a task has lost several workers.
     ClipdiyError
         Whatever a task raises; the message names the worker's host.
+
+    Warns
+    -----
+    ClipdiyWarning
+        Whatever tasks warn of; each sentence once.
     """
     distributed = _distributed()
     check_versions(client)
@@ -208,6 +243,7 @@ def run(client: Client, job: Job, tasks: Iterable[Any]) -> Generator[tuple[Any, 
     # A task of its own and no data: should the worker that holds it be lost, the scheduler makes it again.
     sent = client.submit(bytes, _packed(job), key=f"{name}-job", pure=False)
     waiting, numbers = iter(tasks), itertools.count()
+    warned: set[str] = set()
     flying: dict[Any, Any] = {}
     finished = distributed.as_completed(loop=client.loop)
 
@@ -223,7 +259,12 @@ def run(client: Client, job: Job, tasks: Iterable[Any]) -> Generator[tuple[Any, 
         hand_out(IN_FLIGHT)
         for future in finished:
             task = flying.pop(future)
-            yield task, _result(distributed, future, task)
+            result, notes = _result(distributed, future, task)
+            for category, text in notes:
+                if text not in warned:
+                    warned.add(text)
+                    warnings.warn(text, category, stacklevel=2)
+            yield task, result
             hand_out(1)
     finally:
         if flying:
@@ -264,13 +305,18 @@ _opened: OrderedDict[str, Work] = OrderedDict()
 _alone = threading.Lock()  # a worker with several threads still has one model, and one task at a time
 
 
-def _do(sent: bytes, task: Any) -> Any:
-    """Do a task, on a worker; the lab's own errors say on which host."""
-    with _alone:
+def _do(sent: bytes, task: Any) -> tuple[Any, list[Note]]:
+    """Do a task, on a worker; the lab's own errors say on which host, its warnings go to the client."""
+    with _alone, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ClipdiyWarning)
         try:
-            return _open(sent)(task)
+            result = _open(sent)(task)
         except ClipdiyError as error:
             raise type(error)(f"On the worker {socket.gethostname()}: {error}") from error
+    for other in caught:
+        if not issubclass(other.category, ClipdiyWarning):
+            warnings.showwarning(other.message, other.category, other.filename, other.lineno)
+    return result, [(one.category, str(one.message)) for one in caught if issubclass(one.category, ClipdiyWarning)]
 
 
 def _open(sent: bytes) -> Work:

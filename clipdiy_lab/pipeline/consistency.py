@@ -1,7 +1,7 @@
 """Whether the parts of a run belong together, so that every view can show it.
 
 `method.schema.validate` checks each stage by itself. A file from elsewhere may pass that and still be nonsense: a
-configuration of other scales than the nodes, labels without names, a number where a text belongs. Here every size,
+configuration of other grids than the nodes, labels without names, a number where a text belongs. Here every size,
 every coordinate and every attribute is compared with what the run's own configuration and labels ask for.
 """
 
@@ -17,7 +17,7 @@ import xarray as xr
 from clipdiy_lab.errors import ConfigError, LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.grid import Grid, Plan
 from clipdiy_lab.models.prompts import check_labels
 
 MAX_TEXT = 2**16
@@ -49,12 +49,14 @@ def require_consistent(run: xr.DataTree) -> None:
     height, width = _whole(run.attrs, "image_height"), _whole(run.attrs, "image_width")
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise RunError(f"the run's image is {height} x {width} pixels, expected 1 to {MAX_PIXELS:,}; {_AGAIN}.")
-    sizes = {s.Y: config.image_size[0], s.X: config.image_size[1], s.CHANNEL: 3, s.SCALE: len(config.scales)}
+    grids = list(Plan.of(config))
+    sizes = {s.Y: config.image_size[0], s.X: config.image_size[1], s.CHANNEL: 3, s.GRID: len(grids)}
     expected: dict[str, list[Any]] = {
         s.Y: list(range(config.image_size[0])),
         s.X: list(range(config.image_size[1])),
         s.CHANNEL: _CHANNELS,
-        s.SCALE: list(config.scales),
+        s.GRID: [grid.name for grid in grids],
+        s.WINDOW: [grid.window for grid in grids],
     }
     if s.LABEL in run.sizes or s.PHRASE in run.sizes or "labels_full" in run.data_vars:
         index = _whole(run.attrs, "background_index")
@@ -70,7 +72,7 @@ def require_consistent(run: xr.DataTree) -> None:
         sizes |= {s.LABEL: len(phrases), s.PHRASE: len(expected[s.PHRASE])}
     _check_sizes("the run", run, s.RUN_STAGES, sizes)
     _check_coords("the run", run, expected)
-    _check_scales(run, config, expected, sizes)
+    _check_grids(run, grids, expected, sizes)
 
 
 def require_attributes(attrs: Mapping[Any, Any]) -> Config:
@@ -160,7 +162,7 @@ def _check_sizes(where: str, node: xr.DataTree, stages: Mapping[str, s.Stage], s
 
 def _check_coords(where: str, node: xr.DataTree, expected: Mapping[str, Any]) -> None:
     for name, values in expected.items():
-        dim = s.PHRASE if name == s.PHRASE_LABEL else name
+        dim = {s.PHRASE_LABEL: s.PHRASE, s.WINDOW: s.GRID}.get(name, name)
         if dim not in node.sizes:
             continue
         if name not in node.coords or node.sizes[dim] != len(values) or list(node.coords[name].values) != values:
@@ -170,22 +172,22 @@ def _check_coords(where: str, node: xr.DataTree, expected: Mapping[str, Any]) ->
             )
 
 
-def _check_scales(run: xr.DataTree, config: Config, expected: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
-    nodes = run.children[s.SCALES].children
-    if set(nodes) != {s.scale_node(scale) for scale in config.scales}:
+def _check_grids(run: xr.DataTree, grids: list[Grid], expected: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    nodes = run.children[s.GRIDS].children
+    if set(nodes) != {grid.name for grid in grids}:
         raise RunError(
-            f"the run has the nodes {_short(str(sorted(nodes)))}, its configuration the scales {list(config.scales)}; "
-            "segment the image again."
+            f"the run has the nodes {_short(str(sorted(nodes)))}, its configuration the grids "
+            f"{[grid.name for grid in grids]}; segment the image again."
         )
     widths = {run["text_embedding"].sizes[s.FEATURE]} if "text_embedding" in run.data_vars else set()
-    for grid in Plan.of(config):
-        node = nodes[s.scale_node(grid.scale)]
-        where = f"the node '{s.SCALES}/{node.name}'"
+    for grid in grids:
+        node = nodes[grid.name]
+        where = f"the node '{s.GRIDS}/{node.name}'"
         if "embedding" not in node.data_vars:
             raise RunError(f"{where} has no embeddings; {_AGAIN}.")
         widths.add(node["embedding"].sizes[s.FEATURE])
         here = {s.ROW: grid.rows, s.COL: grid.cols}
-        _check_sizes(where, node, s.SCALE_STAGES, {**sizes, **here})
+        _check_sizes(where, node, s.GRID_STAGES, {**sizes, **here})
         places = {"top": grid.tops, "left": grid.lefts, "centre_y": grid.centre_y, "centre_x": grid.centre_x}
         for name, values in places.items():
             if name not in node.coords or not np.array_equal(node.coords[name].values, values):

@@ -1,25 +1,65 @@
-"""From embedded windows and texts to a run, without the image network."""
+"""From embedded windows and texts to labels or a run, without the image network."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
+from torch import Tensor
 
 from clipdiy_lab.errors import RunError
+from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.labelling import candidates, choose
 from clipdiy_lab.models.prompts import phrases, prompts, with_background
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.text import listed
 
 
-def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTree:
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Embedded labels as the fast way to labels wants them.
+
+    Attributes
+    ----------
+    vectors : float32 tensor, phrases x features
+        Unit vectors; the phrases of a label stand together.
+    phrases : tuple of int
+        Number of phrases of each label.
+    background : int or None
+        Index of the background label.
+    """
+
+    vectors: Tensor
+    phrases: tuple[int, ...]
+    background: int | None
+
+    @classmethod
+    def of(cls, text: xr.DataArray, config: Config) -> Texts:
+        """Read what `Segmenter.text_embeddings` gave for a configuration."""
+        names = s.phrases_of(text)
+        _, background = with_background(tuple(names), config)
+        return cls(stages.tensor(text), tuple(len(several) for several in names.values()), background)
+
+    def similarities(self, encoding: Encoding) -> dict[str, Tensor]:
+        """Cosine of every cell with every label, rows x cols x labels, by the name of the grid."""
+        cosines = {name: ops.cosine(vectors, self.vectors) for name, vectors in encoding.embeddings.items()}
+        if max(self.phrases) == 1:
+            return cosines
+        return {name: ops.best_phrase(values, self.phrases)[0] for name, values in cosines.items()}
+
+
+def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTree:
     """Make a run from encoded windows and embedded labels; no network is touched.
 
     Parameters
     ----------
-    encoded : xarray.DataTree
+    encoded : Encoding or xarray.DataTree
         What `Segmenter.encode` gives, or any run.
     text : array (phrase, feature)
         What `Segmenter.text_embeddings` gives.
@@ -32,37 +72,34 @@ def fuse(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTre
         If the embeddings are missing or of another width, an encode knob differs, or the text embeddings are of other
         phrases than those of the configuration.
     """
-    config = _settled(encoded, text, config)
+    encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
+    config = _settled(encoding, text, config)
     names = s.labels_of(text)
     _, background = with_background(names, config)
-    embeddings = {scale: s.stage(encoded, "embedding", scale) for scale in config.scales}
-    compared = {scale: stages.similarity(vectors, text) for scale, vectors in embeddings.items()}
-    similarities = {scale: cosines for scale, (cosines, _) in compared.items()}
-    # Encodings read from a store come without the frame, which fusing never looks at.
-    root = {"image": s.stage(encoded, "image")} if "image" in encoded.data_vars else {}
-    root["text_embedding"] = text
+    embeddings = {grid.name: stages.embedding(encoding.embeddings[grid.name], grid) for grid in Plan.of(config)}
+    compared = {grid: stages.similarity(vectors, text) for grid, vectors in embeddings.items()}
+    similarities = {grid: cosines for grid, (cosines, _) in compared.items()}
+    root = {**encoding.root(), "text_embedding": text}
     root["logits"] = stages.logits(similarities, config)
     root["merged"] = stages.merged(root["logits"], config)
-    if "saliency" in encoded.data_vars:
-        root["saliency"] = s.stage(encoded, "saliency")
     root["guide"] = stages.guide(root.get("saliency"), root["merged"], background, config)
     root["fused"] = stages.fused(root["merged"], root["guide"], background, config)
     root["probability"] = stages.probability(root["fused"], config)
     root["labels"] = stages.labels(root["fused"])
     root["margin"] = stages.margin(root["fused"])
-    root["labels_full"] = stages.labels_full(root["labels"], own_size(encoded))
+    root["labels_full"] = stages.labels_full(root["labels"], encoding.size)
     attrs = {
-        **encoded.attrs,
+        **encoding.attrs(),
         "config": config.to_json(),
         "labels": json.dumps(names),
         "prompts": json.dumps(_prompts(text, config)),
         "background_index": -1 if background is None else background,
     }
-    nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=attrs)}
-    for scale, vectors in embeddings.items():
-        cosines, which = compared[scale]
+    nodes: dict[str, Any] = {"/": xr.Dataset({name: root[name] for name in s.RUN_STAGES if name in root}, attrs=attrs)}
+    for grid, vectors in embeddings.items():
+        cosines, which = compared[grid]
         whole = xr.Dataset({"embedding": vectors, "similarity": cosines, "best_phrase": which})
-        nodes[f"/{s.SCALES}/{s.scale_node(scale)}"] = whole
+        nodes[f"/{s.GRIDS}/{grid}"] = whole
     return xr.DataTree.from_dict(nodes)
 
 
@@ -73,58 +110,39 @@ def _prompts(text: xr.DataArray, config: Config) -> dict[str, dict[str, tuple[st
     }
 
 
-def label_map(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
-    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the dense stages."""
-    config = _settled(encoded, text, config)
-    _, background = with_background(s.labels_of(text), config)
-    similarities = {scale: stages.similarity(s.stage(encoded, "embedding", scale), text)[0] for scale in config.scales}
-    saliency = s.stage(encoded, "saliency") if "saliency" in encoded.data_vars else None
-    return stages.labels_alone(similarities, saliency, background, config)
+def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
+    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without building the dense stages."""
+    encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
+    config = _settled(encoding, text, config)
+    texts = Texts.of(text, config)
+    similarities = texts.similarities(encoding)
+    best = candidates([similarities[grid] for grid in config.grids], config, texts.background)
+    return stages.label_indices(choose(best, encoding.saliency, config))
 
 
-def _settled(encoded: xr.DataTree, text: xr.DataArray, config: Config) -> Config:
+def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:
     """Check that encoding, texts and configuration belong together; return the configuration with its precision."""
-    s.validate(encoded, need=())
-    was = Config.from_json(encoded.attrs["config"])
+    was = encoding.config
     if config.precision == "auto":
         config = config.replace(precision=was.precision)
     changed = [name for name in config.changed(was, "encode") if name != "scales"]
-    lost = [scale for scale in config.scales if s.scale_node(scale) not in encoded[s.SCALES].children]
+    lost = [grid.title for grid in Plan.of(config) if grid.name not in encoding.embeddings]
     if changed or lost:
-        what = f"scales {lost}" if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
+        grids = f"the grids of {', '.join(lost)}"
+        what = grids if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
         raise RunError(
             f"the run was not encoded with {what}; that needs the network: use Segmenter.encode or Segmenter.segment."
         )
-    for scale in config.scales:
-        width = s.stage(encoded, "embedding", scale).sizes[s.FEATURE]
+    for grid in config.grids:
+        width = encoding.embeddings[grid].shape[-1]
         if width != text.sizes[s.FEATURE]:
             raise RunError(
                 f"the run's embeddings have {width} features, the text embeddings {text.sizes[s.FEATURE]}; "
-                f"use the text encoder of {encoded.attrs['encoder']!r}."
+                f"use the text encoder of {encoding.provenance['encoder']!r}."
             )
     if phrases(s.labels_of(text), config) != s.phrases_of(text):
         raise RunError(
-            f"the text embeddings are of the phrases {list(text[s.PHRASE].values)}, which are not those of the "
+            f"the text embeddings are of the phrases {listed(list(text[s.PHRASE].values))}, which are not those of the "
             "configuration; make them with Segmenter.text_embeddings and the same configuration."
         )
     return config
-
-
-def own_size(run: xr.DataTree) -> tuple[int, int]:
-    """Return height and width of the image of a run, before it became a frame."""
-    return whole_attribute(run, "image_height"), whole_attribute(run, "image_width")
-
-
-def whole_attribute(run: xr.DataTree, name: str) -> int:
-    """Return an attribute of a run that is a whole number.
-
-    Raises
-    ------
-    RunError
-        If it is missing or something else.
-    """
-    try:
-        return int(run.attrs[name])
-    except (KeyError, TypeError, ValueError) as error:
-        what = run.attrs.get(name, "missing")
-        raise RunError(f"The run's attribute {name!r} is {what!r}, expected a whole number; segment again.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from clipdiy_lab.models.prompts import check_labels, check_one_phrase, given_row
 from clipdiy_lab.models.saliency import validate_map
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline import stages
-from clipdiy_lab.pipeline.fusion import fuse, own_size, whole_attribute
+from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame, whole_attribute
+from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
+from clipdiy_lab.text import listed
 
 
 def recombine(
@@ -60,28 +63,31 @@ def recombine(
     RunError
         For an encode knob, or for labels, phrases or templates that the run does not hold and that nobody can embed.
     """
-    s.validate(run, need=("text_embedding",))
-    old = Config.from_json(run.attrs["config"])
+    encoding = Encoding.of(run)
+    s.stage(run, "text_embedding")  # refused here, before anything is asked of it
+    old = encoding.config
     new = (old if config is None else as_config(config)).replace(**knobs)
     wanted = _labels(run, new) if labels is None else check_labels(labels)
     if config is None and "synonyms" not in knobs:
         new = new.replace(synonyms=_synonyms_of(wanted, new))
     text = _text(run, old, new, wanted, text_embeddings, segmenter)
     if saliency is not None:
-        run = _with_saliency(run, saliency, new)
-    return fuse(run, text, new)
+        encoding = _with_saliency(encoding, saliency, new)
+    return fuse(encoding, text, new)
 
 
-def _with_saliency(run: xr.DataTree, saliency: npt.ArrayLike, config: Config) -> xr.DataTree:
+def _with_saliency(encoding: Encoding, saliency: npt.ArrayLike, config: Config) -> Encoding:
     try:
         shape = np.shape(saliency)
     except ValueError:
         shape = ()  # ragged: validate_map says so
-    checked = validate_map(saliency, config.image_size if shape == config.image_size else own_size(run))
-    changed = run.copy()
-    changed["saliency"] = stages.saliency(checked, config.image_size)
-    changed.attrs |= {"saliency_source": "given", "saliency_fingerprint": ""}
-    return changed
+    checked = validate_map(saliency, config.image_size if shape == config.image_size else encoding.size)
+    source = {"saliency_source": "given", "saliency_fingerprint": ""}
+    return replace(
+        encoding,
+        saliency=saliency_in_frame(checked, config.image_size),
+        provenance={**encoding.provenance, **source},
+    )
 
 
 def _labels(run: xr.DataTree, config: Config) -> tuple[str, ...]:
@@ -148,7 +154,7 @@ def _held_rows(
         raise RunError("the run holds no text embeddings for other prompts; pass segmenter= or text_embeddings=.")
     lost = [phrase for _, phrase in needed if phrase not in places]
     if lost:
-        raise RunError(f"the run holds no text embeddings for {lost}; pass segmenter= or text_embeddings=.")
+        raise RunError(f"the run holds no text embeddings for {listed(lost)}; pass segmenter= or text_embeddings=.")
     rows: npt.NDArray[np.float32] = text.values[[places_of_label.get(one, places[one[1]]) for one in needed]]
     return rows
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
@@ -18,10 +17,10 @@ from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
-from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
-from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder, as_vectors, load_encoder
+from clipdiy_lab.models.encoders import Encoder, as_encoder
+from clipdiy_lab.models.loading import load_encoder
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.prompts import (
     TextCache,
@@ -32,9 +31,15 @@ from clipdiy_lab.models.prompts import (
     warn_of_shared_phrases,
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
+from clipdiy_lab.models.tokenizers import Tokenizer
+from clipdiy_lab.models.usage import Activation
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.caution import caution, warn
+from clipdiy_lab.pipeline.crops import CropBatches
+from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
-from clipdiy_lab.pipeline.provenance import versions
+from clipdiy_lab.pipeline.provenance import made_by
+from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 FloatMap = npt.NDArray[np.float32]
 Runtime = Literal["torch", "openvino"]
@@ -80,9 +85,14 @@ class Segmenter:
         whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
         if batch_size is not None and not (whole and batch_size >= 1):
             raise ConfigError(f"batch_size is {batch_size!r}; expected a positive whole number of crops, or None.")
-        self.batch_size = batch_size
+        self._batches = CropBatches(batch_size)
         self._texts = TextCache(self.encoder)
         self._precisions: dict[str, Encoder] = {}
+
+    @property
+    def batch_size(self) -> int | None:
+        """Crops that go through the network at once; None: all crops of an image."""
+        return self._batches.size
 
     def segment(
         self,
@@ -116,11 +126,18 @@ class Segmenter:
         ------
         ClipdiyError
             A child of it for every kind of bad input.
+
+        Warns
+        -----
+        OutOfDistributionWarning
+            If the embedded model is shown something else than a scene; the run's attribute ``caution`` says it too.
         """
         config = as_config(config)
         checked = check_labels(labels)
         text = self.text_embeddings(checked, config, text_embeddings)
-        return fuse(self.encode(image, config, saliency=saliency), text, config)
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return fuse(encoding, text, config)
 
     def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
         """Do what needs the network: frame, embeddings of all windows, saliency.
@@ -130,18 +147,46 @@ class Segmenter:
         xarray.DataTree
             A run without labels; `fuse` makes it whole.
         """
+        encoding = self.encoding(image, config, saliency=saliency)
+        warn(encoding.provenance)
+        return encoding.tree()
+
+    def encoding(
+        self,
+        image: Any,
+        config: Config | None = None,
+        *,
+        saliency: npt.ArrayLike | None = None,
+        watch: Watch = UNWATCHED,
+    ) -> Encoding:
+        """Do what `encode` does, and return it as the value that the lab itself works with.
+
+        Parameters
+        ----------
+        image, config, saliency
+            As for `segment`.
+        watch : Watch, optional
+            Hears of the crops that are encoded, and may stop the work between two batches.
+
+        Raises
+        ------
+        StoppedError
+            If the watch stops it.
+        """
         config = as_config(config)
         pixels = read_image(image)
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
-        root = {"image": stages.image(frame)}
-        found = self._saliency(pixels, frame.numpy(), config, saliency)
-        if found is not None:
-            root["saliency"] = stages.saliency(found, config.image_size)
-        nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=self._attrs(image, pixels, config, saliency is not None))}
-        for grid, vectors in zip(Plan.of(config), self._embed(frame, config), strict=True):
-            node = f"/{s.SCALES}/{s.scale_node(grid.scale)}"
-            nodes[node] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
-        return xr.DataTree.from_dict(nodes)
+        applied = self.saliency_map(pixels, frame, config, saliency)
+        return Encoding(
+            config=self._settled(config),
+            embeddings=self._batches.embed(frame, config, self._at(config), watch),
+            saliency=applied,
+            frame=frame,
+            size=(pixels.shape[0], pixels.shape[1]),
+            provenance=made_by(self.encoder, None if saliency is not None else self.saliency)
+            | {"image_source": describe(image), "image_sha256": content_hash(pixels)}
+            | caution(self.encoder, pixels),
+        )
 
     def text_embeddings(
         self, labels: Sequence[str], config: Config | None = None, given: npt.ArrayLike | None = None
@@ -192,62 +237,36 @@ class Segmenter:
             )
         return rows
 
-    def _saliency(
-        self, pixels: npt.NDArray[np.uint8], frame: npt.NDArray[np.uint8], config: Config, given: npt.ArrayLike | None
-    ) -> FloatMap | None:
-        if given is not None:
-            return validate_map(given, pixels.shape[:2])
-        if self.saliency.name == "none":
+    def saliency_map(
+        self, pixels: npt.NDArray[np.uint8], frame: Tensor, config: Config, given: npt.ArrayLike | None = None
+    ) -> Tensor | None:
+        """Apply the saliency source to an image, and bring its map to the frame.
+
+        Parameters
+        ----------
+        pixels : uint8 array, height x width x 3
+            The image at its own size.
+        frame : uint8 tensor, y x x x 3
+        config : Config
+            Says which of the two the source looks at.
+        given : array, height x width in [0, 1], optional
+            Used instead of the source.
+
+        Returns
+        -------
+        float32 tensor, y x x, in [0, 1], or None
+            None where no source is applied.
+
+        Raises
+        ------
+        SaliencyError
+            For a map of another shape, or values outside [0, 1].
+        """
+        if given is None and self.saliency.name == "none":
             return None
-        seen = frame if config.saliency_input == "frame" else pixels
-        return validate_map(self.saliency(seen), seen.shape[:2])
-
-    def _embed(self, frame: Tensor, config: Config) -> list[Tensor]:
-        """Embeddings of every scale's windows; all scales share the batches."""
-        encoder = self._at(config)
-        # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
-        device = getattr(encoder, "device", torch.device("cpu"))
-        frame = frame.to(device) if device.type == "cuda" else frame
-        plan = Plan.of(config)
-        sides = [config.crop_input.get(grid.scale, encoder.image_size) for grid in plan]
-        for side in set(sides) - {encoder.image_size}:
-            _check_side(encoder, side)
-        with torch.inference_mode():
-            crops = [
-                ops.to_encoder_input(ops.cut_windows(frame, grid), side, encoder.mean, encoder.std)
-                for grid, side in zip(plan, sides, strict=True)
-            ]
-            parts = self._encode_scales(encoder, crops, sides)
-        # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
-        return [torch.nn.functional.normalize(vectors, dim=-1) for vectors in parts]
-
-    def _encode_scales(self, encoder: Encoder, crops: list[Tensor], sides: list[int]) -> list[Tensor]:
-        """Encode the crops of every scale; scales whose input has one size share the batches."""
-        found: dict[int, Tensor] = {}
-        for side in dict.fromkeys(sides):
-            here = [place for place, one in enumerate(sides) if one == side]
-            vectors = self._encode_batched(encoder, torch.cat([crops[place] for place in here]))
-            counts = [len(crops[place]) for place in here]
-            shape, expected = tuple(vectors.shape), (sum(counts), encoder.embedding_dim)
-            if shape != expected or not bool(torch.isfinite(vectors).all()):
-                what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
-                raise ModelError(
-                    f"The encoder {encoder.name!r} gave embeddings {what}, expected shape {expected}, all finite."
-                )
-            found |= dict(zip(here, torch.split(vectors, counts), strict=True))
-        return [found[place] for place in range(len(crops))]
-
-    def _encode_batched(self, encoder: Encoder, crops: Tensor) -> Tensor:
-        size = self.batch_size or len(crops)
-        while True:
-            try:
-                parts = (encoder.encode_crops(part) for part in torch.split(crops, size))
-                return torch.cat([as_vectors(part, encoder, "encode_crops") for part in parts])
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                size = self.batch_size = (size + 1) // 2
-                torch.cuda.empty_cache()
+        seen = frame.numpy() if config.saliency_input == "frame" and given is None else pixels
+        checked = validate_map(self.saliency(seen) if given is None else given, seen.shape[:2])
+        return saliency_in_frame(checked, config.image_size)
 
     def _at(self, config: Config) -> Encoder:
         """Return the encoder in the precision that the configuration asks for."""
@@ -262,31 +281,13 @@ class Segmenter:
             self._precisions[wanted] = self.encoder.with_precision(wanted)
         return self._precisions[wanted]
 
+    def _settled(self, config: Config) -> Config:
+        """Return the configuration with the precision that is used for it."""
+        return config.replace(precision=getattr(self._at(config), "precision", config.precision))
+
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
-        applied = self.saliency.name != "none"
-        return {
-            "schema_version": s.SCHEMA_VERSION,
-            "config": config.replace(precision=getattr(self._at(config), "precision", config.precision)).to_json(),
-            "encoder": self.encoder.name,
-            "encoder_fingerprint": self.encoder.fingerprint,
-            "saliency_source": self.saliency.name,
-            "saliency_options": json.dumps(getattr(self.saliency, "options", {}), default=str),
-            "saliency_fingerprint": self.saliency.fingerprint if applied else "",
-            "versions": json.dumps(versions(self.encoder)),
-        }
-
-    def _attrs(self, image: Any, pixels: npt.NDArray[np.uint8], config: Config, injected: bool) -> dict[str, Any]:
-        """Collect what it takes to repeat the run."""
-        given = {"saliency_source": "given", "saliency_options": "{}", "saliency_fingerprint": ""} if injected else {}
-        return {
-            **self.provenance(config),
-            **given,
-            "image_source": describe(image),
-            "image_sha256": content_hash(pixels),
-            "image_height": pixels.shape[0],
-            "image_width": pixels.shape[1],
-        }
+        return {**made_by(self.encoder, self.saliency), "config": self._settled(config).to_json()}
 
 
 def as_segmenter(given: object) -> Segmenter:
@@ -303,21 +304,16 @@ def as_segmenter(given: object) -> Segmenter:
     raise ModelError(f"segmenter is {spelled(given)}; expected a segmenter: lab.load({named!r}).")
 
 
-def _check_side(encoder: Encoder, side: int) -> None:
-    check = getattr(encoder, "check_side", None)
-    if check is None:
-        raise ModelError(
-            f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
-        )
-    check(side)
-
-
 def load(
     name: str = EMBEDDED,
     *,
     saliency: str | Saliency | None = None,
     checkpoint: str | PathLike[str] | None = None,
     sha256: str | None = None,
+    mean: Any = None,
+    std: Any = None,
+    activation: Activation | None = None,
+    tokenizer: Tokenizer | str | PathLike[str] | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | None = None,
@@ -329,15 +325,18 @@ def load(
     Parameters
     ----------
     name : str
-        ``"tiny"`` (embedded, knows pictograms), or ``"ARCHITECTURE/TAG"`` of `list_models`, such as
-        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's.
+        ``"tiny"`` (embedded, knows pictograms), ``"ARCHITECTURE/TAG"`` of `list_models`, such as
+        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's, or another name that `models.loading.load_encoder` takes.
     saliency : str or Saliency, optional
         ``found``, ``found-seed``, ``found-tiny``, ``spectral``, ``none``, or any object that meets the protocol.
         Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
     checkpoint : path, optional
-        Local weights for the architecture `name`.
+        Local weights for the architecture `name`; a tag beside it says how they were trained.
     sha256 : str, optional
-        Expected hash of the checkpoint.
+        Expected hash of the file of weights.
+    mean, std, activation, tokenizer : optional
+        How the weights were trained, where neither tag nor file says so or you know better, see
+        `models.loading.load_encoder`.
     device : {"auto", "cuda", "mps", "cpu"}
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
         fp16 for graphics cards, int8 for the runtime ``openvino``.
@@ -352,8 +351,8 @@ def load(
     Raises
     ------
     ModelError
-        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, or the runtime
-        cannot do what is asked of it.
+        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, nothing says how
+        they were trained, or the runtime cannot do what is asked of it.
     SaliencyError
         If the saliency is neither a name nor a source.
     """
@@ -366,7 +365,8 @@ def load(
         raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")
     if calibration is not None and runtime == "torch":
         raise ModelError("calibration is for int8, which needs runtime='openvino'.")
-    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256)
+    trained = {"mean": mean, "std": std, "activation": activation, "tokenizer": tokenizer}
+    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256, **trained)
     encoder: Encoder
     if runtime == "torch":
         encoder = find(device=device, precision=precision)

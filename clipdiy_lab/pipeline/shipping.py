@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder, load_encoder
+from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder
+from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.saliency import Saliency, build, names
 from clipdiy_lab.pipeline.segmenter import Segmenter
 

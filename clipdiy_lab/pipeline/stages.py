@@ -14,22 +14,23 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from clipdiy_lab.method import labelling, ops
+from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan, ScaleGrid
+from clipdiy_lab.method.grid import Grid, Plan
 
-Similarities = Mapping[int, xr.DataArray]
+Similarities = Mapping[str, xr.DataArray]
 
 
 def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = None) -> xr.DataArray:
-    stage = (s.RUN_STAGES | s.SCALE_STAGES)[name]
+    stage = (s.RUN_STAGES | s.GRID_STAGES)[name]
     numpy = values.detach().cpu().numpy().astype(stage.kind, copy=False)
-    kept = {dim: coords[dim] for dim in stage.dims if coords and dim in coords}
+    kept = s.coords_of(stage.dims, coords or {})
     return xr.DataArray(numpy, dims=stage.dims, coords=kept, name=name, attrs=stage.attrs())
 
 
-def _tensor(array: xr.DataArray) -> Tensor:
+def tensor(array: xr.DataArray) -> Tensor:
+    """Return the values of a stage as a tensor."""
     # Arrays read from a file may be read-only or half precision; torch wants neither.
     values = array.values
     if values.dtype == np.float16:
@@ -52,8 +53,8 @@ def image(frame: Tensor) -> xr.DataArray:
     return _array("image", frame, _pixels((frame.shape[0], frame.shape[1])) | channels)
 
 
-def embedding(vectors: Tensor, grid: ScaleGrid) -> xr.DataArray:
-    """Wrap the embeddings of one scale, (rows * cols) x D float, with the place of every window."""
+def embedding(vectors: Tensor, grid: Grid) -> xr.DataArray:
+    """Wrap the embeddings of one grid, (rows * cols) x D float, with the place of every cell."""
     wrapped = _array("embedding", vectors.reshape(grid.rows, grid.cols, -1))
     pixel = {"units": "pixel"}
     return wrapped.assign_coords(
@@ -64,10 +65,9 @@ def embedding(vectors: Tensor, grid: ScaleGrid) -> xr.DataArray:
     )
 
 
-def saliency(values: npt.NDArray[np.float32], size: tuple[int, int]) -> xr.DataArray:
-    """Bring a soft saliency map, H x W in [0, 1], to the frame."""
-    frame = ops.resize_saliency(torch.from_numpy(np.ascontiguousarray(values)), size)
-    return _array("saliency", frame.clamp(0, 1), _pixels(size))
+def saliency(values: Tensor) -> xr.DataArray:
+    """Wrap a soft saliency map in the frame, y x x in [0, 1]."""
+    return _array("saliency", values, _pixels((values.shape[0], values.shape[1])))
 
 
 def text_embedding(vectors: npt.NDArray[np.float32], phrases: Mapping[str, Sequence[str]]) -> xr.DataArray:
@@ -86,7 +86,7 @@ def text_embedding(vectors: npt.NDArray[np.float32], phrases: Mapping[str, Seque
 
 
 def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Cosine of every window of a scale with the best phrase of every label, and which phrase that was.
+    """Cosine of every cell of a grid with the best phrase of every label, and which phrase that was.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
         Index into the phrases of the text embedding.
     """
     phrases = s.phrases_of(text)
-    cosines = ops.cosine(_tensor(embedding), _tensor(text))
+    cosines = ops.cosine(tensor(embedding), tensor(text))
     best, which = ops.best_phrase(cosines, [len(several) for several in phrases.values()])
     label: dict[Hashable, Any] = {s.LABEL: _texts(list(phrases))}
     places = {name: embedding.coords[name] for name in embedding.coords}
@@ -106,22 +106,28 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
 
 
 def logits(similarities: Similarities, config: Config) -> xr.DataArray:
-    """Spread every scale's grid of similarities over the frame."""
+    """Spread every grid of similarities over the frame."""
     plan = Plan.of(config)
     label = next(iter(similarities.values()))[s.LABEL].values
-    maps = [_upsampled(similarities[scale], plan[scale], config) for scale in config.scales]
-    scales = (s.SCALE, list(config.scales), {"units": "pixel"})
-    return _array("logits", torch.stack(maps), {s.SCALE: scales, s.LABEL: label, **_pixels(config.image_size)})
+    maps = [_upsampled(similarities[grid.name], grid, config) for grid in plan]
+    coords = {**_grids(plan), s.LABEL: label, **_pixels(config.image_size)}
+    return _array("logits", torch.stack(maps), coords)
 
 
-def _upsampled(similarity: xr.DataArray, grid: ScaleGrid, config: Config) -> Tensor:
+def _grids(plan: Plan) -> dict[Hashable, Any]:
+    sides = [grid.window for grid in plan]
+    return {s.GRID: _texts(plan.names), s.WINDOW: (s.GRID, sides, {"units": "pixel"})}
+
+
+def _upsampled(similarity: xr.DataArray, grid: Grid, config: Config) -> Tensor:
     down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-    return ops.upsample(_tensor(similarity), *(torch.tensor(m, dtype=torch.float32) for m in (down, across)))
+    return ops.upsample(tensor(similarity), *(torch.tensor(m, dtype=torch.float32) for m in (down, across)))
 
 
 def merged(logits: xr.DataArray, config: Config) -> xr.DataArray:
-    """Weighted sum of the scales divided by their number."""
-    return _array("merged", ops.merge(_tensor(logits), config.weights), logits.coords)
+    """Weighted sum of the grids' maps divided by their number."""
+    weights = [config.weight(grid) for grid in config.grids]
+    return _array("merged", ops.merge(tensor(logits), weights), logits.coords)
 
 
 def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
@@ -139,7 +145,7 @@ def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | N
     """
     if saliency is None or background is None or config.background != "saliency":
         return _array("guide", torch.ones(like.shape), like.coords)
-    soft = _tensor(saliency)
+    soft = tensor(saliency)
     if config.saliency_threshold is not None:
         soft = (soft > config.saliency_threshold).to(soft.dtype)
     return _array("guide", ops.guide(soft, like.sizes[s.LABEL], background, config.saliency_weight), like.coords)
@@ -147,7 +153,7 @@ def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | N
 
 def fused(merged: xr.DataArray, guide: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
     """Similarity times guide; with the policy ``threshold``, the background's row is `ops.threshold_score`."""
-    scores = ops.fuse(_tensor(merged), _tensor(guide))
+    scores = ops.fuse(tensor(merged), tensor(guide))
     if config.background == "threshold" and background is not None:
         others = [label for label in range(len(scores)) if label != background]
         scores[background] = ops.threshold_score(scores[others], config.background_threshold, config.logit_scale)
@@ -156,37 +162,24 @@ def fused(merged: xr.DataArray, guide: xr.DataArray, background: int | None, con
 
 def probability(fused: xr.DataArray, config: Config) -> xr.DataArray:
     """Softmax over the labels."""
-    return _array("probability", ops.probability(_tensor(fused), config.temperature), fused.coords)
+    return _array("probability", ops.probability(tensor(fused), config.temperature), fused.coords)
 
 
 def labels(fused: xr.DataArray) -> xr.DataArray:
     """Index of the winning label at every pixel; the first of equals wins, as torch's argmax has it."""
-    return _array("labels", _tensor(fused).argmax(0), fused.coords)
+    return label_indices(tensor(fused).argmax(0))
 
 
-def labels_alone(
-    similarities: Similarities, saliency: xr.DataArray | None, background: int | None, config: Config
-) -> xr.DataArray:
-    """Index of the winning label at every pixel, the same as `labels` gives, without building the maps in between.
-
-    Parameters
-    ----------
-    similarities : mapping of scale to array (row, col, label)
-    saliency : array (y, x) or None
-    background : int or None
-        Index of the background label.
-    config : Config
-    """
-    found = labelling.candidates([_tensor(similarities[scale]) for scale in config.scales], config, background)
-    soft = None if saliency is None else _tensor(saliency)
-    return _array("labels", labelling.choose(found, soft, config), _pixels(config.image_size))
+def label_indices(values: Tensor) -> xr.DataArray:
+    """Wrap indices of winning labels, y x x."""
+    return _array("labels", values, _pixels((values.shape[0], values.shape[1])))
 
 
 def margin(fused: xr.DataArray) -> xr.DataArray:
     """Winner's score minus the runner-up's."""
-    return _array("margin", ops.margin(_tensor(fused)), fused.coords)
+    return _array("margin", ops.margin(tensor(fused)), fused.coords)
 
 
 def labels_full(labels: xr.DataArray, size: tuple[int, int]) -> xr.DataArray:
     """Labels at the image's own height and width, nearest."""
-    return _array("labels_full", ops.resize_labels(_tensor(labels), size))
+    return _array("labels_full", ops.resize_labels(tensor(labels), size))

@@ -17,6 +17,8 @@ import xarray as xr
 from clipdiy_lab.errors import ClipdiyError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.gallery import strip
 from clipdiy_lab.views.report import label_table
@@ -42,11 +44,11 @@ class DiyAccessor:
     def __init__(self, data: xr.DataTree | xr.Dataset) -> None:
         self._data = data
 
-    def image(self, scale: int | None = None) -> go.Figure:
-        """Show the image, with the windows of a scale; see `figures.image`."""
+    def image(self, grid: str | int | None = None) -> go.Figure:
+        """Show the image, with the windows of a grid; see `figures.image`."""
         from clipdiy_lab.views import figures
 
-        return figures.image(self._data, scale)
+        return figures.image(self._data, grid)
 
     def similarity(self, label: str) -> go.Figure:
         """Show the windows' cosines with a label; see `figures.similarity`."""
@@ -54,14 +56,14 @@ class DiyAccessor:
 
         return figures.similarity(self._data, label)
 
-    def scales(self, label: str) -> go.Figure:
-        """Show a label's map at every scale; see `figures.scales`."""
+    def grids(self, label: str) -> go.Figure:
+        """Show a label's map of every grid; see `figures.grids`."""
         from clipdiy_lab.views import figures
 
-        return figures.scales(self._data, label)
+        return figures.grids(self._data, label)
 
     def merged(self, labels: Sequence[str] | None = None) -> go.Figure:
-        """Show the weighted mean of the scales; see `figures.merged`."""
+        """Show the weighted mean of the grids; see `figures.merged`."""
         from clipdiy_lab.views import figures
 
         return figures.merged(self._data, labels)
@@ -102,7 +104,7 @@ class DiyAccessor:
 
     def __repr__(self) -> str:
         try:
-            return "\n".join(f"{key:14} {value}" for key, value in _facts(self._tree).items())
+            return "\n".join(f"{key:14} {printable(value)}" for key, value in _facts(self._tree).items())
         except ClipdiyError as error:
             return f"not a run: {error}"
 
@@ -151,7 +153,7 @@ def _facts(run: xr.DataTree) -> dict[str, str]:
         "image": f"{run.attrs.get('image_source', 'unnamed')}, seen at {height} x {width}",
         "encoder": str(run.attrs["encoder"]),
         "saliency": f"{run.attrs['saliency_source']}, weight {config.saliency_weight:g}",
-        "scales": ", ".join(f"{scale} px (weight {config.weights[i]:g})" for i, scale in enumerate(config.scales)),
+        "grids": ", ".join(f"{grid.title} (weight {config.weight(grid.name):g})" for grid in Plan.of(config)),
         "configuration": "the paper's" if not changed else "the paper's but " + ", ".join(changed),
         "labels": ", ".join(found),
     }
@@ -166,7 +168,9 @@ def _summary(run: xr.DataTree) -> str:
 
 
 def _cell(kind: str, text: str) -> str:
-    return f"<{kind} style='text-align:left;vertical-align:top;padding-right:1em'>{html.escape(text)}</{kind}>"
+    return (
+        f"<{kind} style='text-align:left;vertical-align:top;padding-right:1em'>{html.escape(printable(text))}</{kind}>"
+    )
 
 
 def _labels(run: xr.DataTree) -> str:
@@ -178,7 +182,7 @@ def _labels(run: xr.DataTree) -> str:
     rest = len(names) - len(shown)
     rows = "".join(
         f"<tr><td style='text-align:left'><span style='display:inline-block;width:.8em;height:.8em;"
-        f"border:1px solid #8888;background:{colors[name]}'></span> {html.escape(name)}</td>"
+        f"border:1px solid #8888;background:{colors[name]}'></span> {html.escape(printable(name))}</td>"
         f"<td style='{_NUMBER}'>{row.share:.1%}</td><td style='{_NUMBER}'>{row.mean_margin:.3f}</td></tr>"
         for name, row in zip(shown.index, shown.itertuples(index=False), strict=True)
     )

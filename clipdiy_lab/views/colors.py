@@ -45,8 +45,9 @@ def label_colors(names: Sequence[str], background: int | None = None) -> Rgb:
     """Return the colour of every label of one figure.
 
     A name has a preferred colour, whatever stands beside it and in whatever order. Only where two names of one figure
-    prefer the same, the later in the alphabet takes another one. Up to 64 labels differ. The names of PASCAL VOC, in
-    its spelling or COCO's, give way to no other thing.
+    prefer the same, the later in the alphabet takes another one. The names of PASCAL VOC, in its spelling or COCO's,
+    give way to no other thing. Beyond 64 labels the same colours come again, darker, then lighter, then darker still:
+    a thousand labels differ, though not so that an eye tells all of them apart.
 
     Parameters
     ----------
@@ -69,10 +70,13 @@ def label_colors(names: Sequence[str], background: int | None = None) -> Rgb:
     }
     taken: set[int] = set()
     rest = [index for index in range(len(names)) if index not in colors]
-    for index in sorted(rest, key=lambda i: (_key(names[i]) not in _PLACES, names[i])):
+    for number, index in enumerate(sorted(rest, key=lambda i: (_key(names[i]) not in _PLACES, names[i]))):
+        turn = number // len(_TABLE)
+        if number % len(_TABLE) == 0:
+            taken.clear()
         place = _free_place(_preferred(names[index]), taken)
         taken.add(place)
-        colors[index] = tuple(bytes.fromhex(_TABLE[place]))
+        colors[index] = _shaded(_TABLE[place], turn)
     return np.array([colors[index] for index in range(len(names))], dtype=np.uint8).reshape(-1, 3)
 
 
@@ -105,6 +109,12 @@ def _preferred(name: str) -> int:
 
 
 def _free_place(wanted: int, taken: set[int]) -> int:
-    """Return the wanted place, or the next that is free; the wanted one where none is."""
-    following = ((wanted + step) % len(_TABLE) for step in range(len(_TABLE)))
-    return next((place for place in following if place not in taken), wanted)
+    """Return the wanted place, or the next that is free."""
+    return next(place for step in range(len(_TABLE)) if (place := (wanted + step) % len(_TABLE)) not in taken)
+
+
+def _shaded(color: str, turn: int) -> tuple[int, ...]:
+    """Return a colour of the table as its turn shows it: odd turns nearer to black, even ones to white, ever nearer."""
+    step = (turn + 1) // 2
+    share, end = step / (step + 4), 0 if turn % 2 else 255
+    return tuple(round(part + (end - part) * share) for part in bytes.fromhex(color))

@@ -12,10 +12,12 @@ import xarray as xr
 from PIL import Image
 
 from clipdiy_lab.analysis.sweep import sweep
+from clipdiy_lab.analysis.tables import to_text
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
 from clipdiy_lab.views.report import label_table, write_folder
@@ -25,10 +27,10 @@ SCENE = 1
 
 
 def demo_configs() -> dict[str, Config]:
-    """Return the rows of the small ablation: each scale alone, all together, saliency weight 0, 0.5 and 1."""
+    """Return the rows of the small ablation: each grid alone, all together, saliency weight 0, 0.5 and 1."""
     paper = Config.paper()
-    alone = {f"scale {p} alone": paper.replace(scales=(p,)) for p in paper.scales}
-    weights = {f"all scales, saliency weight {w:g}": paper.replace(saliency_weight=w) for w in (0.0, 0.5, 1.0)}
+    alone = {f"{grid.title} alone": paper.only(grid.name) for grid in Plan.of(paper)}
+    weights = {f"all grids, saliency weight {w:g}": paper.replace(saliency_weight=w) for w in (0.0, 0.5, 1.0)}
     return alone | weights
 
 
@@ -64,7 +66,7 @@ def demo(folder: str | PathLike[str], say: Callable[[str], None]) -> Path:
         say(format_labels(table))
         say(f"\nAblation on {SCENES} scenes of the validation split:")
         ablation = _ablation(segmenter, dataset)
-        say(ablation.to_string(index=False, float_format="{:.1f}".format))
+        say(to_text(ablation, "{:.1f}".format))
         _write(run, sample.image, part, ablation)
     return target / "index.html"
 
@@ -75,7 +77,7 @@ def format_labels(table: pd.DataFrame) -> str:
     shown = pd.DataFrame(
         {"share %": (won["share"] * 100).round(1), "mean margin": won["mean_margin"].round(3)}, index=won.index
     )
-    return str(shown.reset_index().to_string(index=False))
+    return to_text(shown.reset_index())
 
 
 def _ablation(segmenter: Segmenter, dataset: Dataset) -> pd.DataFrame:

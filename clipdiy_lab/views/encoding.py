@@ -14,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 _WEBP_QUALITY: Final = 88
+_PALETTE: Final = 256
+"""Colours that the palette of a PNG holds."""
 _LEVELS: Final = 255
 """Colours of a map; entry 255 of its palette is left for pixels without a value, which are clear."""
 
@@ -24,11 +26,22 @@ def photograph(image: npt.NDArray[np.uint8]) -> str:
 
 
 def indexed(indices: npt.NDArray[np.integer], palette: npt.NDArray[np.uint8], clear: tuple[int, ...] = ()) -> str:
-    """Encode an index map, y x x, as palette PNG; the indices in `clear` are transparent."""
+    """Encode an index map, y x x, as PNG; the indices in `clear` are transparent.
+
+    The palette may have any number of colours: of more than 256 the PNG holds those that the map uses, and where these
+    are still too many it holds the colour of every pixel.
+    """
+    opaque = ~np.isin(np.arange(len(palette)), clear)
+    if len(palette) > _PALETTE:
+        used, places = np.unique(indices, return_inverse=True)
+        if len(used) > _PALETTE:
+            alpha = np.where(opaque, 255, 0).astype(np.uint8)
+            return _uri(Image.fromarray(np.dstack([palette[indices], alpha[indices]])), "png", optimize=True)
+        indices, palette, opaque = places.reshape(indices.shape), palette[used], opaque[used]
     picture = Image.fromarray(indices.astype(np.uint8))
     picture.putpalette(palette.astype(np.uint8).tobytes())
-    alpha = bytes(0 if index in clear else 255 for index in range(len(palette)))
-    return _uri(picture, "png", optimize=True, **({"transparency": alpha} if clear else {}))
+    alphas = bytes(np.where(opaque, 255, 0).tolist())
+    return _uri(picture, "png", optimize=True, **({} if opaque.all() else {"transparency": alphas}))
 
 
 def levels(values: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.uint8]:

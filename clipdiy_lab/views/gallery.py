@@ -12,6 +12,7 @@ from PIL import Image
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
 
@@ -78,11 +79,15 @@ class _View:
         index = int(run.attrs["background_index"])
         self.background = index if index >= 0 else None
         self.colors = label_colors(self.names, self.background)
-        self.config = Config.from_json(run.attrs["config"])
+        self.plan = Plan.of(Config.from_json(run.attrs["config"]))
         self.shown = worth_showing(run, MAX_LABELS)
 
     def __getitem__(self, stage: str) -> Any:
         return s.stage(self.run, stage).values
+
+    @property
+    def grid_titles(self) -> list[str]:
+        return [grid.title for grid in self.plan]
 
     @property
     def shown_names(self) -> list[str]:
@@ -98,16 +103,12 @@ def _image(view: _View) -> Image.Image:
 
 
 def _similarity(view: _View) -> Image.Image:
-    grids = [s.stage(view.run, "similarity", scale).values for scale in view.config.scales]
-    return _heat_rows(view, [[grid[..., i] for i in view.shown] for grid in grids], _scale_names(view), "cosine")
+    cosines = [s.stage(view.run, "similarity", grid.name).values for grid in view.plan]
+    return _heat_rows(view, [[one[..., i] for i in view.shown] for one in cosines], view.grid_titles, "cosine")
 
 
 def _logits(view: _View) -> Image.Image:
-    return _heat_rows(view, view["logits"][:, view.shown], _scale_names(view), "cosine")
-
-
-def _scale_names(view: _View) -> list[str]:
-    return [f"{scale} px" for scale in view.config.scales]
+    return _heat_rows(view, view["logits"][:, view.shown], view.grid_titles, "cosine")
 
 
 def _per_label(stage: str, unit: str) -> Callable[[_View], Image.Image]:
@@ -150,14 +151,14 @@ def _legend(view: _View, width: int) -> Image.Image:
 
 
 def strip(run: xr.DataTree) -> Image.Image:
-    """Draw the method in one row: image, each scale's map of the best foreground label, saliency, fused, labels."""
+    """Draw the method in one row: image, each grid's map of the best foreground label, saliency, fused, labels."""
     view = _View(run)
-    candidates = [i for i in range(len(view.names)) if i != view.background]
+    candidates = [i for i in range(len(view.names)) if i != view.background] or [0]
     shares = np.bincount(view["labels"].ravel(), minlength=len(view.names))
     best = max(candidates, key=lambda i: (shares[i], view["fused"][i].max()))
     maps = view["logits"][:, best]
     low, high = float(maps.min()), float(maps.max())
-    columns = ["image", *(f"'{view.names[best]}' {scale} px" for scale in view.config.scales)]
+    columns = ["image", *(f"'{view.names[best]}' {title}" for title in view.grid_titles)]
     panels = [view["image"], *(pictures.heat(one, low, high) for one in maps)]
     if "saliency" in run.data_vars:
         columns.append("saliency")
@@ -178,16 +179,16 @@ _STAGES: tuple[_Entry, ...] = (
     (
         "similarity",
         "2. Every window against every label",
-        "One cell is one crop that CLIP compared with the words; a row is a scale. Bright: it looks like the label.",
+        "One cell is one crop that CLIP compared with the words; a row is a grid. Bright: it looks like the label.",
         _similarity,
     ),
     (
         "logits",
-        "3. The maps of the scales",
+        "3. The maps of the grids",
         "The same cosines spread over the frame. Large windows say what is in the image, small ones where.",
         _logits,
     ),
-    ("merged", "4. Merged", "The mean of the scales' maps: what the text alone says.", _per_label("merged", "cosine")),
+    ("merged", "4. Merged", "The mean of the grids' maps: what the text alone says.", _per_label("merged", "cosine")),
     (
         "saliency",
         "5. Saliency",

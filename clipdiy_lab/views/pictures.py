@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.colors import Rgb
 
 # Viridis at ten even steps (matplotlib's colour map, CC0): even in lightness, readable without colour vision.
@@ -63,8 +64,9 @@ def font(size: int = 13) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def legend(names: Sequence[str], colors: Rgb, width: int) -> Image.Image:
-    """Draw a legend that wraps at `width` pixels."""
+    """Draw a legend that wraps at `width` pixels; a name that is wider is cut."""
     draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    names = [_fit(draw, name, width - _LINE - 3 * _GAP) for name in names]
     places, x, y = [], _GAP, _GAP
     for name in names:
         needed = _LINE + round(draw.textlength(name, font())) + 2 * _GAP
@@ -127,7 +129,8 @@ def small_multiples(
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
-    """Cut a title that is wider than its panel, visibly."""
+    """Cut a text that is wider than its place, visibly; what cannot be drawn in a line is spelt out."""
+    text = printable(text)
     if draw.textlength(text, font()) <= width:
         return text
     while text and draw.textlength(text + "…", font()) > width:

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from clipdiy_lab.datasets.palette import write_palette_png
+from clipdiy_lab.datasets.palette import write_label_png
 from clipdiy_lab.errors import RunError
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
@@ -103,7 +103,8 @@ def write_folder(
 ) -> Path:
     """Write a run's pictures into a folder that exists: every stage, strip, label map, and ``index.html``.
 
-    ``labels.png`` is the label map at the image's own size as a palette PNG: its pixel values are label indices.
+    ``labels.png`` is the label map at the image's own size: its pixel values are label indices, in a palette PNG, or of
+    more than 255 labels in a gray PNG of 16 bits.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def write_folder(
     names = s.labels_of(s.stage(run, "fused"))
     index = int(run.attrs["background_index"])
     colors = label_colors(names, index if index >= 0 else None)
-    write_palette_png(where / "labels.png", s.stage(run, "labels_full").values, colors)
+    write_label_png(where / "labels.png", s.stage(run, "labels_full").values, colors)
     return report(run, where / "index.html", tables)
 
 

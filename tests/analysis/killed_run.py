@@ -1,21 +1,26 @@
-"""Processes to be killed: evaluate scenes with a cheap encoder, and say every image that is read.
+"""Processes to be killed: score scenes with a cheap encoder, and say every image that is read.
 
-python killed_run.py RESULT
+python killed_run.py STORE
 
-Torch takes seconds to import. So this process imports it once and forks a child for every line on stdin; it says
-"child PID" first, and "ended" when the child is gone.
+Torch takes seconds to import. So this process imports it once and forks a child for every line "HOW OUT" on stdin; it
+says "child PID" first, and "ended" when the child is gone.
 """
 
+import math
 import os
 import sys
 
 import torch
 
 import clipdiy_lab as lab
-from clipdiy_lab.analysis import journal
+from clipdiy_lab.analysis.scoring import resume
 from clipdiy_lab.datasets.scenes import Scenes
 
 IMAGES = 24
+CONFIG = lab.Config(scales=(64,))
+GRID = {"background": ["saliency", "prompt"], "placement": ["stretched", "centred"]}
+PROBES = {"evaluate": 2, "sweep": 0, "sweep-store": 2}
+"""Images that a run reads to tell what it is, before it counts."""
 
 
 class MeanColour:
@@ -39,18 +44,28 @@ class Talkative(Scenes):
         return super().__getitem__(index)
 
 
-def run(out, dataset=Scenes):
-    journal.KEEP_SECONDS = 0
-    segmenter = lab.Segmenter(MeanColour(), "none")
-    return lab.evaluate(segmenter, dataset("val", length=IMAGES), lab.Config(scales=(64,)), out=out)
+def keep_every_image():
+    resume.KEEP_SECONDS, resume.WRITING_SHARE = 0, math.inf
+
+
+def run(how, out, store, dataset=Scenes):
+    """Score scenes; `out` None keeps nothing."""
+    segmenter, scenes = lab.Segmenter(MeanColour(), "none"), dataset("val", length=IMAGES)
+    if how == "evaluate":
+        return lab.evaluate(segmenter, scenes, CONFIG, out=out)
+    if how == "sweep":
+        return lab.sweep(segmenter, scenes, GRID | {"saliency": ["oracle"]}, base=CONFIG, out=out)
+    return lab.sweep(store, scenes, GRID, segmenter=segmenter, out=out)
 
 
 if __name__ == "__main__":
+    keep_every_image()
     Scenes("val", length=1)[0]  # reads the drawings, once for all children
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        how, out = line.split()
         child = os.fork()
         if child == 0:
-            run(sys.argv[1], Talkative)
+            run(how, out, sys.argv[1], Talkative)
             os._exit(0)
         print("child", child, flush=True)
         os.waitpid(child, 0)

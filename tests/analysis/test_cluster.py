@@ -1,5 +1,6 @@
 """The lab on a real cluster: several processes give what one gives, whoever is killed; and what can go wrong."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -9,8 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
+import dask
 import distributed
 import killed_run
 import numpy as np
@@ -23,10 +29,9 @@ from typer.testing import CliRunner
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis import parts
-from clipdiy_lab.analysis.counting import Counted
-from clipdiy_lab.analysis.journal import Journal
-from clipdiy_lab.analysis.tally import ResampledTally
+from clipdiy_lab.analysis.scoring import workers
+from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.resume import Parts
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.models.saliency import build
@@ -119,7 +124,7 @@ def test_a_store_is_the_same_though_a_worker_was_killed(client, segmenter, store
 
 
 def test_a_result_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "IMAGES_A_TASK", 2)
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 2)
     with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
         found = lab.evaluate(segmenter, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     xr.testing.assert_identical(found, lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc"))
@@ -127,7 +132,7 @@ def test_a_result_is_the_same_though_a_worker_was_killed(client, segmenter, quic
 
 
 def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "IMAGES_A_TASK", 2)
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 2)
     with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
         found = lab.sweep(segmenter, Pictures(), GRID, base=CONFIG, out=tmp_path / "rows", client=client)
     alone = lab.sweep(quick, Pictures(), GRID, base=CONFIG)
@@ -137,7 +142,7 @@ def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick
 
 
 def test_a_table_from_a_store_is_the_same(client, quick, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * ResampledTally.bytes_each(3))
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * Tally.bytes_per_trial(3))
     grid = {"scales": [(16, 8), (4,)], "placement": ["stretched", "centred"], "align_corners": [True, False]}
     found = lab.sweep(store, Pictures(), grid, segmenter=quick, out=tmp_path / "rows", client=client)
     alone = lab.sweep(store, Pictures(), grid, segmenter=quick)
@@ -147,7 +152,7 @@ def test_a_table_from_a_store_is_the_same(client, quick, store, tmp_path, monkey
 
 def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_path, monkeypatch):
     """Parts of an interrupted run are taken up, a damaged one apart."""
-    monkeypatch.setattr(parts, "IMAGES_A_TASK", 6)
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 6)
     expected = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc")
     with monkeypatch.context() as patch:
         patch.setattr("clipdiy_lab.analysis.evaluate.write_result", _no_room)
@@ -160,7 +165,7 @@ def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_pat
     written[2].rename(tmp_path / "lost")
     counted = []
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
+        patch.setattr(Parts, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
         found = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     xr.testing.assert_identical(found, expected)
     assert [new == old for new, old in zip(counted, before, strict=True)] == [True, False, False, True]
@@ -170,7 +175,20 @@ def _no_room(*_):
     raise errors.OutputError("no room")
 
 
-def test_the_command_line(client, tmp_path):
+@pytest.fixture
+def keys(client):
+    """What dask's configuration needs to talk to the client's scheduler."""
+    secret = client.security
+    settings = {
+        "ca-file": secret.tls_ca_file,
+        "client.cert": secret.tls_client_cert,
+        "client.key": secret.tls_client_key,
+    }
+    with dask.config.set({f"distributed.comm.tls.{name}": value for name, value in settings.items()}):
+        yield
+
+
+def test_the_command_line(client, keys, tmp_path):
     config = tmp_path / "config.json"
     config.write_text(lab.Config(scales=(64,), stride=1).to_json())
     address, run = client.scheduler.address, CliRunner().invoke
@@ -197,6 +215,109 @@ def test_nothing_listens_beyond_this_machine(client):
     listening = [c.laddr.ip for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
     assert len(listening) > 2
     assert set(listening) <= {"127.0.0.1", "::1"}
+
+
+def ports(wanted):
+    """Addresses that this process and its children listen at, by whether dask's messages or pages are served there."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    listening = {c.laddr for p in processes for c in p.net_connections() if c.status == psutil.CONN_LISTEN}
+    return [f"{ip}:{port}" for ip, port in sorted(listening) if _serves_pages(ip, port) == wanted]
+
+
+def _serves_pages(ip, port):
+    try:
+        urllib.request.urlopen(f"http://{ip}:{port}/", timeout=10)
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.filterwarnings("ignore")  # dask leaves half-open connections behind
+@pytest.mark.parametrize("stranger", ["without a key", "with a key of another call"])
+def test_nobody_else_is_heard_though_every_user_reaches_loopback(client, stranger):
+    security = distributed.Security.temporary() if "with a" in stranger else distributed.Security()
+    protocol = "tls" if "with a" in stranger else "tcp"
+
+    async def greet(address):
+        await distributed.comm.connect(address, timeout=5, **security.get_connection_args("client"))
+
+    served = ports(wanted=False)
+    assert client.scheduler.address.removeprefix("tls://") in served
+    assert len(served) > 3  # scheduler, workers, and who restarts them
+    for address in served:
+        with pytest.raises(OSError, match=r"certificate|closed|reset|Timed out"):
+            asyncio.run(greet(f"{protocol}://{address}"))
+    assert client.submit(sum, [1, 2]).result() == 3
+
+
+def test_the_servers_of_pages_have_no_pages(client):
+    served = ports(wanted=True)
+    assert served
+    for address in served:
+        for page in ("", "status", "info/main/workers.html", "json/counts.json", "metrics", "health"):
+            with pytest.raises(urllib.error.HTTPError, match="404"):
+                urllib.request.urlopen(f"http://{address}/{page}", timeout=10)
+
+
+def test_the_command_line_says_who_can_reach_its_workers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    limits = ["--limit", "2", "--saliency", "none"]
+    done = CliRunner().invoke(app, ["embed", "scenes", "--store", "s", *limits, "--workers", "1"])
+    assert done.exit_code == 0, done.output
+    assert (
+        "1 worker processes share the work. They listen on the loopback interface of this machine only" in done.stderr
+    )
+    assert "loopback" not in CliRunner().invoke(app, ["embed", "scenes", "--store", "t", *limits]).stderr
+
+
+def test_ctrl_c_of_a_terminal_ends_command_and_workers_with_one_line(tmp_path):
+    """A terminal sends it to every process of the group."""
+    command = ["-m", "clipdiy_lab", "embed", "scenes", "--store", "s", "--shard-size", "1", "--saliency", "none"]
+    child = subprocess.Popen(
+        [sys.executable, *command, "--workers", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env={**os.environ, "TQDM_DISABLE": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    while not list(tmp_path.glob("s/shards/*.ok")) and child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = psutil.Process(child.pid).children(recursive=True)
+    os.killpg(child.pid, signal.SIGINT)
+    _, stderr = child.communicate(timeout=120)
+    assert child.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    (said,) = [line for line in stderr.splitlines() if line.startswith("interrupted: ")]
+    assert "shards (up to 1 images each) are kept" in said
+    assert "WARNING" not in stderr
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
+@dataclass(frozen=True)
+class Warner:
+    """A job whose tasks warn."""
+
+    def open(self):
+        def work(task):
+            warnings.warn("odd\x1b words", errors.OutOfDistributionWarning, stacklevel=2)
+            return task
+
+        return work
+
+
+def test_what_workers_warn_of_is_said_here_and_once(client):
+    with pytest.warns(errors.OutOfDistributionWarning, match=r"^odd\\x1b words$") as caught:
+        assert sorted(result for _, result in cluster.run(client, Warner(), range(4))) == [0, 1, 2, 3]
+    assert len(caught) == 1
+
+
+def test_without_cryptography(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with (
+        pytest.raises(errors.ClusterError, match=r'TLS.*pip install "clipdiy-lab\[scale\]"'),
+        cluster.connect(workers=1),
+    ):
+        pass
 
 
 def test_workers_that_see_no_data(client, quick, tmp_path, monkeypatch):
@@ -344,11 +465,9 @@ def test_a_worker_of_another_version_of_the_lab(quick, tmp_path):
     other = tmp_path / "other" / "clipdiy_lab"
     other.mkdir(parents=True)
     for one in Path(lab.__file__).parent.iterdir():
-        if one.name not in ("__init__.py", "__pycache__"):
+        if one.name not in ("_version.py", "__pycache__"):
             (other / one.name).symlink_to(one)
-    front = Path(lab.__file__).read_text()
-    assert lab.__version__ in front
-    (other / "__init__.py").write_text(front.replace(f'"{lab.__version__}"', '"0.0.9"'))
+    (other / "_version.py").write_text('__version__ = "0.0.9"\n')
     quiet = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(n_workers=0, **quiet) as home:
         worker = ["-m", "distributed.cli.dask_worker", home.scheduler_address, "--host", "127.0.0.1", "--no-nanny"]
@@ -366,8 +485,6 @@ def test_a_segmenter_by_recipe(tmp_path):
     sent = SentSegmenter.of(segmenter)
     assert sent.encoder == {
         "name": "tiny",
-        "checkpoint": None,
-        "sha256": None,
         "device": "auto",
         "precision": "bf16",
     }
@@ -378,39 +495,3 @@ def test_a_segmenter_by_recipe(tmp_path):
     Image.new("L", (4, 4), 129).save(gray)
     with pytest.raises(errors.ModelError, match="'file' has other weights there"):
         sent.build()
-
-
-def test_counts_of_parts_add_up_exactly():
-    rng = np.random.default_rng(5)
-    images = [(rng.choice([0, 1, 2, 255], (9, 7)), rng.integers(0, 3, (9, 7))) for _ in range(11)]
-    counts = [rng.integers(0, 2**40, (3, 3)) for _ in images]
-    whole, tally = Counted(3), ResampledTally(3)
-    for at, (truth, guess) in enumerate(images):
-        whole.add(str(at), truth, guess)
-        tally.add(at, counts[at], at)
-    for cut in range(12):
-        first, merged = Counted(3), ResampledTally(3)
-        for piece in (range(cut), range(cut, 11)):
-            part, one = Counted(3), ResampledTally(3)
-            for at in piece:
-                part.add(str(at), *images[at])
-                one.add(at, counts[at], at)
-            if piece:
-                first.append(Counted.of(part.arrays(0)))
-            merged.merge(ResampledTally.of(one.arrays()))
-        for name, values in whole.arrays(0).items():
-            np.testing.assert_array_equal(first.arrays(0)[name], values)
-        assert first.tally.ignored == whole.tally.ignored
-        assert merged.interval() == tally.interval()
-        for name, values in tally.arrays().items():
-            np.testing.assert_array_equal(merged.arrays()[name], values)
-    with pytest.raises(errors.DatasetError, match="without replicates"):
-        tally.merge(whole.tally)
-
-
-def test_tasks_cover_every_image_once():
-    for length in range(1, 40):
-        for start in range(length):
-            cut = parts.ranges(length, 7, start)
-            assert [image for one in cut for image in one] == list(range(start, length))
-            assert all(one.stop == length or one.stop % 7 == 0 for one in cut)

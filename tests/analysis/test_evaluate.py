@@ -90,7 +90,7 @@ def test_the_official_score_on_real_voc_files(segmenter, shared, tmp_path):
     assert card["truth_size"].startswith("short side 448")
     assert card["encoder_fingerprint"] == segmenter.encoder.fingerprint
     assert card["saliency_fingerprint"] == segmenter.saliency.fingerprint
-    assert set(json.loads(card["versions"])) == {"clipdiy_lab", "torch", "open_clip"}
+    assert set(json.loads(card["versions"])) >= {"clipdiy_lab", "torch", "open_clip"}
 
 
 @pytest.mark.filterwarnings("ignore::clipdiy_lab.errors.ClipdiyWarning")

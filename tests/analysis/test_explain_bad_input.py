@@ -17,7 +17,7 @@ CALLS = {
     "story": lambda run, segmenter: lab.explain.story(run, 3, 4),
     "flip_weight": lambda run, segmenter: lab.explain.flip_weight(run),
     "background_threshold": lambda run, segmenter: lab.explain.background_threshold(run),
-    "scale_importance": lambda run, segmenter: lab.explain.scale_importance(run),
+    "grid_importance": lambda run, segmenter: lab.explain.grid_importance(run),
     "uncertainty": lambda run, segmenter: lab.explain.uncertainty(run),
     "prompt_sensitivity": lab.explain.prompt_sensitivity,
     "absent": lambda run, segmenter: lab.explain.absent(run, ["dog"], segmenter),
@@ -59,7 +59,7 @@ def test_a_run_that_was_only_encoded_says_which_stage_is_missing_and_how_to_get_
         call(golden_segmenter.encode(picture[0], SMALL))
 
 
-@pytest.mark.parametrize("stage", ["fused", "merged", "saliency", "scales/s008/similarity"])
+@pytest.mark.parametrize("stage", ["fused", "merged", "saliency", "grids/s008/similarity"])
 def test_nan_in_a_stage_is_named(call, run, stage):
     broken = run.copy(deep=True)
     broken[stage].values.flat[7] = np.nan

@@ -8,10 +8,9 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis.encodings import Encoded
 from clipdiy_lab.analysis.explain.ingredients import Case, window_votes
 from clipdiy_lab.analysis.explain.losses import LOSSES, RIGHT, bins, near_boundary
-from clipdiy_lab.analysis.passes import to_size
+from clipdiy_lab.method import ops
 from clipdiy_lab.pipeline.embeddings.write import embed
 
 LIMIT = 4
@@ -114,7 +113,7 @@ def test_a_store_gives_nearly_the_same(budget, segmenter, scenes, tmp_path):
     assert abs(stored["miou"] - budget["miou"]).max() < 5e-3
     assert stored["miou"].sel(ingredient="frame") == budget["miou"].sel(ingredient="frame")
     assert list(stored["image_id"].values) == list(budget["image_id"].values)
-    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with scales \[32\]"):
+    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with the grids of 32 px"):
         lab.explain.error_budget(tmp_path / "store", scenes, lab.Config(scales=(64, 32)))
 
 
@@ -123,7 +122,7 @@ def test_a_store_gives_nearly_the_same(budget, segmenter, scenes, tmp_path):
     [
         lab.Config(background="none", scales=(64,)),
         lab.Config(background="threshold", background_threshold=0.2),
-        lab.Config(background="prompt", scale_weights={256: 0, 128: 1, 64: 2}),
+        lab.Config(background="prompt", weights={256: 0, 128: 1, 64: 2}),
         lab.Config(saliency_threshold=0.5, saliency_weight=0.5),
     ],
     ids=lambda config: config.background,
@@ -137,7 +136,7 @@ def test_every_policy_keeps_the_sums(segmenter, scenes, config):
     if config.background == "none":
         assert budget["wrong"].sel(loss="saliency_miss") == budget["wrong"].sel(loss="false_foreground") == 0
     if len(config.scales) == 1:
-        assert budget["wrong"].sel(loss="scale") == 0
+        assert budget["wrong"].sel(loss="grid") == 0
 
 
 def test_boundaries_against_brute_force():
@@ -153,15 +152,19 @@ def test_boundaries_against_brute_force():
 
 
 def test_the_first_bin_that_takes_a_pixel_has_it():
-    #                 right  miss  false  scale  confusion  ignored
+    #                 right  miss  false  grid   confusion  ignored
     mask = np.array([[1, 1, 0, 1, 1, 255]], np.uint8)
     said = np.array([[1, 0, 2, 2, 2, 2]])
-    alone = np.array([[1, 1, 0, 1, 0, 2]])  # one scale alone would be right at the miss too; misses go first
+    alone = np.array([[1, 1, 0, 1, 0, 2]])  # one grid alone would be right at the miss too; misses go first
     names = [None if i == RIGHT else LOSSES[i] for i in bins(mask, said, 0, 0, [alone])[0]]
-    assert names == [None, "saliency_miss", "false_foreground", "scale", "confusion", None]
+    assert names == [None, "saliency_miss", "false_foreground", "grid", "confusion", None]
     assert set(bins(mask, said, 0, 5, [alone])[0]) == {RIGHT, LOSSES.index("boundary")}
     without = [None if i == RIGHT else LOSSES[i] for i in bins(mask, said, None, 0, [])[0]]
     assert without == [None, *["confusion"] * 4, None]
+
+
+def at_size(labels, size):
+    return ops.resize_labels(torch.from_numpy(labels), size).numpy()
 
 
 @pytest.mark.parametrize("size", [(70, 93), (40, 30), (32, 32)])
@@ -170,12 +173,12 @@ def test_no_label_map_in_the_frame_has_more_pixels_right_than_the_ceiling(size):
     mask = rng.integers(0, 4, size).astype(np.uint8)
     mask[:3] = 255
     config = lab.Config(image_size=(32, 32), scales=(16,))
-    case = Case(Encoded({}, None), SimpleNamespace(background=0), config, mask, mask)
+    case = Case(None, SimpleNamespace(background=0), config, mask, mask)
     best = 0
     for y, x in np.ndindex(32, 32):  # each pixel of the frame on its own: the label that is right most often
-        read = mask[to_size(np.arange(1024).reshape(32, 32), size) == 32 * y + x]
+        read = mask[at_size(np.arange(1024).reshape(32, 32), size) == 32 * y + x]
         best += max((np.sum(read == label) for label in range(4)), default=0)
-    assert int((to_size(case.true_frame, size) == mask)[mask != 255].sum()) == best
+    assert int((at_size(case.true_frame, size) == mask)[mask != 255].sum()) == best
 
 
 def test_windows_vote_for_what_covers_most_of_them():
@@ -183,15 +186,15 @@ def test_windows_vote_for_what_covers_most_of_them():
     truth = np.zeros((32, 32), np.uint8)
     truth[:10, :16], truth[20:, 16:] = 2, 1
     truth[16:, :16] = 255
-    like = {32: torch.zeros(1, 1, 3), 16: torch.zeros(3, 3, 3)}
+    like = {"s032": torch.zeros(1, 1, 3), "s016": torch.zeros(3, 3, 3)}
     plain = window_votes(truth, like, None, config)
-    assert plain[32][0, 0].tolist() == [1, 0, 0]
-    assert plain[16][0, 0].tolist() == [0, 0, 1]
-    assert plain[16][2, 0].tolist() == [0, 0, 0]  # nothing but ignored pixels
-    assert plain[16][2, 2].tolist() == [0, 1, 0]
+    assert plain["s032"][0, 0].tolist() == [1, 0, 0]
+    assert plain["s016"][0, 0].tolist() == [0, 0, 1]
+    assert plain["s016"][2, 0].tolist() == [0, 0, 0]  # nothing but ignored pixels
+    assert plain["s016"][2, 2].tolist() == [0, 1, 0]
     guided = window_votes(truth, like, 0, config)
-    assert guided[32][0, 0].tolist() == [1, 1, 0]  # 192 pixels of label 1, 160 of label 2
-    assert guided[16][0, 2].tolist() == [1, 0, 0]
+    assert guided["s032"][0, 0].tolist() == [1, 1, 0]  # 192 pixels of label 1, 160 of label 2
+    assert guided["s016"][0, 2].tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize(

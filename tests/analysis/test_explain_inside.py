@@ -22,9 +22,9 @@ def scene(tiny):
     sample = scenes[0]
     there = [scenes.label_names[i] for i in np.unique(sample.mask) if 0 < i < 255]
     run = tiny.segment(sample.image, there)
-    cosines = run["scales/s128/similarity"].sel(label=there[0]).values
+    cosines = run["grids/s128/similarity"].sel(label=there[0]).values
     row, col = np.unravel_index(cosines.argmax(), cosines.shape)
-    return run, (128, int(row), int(col)), there[0]
+    return run, ("s128", int(row), int(col)), there[0]
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,10 @@ def maps(tiny, scene):
 
 
 def test_maps_lie_where_the_window_lies(scene, maps):
-    _, (scale, row, col), _ = scene
+    _, (grid, row, col), _ = scene
+    assert grid == "s128"
     for made in maps.values():
-        assert made.shape == (scale, scale)
+        assert made.shape == (128, 128)
         assert (int(made["y"][0]), int(made["x"][0])) == (row * 64, col * 64)
         assert np.isfinite(made).all()
     assert (maps["attention"] >= 0).all()
@@ -48,7 +49,7 @@ def test_maps_lie_where_the_window_lies(scene, maps):
 def test_both_maps_are_more_faithful_than_chance(scene, maps, tiny):
     run, window, label = scene
     found = lab.explain.faithfulness(run, tiny, window, label, maps)
-    cosine = float(run["scales/s128/similarity"].sel(label=label)[window[1], window[2]])
+    cosine = float(run["grids/s128/similarity"].sel(label=label)[window[1], window[2]])
     # Deletion starts, and insertion ends, with the whole crop; the other ends are the bare mean colour.
     np.testing.assert_allclose(found["deletion"][:, 0], cosine, atol=1e-5)
     np.testing.assert_allclose(found["insertion"][:, -1], cosine, atol=1e-5)
@@ -125,7 +126,9 @@ def test_attention_of_an_encoder_that_has_none():
 @pytest.mark.parametrize(
     ("window", "says"),
     [
-        ((100, 0, 0), "no scale 100"),
+        ((100, 0, 0), "no grid 's100'; it has s256, s128, s064"),
+        (("dense", 0, 0), "no grid 'dense'"),
+        ((None, 0, 0), "expected"),
         ((128, 3, 0), "3 x 3"),
         ((128, -1, 0), "3 x 3"),
         (128, "expected"),
@@ -159,5 +162,5 @@ def test_a_crop_is_read_at_the_side_that_its_run_was_encoded_with(tiny):
     sample = lab.open_dataset("scenes")[1]
     run = tiny.segment(sample.image, ["car", "train"], lab.Config(crop_input={64: 32}))
     crop = Crop.of(run, tiny, (64, 3, 3), "car")
-    stored = float(run["scales/s064/similarity"].sel(label="car").isel(row=3, col=3))
+    stored = float(run["grids/s064/similarity"].sel(label="car").isel(row=3, col=3))
     assert crop.cosines([crop.pixels])[0] == pytest.approx(stored, abs=1e-5)

@@ -14,7 +14,8 @@ import clipdiy_lab as lab
 from clipdiy_lab import errors
 from clipdiy_lab.method import attribution
 
-CONFIG = lab.Config(scales=(16, 8, 4), image_size=(24, 32), scale_weights={16: 1, 8: 0.5, 4: 2})
+CONFIG = lab.Config(scales=(16, 8, 4), image_size=(24, 32), weights={16: 1, 8: 0.5, 4: 2})
+NAMES = ("s016", "s008", "s004")
 
 
 @pytest.fixture(scope="module")
@@ -116,23 +117,23 @@ def test_without_saliency_weight_no_threshold_is_defined(run):
     assert np.isnan(found["background_threshold"]).all()
 
 
-def test_leaving_a_scale_out_is_recombining_without_it(run):
-    found = lab.explain.scale_importance(run)
-    for scale in CONFIG.scales:
-        weights = {**CONFIG.scale_weights, scale: 0}
-        without = lab.recombine(run, scale_weights=weights)["labels"].values
+def test_leaving_a_grid_out_is_recombining_without_it(run):
+    found = lab.explain.grid_importance(run)
+    for name in NAMES:
+        weights = {**CONFIG.weights, name: 0}
+        without = lab.recombine(run, weights=weights)["labels"].values
         expected = without != run["labels"].values
-        assert (found["scale_flips"].sel(scale=scale).values == expected).mean() > 0.999
-    assert found["scale_flips"].any()
+        assert (found["grid_flips"].sel(grid=name).values == expected).mean() > 0.999
+    assert found["grid_flips"].any()
 
 
 def test_shapley_values_by_orders_of_arrival(run):
-    """The other definition: the mean gain of a scale over all orders in which the scales may arrive."""
-    found = lab.explain.scale_importance(run)
+    """The other definition: the mean gain of a grid over all orders in which the grids may arrive."""
+    found = lab.explain.grid_importance(run)
     logits, guide = run["logits"].values.astype(float), run["guide"].values.astype(float)
     for y, x in ((0, 0), (7, 9), (23, 31), (12, 30)):
         winner = int(run["labels"].values[y, x])
-        parts = logits[:, :, y, x] * guide[:, y, x] * np.array(CONFIG.weights)[:, None] / 3
+        parts = logits[:, :, y, x] * guide[:, y, x] * np.array([1, 0.5, 2])[:, None] / 3
 
         def worth(members, winner=winner, parts=parts):
             if not members:
@@ -142,25 +143,25 @@ def test_shapley_values_by_orders_of_arrival(run):
 
         gains = np.zeros(3)
         for order in itertools.permutations(range(3)):
-            for place, scale in enumerate(order):
-                gains[scale] += worth(order[: place + 1]) - worth(order[:place])
-        np.testing.assert_allclose(found["scale_shapley"].values[:, y, x], gains / 6, atol=1e-6)
-        assert int(found["deciding_scale"].values[y, x]) == CONFIG.scales[int(gains.argmax())]
+            for place, grid in enumerate(order):
+                gains[grid] += worth(order[: place + 1]) - worth(order[:place])
+        np.testing.assert_allclose(found["grid_shapley"].values[:, y, x], gains / 6, atol=1e-6)
+        assert int(found["deciding_grid"].values[y, x]) == gains.argmax()
 
 
-def test_the_values_of_the_scales_sum_to_the_margin(run):
-    found = lab.explain.scale_importance(run)
-    for name in ("scale_shapley", "scale_contribution"):
-        np.testing.assert_allclose(found[name].sum("scale"), run["margin"], atol=1e-6)
+def test_the_values_of_the_grids_sum_to_the_margin(run):
+    found = lab.explain.grid_importance(run)
+    for name in ("grid_shapley", "grid_contribution"):
+        np.testing.assert_allclose(found[name].sum("grid"), run["margin"], atol=1e-6)
 
 
-def test_the_contribution_of_a_scale_is_what_contrast_gives(run):
-    found = lab.explain.scale_importance(run)
+def test_the_contribution_of_a_grid_is_what_contrast_gives(run):
+    found = lab.explain.grid_importance(run)
     order = run["fused"].values[:, 9, 20].argsort()[::-1]
     names = [str(run["label"].values[i]) for i in order[:2]]
-    parts = lab.explain.contrast(run, 9, 20, *names).groupby("scale")["difference"].sum()
-    for scale in CONFIG.scales:
-        assert float(found["scale_contribution"].sel(scale=scale, y=9, x=20)) == pytest.approx(parts[scale], abs=1e-6)
+    parts = lab.explain.contrast(run, 9, 20, *names).groupby("grid")["difference"].sum()
+    for name in NAMES:
+        assert float(found["grid_contribution"].sel(grid=name, y=9, x=20)) == pytest.approx(parts[name], abs=1e-6)
 
 
 def test_uncertainty_of_known_scores(run):
@@ -169,9 +170,9 @@ def test_uncertainty_of_known_scores(run):
     p /= p.sum(0)
     np.testing.assert_allclose(found["entropy"], -(p * np.log(p)).sum(0), atol=1e-5)
     xr.testing.assert_allclose(found["margin"], run["margin"])
-    alone = [lab.recombine(run, scales=(scale,), scale_weights=None)["labels"].values for scale in CONFIG.scales]
+    alone = [lab.recombine(run, scales=(scale,), weights={})["labels"].values for scale in CONFIG.scales]
     agreement = np.mean([labels == run["labels"].values for labels in alone], axis=0)
-    assert np.isclose(found["scale_agreement"], agreement).mean() > 0.999
+    assert np.isclose(found["grid_agreement"], agreement).mean() > 0.999
     hot = lab.explain.uncertainty(run, temperature=1e6)
     np.testing.assert_allclose(hot["entropy"], np.log(4), atol=1e-4)
 
@@ -188,29 +189,29 @@ def test_maps_of_saliency_need_saliency(run, segmenter, name):
         explain(run)
 
 
-@pytest.mark.parametrize("name", ["flip_weight", "background_threshold", "scale_importance", "uncertainty"])
+@pytest.mark.parametrize("name", ["flip_weight", "background_threshold", "grid_importance", "uncertainty"])
 def test_nan_in_a_stage_and_a_stage_that_is_missing(run, name):
     broken = run.copy(deep=True)
     broken["merged"].values[0, 0, 0] = np.nan
     with pytest.raises(errors.RunError, match="'merged' holds NaN"):
         getattr(lab.explain, name)(broken)
-    gone = "logits" if name in ("scale_importance", "uncertainty") else "merged"
+    gone = "logits" if name in ("grid_importance", "uncertainty") else "merged"
     del run[gone]
     with pytest.raises(errors.RunError, match=f"no stage '{gone}'; segment"):
         getattr(lab.explain, name)(run)
 
 
-@pytest.mark.parametrize("name", ["scale_importance", "uncertainty"])
-def test_scores_that_are_no_sum_over_scales(run, name):
+@pytest.mark.parametrize("name", ["grid_importance", "uncertainty"])
+def test_scores_that_are_no_sum_over_grids(run, name):
     run["fused"].values[0] = 0.5
-    with pytest.raises(errors.RunError, match="'background' are no sum over the scales"):
+    with pytest.raises(errors.RunError, match="'background' are no sum over the grids"):
         getattr(lab.explain, name)(run)
 
 
 def test_one_label_has_no_runner_up(segmenter):
     picture = np.zeros((20, 30, 3), np.uint8)
     lonely = segmenter.segment(picture, ["cat"], CONFIG.replace(background="none"))
-    for explain in (lab.explain.scale_importance, lambda run: lab.explain.story(run, 0, 0)):
+    for explain in (lab.explain.grid_importance, lambda run: lab.explain.story(run, 0, 0)):
         with pytest.raises(errors.RunError, match="one label"):
             explain(lonely)
 
@@ -221,8 +222,11 @@ def test_a_temperature_that_makes_no_sense(run, temperature):
         lab.explain.uncertainty(run, temperature=temperature)
 
 
-def test_maps_carry_units(run):
-    for made in (lab.explain.flip_weight(run), lab.explain.scale_importance(run), lab.explain.uncertainty(run)):
+def test_maps_carry_units_and_maps_of_grids_their_window_sides(run):
+    for made in (lab.explain.flip_weight(run), lab.explain.grid_importance(run), lab.explain.uncertainty(run)):
         for array in made.data_vars.values():
+            if "grid" in array.dims:
+                assert array["grid"].values.tolist() == list(NAMES)
+                assert array["window"].values.tolist() == [16, 8, 4]
             assert array.attrs["long_name"]
             assert array.attrs["units"]

@@ -43,7 +43,7 @@ def small_configs(draw):
         scales=scales,
         stride=draw(st.integers(1, min(4, *scales))),
         image_size=size,
-        scale_weights={scale: draw(st.sampled_from((0.05, 0.3, 1.0)) | st.floats(0.1, 1)) for scale in scales},
+        weights={scale: draw(st.sampled_from((0.05, 0.3, 1.0)) | st.floats(0.1, 1)) for scale in scales},
         placement=placement,
         interpolation=interpolation,
         align_corners=(placement, interpolation) == ("stretched", "bilinear") and draw(st.booleans()),
@@ -64,14 +64,15 @@ def test_the_parts_sum_to_the_score(segmenter, config, seed, data):
     assert set(sums.index) == set(fused["label"].values)
     for label in sums.index:
         assert abs(sums[label] - float(fused.sel(label=label))) <= 1e-6
-    product = parts[["interpolation_weight", "cosine", "scale_weight", "saliency_factor"]].prod(axis=1)
+    product = parts[["interpolation_weight", "cosine", "grid_weight", "saliency_factor"]].prod(axis=1)
     np.testing.assert_allclose(parts["contribution"], product, rtol=1e-12)
-    # The windows of a scale are at most four, lie inside the frame, and share the pixel among them.
+    # The windows of a grid are at most four, lie inside the frame, and share the pixel among them.
     windows = parts[parts["label"] == "cat"]
-    assert windows.groupby("scale").size().max() <= 4
-    np.testing.assert_allclose(windows.groupby("scale")["interpolation_weight"].sum(), 1)
-    assert (windows["bottom"] - windows["top"] == windows["scale"]).all()
-    assert (windows["right"] - windows["left"] == windows["scale"]).all()
+    assert windows.groupby("grid").size().max() <= 4
+    np.testing.assert_allclose(windows.groupby("grid")["interpolation_weight"].sum(), 1)
+    assert (windows["bottom"] - windows["top"] == windows["window"]).all()
+    assert (windows["right"] - windows["left"] == windows["window"]).all()
+    assert (windows["grid"] == windows["window"].map("s{:03d}".format)).all()
     assert (windows["top"] >= 0).all()
     assert (windows["bottom"] <= config.image_size[0]).all()
     assert (windows["right"] <= config.image_size[1]).all()
@@ -162,7 +163,7 @@ def test_a_run_without_a_stage(run, name):
 
 
 def test_nan_in_a_stage(run):
-    run["scales/s008/similarity"].values[0, 0, 0] = np.nan
+    run["grids/s008/similarity"].values[0, 0, 0] = np.nan
     with pytest.raises(errors.RunError, match="s008/similarity' holds NaN"):
         lab.explain.pixel(run, 0, 0)
 
@@ -176,4 +177,4 @@ def test_a_score_that_is_no_sum_of_windows_is_said_to_be_none(run):
 
 
 def test_the_schema_knows_every_stage_name():
-    assert not schema.EXPLAIN_STAGES.keys() & (schema.RUN_STAGES | schema.SCALE_STAGES).keys()
+    assert not schema.EXPLAIN_STAGES.keys() & (schema.RUN_STAGES | schema.GRID_STAGES).keys()

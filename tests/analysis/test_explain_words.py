@@ -56,6 +56,56 @@ def test_every_variation_is_what_segmenting_with_it_gives(run, segmenter, counti
     )
 
 
+@pytest.mark.parametrize("policy", ["saliency", "prompt", "words", "none"])
+def test_a_label_without_pixels_changes_nothing_when_it_is_dropped(run, segmenter, counting_encoder, policy):
+    many = lab.recombine(
+        run,
+        labels=[*(f"thing {i}" for i in range(40)), "cat"],
+        segmenter=segmenter,
+        background=policy,
+        background_words=["sky", "wall"],
+    )
+    won = set(names(many).ravel())
+    counting_encoder.texts.clear()
+    found = lab.explain.prompt_sensitivity(many, segmenter, templates=[])
+    dropped = [str(name) for name in found["variation"].values if name.startswith("dropped: ")]
+    assert len(dropped) == 41
+    losers = [label for label in map(str, many["label"].values) if label not in {*won, "background"}]
+    assert losers
+    for label in losers[:3]:
+        other = lab.recombine(many, labels=[one for one in map(str, many["label"].values) if one != label])
+        np.testing.assert_array_equal(names(other), names(many))
+        assert not found["label_changed"].sel(variation=f"dropped: {label}").any()
+    share = found["changed_share_of_label"]
+    for label in sorted(won - {"background"}):
+        assert float(share.sel(variation=f"dropped: {label}", label=label)) == 1
+    assert np.isnan(share.sel(variation=f"dropped: {losers[0]}", label=losers[0]))
+
+
+def test_shares_of_labels_are_those_of_their_pixels(run, segmenter):
+    found = lab.explain.prompt_sensitivity(run, segmenter, templates=["{label}"], added=["sofa"])
+    before, after = names(run), names(lab.recombine(run, template="{label}", segmenter=segmenter))
+    for label in map(str, run["label"].values):
+        had, has = before == label, after == label
+        expected = 1 - (had & has).sum() / (had | has).sum() if (had | has).any() else np.nan
+        value = float(found["changed_share_of_label"].sel(variation="template: {label}", label=label))
+        assert value == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_prompt_that_fits_and_a_variation_of_it_that_does_not(golden_segmenter):
+    """This text encoder reads 16 tokens, CLIP's 77."""
+    label = " ".join(["cat"] * 10)  # with "a photo of a" and the two ends: 16 tokens, with "a close-up photo of a" 19
+    run = golden_segmenter.segment(np.zeros((64, 96, 3), np.uint8), ["dog", label], SMALL)
+    with pytest.warns(errors.ClipdiyWarning, match=r"1 of the variations .*close-up.*19 tokens, golden reads 16"):
+        found = lab.explain.prompt_sensitivity(run, golden_segmenter)
+    assert found.attrs["left_out"] == ["template: a close-up photo of a {label}"]
+    assert "template: a photo of the {label}" in found["variation"].values
+    with pytest.raises(errors.LabelError, match="has 19 tokens, golden reads 16; shorten the label"):
+        lab.explain.prompt_sensitivity(run, golden_segmenter, templates=["a close-up photo of a {label}"])
+    with pytest.raises(errors.LabelError, match="tokens, golden reads 16"):
+        lab.explain.prompt_sensitivity(run, golden_segmenter, templates=[], added=[f"{label} {label}"])
+
+
 def test_the_same_words_change_nothing(run, segmenter):
     found = lab.explain.prompt_sensitivity(run, segmenter, templates=["a photo of a {label}"])
     assert not [name for name in found["variation"].values if name.startswith("template")]

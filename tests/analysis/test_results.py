@@ -9,11 +9,12 @@ import pytest
 import xarray as xr
 
 import clipdiy_lab as lab
-from clipdiy_lab.analysis.counting import Counted
 from clipdiy_lab.analysis.evaluate import summarise
 from clipdiy_lab.analysis.protocols import get_protocol
+from clipdiy_lab.analysis.scoring.counts import Tally
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError
+from clipdiy_lab.method import metrics
 
 NAMES = ("background", "cat", "sofa")
 TRUTHS = ([[0, 0, 1]], [[2, 255, 1]], [[255, 255, 255]])
@@ -21,9 +22,10 @@ GUESSES = ([[0, 1, 1]], [[1, 0, 1]], [[0, 1, 2]])
 
 
 def result(benchmark="voc21", protocol="official", images=3, **facts):
-    counted = Counted(3)
+    tally = Tally(1, 3, per_image=True)
     for i, (truth, guess) in enumerate(zip(TRUTHS, GUESSES, strict=True)):
-        counted.add(f"image{i}", np.array(truth), np.array(guess))
+        counts = metrics.confusion(np.array(truth), np.array(guess), 3)
+        tally.add(i, f"image{i}", [counts], 3 - int(counts.sum()))
     chosen = get_protocol(protocol)
     card = {
         "benchmark": benchmark,
@@ -37,7 +39,7 @@ def result(benchmark="voc21", protocol="official", images=3, **facts):
         "encoder_fingerprint": "0123456789abcdef",
         "saliency_source": "found-tiny",
     }
-    return summarise(counted, NAMES, chosen, card | facts)
+    return summarise(tally, NAMES, chosen, card | facts)
 
 
 def published(dataset):

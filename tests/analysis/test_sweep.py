@@ -1,26 +1,21 @@
-"""Sweeps: rows equal single evaluations, from a segmenter and from a store; they resume, fail row by row, and stop."""
+"""Sweeps: rows equal single evaluations, from a segmenter and from a store; they fail row by row, and stop."""
 
 import re
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis.passes import to_size
-from clipdiy_lab.analysis.tally import REPLICATES, ResampledTally, count, draws
-from clipdiy_lab.method import metrics, ops
+from clipdiy_lab.analysis.scoring.counts import Tally
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
+from clipdiy_lab.pipeline.watch import Watch
 
 LIMIT = 4
+SCORES = ("miou", "miou_low", "miou_high")
 GRID = {
     "scales": [(256, 128, 64), (64,)],
     "saliency_weight": [0.0, 0.5, 1.0],
@@ -50,15 +45,15 @@ def table(segmenter, scenes):
     return lab.sweep(segmenter, scenes, GRID)
 
 
-def test_every_row_is_what_a_single_evaluation_gives(table, segmenter, scenes):
+def test_every_row_is_what_a_single_evaluation_gives_its_interval_too(table, segmenter, scenes):
     assert len(table) == 12
     assert list(table["error"]) == [""] * 12
     for row in table.itertuples():
         config = lab.Config(scales=row.scales, saliency_weight=row.saliency_weight, background=row.background)
         alone = lab.evaluate(segmenter, scenes, config)
-        assert row.miou == pytest.approx(alone.attrs["miou"], abs=1e-12)
+        assert (row.miou, row.miou_low, row.miou_high) == tuple(alone.attrs[name] for name in SCORES)
         per_label = [table.loc[row.Index, f"iou[{label}]"] for label in scenes.label_names]
-        np.testing.assert_allclose(per_label, alone["iou"].values)
+        np.testing.assert_array_equal(per_label, alone["iou"].values)
         assert row.miou_low <= row.miou <= row.miou_high
 
 
@@ -96,42 +91,15 @@ def test_a_failing_row_is_recorded_and_the_others_go_on(store, scenes):
     failed = table[table["error"] != ""]
     assert table["miou"].isna().equals(table["error"] != "")
     assert failed["error"].str.contains("align_corners").any()
-    assert failed["error"].str.contains("was not encoded with scales").sum() == 3
+    assert failed["error"].str.contains("was not encoded with the grids of").sum() == 3
     assert (table["error"] == "").sum() == 3
-
-
-def test_rows_on_disk_are_taken_over(store, scenes, segmenter, tmp_path):
-    seen = []
-    out = tmp_path / "rows.jsonl"
-    half = {**GRID, "scales": [(64,)]}
-    lab.sweep(store, scenes, half, segmenter=segmenter, out=out, on_row=seen.append)
-    assert len(seen) == 6
-    data = out.read_bytes()
-    out.write_bytes(data + b'{"key": "torn')  # a killed process left half a line
-    whole = lab.sweep(store, scenes, GRID, segmenter=segmenter, out=out, on_row=seen.append)
-    assert len(seen) == 12
-    assert out.read_bytes().startswith(data)
-    assert out.read_bytes().count(b"\n") == 13
-    fresh = lab.sweep(store, scenes, GRID, segmenter=segmenter)
-    pd.testing.assert_frame_equal(whole.drop(columns="seconds"), fresh.drop(columns="seconds"))
-
-
-def test_a_file_of_another_sweep_is_refused(store, scenes, segmenter, tmp_path):
-    out = tmp_path / "rows.jsonl"
-    lab.sweep(store, scenes, {"saliency_weight": [0]}, segmenter=segmenter, out=out, limit=2)
-    with pytest.raises(errors.RunError, match="images is 2 there, 4 is asked"):
-        lab.sweep(store, scenes, {"saliency_weight": [0]}, segmenter=segmenter, out=out)
-    for foreign in (b"thesis\n", b'{"a": 1}\n', b"[]\n"):
-        out.write_bytes(foreign)
-        with pytest.raises(errors.RunError, match="no file of a sweep"):
-            lab.sweep(store, scenes, {"saliency_weight": [0]}, segmenter=segmenter, out=out)
-        assert out.read_bytes() == foreign
 
 
 def test_a_sweep_stops_when_asked_and_keeps_its_rows(store, scenes, segmenter, monkeypatch):
     monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 1)  # one row a pass
     done = []
-    table = lab.sweep(store, scenes, GRID, segmenter=segmenter, on_row=done.append, cancelled=lambda: len(done) == 2)
+    watch = Watch(unwanted=lambda: len(done) == 2)
+    table = lab.sweep(store, scenes, GRID, segmenter=segmenter, on_row=done.append, watch=watch)
     assert len(table) == len(done) == 2
     assert table["miou"].notna().all()
 
@@ -139,40 +107,9 @@ def test_a_sweep_stops_when_asked_and_keeps_its_rows(store, scenes, segmenter, m
 def test_passes_do_not_change_a_row(store, scenes, segmenter, monkeypatch):
     together = lab.sweep(store, scenes, GRID, segmenter=segmenter)
     monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 1)
-    monkeypatch.setattr("clipdiy_lab.analysis.passes.MASK_BYTES", 0)
+    monkeypatch.setattr("clipdiy_lab.pipeline.sources.MASK_BYTES", 0)
     alone = lab.sweep(store, scenes, GRID, segmenter=segmenter)
     pd.testing.assert_frame_equal(together.drop(columns="seconds"), alone.drop(columns="seconds"))
-
-
-SCRIPT = """
-import sys
-import clipdiy_lab as lab
-from clipdiy_lab.analysis import sweep
-
-sweep.BLOCK_BYTES = 1  # one row a pass
-scenes = lab.open_dataset("scenes", split="val", length={length})
-print("go", flush=True)
-lab.sweep(sys.argv[1], scenes, {grid!r}, out=sys.argv[2])
-"""
-
-
-def test_a_killed_sweep_goes_on(store, scenes, segmenter, tmp_path):
-    out = tmp_path / "rows.jsonl"
-    arguments = [sys.executable, "-c", SCRIPT.format(length=LIMIT, grid=GRID), str(store), str(out)]
-    before = b""
-    for delay in (1.0, 2.5):
-        child = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-        child.stdout.readline()
-        time.sleep(delay)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
-        before = out.read_bytes() if out.exists() else b""
-        before = before[: before.rfind(b"\n") + 1]
-    table = lab.sweep(store, scenes, GRID, segmenter=segmenter, out=out)
-    assert out.read_bytes().startswith(before)
-    fresh = lab.sweep(store, scenes, GRID, segmenter=segmenter)
-    pd.testing.assert_frame_equal(table.drop(columns="seconds"), fresh.drop(columns="seconds"))
 
 
 @pytest.mark.parametrize(
@@ -234,13 +171,76 @@ def test_a_store_of_scenes_of_another_seed(store, segmenter):
 
 
 def test_a_store_with_a_gap(segmenter, scenes, tmp_path):
-    """Its first images are not the dataset's first: their masks would be others'."""
+    """Its first images are not the dataset's first: each is compared with its own mask."""
     embed(segmenter, scenes, tmp_path / "store", shard_size=2)
     (tmp_path / "store/shards/000000.ok").unlink()
     partial = EmbeddingStore(tmp_path / "store", partial=True)
     assert partial.images.tolist() == [2, 3]
-    with pytest.raises(errors.StoreError, match="lacks shards before others"):
-        lab.sweep(partial, scenes, {"saliency_weight": [1]}, segmenter=segmenter)
+    rest = Chosen(scenes, [2, 3])
+    expected = lab.sweep(embed(segmenter, rest, tmp_path / "rest"), rest, {"saliency": [None, "oracle"]})
+    for source in (partial, lab.open_store(tmp_path / "store", partial=True)):
+        found = lab.sweep(source, scenes, {"saliency": [None, "oracle"]}, segmenter=segmenter)
+        pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected.drop(columns="seconds"))
+
+
+class Chosen:
+    """Some samples of a dataset, in an order of one's own."""
+
+    def __init__(self, dataset, places):
+        self.name, self.label_names, self.samples = "chosen", dataset.label_names, [dataset[i] for i in places]
+
+    def __len__(self):
+        return len(self.samples)
+
+    def __getitem__(self, index):
+        return self.samples[index]
+
+
+def test_an_opened_store_is_a_source_and_so_are_some_images_of_it(store, scenes, segmenter):
+    opened, grid = lab.open_store(store), {"saliency": [None, "oracle"]}
+    whole = lab.sweep(store, scenes, grid, segmenter=segmenter)
+    table = lab.sweep(opened, scenes, grid, segmenter=segmenter)
+    pd.testing.assert_frame_equal(table.drop(columns="seconds"), whole.drop(columns="seconds"))
+    result = lab.evaluate(opened.isel(image=[3, 1]), scenes)
+    assert list(result["image_id"].values) == [scenes[3].id, scenes[1].id]
+    every = lab.evaluate(store, scenes)
+    for name in ("tp", "fp", "fn"):
+        np.testing.assert_array_equal(result[name], every[name][[3, 1]])
+    without = lab.evaluate(opened.assign(saliency=opened["saliency"] * 0 + 1), scenes)  # everything is foreground
+    assert without["confusion"].sel(label="background").sum() < every["confusion"].sel(label="background").sum()
+    for wrong, error, says in (
+        (opened.drop_vars("embedding_s064"), errors.StoreError, "no embeddings of the grids"),
+        (opened.assign(saliency=opened["saliency"] + 1), errors.RunError, "stage 'saliency' spans"),
+        (opened.isel(image=[]), errors.StoreError, "Expected a store, or some images of it"),
+        (opened[["embedding_s064"]], errors.StoreError, "Expected a store, or some images of it"),
+    ):
+        with pytest.raises(error, match=says):
+            lab.evaluate(wrong, scenes)
+
+
+def test_a_store_is_evaluated_as_it_is_swept(store, scenes, segmenter):
+    config = lab.Config(saliency_weight=0.5, precision="fp32")
+    row = lab.sweep(store, scenes, [config]).loc[0]
+    result = lab.evaluate(store, scenes, config)
+    assert tuple(row[name] for name in SCORES) == tuple(result.attrs[name] for name in SCORES)
+    assert result.attrs["embeddings"] == "float16, from a store"
+    assert result.attrs["saliency_fingerprint"] == segmenter.saliency.fingerprint
+    assert lab.evaluate(store, scenes).attrs["config"] == EmbeddingStore(store).config.to_json()
+    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with scales \[200\]"):
+        lab.evaluate(store, scenes, lab.Config(scales=(200,)))
+    with pytest.raises(errors.ConfigError, match="slides windows, which a store does not hold"):
+        lab.evaluate(store, scenes, protocol="sliding")
+
+
+def test_progress_counts_the_images_of_every_pass(store, scenes, segmenter, counting_encoder, monkeypatch, tmp_path):
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 4 * Tally.bytes_per_trial(21))
+    steps = []
+    watch = Watch(lambda done, total: steps.append((done, total)))
+    lab.sweep(store, scenes, GRID, segmenter=segmenter, watch=watch, limit=3)
+    assert steps == [(done, 9) for done in range(1, 10)]  # twelve rows in three passes over three images
+    steps.clear()
+    lab.embed(lab.Segmenter(counting_encoder), scenes, tmp_path / "store", watch=watch, shard_size=3)
+    assert steps == [(done, LIMIT) for done in range(1, LIMIT + 1)]
 
 
 def test_protocols_and_the_oracle_agree_with_evaluate(store, scenes, segmenter):
@@ -266,61 +266,6 @@ def test_every_sample_is_read_once_a_pass(scenes, counting_encoder):
 
     lab.sweep(lab.Segmenter(counting_encoder), Counted(), {"saliency_weight": [0, 1], "saliency": ["none", "oracle"]})
     assert Counted.read == [0, 1, 2, 3] * 2  # one pass for each saliency source
-
-
-def test_a_file_that_cannot_be_written(store, scenes, segmenter, tmp_path):
-    with pytest.raises(errors.OutputError, match="cannot be used"):
-        lab.sweep(store, scenes, {"saliency_weight": [1]}, segmenter=segmenter, out=tmp_path / "missing" / "rows.jsonl")
-
-
-def test_counting_in_one_pass_equals_counting_with_checks():
-    rng = np.random.default_rng(0)
-    truth = rng.choice([0, 1, 2, 3, 255], (40, 30)).astype(np.uint8)
-    guess = rng.integers(0, 4, (40, 30))
-    counts, ignored = count(truth, guess, 4)
-    assert (counts == metrics.confusion(truth, guess, 4)).all()
-    assert ignored == (truth == 255).sum()
-    with pytest.raises(errors.DatasetError, match="label 9"):
-        count(np.full((2, 2), 9, np.uint8), np.zeros((2, 2), int), 4)
-    with pytest.raises(errors.DatasetError, match="one size"):
-        count(truth, guess[:-1], 4)
-
-
-def test_picking_rows_and_columns_is_torchs_nearest():
-    rng = np.random.default_rng(1)
-    for _ in range(60):
-        old, new = rng.integers(1, 300, 2), rng.integers(1, 700, 2)
-        labels = rng.integers(0, 21, old)
-        wanted = ops.resize_labels(torch.from_numpy(labels), (int(new[0]), int(new[1]))).numpy()
-        assert (to_size(labels, (int(new[0]), int(new[1]))) == wanted).all()
-
-
-def test_the_interval_covers_what_it_should():
-    """Over many samples of one population, the interval holds its score about 95 times in 100."""
-    rng = np.random.default_rng(2)
-
-    def image():
-        right = rng.beta(4, 2)
-        hits = int(1000 * right)
-        return np.array([[hits, 1000 - hits], [300, 700]], dtype=np.int64)
-
-    population = metrics.mean_iou(sum(image() for _ in range(20_000)))
-    inside = 0
-    for trial in range(100):
-        tally = ResampledTally(2)
-        for position in range(60):
-            tally.add(trial * 60 + position, image(), 0)
-        low, high = tally.interval()
-        inside += low <= population <= high
-    assert 85 <= inside <= 100
-
-
-def test_draws_are_poisson_of_mean_one_and_always_the_same():
-    many = np.concatenate([draws(position) for position in range(300)])
-    assert len(many) == 300 * REPLICATES
-    assert abs(many.mean() - 1) < 0.02
-    assert abs(many.var() - 1) < 0.03
-    assert draws(7)[:8].tolist() == draws.__wrapped__(7)[:8].tolist()
 
 
 def test_an_exported_table_shows_what_varies_and_says_once_what_does_not(table, tmp_path):

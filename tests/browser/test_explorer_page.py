@@ -39,7 +39,7 @@ def notebook(server, chromium):
 @pytest.fixture
 def page(notebook):
     start = {"labels": ("cat", "dog", "car", "train"), "pixel": None, "panel": "overlay", "scales": (256, 128, 64),
-             "scale_weights": {}, "scales_off": (), "saliency_weight": 1.0}  # fmt: skip
+             "weights": {}, "scales_off": (), "saliency_weight": 1.0}  # fmt: skip
     notebook.ask(f"(explorer.open_scene('val', 1), explorer.change(**{start}), explorer.apply()) and None")
     settle(notebook)
     assert notebook.ask("explorer.error") == ""
@@ -69,10 +69,10 @@ def test_the_explorer_appears_without_an_error(page):
     assert page.page.locator(".jp-OutputArea-output[data-mime-type='text/html']").count() == 0  # no stand-in beside it
 
 
-def test_moving_a_scale_weight_changes_the_picture(page):
+def test_moving_the_weight_of_a_grid_changes_the_picture(page):
     before, painted = shown_picture(page), page.ask(PAINTED)
-    press(page, ".clipdiy-weight-256", "End")
-    page.until("explorer.config.weights", (4.0, 1.0, 1.0))
+    press(page, ".clipdiy-weight-s256", "End")
+    page.until("explorer.config.weights", {"s256": 4.0})
     page.until(f"{PAINTED} > {painted}", True)
     settle(page)
     assert shown_picture(page) != before
@@ -105,11 +105,11 @@ def test_a_scale_is_typed_and_taken_out(page):
     page.page.get_by_text("'small' is no whole number").wait_for()
     page.page.keyboard.type("48")
     page.page.keyboard.press("Enter")
-    page.find(".clipdiy-weight-48").wait_for()
+    page.find(".clipdiy-weight-s048").wait_for()
     page.until("(explorer.config.scales, explorer.error)", ((256, 128, 64, 48), ""))
     page.page.locator(".clipdiy-scales .clipdiy-tag", has_text="256").click()
     page.until("explorer.config.scales", (128, 64, 48))
-    page.find(".clipdiy-weight-256").wait_for(state="detached")
+    page.find(".clipdiy-weight-s256").wait_for(state="detached")
 
 
 def test_a_click_on_a_pixel_opens_the_inspector(page):
@@ -157,18 +157,18 @@ def test_a_bad_upload_is_said_and_a_good_one_is_shown(page, tmp_path):
     assert page.page.locator(".clipdiy-error").count() == 0
     assert page.ask("explorer.run['image'].values[9, 9].tolist()") == [200, 30, 30]
     page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Scales").first.click()
-    page.find(".clipdiy-weight-256 .noUi-handle").wait_for()
+    page.find(".clipdiy-weight-s256 .noUi-handle").wait_for()
 
 
 def test_a_saved_state_is_opened_again(page, server):
-    readout = page.find(".clipdiy-weight-128 .widget-readout")
+    readout = page.find(".clipdiy-weight-s128 .widget-readout")
     page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Code and files").first.click()
-    page.ask("explorer.change(scale_weights={128: 4.0})")
-    page.find(".clipdiy-weight-128 .noUi-handle[aria-valuenow='4.0']").wait_for(state="attached")
+    page.ask("explorer.change(weights={128: 4.0})")
+    page.find(".clipdiy-weight-s128 .noUi-handle[aria-valuenow='4.0']").wait_for(state="attached")
     page.find(".clipdiy-save").click()
     page.page.get_by_text("saved to explorer.json").wait_for()
-    assert json.loads((server.work / "explorer.json").read_text())["config"]["scale_weights"]["128"] == 4.0
-    page.ask("explorer.change(scale_weights={128: 0.5})")
+    assert json.loads((server.work / "explorer.json").read_text())["config"]["weights"]["s128"] == 4.0
+    page.ask("explorer.change(weights={128: 0.5})")
     assert page.ask("explorer.config.weights") == (1.0, 0.5, 1.0)
     page.find(".clipdiy-load").click()
     page.page.get_by_text("loaded explorer.json").wait_for()
@@ -196,20 +196,20 @@ def test_every_panel_shows_pictures_or_a_table(page):
 
 
 def test_a_storm_of_two_hundred_slider_events_ends_on_the_last_value(page):
-    press(page, ".clipdiy-weight-64", "Home")
+    press(page, ".clipdiy-weight-s064", "Home")
     page.page.evaluate("""() => {
-        const handle = document.querySelector('.clipdiy-weight-64 .noUi-handle');
+        const handle = document.querySelector('.clipdiy-weight-s064 .noUi-handle');
         for (let i = 0; i < 200; i++) {
             const key = i % 4 === 3 ? 'ArrowDown' : 'ArrowUp';
             handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
         }
     }""")
     slider = "explorer.widget.scale_rows[64][1].value"
-    page.until("explorer.config.scale_weights is not None", True)
-    shown = page.find(".clipdiy-weight-64 .widget-readout").inner_text()
+    page.until("bool(explorer.config.weights)", True)
+    shown = page.find(".clipdiy-weight-s064 .widget-readout").inner_text()
     page.until(f"round({slider}, 2)", float(shown))
     settle(page)
-    assert page.ask(f"explorer.config.scale_weights[64] == {slider}")
+    assert page.ask(f"explorer.config.weights['s064'] == {slider}")
     expected = page.ask("explorer._bench.labels(explorer.view).labels.sum().item()")
     assert page.ask("explorer.run['labels'].values.sum().item()") == expected
     assert shown_picture(page) == page.ask("explorer.widget.picture.labels")
@@ -225,7 +225,7 @@ def test_encoding_waits_for_the_button_and_can_be_cancelled(page):
     page.ask("explorer.change(scales=(256, 128, 64, 48))")
     page.find(".clipdiy-apply").click()
     page.until(f"{PAINTED} > {painted}", True)
-    page.until("sorted(explorer.run['scales'].children)", ["s048", "s064", "s128", "s256"])
+    page.until("sorted(explorer.run['grids'].children)", ["s048", "s064", "s128", "s256"])
 
 
 def test_after_a_restart_of_the_kernel_the_cell_runs_again(notebook):
@@ -249,8 +249,8 @@ def works_again(notebook: Notebook) -> None:
     notebook.until("'explorer' in globals() and explorer.widget.painted >= 1", True)
     settle(notebook)
     painted = notebook.ask(PAINTED)
-    notebook.find(".clipdiy-weight-256 .noUi-handle").wait_for()
-    press(notebook, ".clipdiy-weight-256", "End")
+    notebook.find(".clipdiy-weight-s256 .noUi-handle").wait_for()
+    press(notebook, ".clipdiy-weight-s256", "End")
     notebook.until(f"{PAINTED} > {painted}", True)
     settle(notebook)
     assert shown_picture(notebook) == notebook.ask("explorer.widget.picture.labels")

@@ -74,7 +74,7 @@ def test_the_page_is_one_small_file_that_shows_everything(run, page_file, opened
     for stage in ("1. The image in the frame", "7. Fused", "9. Labels", "10. Margin"):
         assert stage in titles
     for name in (
-        *("flip_weight", "background_threshold", "scale_importance", "scale_flips", "entropy", "scale_agreement"),
+        *("flip_weight", "background_threshold", "grid_importance", "grid_flips", "entropy", "grid_agreement"),
     ):
         assert page.locator(f"#{name} figure img").count() >= 1
         assert page.locator(f"#{name} p.how").inner_text().endswith(".")
@@ -112,7 +112,7 @@ def test_a_click_tells_what_explain_tells(run, page_file, opened, share):
     assert abs(x - share[0] * 256) <= 5
     at = {"y": y, "x": x}
     parts = lab.explain.pixel(run, y, x).pivot_table(
-        index="label", columns="scale", values="contribution", aggfunc="sum"
+        index="label", columns="grid", values="contribution", aggfunc="sum"
     )
     fused = run["fused"].isel(at).to_series().sort_values(ascending=False, kind="stable")
     table = [
@@ -122,7 +122,7 @@ def test_a_click_tells_what_explain_tells(run, page_file, opened, share):
     assert [row[0] for row in table] == list(fused.index[:5])
     for label, *numbers, score in table:
         assert [float(n.replace("\u2212", "-")) for n in numbers] == pytest.approx(
-            parts.loc[label, [256, 128, 64]].to_list(), abs=6e-5
+            parts.loc[label, ["s256", "s128", "s064"]].to_list(), abs=6e-5
         )
         assert float(score) == pytest.approx(fused[label], abs=6e-5)
     assert f"{float(run['margin'].isel(at)):.4f} ahead of" in words
@@ -133,9 +133,9 @@ def test_a_click_tells_what_explain_tells(run, page_file, opened, share):
         assert "No saliency weight from 0 to 1 changes its label." in words
     else:
         assert f"weight of {1 + float(flips['flip_change']):.3f}" in words
-    without = lab.explain.scale_importance(run)["scale_flips"].isel(at)
+    without = lab.explain.grid_importance(run)["grid_flips"].isel(at)
     named = {int(n) for n in re.findall(r"Without the (\d+) px windows", words)}
-    assert named == {int(p) for p, flip in zip(without["scale"], without, strict=True) if flip}
+    assert named == {int(p) for p, flip in zip(without["window"], without, strict=True) if flip}
 
 
 def test_the_keyboard_moves_the_point_and_stops_at_the_edge(page_file, opened):
@@ -185,7 +185,7 @@ def test_without_javascript_the_rest_is_there(page_file, chromium):
 @pytest.mark.parametrize(
     ("config", "labels", "says"),
     [
-        (lab.Config(background="threshold"), ["car", "cat"], ["Scores are not split by scale"]),
+        (lab.Config(background="threshold"), ["car", "cat"], ["Scores are not split by grid"]),
         (lab.Config(background="none"), ["car"], ["Saliency does not enter the scores"]),
         (lab.Config(saliency_weight=0, scales=(64,)), ["car", "cat"], ["car", "64 px"]),
     ],
@@ -201,7 +201,7 @@ def test_what_a_run_does_not_have_is_said(segmenter, opened, tmp_path, config, l
 # `tiny` says that it never learned one of these labels, which is not what is tested.
 @pytest.mark.filterwarnings("ignore::clipdiy_lab.errors.ClipdiyWarning")
 def test_the_code_in_the_page_repeats_it(segmenter, photo, opened, tmp_path, monkeypatch):
-    config = lab.Config(saliency_weight=0.4, scale_weights={256: 0.5, 128: 1, 64: 2})
+    config = lab.Config(saliency_weight=0.4, weights={256: 0.5, 128: 1, 64: 2})
     run = segmenter.segment(photo, ["car", 'it\'s a "cat"'], config)
     page = opened(lab.report(run, tmp_path / "first.html"))
     blocks = page.locator("pre > code").all_inner_texts()

@@ -79,17 +79,12 @@ def own_manifest(path, archives, count):
         "layout": {
             "image": "JPEGImages/{id}.png",
             "mask": "SegmentationClass/{id}.png",
-            "mask_encoding": "palette_index",
             "sources": ["me"],
         },
         "splits": {"val": {"images": count, "list": "ImageSets/Segmentation/val.txt", "source": "me"}},
-        "ignore_index": 255,
-        "score_background": True,
         "label_names": ["background", *VOC_NAMES],
         "label_source": "me",
-        "palette": None,
         "licence": {"images": "-", "annotations": "-", "redistribution": True, "url": "http://terms", "source": "me"},
-        "protocols": [],
     }
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path

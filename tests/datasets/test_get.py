@@ -1,6 +1,5 @@
 """Getting datasets end to end: real processes and a faulty server, real archives, and everything that goes wrong."""
 
-import functools
 import json
 import os
 import re
@@ -35,12 +34,13 @@ from scenes_files import voc_indices
 from serving import fail, serve, step
 
 import clipdiy_lab as lab
+from clipdiy_lab import downloads
 from clipdiy_lab.datasets import get
 from clipdiy_lab.datasets.get import describe, fetch_dataset, needed_bytes, plan
 from clipdiy_lab.datasets.manifests import load_manifest
 from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.datasets.verify import verify_dataset, where_datasets
-from clipdiy_lab.errors import DatasetError, OutputError
+from clipdiy_lab.errors import DatasetError, DownloadError, OutputError
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_a_login_is_an_instruction(server, scenes, folder, tmp_path):
     assert f"{len(archive):,} bytes) at {place}. Then run `clipdiy-lab data fetch {path}` again" in err
     place.parent.mkdir(parents=True)
     place.write_bytes(b"<!DOCTYPE html>Please log in")
-    with pytest.raises(DatasetError, match=rf"has 28 bytes, expected {len(archive):,}\. Delete it"):
+    with pytest.raises(DownloadError, match=rf"has 28 bytes, expected {len(archive):,}\. Delete it"):
         fetch_dataset(load_manifest(path))
     place.write_bytes(archive)
     fetch_dataset(load_manifest(path))
@@ -286,7 +286,7 @@ def test_cityscapes_is_one_sentence(folder):
 
 def test_a_bad_day_on_the_network(server, parts, folder, tmp_path, monkeypatch):
     """One fetch through a mirror that is down, a busy server, cut connections, and a file that changes midway."""
-    monkeypatch.setattr(get, "download", functools.partial(get.download, sleep=lambda seconds: None))
+    monkeypatch.setattr(downloads, "_pause", lambda seconds: None)
     images, masks, labels = parts
     one, two = zipped(images), tarred(masks)
     archives = [
@@ -317,7 +317,7 @@ def test_a_wrong_hash_everywhere_puts_nothing_in_place(own, server, folder, monk
     server.plan["/masks.tar.gz"] = [step(serve, data=right[:-1] + b"?")]
     code, out, err = data("fetch", own)
     assert (code, out) == (1, "")
-    assert re.search(r"error: Could not fetch masks.tar.gz. http://\S+: has md5 \w{32}, expected \w{32}", err)
+    assert re.search(r"error: Could not fetch masks.tar.gz: http://\S+ has md5 \w{32}, expected \w{32}", err)
     assert not (folder / "own/SegmentationClass").exists()
     assert not list(folder.rglob("*.part"))
     assert "incomplete" in where_datasets([load_manifest(own)])["state"].to_list()
@@ -342,6 +342,48 @@ def test_a_truncated_archive_of_unknown_hash(server, scenes, folder, tmp_path):
     (folder / "archives/all.tar").write_bytes(archive[:-1] + b"?")
     report = verify_dataset(load_manifest(path)).set_index("name")
     assert "has sha256" in report["problem"]["all.tar"]
+
+
+@pytest.mark.parametrize("about", [0.4, 0.6])
+def test_an_archive_of_roughly_known_size_may_be_twice_as_large(server, scenes, folder, tmp_path, about):
+    archive = zipped({f"own/{name}": content for name, content in scenes.items()})
+    facts = entry(server, "all.zip", archive, known=False) | {"bytes_about": int(about * len(archive))}
+    path = own_manifest(tmp_path / "own.yaml", [facts], 4)
+    if about < 0.5:
+        limit = 2 * facts["bytes_about"]
+        with pytest.raises(DownloadError, match=f"offers {len(archive):,} bytes, expected at most {limit:,} "):
+            fetch_dataset(load_manifest(path))
+        assert below(folder) == {}
+    else:
+        fetch_dataset(load_manifest(path))
+        check(lab.open_dataset(path), expected_scenes())
+
+
+def test_without_a_network_the_command_says_so_soon(own, folder, tmp_path):
+    text = re.sub(r"http://127.0.0.1:\d+", "http://127.0.0.1:9", own.read_text())  # nobody there
+    own.write_text(text)
+    code, out, err = data("fetch", own)
+    assert (code, out) == (1, "")
+    assert re.search(r"http://127.0.0.1:9/images.zip cannot be reached \(.*\); trying again in 1 s", err)
+    assert "error: Could not fetch images.zip: " in err
+    assert "Is this machine on the network?" in err
+    assert err.count("trying again") == 1
+
+
+def test_the_words_of_a_server_are_shown_escaped(own, server, folder):
+    server.plan["/images.zip"] = [lambda to: (to.send_response(404, "gone\x1b[2J\x07"), to.end_headers())]
+    code, _, err = data("fetch", own)
+    assert code == 1
+    assert r"answers 404 gone\x1b[2J\x07" in err
+    assert err.replace("\n", "").isprintable()
+
+
+def test_an_archive_that_cannot_be_read_is_named(own, folder):
+    place = folder / "own/labels.txt"
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/proc/self/mem")  # whose first bytes nobody can read
+    with pytest.raises(DatasetError, match=r"labels.txt cannot be read \(Input/output error\): check its disk"):
+        fetch_dataset(load_manifest(own))
 
 
 def test_two_manifests_that_call_their_archives_alike(server, scenes, folder, tmp_path):
@@ -473,7 +515,7 @@ def fast_disk(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["kill", "interrupt"])
+@pytest.mark.parametrize("how", ["kill", "interrupt", "kill with a link to another disk"])
 def test_ended_before_every_single_step(server, scenes, folder, tmp_path, fast_disk, how):
     """A process dies before its first file operation, another before its second, ...; each time the next one mends."""
     names = [name for name in scenes if name.endswith((".txt", "0000.png"))]
@@ -483,9 +525,10 @@ def test_ended_before_every_single_step(server, scenes, folder, tmp_path, fast_d
         entry(server, "labels.txt", scenes["labels.txt"], None, "own", known=False),
     ]
     path = own_manifest(tmp_path / "own.yaml", archives, 1)
+    linked = [tmp_path / "linked"] if "link" in how else []
     done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("dying.py"), how, path, fast_disk / "work"],
-        capture_output=True, text=True, env=environment(), check=False,
+        [sys.executable, Path(__file__).with_name("dying.py"), how.split()[0], path, fast_disk / "work", *linked],
+        capture_output=True, text=True, env=environment(PYTHONPATH=os.pathsep.join(sys.path)), check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     points = int(done.stdout.split()[-1])
@@ -668,7 +711,9 @@ def test_verify_reports_on_a_folder_of_ones_own(scenes, folder, tmp_path):
             target = mine / new.replace("labels.txt", "classes.txt")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-    assert data("verify", mine)[0] == 0
+    code, out, _ = data("verify", mine)  # four scenes do not have all labels
+    assert code == 0
+    assert re.search(r"^masks: warning: \d+ of 21 labels are in no mask: .* of the pixels are ignored", out)
     victim = sorted((mine / "masks").iterdir())[1]
     victim.unlink()
     (mine / "images/notes.txt").write_text("")
@@ -677,6 +722,7 @@ def test_verify_reports_on_a_folder_of_ones_own(scenes, folder, tmp_path):
     rows = json.loads(out)
     assert rows == json.loads(lab.validate_folder(mine).to_json(orient="records"))
     assert {row["file"] for row in rows} == {f"images/{victim.name}", "images/notes.txt"}
+    assert {row["level"] for row in rows} == {"error"}
     assert "has 2 problems; the first: images/" in err
 
 

@@ -568,12 +568,16 @@ def test_streams(tmp_path):
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path):
-    with pytest.raises(ImageError, match="Its folder is empty"):
+    for other in ("cat.py", "cat.npy", "cat.jpg.part"):  # no image, however near its name is
+        with pytest.raises(ImageError, match=r"There is no file .*cat\.jpg.*Its folder has no image\.$"):
+            read_image(tmp_path / "cat.jpg")
+        (tmp_path / other).touch()
+    (tmp_path / "cat.JPEG").touch()
+    with pytest.raises(ImageError, match=r"There is no file .*cat\.jpg.*Did you mean 'cat\.JPEG'\?$") as caught:
         read_image(tmp_path / "cat.jpg")
-    (tmp_path / "cat.jpeg").touch()
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match=r"There is no file .*cat\.jpg.*Did you mean 'cat\.jpeg'"):
-        read_image(tmp_path / "cat.jpg")
+    assert caught.value.__suppress_context__  # a missing file needs no second traceback
+    with pytest.raises(ImageError, match=r"Known: 'cat\.JPEG'\.$"):
+        read_image(tmp_path / "aeroplane.png")
     with pytest.raises(ImageError, match=r"the folder .* does not exist"):
         read_image(tmp_path / "no" / "cat.jpg")
 

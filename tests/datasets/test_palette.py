@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageFile
 
-from clipdiy_lab.datasets.palette import read_palette_png, voc_colormap, write_palette_png
+from clipdiy_lab.datasets.palette import read_palette_png, voc_colormap, write_label_png, write_palette_png
 from clipdiy_lab.errors import DatasetError, ImageError, OutputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
@@ -174,6 +174,26 @@ def test_a_write_that_fails_midway_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(read_palette_png(path), LABELS)
     assert os.listdir(tmp_path) == ["mask.png"]
+
+
+@pytest.mark.parametrize(("count", "mode", "depth"), [(2, "P", 8), (255, "P", 8), (256, "I;16", 16), (847, "I;16", 16)])
+def test_a_label_map_of_any_number_of_labels(tmp_path, count, mode, depth):
+    path = tmp_path / "labels.png"
+    labels = np.random.default_rng(count).integers(0, count, (30, 40))
+    labels[0, 0] = count - 1
+    write_label_png(path, labels, np.zeros((count, 3), np.uint8))
+    with Image.open(path) as image:
+        assert image.mode == mode
+        np.testing.assert_array_equal(np.asarray(image), labels)
+    assert path.read_bytes()[24] == depth
+    assert os.listdir(tmp_path) == ["labels.png"]
+
+
+@pytest.mark.parametrize("value", [-1, 2**16])
+def test_labels_that_16_bits_cannot_hold(tmp_path, value):
+    with pytest.raises(ImageError, match=r"Expected 0\.\.65535, what 16 bits can hold"):
+        write_label_png(tmp_path / "labels.png", np.array([[value]]), np.zeros((300, 3), np.uint8))
+    assert os.listdir(tmp_path) == []
 
 
 # ------------------------------------------------------------------------------------------------------------- reading

@@ -76,11 +76,11 @@ def test_a_manifest_of_ones_own(tmp_path):
     text = (
         "id: mine\ntitle: mine\nsummary: mine\nreader: masks\narchives: []\nroot: mine\n"
         'layout: {image: "JPEGImages/{id}.png", mask: "SegmentationClass/{id}.png",\n'
-        "  mask_encoding: palette_index, sources: [me]}\n"
+        "  sources: [me]}\n"
         "splits: {val: {images: 4, list: ImageSets/Segmentation/val_unseen.txt, source: me}}\n"
-        f"ignore_index: 255\nscore_background: true\nlabel_names: {json.dumps(['background', *VOC_NAMES])}\n"
+        f"label_names: {json.dumps(['background', *VOC_NAMES])}\n"
         "label_source: me\npalette: null\n"
-        "licence: {images: mine, annotations: mine, redistribution: true, url: null, source: me}\nprotocols: []\n"
+        "licence: {images: mine, annotations: mine, redistribution: true, url: null, source: me}\n"
     )
     (tmp_path / "mine.yaml").write_text(text)
     dataset = lab.open_dataset(tmp_path / "mine.yaml", root=tmp_path / "data")

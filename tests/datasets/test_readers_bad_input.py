@@ -49,6 +49,22 @@ def test_half_extracted_roots_name_the_first_missing_file(voc, shared, tmp_path)
     assert "is missing" in refused("ade20k150", root=ade, partial=True)
 
 
+def test_products_of_converters_are_no_samples(shared, tmp_path):
+    root = tmp_path / "coco"
+    shutil.copytree(shared("samples/coco_stuff164k"), root)
+    masks = root / "annotations/val2017"
+    ids = lab.open_dataset("coco_stuff171", root=root, partial=True).ids
+    for ending in ("_labelTrainIds", "_instanceTrainIds"):
+        for path in [masks / f"{name}.png" for name in ids]:
+            shutil.copyfile(path, path.with_name(f"{path.stem}{ending}.png"))
+    for name in ("coco_stuff171", "coco_object_tcl"):
+        assert lab.open_dataset(name, root=root, partial=True).ids == ids
+        assert f"has {len(ids)} images here. Expected 5000" in refused(name, root=root)
+    stray = masks / "stray_labelTrainIds.png"  # not beside an image of that name: half an extraction after all
+    shutil.copyfile(masks / f"{ids[0]}.png", stray)
+    assert "stray_labelTrainIds.jpg is missing" in refused("coco_stuff171", root=root)
+
+
 def test_another_number_of_images(voc, shared):
     assert "has 3 images here. Expected 1449" in refused("voc21", root=voc)
     assert "has 50 images here. Expected 5000" in refused("coco_object_diy", root=shared("samples/coco"))
@@ -202,6 +218,7 @@ IMAGE = {"id": 1, "file_name": "1.jpg", "height": 8, "width": 8}
         ({"images": [IMAGE]}, "no table 'annotations'"),
         ({"images": [IMAGE | {"height": "8"}], "annotations": []}, "Expected id, file_name, height and width"),
         ({"images": [IMAGE | {"id": [1]}], "annotations": []}, "Expected id, file_name, height and width"),
+        ({"images": [IMAGE | {"height": 60_000, "width": 60_000}], "annotations": []}, "and at most 67108864 pixels"),
         ({"images": [IMAGE, IMAGE], "annotations": []}, "two images the same id"),
         ({"images": [IMAGE, IMAGE | {"id": 2}], "annotations": []}, "names '1' 2 times"),
         ({"images": [IMAGE | {"file_name": "../1.jpg"}], "annotations": []}, "Expected a name inside"),

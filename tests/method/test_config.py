@@ -12,7 +12,7 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ClipdiyError, ConfigError
-from clipdiy_lab.method.knob_values import ScaleWeights
+from clipdiy_lab.method.knob_values import Weights
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 FIELDS = [field.name for field in dataclasses.fields(lab.Config)]
@@ -68,21 +68,25 @@ CHOSEN = ["image_resize", "precision", "saliency_input", "placement", "interpola
         ({"image_size": (256, 256.5)}, "image_size holds 256.5"),
         ({"image_size": None}, "image_size holds None"),
         ({"image_size": True}, "image_size holds True"),
-        ({"scale_weights": {256: 1, 128: 1}}, r"missing \[64\], too many \[\]"),
-        ({"scale_weights": {256: 1, 128: 1, 64: 1, 32: 1}}, r"missing \[\], too many \[32\]"),
-        ({"scale_weights": {}}, r"missing \[64, 128, 256\]"),
-        ({"scale_weights": {256: 0, 128: 0, 64: 0}}, "every scale has weight 0"),
-        ({"scale_weights": {256: 1, 128: -0.5, 64: 1}}, "weight of scale 128 is -0.5; expected a finite number from 0"),
-        ({"scale_weights": {256: 1, 128: NAN, 64: 1}}, "weight of scale 128 is nan"),
-        ({"scale_weights": {256: 1, 128: INF, 64: 1}}, "weight of scale 128 is inf"),
-        ({"scale_weights": {256: 1, 128: HUGE, 64: 1}}, "weight of scale 128 is 1000"),
-        ({"scale_weights": {256: 1, 128: True, 64: 1}}, "weight of scale 128 is True"),
-        ({"scale_weights": {256: 1, 128: None, 64: 1}}, "weight of scale 128 is None"),
-        ({"scale_weights": {256: 1, 128: "1", 64: 1}}, "weight of scale 128 is '1'"),
-        ({"scale_weights": {256: 1, "256": 2, 128: 1, 64: 1}}, "names a scale twice"),
-        ({"scale_weights": {"big": 1, 128: 1, 64: 1}}, "holds 'big'"),
-        ({"scale_weights": (1, 1, 1)}, "expected a weight for each scale"),
-        ({"scale_weights": 1.0}, "expected a weight for each scale"),
+        ({"weights": {32: 1}}, "weights has the grid 32, which this configuration lacks; it has s256, s128, s064"),
+        ({"weights": {"s64": 1}}, r"weights has the grid 's64', .*Did you mean 's064'"),
+        ({"weights": {"dense": 1}}, "weights has the grid 'dense', which this configuration lacks"),
+        ({"weights": {"s256": 0}, "scales": (64,)}, "weights has the grid 's256', which this configuration lacks"),
+        ({"weights": {256: 0, "s128": 0, "64": 0}}, "every grid has weight 0"),
+        ({"weights": {128: -0.5}}, "weight of s128 is -0.5; expected a finite number from 0"),
+        ({"weights": {128: NAN}}, "weight of s128 is nan"),
+        ({"weights": {"s128": INF}}, "weight of s128 is inf"),
+        ({"weights": {128: HUGE}}, "weight of s128 is 1000"),
+        ({"weights": {128: True}}, "weight of s128 is True"),
+        ({"weights": {128: None}}, "weight of s128 is None"),
+        ({"weights": {128: "1"}}, "weight of s128 is '1'"),
+        ({"weights": {256: 1, "256": 2}}, "names the grid s256 twice"),
+        ({"weights": {64: 1, "s064": 1}}, "names the grid s064 twice"),
+        ({"weights": {True: 1}}, "a grid is True; expected its name, such as 's064', or a window side"),
+        ({"weights": {64.5: 1}}, "a grid is a float"),
+        ({"weights": (1, 1, 1)}, "expected weights by grid"),
+        ({"weights": 1.0}, "expected weights by grid"),
+        ({"weights": None}, "weights is None; expected weights by grid"),
         ({"template": ""}, "lacks the field {label}"),
         ({"template": "a photo"}, "'a photo' lacks the field {label}"),
         ({"template": ("a {label}", "photo")}, "'photo' lacks the field {label}"),
@@ -180,7 +184,8 @@ def test_an_unknown_knob_is_named_with_its_neighbours():
         ("image_size", np.array(300), (300, 300)),
         ("image_size", np.array([300, 400]), (300, 400)),
         ("image_size", [300, 400], (300, 400)),
-        ("scale_weights", {np.int64(256): np.float32(0.5), 128: np.int8(1), 64: 0}, {256: 0.5, 128: 1.0, 64: 0.0}),
+        ("weights", {64: 0, np.int64(256): np.float32(0.5), 128: np.int8(1)}, {"s256": 0.5, "s064": 0.0}),
+        ("weights", {"64": 2, "s256": 1.0}, {"s064": 2.0}),
         ("saliency_weight", np.float32(0.25), 0.25),
         ("saliency_weight", 0, 0.0),
         ("saliency_weight", torch.tensor(0.5), 0.5),
@@ -203,7 +208,7 @@ def test_values_are_kept_in_pythons_own_types(knob, given, kept):
     config = lab.Config(**{knob: given})
     value = getattr(config, knob)
     assert value == kept
-    plain = dict(value) if knob == "scale_weights" else value
+    plain = dict(value) if knob == "weights" else value
     assert repr(plain) == repr(kept)  # 2 is not 2.0, and np.float64(2.0) is neither
     assert lab.Config.from_json(config.to_json()) == config
     assert config == lab.Config(**{knob: kept})
@@ -225,10 +230,10 @@ def test_every_knob_has_a_tier_and_help_and_what_its_control_needs():
     assert lab.Config.knobs("encode").keys() ^ lab.Config.knobs("fuse").keys() == knobs.keys()
     for name, meta in knobs.items():
         assert meta["help"], name
-        numeric = name in NUMERIC or name in ("scales", "image_size", "scale_weights", "crop_input")
+        numeric = name in NUMERIC or name in ("scales", "image_size", "weights", "crop_input")
         assert numeric == ("min" in meta and "max" in meta), name
         assert (name in CHOSEN) == ("choices" in meta), name
-        if name in (*NUMERIC, "scale_weights"):
+        if name in (*NUMERIC, "weights"):
             assert 0 < meta["step"] <= meta["max"] - meta["min"], name
         default = getattr(lab.Config(), name)
         if name in NUMERIC and default is not None:
@@ -256,7 +261,7 @@ def test_the_presets():
     assert (paper.placement, paper.interpolation, paper.align_corners) == ("stretched", "bilinear", False)
     assert (paper.templates, paper.article) == (("a photo of a {label}",), "official")
     assert (paper.background, paper.saliency_weight, paper.saliency_threshold) == ("saliency", 1.0, None)
-    assert (paper.weights, paper.temperature) == ((1.0, 1.0, 1.0), 1.0)
+    assert (dict(paper.weights), paper.temperature) == ({}, 1.0)
     assert (dict(paper.synonyms), paper.background_words) == ({}, ())
     assert lab.Config().changed(paper) == ("precision",)  # the official code computes in float32
     assert paper.changed(demo) == ("image_resize", "saliency_input")
@@ -274,33 +279,48 @@ def test_replace_and_changed():
 
 
 def test_a_configuration_never_changes():
-    config = lab.Config(scale_weights={256: 1, 128: 1, 64: 2})
+    config = lab.Config(weights={64: 2})
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.stride = 1
     with pytest.raises(TypeError):
-        config.scale_weights[64] = 5
+        config.weights["s064"] = 5
     with pytest.raises(TypeError):
         config.synonyms["sofa"] = ("couch",)
-    given = {256: 1.0, 128: 1.0, 64: 1.0}
-    kept = lab.Config(scale_weights=given)
+    given = {64: 2.0}
+    kept = lab.Config(weights=given)
     given[64] = 0.0
-    assert kept.weights == (1.0, 1.0, 1.0)
+    assert kept.weights == {"s064": 2.0}
 
 
-def test_weights_stand_in_the_order_of_the_scales():
-    config = lab.Config(scales=(64, 256), scale_weights={256: 3, 64: 0.5})
-    assert config.weights == (0.5, 3.0)
-    assert list(config.scale_weights) == [64, 256]
+def test_weights_have_one_form_whatever_names_the_grids():
+    config = lab.Config(scales=(64, 256, 128), weights={"s256": 3, 64: 0.5, "128": 1})
+    assert list(config.weights.items()) == [("s064", 0.5), ("s256", 3.0)]  # in the order of the plan, 1 is not kept
+    assert [config.weight(grid.name) for grid in lab.Plan.of(config)] == [0.5, 3.0, 1.0]
+    assert lab.Config(weights={256: 1, "s128": 1.0}) == lab.Config()
+    assert lab.Config(weights={256: 1}).to_json() == lab.Config().to_json()
+
+
+def test_a_configuration_with_only_some_of_its_grids():
+    config = lab.Config(weights={"s064": 2}, saliency_weight=0.5)
+    plan = lab.Plan.of(config)
+    alone = config.only(64)
+    assert alone == lab.Config(scales=(64,), saliency_weight=0.5)
+    assert lab.Plan.of(alone).grids == (plan["s064"],)
+    assert config.only(*config.grids) == config.replace(weights={})
+    assert config.only("s256", "s064").grids == ("s256", "s064")
+    for ask in (config.only, config.weight):
+        with pytest.raises(ConfigError, match=r"no grid 's65'\. Did you mean"):
+            ask("s65")
 
 
 def test_equal_values_hash_alike():
-    one = lab.Config(scale_weights={256: 1, 128: 0, 64: 2})
-    other = lab.Config(scale_weights={64: 2.0, 256: 1.0, 128: 0.0})
+    one = lab.Config(weights={256: 1, 128: 0, 64: 2})
+    other = lab.Config(weights={"s064": 2.0, "s128": 0.0})
     assert one == other
-    assert hash(one) == hash(other)
+    assert (hash(one), one.to_json()) == (hash(other), other.to_json())
     assert len({one, other, lab.Config()}) == 2
-    assert ScaleWeights({1: 2}) == {1: 2.0}
-    assert hash(ScaleWeights({1: 2, 3: 4})) == hash(ScaleWeights({3: 4, 1: 2}))
+    assert Weights({"s064": 2}) == {"s064": 2.0}
+    assert hash(Weights({"s064": 2, "s256": 4})) == hash(Weights({"s256": 4, "s064": 2}))
     one, other = (lab.Config(synonyms={label: [label, "x"] for label in labels}) for labels in (("a", "b"), ("b", "a")))
     assert (one, hash(one), one.to_json()) == (other, hash(other), other.to_json())
     assert one != lab.Config(synonyms={"a": ["x", "a"], "b": ["b", "x"]})  # the first of equals wins
@@ -308,7 +328,7 @@ def test_equal_values_hash_alike():
 
 def test_copies_and_pickles_are_equal():
     config = lab.Config(
-        scale_weights={256: 1, 128: 0, 64: 2},
+        weights={256: 1, 128: 0, 64: 2},
         template=("a {label}", "the {label}"),
         synonyms={"sofa": ["sofa", "couch"]},
     )
@@ -338,8 +358,8 @@ def test_rubbish_is_no_configuration(text):
     [
         {"scales": {"64": 1}},
         {"scales": "64"},
-        {"scale_weights": [1, 1, 1]},
-        {"scale_weights": {"big": 1}},
+        {"weights": [1, 1, 1]},
+        {"weights": {"big": 1}},
         {"image_size": "64"},
         {"template": [3]},
         {"template": {"label": 1}},
@@ -362,6 +382,6 @@ def test_json_may_name_only_some_knobs():
 
 
 def test_json_is_one_line():
-    text = lab.Config(scale_weights={256: 0.25, 128: 1, 64: 2}).to_json()
+    text = lab.Config(weights={256: 0.25, 128: 1, 64: 2}).to_json()
     assert "\n" not in text
-    assert json.loads(text)["scale_weights"] == {"256": 0.25, "128": 1.0, "64": 2.0}
+    assert json.loads(text)["weights"] == {"s256": 0.25, "s064": 2.0}

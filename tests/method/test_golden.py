@@ -39,7 +39,7 @@ def case(request, golden):
     config = lab.Config.paper().replace(
         scales=entry["patch_sizes"],
         stride=stride,
-        scale_weights=dict(zip(entry["patch_sizes"], entry["w"], strict=True)),
+        weights=dict(zip(entry["patch_sizes"], entry["w"], strict=True)),
         interpolation="bilinear" if entry["interpolate_logits"] else "nearest",
         align_corners=entry["align_corners"],
     )
@@ -83,19 +83,19 @@ def test_cosines_of_the_windows(case, golden_encoder):
         with torch.inference_mode():
             vectors = golden_encoder.encode_crops(crops).reshape(grid.rows, grid.cols, -1)
         cosines = ops.cosine(vectors, text).flatten(0, 1).numpy()
-        np.testing.assert_allclose(cosines, expected[f"patch_similarity_{grid.scale}"], atol=2e-5, rtol=0)
+        np.testing.assert_allclose(cosines, expected[f"patch_similarity_{grid.window}"], atol=2e-5, rtol=0)
 
 
 def test_from_the_cosines_onward(case):
     given, expected, config = case
     maps = []
     for grid in Plan.of(config):
-        cosines = torch.from_numpy(expected[f"patch_similarity_{grid.scale}"]).reshape(grid.rows, grid.cols, -1)
+        cosines = torch.from_numpy(expected[f"patch_similarity_{grid.window}"]).reshape(grid.rows, grid.cols, -1)
         matrices = grid.matrices(config.placement, config.interpolation, config.align_corners)
         maps.append(ops.upsample(cosines, *(torch.tensor(m, dtype=torch.float32) for m in matrices)))
         near = {"atol": 1e-5, "rtol": 0}
-        np.testing.assert_allclose(every8(maps[-1]), expected[f"scale_map_{grid.scale}_every8"], **near)
-    merged = ops.merge(torch.stack(maps), config.weights)
+        np.testing.assert_allclose(every8(maps[-1]), expected[f"scale_map_{grid.window}_every8"], **near)
+    merged = ops.merge(torch.stack(maps), [config.weight(grid.name) for grid in Plan.of(config)])
     fused = ops.fuse(merged, ops.guide(torch.from_numpy(given["saliency_256"]), len(merged), background=0))
     np.testing.assert_allclose(every8(merged), expected["aggregate_every8"], **near)
     np.testing.assert_allclose(every8(fused), expected["guided_every8"], **near)
@@ -128,7 +128,7 @@ def test_through_the_segmenter(case, segment):
     np.testing.assert_array_equal(run["image"], given["image_256"])
     np.testing.assert_allclose(run["saliency"], given["saliency_256"], atol=1e-6, rtol=0)
     for scale in config.scales:
-        cosines = run[f"scales/s{scale:03d}/similarity"].values
+        cosines = run[f"grids/s{scale:03d}/similarity"].values
         # The golden files promise 2e-3; crops that are right to the last bit come much closer.
         np.testing.assert_allclose(np.concatenate(cosines), expected[f"patch_similarity_{scale}"], atol=2e-5, rtol=0)
     for stage, name in (("merged", "aggregate"), ("fused", "guided"), ("probability", "probability")):

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan, ScaleGrid
+from clipdiy_lab.method.grid import Grid, Plan, WindowGrid
+from clipdiy_lab.method.naming import grid_name, grid_title, window_grid_name
 
 
 def test_the_papers_59_crops():
     plan = Plan.of(Config.paper())
-    assert [(g.scale, g.hop, g.rows, g.cols) for g in plan] == [(256, 256 // 2, 1, 1), (128, 64, 3, 3), (64, 32, 7, 7)]
+    assert [(g.window, g.hop, g.rows, g.cols) for g in plan] == [(256, 256 // 2, 1, 1), (128, 64, 3, 3), (64, 32, 7, 7)]
     assert plan.windows == 1 + 9 + 49
     assert len(plan) == len(list(plan)) == 3
     assert plan[128].tops.tolist() == plan[128].lefts.tolist() == [0, 64, 128]
@@ -21,7 +22,7 @@ def test_the_papers_59_crops():
 
 
 def test_height_and_width_are_independent():
-    grid = ScaleGrid(32, 16, (100, 70))
+    grid = WindowGrid(32, 16, (100, 70))
     assert (grid.rows, grid.cols) == (5, 3)
     assert grid.uncovered == (100 - 64 - 32, 70 - 32 - 32)
     assert grid.coverage().shape == (100, 70)
@@ -36,10 +37,26 @@ def test_the_repr_says_what_no_window_sees():
     assert "misses" not in repr(Plan.of(Config()))
 
 
-def test_a_scale_that_the_plan_lacks_is_named_with_its_neighbours():
+def test_a_grid_that_the_plan_lacks_is_named_with_its_neighbours():
     plan = Plan.of(Config())
-    with pytest.raises(ConfigError, match=r"no scale 65\. Did you mean '64'"):
-        plan[65]
+    for grid in (65, "65", "s065"):
+        with pytest.raises(ConfigError, match=r"no grid 's065'\. Did you mean 's064'"):
+            plan[grid]
+    for grid in (None, 64.5, True, ("s064",)):
+        with pytest.raises(ConfigError, match=r"a grid is .*; expected its name"):
+            grid_name(grid)
+
+
+def test_a_grid_has_one_name_and_one_title():
+    plan = Plan.of(Config(scales=(1024, 64, 8), image_size=1024))
+    assert plan.names == ("s1024", "s064", "s008")
+    assert [grid.title for grid in plan] == [grid_title(name) for name in plan.names] == ["1024 px", "64 px", "8 px"]
+    for grid in plan:
+        assert isinstance(grid, Grid)
+        assert plan[grid.name] is plan[grid.window] is plan[str(grid.window)]
+        assert window_grid_name(grid.window) == grid_name(grid.window) == grid_name(np.int64(grid.window)) == grid.name
+    assert plan.crops == plan.grids  # all grids are of windows so far
+    assert grid_title("dense") == "dense"
 
 
 def test_plans_are_values():
@@ -102,7 +119,7 @@ def test_stretched_puts_the_outermost_window_too_far_out(scale, outward):
 
 
 def test_centred_nearest_gives_every_pixel_the_window_whose_centre_is_nearest():
-    grid = ScaleGrid(32, 24, (90, 32))
+    grid = WindowGrid(32, 24, (90, 32))
     down, across = grid.matrices("centred", "nearest")
     distance = np.abs(np.arange(90)[:, None] - grid.centre_y)
     assert np.array_equal(down.sum(1), np.ones(90))
@@ -113,7 +130,7 @@ def test_centred_nearest_gives_every_pixel_the_window_whose_centre_is_nearest():
 @pytest.mark.parametrize(("n", "side"), [(14, 46), (39, 66), (21, 69), (7, 256)])
 def test_stretched_nearest_rounds_as_torch_does_in_float32(n, side):
     """In the first three sizes, computing in double would give a pixel at a tile's edge to the other tile."""
-    grid = ScaleGrid(side - n + 1, 1, (side, side)) if n != 7 else ScaleGrid(64, 32, (256, 256))
+    grid = WindowGrid(side - n + 1, 1, (side, side)) if n != 7 else WindowGrid(64, 32, (256, 256))
     assert grid.rows == n
     down, _ = grid.matrices("stretched", "nearest")
     tiles = F.interpolate(torch.arange(float(n))[None, None], size=side, mode="nearest")[0, 0]

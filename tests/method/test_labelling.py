@@ -25,7 +25,7 @@ def cases(draw):
         scales=scales,
         stride=draw(st.sampled_from([1, 2, 4])),
         image_size=(SIDE, SIDE + draw(st.integers(0, 9))),
-        scale_weights={s: draw(st.sampled_from([0.0, 0.5, 2.0] if s != scales[0] else [0.5, 1.0])) for s in scales},
+        weights={s: draw(st.sampled_from([0.0, 0.5, 2.0] if s != scales[0] else [0.5, 1.0])) for s in scales},
         interpolation=interpolation,
         placement=placement,
         align_corners=corners,
@@ -53,7 +53,7 @@ def dense(config, grids, saliency, background):
     for grid, values in zip(Plan.of(config), grids, strict=True):
         matrices = grid.matrices(config.placement, config.interpolation, config.align_corners)
         maps.append(ops.upsample(values, *(torch.tensor(m, dtype=torch.float32) for m in matrices)))
-    merged = ops.merge(torch.stack(maps), config.weights)
+    merged = ops.merge(torch.stack(maps), [config.weight(grid.name) for grid in Plan.of(config)])
     others = [label for label in range(len(merged)) if label != background]
     if config.background == "threshold" and others:
         fused = merged.clone()

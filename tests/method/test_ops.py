@@ -9,7 +9,7 @@ from jaxtyping import TypeCheckError
 from PIL import Image
 
 from clipdiy_lab.method import ops
-from clipdiy_lab.method.grid import ScaleGrid
+from clipdiy_lab.method.grid import WindowGrid
 
 # Up, down, one axis only, one pixel, exactly twice (OpenCV then averages areas), a photograph's size.
 SIZES = [
@@ -48,12 +48,15 @@ def test_extremes_stay_extremes():
         assert ops.resize_image(flat, (50, 41)).unique().tolist() == [value]
 
 
-def test_crop_input_is_pillows_bicubic_to_the_last_bit():
+@pytest.mark.parametrize(
+    ("how", "theirs"), [("bicubic", Image.Resampling.BICUBIC), ("bilinear", Image.Resampling.BILINEAR)]
+)
+def test_crop_input_is_pillows_to_the_last_bit(how, theirs):
     image = pixels(64, 64)
     for size in (64, 63, 65, 224, 16, 1):
-        expected = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+        expected = np.asarray(Image.fromarray(image).resize((size, size), theirs))
         mean, std = (0.1, 0.2, 0.3), (0.5, 1.5, 2.5)
-        got = ops.to_encoder_input(torch.from_numpy(image).permute(2, 0, 1)[None], size, mean, std)
+        got = ops.to_encoder_input(torch.from_numpy(image).permute(2, 0, 1)[None], size, mean, std, how)
         assert got.dtype == torch.float32
         back = got[0].permute(1, 2, 0).double().numpy() * std + mean
         np.testing.assert_allclose(back * 255, expected, atol=1e-3, rtol=0)
@@ -61,7 +64,7 @@ def test_crop_input_is_pillows_bicubic_to_the_last_bit():
 
 def test_windows_come_row_by_row():
     frame = torch.from_numpy(pixels(50, 70))
-    grid = ScaleGrid(20, 8, (50, 70))
+    grid = WindowGrid(20, 8, (50, 70))
     windows = ops.cut_windows(frame, grid)
     naive = [frame[top : top + 20, left : left + 20] for top in range(0, 31, 8) for left in range(0, 51, 8)]
     assert len(windows) == grid.rows * grid.cols == len(naive)

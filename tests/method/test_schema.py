@@ -36,7 +36,7 @@ def test_a_run_passes_and_holds_every_stage(run):
     schema.validate(run, need=EVERYTHING)
     assert set(run.data_vars) == set(EVERYTHING)
     for name in ("s016", "s008"):
-        assert set(run["scales"][name].data_vars) == set(schema.SCALE_STAGES)
+        assert set(run["grids"][name].data_vars) == set(schema.GRID_STAGES)
     for name, stage in schema.RUN_STAGES.items():
         assert run[name].dims == stage.dims
         assert run[name].dtype == np.dtype(stage.kind)
@@ -58,21 +58,21 @@ def test_a_missing_attribute(run, attr):
     refused(run, f"lacks the attributes .*'{attr}'")
 
 
-@pytest.mark.parametrize("version", [1, 3, 0, "abc", None, np.nan, "", np.array([2, 2])], ids=str)
+@pytest.mark.parametrize("version", [1, 2, 4, 0, "abc", None, np.nan, "", np.array([3, 3])], ids=str)
 def test_another_schema_version(run, version):
     run.attrs["schema_version"] = version
-    refused(run, "schema version .* this clipdiy_lab reads 2")
+    refused(run, "schema version .* this clipdiy_lab reads 3; segment the image again")
 
 
-@pytest.mark.parametrize("version", [2, "2", np.int64(2), np.array([2])], ids=repr)
+@pytest.mark.parametrize("version", [3, "3", np.int64(3), np.array([3])], ids=repr)
 def test_the_version_however_a_file_keeps_it(run, version):
     run.attrs["schema_version"] = version
     schema.validate(run)
 
 
-def test_a_tree_without_scales(run):
-    del run["scales"]
-    refused(run, "lacks the node 'scales'")
+def test_a_tree_without_grids(run):
+    del run["grids"]
+    refused(run, "lacks the node 'grids'")
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -99,10 +99,10 @@ def test_wrong_dimensions(run, name):
     refused(run, f"stage '{name}' has dimensions .* expected")
 
 
-@pytest.mark.parametrize("name", schema.SCALE_STAGES)
-def test_wrong_dimensions_of_a_scale(run, name):
-    run["scales/s008"].dataset = turned(run["scales/s008"], name)
-    refused(run, f"stage 'scales/s008/{name}' has dimensions")
+@pytest.mark.parametrize("name", schema.GRID_STAGES)
+def test_wrong_dimensions_of_a_grid(run, name):
+    run["grids/s008"].dataset = turned(run["grids/s008"], name)
+    refused(run, f"stage 'grids/s008/{name}' has dimensions")
 
 
 @pytest.mark.parametrize("name", [*MAPS, "text_embedding", "saliency", "margin"])
@@ -113,9 +113,9 @@ def test_one_value_that_is_not_finite(run, name, value):
 
 
 @pytest.mark.parametrize("name", ["embedding", "similarity"])
-def test_one_value_of_a_scale_that_is_not_finite(run, name):
-    run[f"scales/s016/{name}"].values.flat[0] = np.nan
-    refused(run, f"stage 'scales/s016/{name}' holds NaN")
+def test_one_value_of_a_grid_that_is_not_finite(run, name):
+    run[f"grids/s016/{name}"].values.flat[0] = np.nan
+    refused(run, f"stage 'grids/s016/{name}' holds NaN")
 
 
 @pytest.mark.parametrize(
@@ -134,10 +134,10 @@ def test_one_value_of_a_scale_that_is_not_finite(run, name):
         ("labels", 3),
         ("labels_full", -1),
         ("labels_full", 3),
-        ("scales/s008/similarity", 1.01),
-        ("scales/s008/similarity", -1.01),
-        ("scales/s008/best_phrase", -1),
-        ("scales/s008/best_phrase", 3),
+        ("grids/s008/similarity", 1.01),
+        ("grids/s008/similarity", -1.01),
+        ("grids/s008/best_phrase", -1),
+        ("grids/s008/best_phrase", 3),
     ],
 )
 def test_one_value_out_of_range(run, name, value):
@@ -146,7 +146,7 @@ def test_one_value_out_of_range(run, name, value):
 
 
 def test_rounding_is_no_damage(run):
-    run["scales/s008/similarity"].values.flat[0] = 1 + 1e-6
+    run["grids/s008/similarity"].values.flat[0] = 1 + 1e-6
     schema.validate(run)
 
 
@@ -176,10 +176,12 @@ def test_a_foreign_tree():
     refused(xr.DataTree(xr.Dataset({"fused": ("x", [1.0])})), "lacks the attributes")
 
 
-@pytest.mark.parametrize(("name", "scale"), [("nothing", None), ("scales", None), ("embedding", 999), ("fused", 8)])
-def test_asking_for_a_stage_that_is_not_there(run, name, scale):
+@pytest.mark.parametrize(
+    ("name", "grid"), [("nothing", None), ("grids", None), ("embedding", "s999"), ("fused", "s008")]
+)
+def test_asking_for_a_stage_that_is_not_there(run, name, grid):
     with pytest.raises(RunError, match=f"has no stage '.*{name}'"):
-        schema.stage(run, name, scale)
+        schema.stage(run, name, grid)
 
 
 def test_phrases_say_whose_they_are(run):
@@ -192,6 +194,13 @@ def test_phrases_say_whose_they_are(run):
             schema.phrases_of(run["text_embedding"].drop_vars(lost))
 
 
-def test_names():
-    assert [schema.scale_node(p) for p in (8, 64, 256, 1024)] == ["s008", "s064", "s256", "s1024"]
-    assert not schema.RUN_STAGES.keys() & schema.SCALE_STAGES.keys()
+def test_no_stage_of_a_grid_has_the_name_of_one_at_the_root():
+    assert not schema.RUN_STAGES.keys() & schema.GRID_STAGES.keys()
+
+
+def test_the_window_sides_stand_beside_the_names_of_the_grids(run):
+    assert run["logits"]["grid"].values.tolist() == ["s016", "s008"]
+    assert run["logits"]["window"].dims == ("grid",)
+    assert run["logits"]["window"].values.tolist() == [16, 8]
+    assert run["logits"]["window"].attrs == {"units": "pixel"}
+    assert list(run["grids"].children) == ["s016", "s008"]

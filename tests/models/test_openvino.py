@@ -11,7 +11,8 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.models.encoders import Encoder, load_encoder
+from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 
 PLAIN = lab.Config.paper().replace(saliency_weight=0.0, background="none")

@@ -6,7 +6,15 @@ import torch
 
 from clipdiy_lab import errors
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.prompts import TextCache, check_labels, phrases, prompts, templates, with_background
+from clipdiy_lab.models.prompts import (
+    MAX_PHRASES,
+    TextCache,
+    check_labels,
+    phrases,
+    prompts,
+    templates,
+    with_background,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +100,107 @@ def test_a_threshold_needs_two_labels_to_compare(labels):
     with pytest.raises(errors.LabelError, match="give at least two, or use another background policy"):
         with_background(labels, Config(background="threshold"))
     assert with_background(("cat", "dog"), Config(background="threshold")) == (("background", "cat", "dog"), 0)
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("big\ncat", r"label 1 is 'big\ncat', which holds U+000A LINE FEED"),
+        ("tab\tcat", "U+0009 TAB"),
+        ("ca\0t", r"'ca\x00t', which holds U+0000 NULL"),
+        ("\ud800cat", r"'\ud800cat', which holds U+D800 LONE SURROGATE"),
+        ("\x1b[31mcat", r"'\x1b[31mcat', which holds U+001B ESCAPE"),
+        ("cat\x9bm", "U+009B CONTROL CHARACTER"),
+        ("cat\u200b", r"'cat\u200b', which holds U+200B ZERO WIDTH SPACE"),
+        ("cat\u200d", "U+200D ZERO WIDTH JOINER"),
+        ("\u202etac", "U+202E RIGHT-TO-LEFT OVERRIDE"),
+        ("cat\ufe0f", "U+FE0F VARIATION SELECTOR-16"),
+        ("\u3164", "U+3164 HANGUL FILLER"),
+        ("a\u2028b", "U+2028 LINE SEPARATOR"),
+        ("cat" * 4000, "cat'... (12,000 characters); expected at most 1,000"),
+    ],
+)
+def test_a_label_that_cannot_be_seen_whole_is_refused_in_one_line(label, said):
+    with pytest.raises(errors.LabelError) as refused:
+        check_labels(["dog", label])
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 300
+    assert str(refused.value).isprintable()
+
+
+def test_labels_of_many_scripts_and_signs_are_taken_as_they_are():
+    labels = [
+        "猫",
+        "кошка",
+        "café",
+        "قط",
+        "می\u200cخواهم",
+        "👩\u200d🔬",
+        "❤\ufe0f",
+        "a\u00a0cat",
+        "building, edifice",
+        "=1+1",
+    ]
+    assert check_labels(labels) == tuple(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["cat", "dog", "Cat"], r"label 'Cat' is there twice \(positions 0 and 2\)"),
+        (["caf\u00e9", "Cafe\u0301"], r"labels 0 and 1, 'caf\\xe9' and 'Cafe\\u0301', differ only in how accents"),
+        (["a cat", "a\u00a0cat"], r"'a cat' and 'a\\xa0cat', differ only"),
+    ],
+)
+def test_labels_that_the_text_encoder_cannot_tell_apart(labels, said):
+    with pytest.raises(errors.LabelError, match=said):
+        check_labels(labels)
+
+
+def test_what_counts_as_twice_gets_one_embedding():
+    """By open_clip's own tokenizer."""
+    import open_clip
+
+    tokenize = open_clip.SimpleTokenizer()
+    for one, other in (("Cat", "cat"), ("caf\u00e9", "cafe\u0301"), ("a  cat", "a\u00a0cat")):
+        assert tokenize([one]).tolist() == tokenize([other]).tolist()
+
+
+@pytest.mark.parametrize("policy", ["saliency", "prompt"])
+def test_the_background_alone_is_no_question(policy):
+    with pytest.raises(errors.LabelError, match="'background', so every pixel would be background; give at least one"):
+        with_background(("Background",), Config(background=policy))
+    assert with_background(("background",), Config(background="none")) == (("background",), None)
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"template": "a {label}\0"},
+        {"background_label": "back\nground"},
+        {"background_words": ["sky\u200b"], "background": "words"},
+        {"synonyms": {"sofa": ["cou\ud800ch"]}},
+        {"synonyms": {"so\x1bfa": ["couch"]}},
+    ],
+)
+def test_phrases_of_a_configuration_are_seen_whole_too(knobs):
+    with pytest.raises(errors.ConfigError, match=r"U\+.* write it without that character") as refused:
+        Config(**knobs)
+    assert str(refused.value).isprintable()
+
+
+def test_more_phrases_than_a_run_can_number():
+    most = tuple(f"thing {i}" for i in range(MAX_PHRASES - 1))
+    assert len(phrases(most, Config())) == MAX_PHRASES
+    with pytest.raises(errors.LabelError, match="have 32,768 phrases; expected at most 32,767"):
+        phrases((*most, "one more"), Config())
+
+
+def test_a_warning_of_many_unknown_words_names_the_first(counting_encoder):
+    counting_encoder.known_words = frozenset({"cat"})
+    with pytest.warns(errors.ClipdiyWarning, match=r"never learned 'thing 0', .*'thing 4' and 842 more, so") as warned:
+        TextCache(counting_encoder).embed(["cat", *(f"thing {i}" for i in range(847))], Config())
+    assert len(str(warned[0].message)) < 300
 
 
 def test_labels_are_stripped_and_kept_in_order():

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from clipdiy_lab.errors import ImageError, ModelError, WeightsError
+from clipdiy_lab.models.checkpoints import read_checkpoint
 from clipdiy_lab.models.saliency import Saliency, build, found, validate_map
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, Keys
 from clipdiy_lab.models.saliency.found import HEAD_WEIGHTS, Found, FoundSeed, discover_background, prepare
-from clipdiy_lab.models.weights import load_into, load_tensors
+from clipdiy_lab.models.weights import load_into
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/data/golden"
@@ -32,13 +33,13 @@ def shared(relative: str) -> Path:
 @pytest.fixture(scope="module")
 def backbone() -> DinoViT:
     vit = DinoViT(image_size=64, patch_size=8, embed_dim=48, depth=3, heads=3)
-    load_into(vit, load_tensors(GOLDEN / "found_vit_dino_names.safetensors"), "golden")
+    load_into(vit, read_checkpoint(GOLDEN / "found_vit_dino_names.safetensors").tensors, "golden")
     return vit.eval()
 
 
 @pytest.fixture(scope="module")
 def head() -> dict[str, torch.Tensor]:
-    return load_tensors(GOLDEN / "found_head.pt")
+    return read_checkpoint(GOLDEN / "found_head.pt").tensors
 
 
 @pytest.fixture(params=[0, 1, 2])
@@ -217,7 +218,7 @@ def test_cuda_agrees_with_the_cpu(backbone, head):
 
 
 def test_the_published_head_loads():
-    head = load_tensors(shared("found/decoder_weights.pt"), HEAD_WEIGHTS.sha256)
+    head = read_checkpoint(shared("found/decoder_weights.pt"), HEAD_WEIGHTS.sha256).tensors
     assert {name: tuple(tensor.shape) for name, tensor in head.items()} == {
         "decoder.weight": (1, 384, 1, 1),
         "decoder.bias": (1,),

@@ -27,7 +27,8 @@ from clipdiy_lab.files import held
 from clipdiy_lab.pipeline.embeddings import care, layout
 from clipdiy_lab.pipeline.embeddings.contents import bytes_per_image, contents
 from clipdiy_lab.pipeline.embeddings.key import canonical, digest
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, as_encoded, open_store
+from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed, plan
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 
@@ -60,9 +61,9 @@ def test_a_store_holds_what_encoding_gives(whole):
     for index in range(7):
         sample, entry = pictures[index], held_there.isel(image=index)
         tree = segmenter.encode(sample.image, SMALL)
-        for scale in SMALL.scales:
-            expected = tree[f"scales/s{scale:03d}/embedding"].values.astype(np.float16)
-            np.testing.assert_array_equal(entry[f"embedding_s{scale:03d}"].values, expected)
+        for name in ("s016", "s008"):
+            expected = tree[f"grids/{name}/embedding"].values.astype(np.float16)
+            np.testing.assert_array_equal(entry[f"embedding_{name}"].values, expected)
         assert float(abs(entry["saliency"] - tree["saliency"]).max()) <= 0.5 / 255 + 1e-6
         assert entry["image_sha256"].item() == tree.attrs["image_sha256"]
         assert (entry["image_height"].item(), entry["image_width"].item()) == sample.image.shape[:2]
@@ -317,6 +318,20 @@ def test_another_version_is_named(store):
     for reader in (open_store, care.info, care.verify, care.prune, fill):
         with pytest.raises(StoreError, match="format version 9"):
             reader(store)
+
+
+def test_a_store_of_an_older_schema_is_refused_in_one_sentence(store):
+    content = json.loads((store / "store.json").read_text())
+    del content["sha256"]
+    content["attrs"]["schema_version"] = 2
+    (store / "store.json").write_text(canonical(content | {"sha256": digest(content)}))
+    for reader in (open_store, care.info, care.verify, care.prune, fill):
+        with pytest.raises(StoreError) as raised:
+            reader(store)
+        assert str(raised.value) == (
+            f"The store {store} has schema version 2, this clipdiy_lab reads 3; make the store again with "
+            "`clipdiy-lab embed`."
+        )
 
 
 def test_what_is_no_store(tmp_path):

@@ -19,10 +19,9 @@ from storing import SMALL, Pictures, make_segmenter
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis import results
-from clipdiy_lab.analysis.counting import Counted
-from clipdiy_lab.analysis.journal import Journal, write_result
-from clipdiy_lab.analysis.ledger import Ledger
-from clipdiy_lab.analysis.parts import committing
+from clipdiy_lab.analysis.results import write_result
+from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.resume import Parts, Rows
 from clipdiy_lab.cli import main
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.errors import OutputError
@@ -60,10 +59,10 @@ def made(tmp_path_factory):
 
 
 def counted():
-    found, mask = Counted(3), np.zeros((4, 4), np.uint8)
+    tally = Tally(1, 3, per_image=True)
     for index in range(2000):
-        found.add(f"p{index}", mask, mask)
-    return found
+        tally.add(index, f"p{index}", [np.full((3, 3), index)], 0)
+    return tally
 
 
 def command(*words):
@@ -76,22 +75,15 @@ def command(*words):
 
 
 def keep(made, place):
-    journal = Journal(place / "result.nc", "0" * 16, 3)
-    journal._last = -1000
-    journal.keep(counted())
-
-
-def count(images):
-    return counted().arrays(0)
+    Parts.beside(place / "result.nc", "0" * 16).write(range(2000), counted().arrays())
 
 
 WRITERS = {
     "save_run nc": lambda made, place: lab.save_run(made["run"], place / "run.nc"),
     "save_run zarr": lambda made, place: lab.save_run(made["run"], place / "run.zarr"),
     "result": lambda made, place: write_result(made["result"], place / "result.nc"),
-    "journal": keep,
-    "part": lambda made, place: committing(place, Pictures(), count)(range(2)),
-    "ledger": lambda made, place: Ledger(place / "rows", {"dataset": "x" * 100_000}),
+    "counts": keep,
+    "rows": lambda made, place: Rows(place / "rows", {"dataset": "x" * 100_000}),
     "export nc": lambda made, place: care.export(made["store"], place / "copy.nc"),
     "export zarr": lambda made, place: care.export(made["store"], place / "copy.zarr"),
     "embed": lambda made, place: storing.embed(make_segmenter(), Pictures(), place / "s", SMALL, shard_size=2),
@@ -110,7 +102,7 @@ WRITERS = {
     "store export": command("store", "export", "{store}", "{place}/copy.nc"),
 }
 COMMANDS = ("segment", "explain", "store export")  # slow: each loads a model
-STAYS = {"embed": {"s"}, "journal": {".result.0000000000000000.unfinished"}}
+STAYS = {"embed": {"s"}, "counts": {".result.nc.0000000000000000.unfinished"}}
 """What a writer that goes on later leaves: a store with nothing half-written in it, and an empty folder for parts."""
 
 
@@ -247,16 +239,16 @@ def test_what_was_there_stays_when_its_successor_does_not_fit(made, disk):
 
 def test_a_row_that_does_not_fit_leaves_the_rows_before_it(disk):
     def work():
-        ledger = Ledger(disk.folder / "rows", {"dataset": "x"})
-        ledger.add("a", {"miou": 1})
+        rows = Rows(disk.folder / "rows", {"dataset": "x"})
+        rows.add({"a": {"miou": 1}})
         disk.leave(0)
-        end = attempt(lambda *_: ledger.add("b", {"miou": "y" * 10_000}), None, None)
+        end = attempt(lambda *_: rows.add({"b": {"miou": "y" * 10_000}}), None, None)
         disk.leave(100_000)
-        ledger.add("c", {"miou": 2})
-        return end, list(Ledger(disk.folder / "rows", {"dataset": "x"}).rows)
+        rows.add({"c": {"miou": 2}})
+        return end, list(Rows(disk.folder / "rows", {"dataset": "x"}).rows)
 
     end, rows = in_a_child(work)
-    assert end.startswith("OutputError: A row could not be written")
+    assert end.startswith("OutputError: Rows could not be written")
     assert rows == ["a", "c"]
 
 

@@ -14,7 +14,7 @@ from clipdiy_lab.pipeline.fusion import label_map
 
 SMALL = lab.Config(scales=(64, 32), image_size=(64, 96))
 TURNS = {
-    "scale_weights": {64: 0, 32: 1.5},
+    "weights": {64: 0, "s032": 1.5},
     "placement": "centred",
     "interpolation": "nearest",
     "align_corners": True,
@@ -96,7 +96,7 @@ def test_policies_share_one_text_embedding_where_they_prompt_the_same(segmenter,
     for policy in ("saliency", "prompt", "none"):
         turned = lab.recombine(run, background=policy)
         assert turned.identical(segmenter.segment(picture, ["apple", "cat"], SMALL.replace(background=policy)))
-    with pytest.raises(errors.RunError, match=r"no text embeddings for \['sky'\]; pass segmenter="):
+    with pytest.raises(errors.RunError, match=r"no text embeddings for 'sky'; pass segmenter="):
         lab.recombine(run, background="words", background_words=["sky"])
     assert counting_encoder.texts == []
 
@@ -134,7 +134,7 @@ def test_words_stand_for_the_background(segmenter, picture, saliency):
         picture, ["cat"], SMALL.replace(background="words", background_words=words), saliency=saliency
     )
     every = segmenter.segment(picture, [*words, "cat"], SMALL.replace(background="none"))
-    for node in ("scales/s064", "scales/s032"):
+    for node in ("grids/s064", "grids/s032"):
         best = every[node]["similarity"].sel(label=words)
         np.testing.assert_allclose(run[node]["similarity"].sel(label="background"), best.max("label"), atol=1e-6)
         which = run[node]["best_phrase"].sel(label="background")
@@ -153,7 +153,7 @@ def test_synonyms_are_left_out_with_their_labels(segmenter, picture):
     assert couch.identical(segmenter.segment(picture, ["couch", "cat"], SMALL.replace(synonyms={"cat": ["tiger"]})))
     plain = lab.recombine(run, synonyms={"cat": ["tiger"]})
     assert plain.identical(segmenter.segment(picture, ["sofa", "cat"], SMALL.replace(synonyms={"cat": ["tiger"]})))
-    with pytest.raises(errors.RunError, match=r"no text embeddings for \['cat'\]"):
+    with pytest.raises(errors.RunError, match="no text embeddings for 'cat'"):
         lab.recombine(run, synonyms={})
     with pytest.raises(errors.LabelError, match="synonyms are given for 'bus'"):
         lab.recombine(run, synonyms={"bus": ["coach"]})
@@ -227,8 +227,10 @@ def test_dropping_scales_needs_no_network(segmenter, counting_encoder, picture):
     counting_encoder.batches.clear()
     fine = lab.recombine(run, scales=(32,))
     assert counting_encoder.batches == []
-    xr.testing.assert_allclose(fine["merged"], run["logits"].sel(scale=32, drop=True).rename("merged"))
-    assert list(fine["scales"].children) == ["s032"]
+    xr.testing.assert_allclose(
+        fine["merged"], run["logits"].sel(grid="s032").drop_vars(["grid", "window"]).rename("merged")
+    )
+    assert list(fine["grids"].children) == ["s032"]
 
 
 def test_labels_of_the_run_can_be_dropped_and_reordered_without_a_segmenter(segmenter, picture):

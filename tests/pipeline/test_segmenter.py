@@ -29,8 +29,8 @@ def test_a_run_is_a_valid_labelled_tree(golden_segmenter, picture):
     assert list(run["label"].values) == ["background", "cat", "sofa"]
     assert dict(run["fused"].sizes) == {"label": 3, "y": 64, "x": 96}
     assert run["labels_full"].shape == (90, 140)
-    assert run["scales/s032"]["similarity"].sel(label="cat").shape == (3, 5)
-    assert run["scales/s032"]["top"].values.tolist() == [0, 16, 32]
+    assert run["grids/s032"]["similarity"].sel(label="cat").shape == (3, 5)
+    assert run["grids/s032"]["top"].values.tolist() == [0, 16, 32]
     for array in run.data_vars.values():
         assert array.attrs["long_name"]
         assert array.attrs["units"]
@@ -122,7 +122,7 @@ def test_every_prompt_is_embedded_once(counting_encoder, picture):
     assert sorted(counting_encoder.texts) == ["a photo of a background", "a photo of a cat", "a photo of a sofa"]
 
 
-def test_all_scales_share_one_batch_and_memory_errors_halve_it(counting_encoder, picture):
+def test_all_grids_share_one_batch_and_memory_errors_halve_it(counting_encoder, picture):
     segmenter = lab.Segmenter(counting_encoder)
     whole = segmenter.segment(picture, ["cat"], SMALL)
     assert counting_encoder.batches == [3 * 5 + 1 * 2]
@@ -226,18 +226,19 @@ def test_batch_size_must_be_a_positive_whole_number(counting_encoder, size):
         lab.Segmenter(counting_encoder, batch_size=size)
 
 
-def test_crops_of_another_side(picture):
-    """Small windows at a smaller input: other embeddings of that scale, near the full ones; the rest is untouched."""
+def test_crops_of_another_side():
+    """Small windows at a smaller input: other embeddings of that grid, near the full ones; the rest is untouched."""
     segmenter = lab.load("tiny", saliency="none")
+    picture = lab.open_dataset("scenes")[0].image
     full = segmenter.encode(picture)
     less = segmenter.encode(picture, lab.Config(crop_input={64: 32}))
-    for scale in (256, 128):
-        same = f"scales/s{scale:03d}/embedding"
+    for name in ("s256", "s128"):
+        same = f"grids/{name}/embedding"
         np.testing.assert_allclose(less[same].values, full[same].values, atol=1e-5)
-    cosines = (less["scales/s064/embedding"] * full["scales/s064/embedding"]).sum("feature")
+    cosines = (less["grids/s064/embedding"] * full["grids/s064/embedding"]).sum("feature")
     assert 0.5 < float(cosines.mean()) < 0.999
     own = segmenter.encode(picture, lab.Config(crop_input={64: 64, 128: 64}))
-    np.testing.assert_allclose(own["scales/s064/embedding"].values, full["scales/s064/embedding"].values, atol=1e-5)
+    np.testing.assert_allclose(own["grids/s064/embedding"].values, full["grids/s064/embedding"].values, atol=1e-5)
 
 
 def test_position_embeddings_are_resized_as_open_clip_does():

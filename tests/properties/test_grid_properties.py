@@ -8,14 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import configs
 
-from clipdiy_lab.method.grid import Plan, ScaleGrid
+from clipdiy_lab.method.grid import Plan, WindowGrid
+from clipdiy_lab.method.naming import grid_names
 
 
 @st.composite
 def grids(draw, most=48):
     height, width = draw(st.integers(1, most)), draw(st.integers(1, most))
     scale = draw(st.integers(1, min(height, width)))
-    return ScaleGrid(scale, draw(st.integers(1, scale)), (height, width))
+    return WindowGrid(scale, draw(st.integers(1, scale)), (height, width))
 
 
 @given(grids())
@@ -24,12 +25,12 @@ def test_windows_lie_in_the_frame_and_no_further_one_would(grid):
         (grid.rows, grid.tops, grid.frame[0], grid.centre_y),
         (grid.cols, grid.lefts, grid.frame[1], grid.centre_x),
     ):
-        assert n == (side - grid.scale) // grid.hop + 1 == len(starts) == len(centres)
+        assert n == (side - grid.window) // grid.hop + 1 == len(starts) == len(centres)
         assert starts[0] == 0
         assert np.all(np.diff(starts) == grid.hop)
-        assert starts[-1] + grid.scale <= side < starts[-1] + grid.hop + grid.scale
+        assert starts[-1] + grid.window <= side < starts[-1] + grid.hop + grid.window
         for start, centre in zip(starts, centres, strict=True):
-            assert centre == np.mean(range(start, start + grid.scale))
+            assert centre == np.mean(range(start, start + grid.window))
 
 
 @given(grids(most=30))
@@ -37,9 +38,9 @@ def test_coverage_is_what_counting_gives(grid):
     counted = np.zeros(grid.frame, int)
     for top in grid.tops:
         for left in grid.lefts:
-            counted[top : top + grid.scale, left : left + grid.scale] += 1
+            counted[top : top + grid.window, left : left + grid.window] += 1
     np.testing.assert_array_equal(grid.coverage(), counted)
-    full = all((side - grid.scale) % grid.hop == 0 for side in grid.frame)
+    full = all((side - grid.window) % grid.hop == 0 for side in grid.frame)
     assert (counted.min() > 0) == full == (grid.uncovered == (0, 0))
     unseen_rows, unseen_columns = grid.uncovered
     assert (counted.max(1) == 0).sum() == unseen_rows
@@ -52,9 +53,10 @@ def test_the_plan_says_what_is_uncovered(config):
     plan = Plan.of(config)
     assert plan.windows == sum(plan[scale].rows * plan[scale].cols for scale in config.scales)
     assert len(plan) == len(list(plan))
-    assert [grid.scale for grid in plan] == list(config.scales)
+    assert [grid.window for grid in plan] == list(config.scales)
+    assert plan.names == grid_names(config.scales)
     for grid in plan:
-        assert (f"; {grid.scale} px misses" in repr(plan)) == bool((grid.coverage() == 0).any())
+        assert (f"; {grid.title} misses" in repr(plan)) == bool((grid.coverage() == 0).any())
 
 
 @given(grids(), st.sampled_from(["stretched", "centred"]), st.sampled_from(["bilinear", "nearest"]), st.booleans())

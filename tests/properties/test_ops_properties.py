@@ -10,7 +10,7 @@ from PIL import Image
 from strategies import random_pixels, seeds, sides
 
 from clipdiy_lab.method import metrics, ops
-from clipdiy_lab.method.grid import ScaleGrid
+from clipdiy_lab.method.grid import WindowGrid
 
 
 def uniform(seed, *shape, low=0.0, high=1.0):
@@ -46,7 +46,7 @@ def test_crop_input_is_pillows(side, size, seed):
 @given(sides(30), sides(30), st.data())
 def test_windows_are_plain_slices(height, width, data):
     scale = data.draw(st.integers(1, min(height, width)))
-    grid = ScaleGrid(scale, data.draw(st.integers(1, scale)), (height, width))
+    grid = WindowGrid(scale, data.draw(st.integers(1, scale)), (height, width))
     frame = torch.from_numpy(random_pixels(height, width, 0))
     naive = [frame[y : y + scale, x : x + scale].permute(2, 0, 1) for y in grid.tops for x in grid.lefts]
     assert torch.equal(ops.cut_windows(frame, grid), torch.stack(naive))

@@ -38,12 +38,13 @@ def test_a_score_is_exactly_the_sum_of_its_windows(segmenter, config, seed, data
     height, width = config.image_size
     y, x = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     total = np.zeros(run.sizes["label"])
-    for grid, weight in zip(Plan.of(config), config.weights, strict=True):
+    plan = Plan.of(config)
+    for grid in plan:
         down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-        cosines = run[f"scales/{schema.scale_node(grid.scale)}/similarity"].values.astype(float)
+        cosines = run[f"grids/{grid.name}/similarity"].values.astype(float)
         for row in np.flatnonzero(down[y]):
             for col in np.flatnonzero(across[x]):
-                total += down[y, row] * across[x, col] * cosines[row, col] * weight / len(config.scales)
+                total += down[y, row] * across[x, col] * cosines[row, col] * config.weight(grid.name) / len(plan)
     at = run.sel(y=y, x=x)
     guide = np.ones_like(total)
     if config.background == "saliency":
@@ -52,7 +53,7 @@ def test_a_score_is_exactly_the_sum_of_its_windows(segmenter, config, seed, data
             s = float(s > np.float32(config.saliency_threshold))
         guide[:] = 1 - config.saliency_weight + config.saliency_weight * s
         guide[0] = 1 - config.saliency_weight * s
-    bound = 1e-6 * max(1, *config.weights)
+    bound = 1e-6 * max([1, *config.weights.values()])
     np.testing.assert_allclose(at["merged"], total, atol=bound, rtol=0)
     expected = total * guide
     if config.background == "threshold":
@@ -83,7 +84,7 @@ def test_the_similarity_of_a_label_is_the_greatest_of_its_phrases(segmenter, con
     run = make_run(segmenter, config, seed)
     text = run["text_embedding"]
     assert schema.phrases_of(text).keys() == set(run["label"].values)
-    for node in run["scales"].children.values():
+    for node in run["grids"].children.values():
         for label in run["label"].values:
             rows = np.flatnonzero(text["phrase_label"].values == label)
             cosines = node["embedding"].values @ text.values[rows].T
@@ -104,7 +105,7 @@ def test_the_best_phrase_of_a_window_scores_at_least_as_high_as_the_best_of_a_pi
     alone = make_run(segmenter, plain, seed, [phrase for phrases in several.values() for phrase in phrases])["merged"]
     for label, phrases in several.items():
         per_pixel = alone.sel(label=list(phrases)).max("label")
-        bound = 1e-6 * max(1, *config.weights)
+        bound = 1e-6 * max([1, *config.weights.values()])
         assert float((together.sel(label=label) - per_pixel).min()) >= -bound
         if len(config.scales) == 1 and config.interpolation == "nearest":
             np.testing.assert_allclose(together.sel(label=label), per_pixel, atol=bound)
@@ -113,7 +114,7 @@ def test_the_best_phrase_of_a_window_scores_at_least_as_high_as_the_best_of_a_pi
 @settings(max_examples=10)
 @given(small, small, seeds)
 def test_recombining_with_any_fuse_knobs_is_segmenting_anew(segmenter, config, other, seed):
-    encode = {name: getattr(config, name) for name in (*lab.Config.knobs("encode"), "scale_weights", "align_corners")}
+    encode = {name: getattr(config, name) for name in (*lab.Config.knobs("encode"), "weights", "align_corners")}
     encode |= {name: getattr(config, name) for name in ("placement", "interpolation")}
     other = other.replace(**encode)
     fresh = make_run(segmenter, other, seed)
@@ -140,7 +141,7 @@ def test_batches_change_nothing(golden_encoder):
         for size in (None, 1, 7)
     ]
     for run in runs[1:]:
-        for scale in config.scales:
-            one, other = (r[f"scales/{schema.scale_node(scale)}/embedding"] for r in (runs[0], run))
+        for name in config.grids:
+            one, other = (r[f"grids/{name}/embedding"] for r in (runs[0], run))
             np.testing.assert_allclose(one, other, atol=1e-6, rtol=0)
         np.testing.assert_array_equal(run["labels"], runs[0]["labels"])

@@ -43,7 +43,7 @@ def test_import_and_configuration_stay_light():
         (lambda run: run.diy.image(), figures.image),
         (lambda run: run.diy.image(64), lambda run: figures.image(run, 64)),
         (lambda run: run.diy.similarity("car"), lambda run: figures.similarity(run, "car")),
-        (lambda run: run.diy.scales("car"), lambda run: figures.scales(run, "car")),
+        (lambda run: run.diy.grids("car"), lambda run: figures.grids(run, "car")),
         (lambda run: run.diy.merged(["car"]), lambda run: figures.merged(run, ["car"])),
         (lambda run: run.diy.saliency(), figures.saliency),
         (lambda run: run.diy.guided("car"), lambda run: figures.guided(run, "car")),
@@ -88,7 +88,7 @@ def test_the_summary_says_what_made_the_run_and_what_it_found(scene_run):
 def test_the_summary_as_plain_text(scene_run):
     lines = repr(scene_run.diy).splitlines()
     assert [line.split()[0] for line in lines] == [
-        "image", "encoder", "saliency", "scales", "configuration", "labels",
+        "image", "encoder", "saliency", "grids", "configuration", "labels",
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import clipdiy_lab as lab
-from clipdiy_lab.errors import ConfigError, FigureError, OutputError
+from clipdiy_lab.errors import ConfigError, FigureError, OutputError, StoreError
 from clipdiy_lab.views.board.board import Board
 from clipdiy_lab.views.board.plan import PORTION, Plan, spelled, suggested, values
 from clipdiy_lab.views.board.show import board_widgets
@@ -168,9 +168,39 @@ def test_a_source_that_the_store_lacks_gets_a_row_that_says_so(board):
     assert "the store holds the saliency" in table.loc[2, "error"]
 
 
+class Mine:
+    """A saliency source that only its owner can make."""
+
+    name, fingerprint = "mine", "mine-1"
+
+    def __call__(self, image):
+        return np.full(image.shape[:2], 0.6, np.float32)
+
+
+def test_a_store_of_objects_of_ones_own(counting_encoder, scenes, tmp_path):
+    segmenter = lab.Segmenter(counting_encoder, Mine())
+    config = lab.Config(image_size=(64, 64), scales=(64, 32))
+    store = lab.embed(segmenter, scenes, tmp_path / "store", config, limit=SCENES)
+    with pytest.raises(StoreError, match=r"cannot be loaded by that name .*; give segmenter="):
+        Board(store, scenes)
+    counting_encoder.batches.clear()
+    for given in (store, lab.open_store(store.path)):
+        board = Board(given, scenes, segmenter=segmenter, scheduler=at_once())
+        board.choose(saliency=["mine", "oracle"], saliency_weight=[0.5, 1.0])
+        board.start()
+        expected = lab.sweep(store, scenes, board.grid, segmenter=segmenter)
+        assert list(board.table["miou"]) == list(expected["miou"])
+        looks = board.looks(0)
+        assert len(looks) == SCENES
+        shown = looks[0].explorer.shown()
+        assert shown.view.saliency == "mine"
+        board.close()
+    assert counting_encoder.batches == []
+
+
 def test_values_come_back_through_their_text_and_suggestions_make_sense():
     for knob in lab.Config.knobs():
-        if knob == "scale_weights":
+        if knob == "weights":
             continue
         several = suggested(knob)
         assert values(spelled(several)) == several or knob in ("synonyms", "background_words")
@@ -196,7 +226,7 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     assert sent < 50_000
     view.scale_rows[64][1].value = 2.0
     assert explorer.scheduler.wait(60)
-    assert explorer.config.weights == (1.0, 1.0, 2.0)
+    assert explorer.config.weights == {"s064": 2.0}
     for button in list(view.labels.root.children[0].children):
         button.click()
     assert "there are no labels" in view.said.widgets["error"].value
@@ -205,7 +235,7 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     assert explorer.scheduler.wait(60)
     assert explorer.config.saliency_weight == 0.5
     weight = view.scale_rows[128][1]
-    explorer.change(labels=("car", "dog"), scales=(128, 96), scale_weights={128: 3.0}, saliency="nothing like it")
+    explorer.change(labels=("car", "dog"), scales=(128, 96), weights={128: 3.0}, saliency="nothing like it")
     assert view.labels.value == ["car", "dog"]  # what Python changes, the controls show
     assert view.controls["scales"].tags.value == [128, 96]
     assert list(view.scale_rows) == [128, 96]

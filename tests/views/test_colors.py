@@ -17,10 +17,13 @@ RED_BLIND = np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0
 GREEN_BLIND = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
 TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
+letters = st.text("abcdefghijklmnopqrstuvwxyz ", min_size=1, max_size=12)
 words = st.lists(
-    st.text("abcdefghijklmnopqrstuvwxyz ", min_size=1, max_size=12).filter(lambda word: word.strip()),
-    min_size=1, max_size=25, unique_by=lambda word: word.replace(" ", ""),
-)  # fmt: skip
+    letters.filter(lambda word: word.strip() not in ("", "background")),
+    min_size=1,
+    max_size=25,
+    unique_by=lambda word: word.replace(" ", ""),
+)
 
 
 def lab_coordinates(rgb, blindness):
@@ -88,8 +91,21 @@ def test_the_background_is_grey_by_name_and_by_index():
     assert made[0].tolist() != list(colors.BACKGROUND)
 
 
-def test_more_labels_than_colours_still_get_some():
-    assert colors.label_colors([f"label {i}" for i in range(200)]).shape == (200, 3)
+@pytest.mark.parametrize("count", [64, 65, 255, 256, 847, 1000])
+def test_more_labels_than_the_table_has_differ_too(count):
+    names = [f"label {i}" for i in range(count)]
+    made = colors.label_colors(["background", *names])
+    assert len(np.unique(made, axis=0)) == count + 1
+    assert colors.label_css(names) == colors.label_css(names[::-1])
+
+
+def test_many_labels_take_no_colour_from_the_names_of_voc():
+    names = [f"a label {i}" for i in range(500)]
+    together = colors.label_css([*names, *VOC_NAMES])
+    assert {name: together[name] for name in VOC_NAMES} == {n: colors.label_css([n])[n] for n in VOC_NAMES}
+
+
+def test_no_labels_have_no_colours():
     assert colors.label_colors([]).shape == (0, 3)
 
 

@@ -10,10 +10,15 @@ from PIL import Image
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ConfigError, ImageError, LabelError, StateError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.pipeline.embeddings.opened import as_encoded
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.fusion import label_map
+from clipdiy_lab.pipeline.sources import StoreSource, as_source
+from clipdiy_lab.pipeline.watch import StoppedError, Watch
 from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
-from clipdiy_lab.views.explorer.bench import Bench, Watch
+from clipdiy_lab.views.explorer.bench import Bench
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.live.scheduler import LatestWins, StoppedError
+from clipdiy_lab.views.live.scheduler import LatestWins
 
 LABELS = ("cat", "car", "train", "tvmonitor")
 
@@ -73,7 +78,7 @@ def screen_of(explorer) -> Screen:
 
 CHANGES = [
     {"saliency_weight": 0.3},
-    {"scale_weights": {256: 0.0, 128: 2.0, 64: 0.5}},
+    {"weights": {256: 0.0, 128: 2.0, 64: 0.5}},
     {"scales_off": (256,)},
     {"placement": "centred", "interpolation": "nearest"},
     {"labels": ("car", "dog")},
@@ -109,13 +114,60 @@ def test_fuse_knobs_and_scales_that_come_back_never_touch_the_image_network(tiny
     explorer.refresh()
     crops = sum(counting_encoder.batches)
     assert crops == 59
-    for change in ({"scales_off": (64, 256)}, {"scale_weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c",)},
+    for change in ({"scales_off": (64, 256)}, {"weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c",)},
                    {"placement": "centred"}, {"opacity": 0.2}, {"panel": "numbers"}, {"pixel": (3, 4)}):  # fmt: skip
         explorer.change(**change)
         assert not explorer.error
     assert sum(counting_encoder.batches) == crops
     explorer.change(scales=(256, 128, 64, 32))
-    assert sum(counting_encoder.batches) == crops + 15 * 15  # only the new scale
+    assert sum(counting_encoder.batches) == crops + 15 * 15  # only the new grid
+
+
+class Mine:
+    """A saliency source that only its owner can make."""
+
+    name, fingerprint = "mine", "mine-1"
+
+    def __call__(self, image):
+        return np.linspace(0, 1, image.shape[0] * image.shape[1], dtype=np.float32).reshape(image.shape[:2])
+
+
+def test_a_store_spares_the_networks_for_the_images_that_it_holds(counting_encoder, tmp_path):
+    scenes, config = lab.open_dataset("scenes", length=3), lab.Config(image_size=(128, 128), scales=(128, 64))
+    segmenter = lab.Segmenter(counting_encoder, Mine())
+    store = lab.embed(segmenter, scenes, tmp_path / "store", config, shard_size=2)
+    counting_encoder.batches.clear()
+    for given in (store, lab.open_store(store.path)):
+        source = StoreSource(as_source(given), scenes, lab.Segmenter(counting_encoder))
+        explorer = Explorer(sources.scene("val", 2), LABELS, source, scheduler=at_once())
+        explorer.attach(Screen())
+        explorer.refresh()
+        text = segmenter.text_embeddings(LABELS, config)
+        expected = label_map(as_encoded(lab.open_store(store.path).isel(image=2)), text, config)
+        np.testing.assert_array_equal(screen_of(explorer).shown[-1].labels, expected)
+        np.testing.assert_array_equal(explorer.run["image"], segmenter.encode(scenes[2].image, config)["image"])
+        assert (explorer.config, explorer.run.attrs["saliency_source"]) == (config, "mine")
+        counting_encoder.batches.clear()
+        for change in ({"scales_off": (64,)}, {"saliency_weight": 0.5}, {"scales_off": ()}):
+            explorer.change(**change)
+        assert (explorer.error, counting_encoder.batches) == ("", [])
+        explorer.change(scales=(128, 64, 32))
+        assert sum(counting_encoder.batches) == 7 * 7  # only the new scale
+        explorer.change(saliency="none")
+        explorer.open_scene("val", 5)  # not in the store
+        assert sum(counting_encoder.batches) == 7 * 7 + 1 + 3 * 3 + 7 * 7
+        assert not explorer.error
+        explorer.change(saliency="mine")
+        assert "There is no saliency 'mine'" in explorer.error
+
+
+def test_a_store_by_its_path_starts_with_its_own_configuration(tiny, tmp_path):
+    config = lab.Config(image_size=(96, 96), scales=(96, 48))
+    lab.embed(tiny, lab.open_dataset("scenes", length=2), tmp_path / "store", config)
+    explorer = lab.explore(sources.scene("val", 1), LABELS, tmp_path / "store")
+    assert explorer.config == EmbeddingStore(tmp_path / "store").config
+    assert (explorer.view.model, explorer.view.saliency) == ("tiny", "found-tiny")
+    assert explorer.run.attrs["saliency_fingerprint"] == tiny.saliency.fingerprint
 
 
 def test_encoding_reports_every_batch_and_stops_between_two(tiny):
@@ -155,16 +207,12 @@ def test_the_inspector_says_what_the_run_says(explorer):
     best = float(run["fused"].values[:, 100, 120].max())
     assert f"<b>{best:.4f}</b>" in html
     assert html.count('alt="crop at row') == inspector.CROPS
-    for scale in run_scales(run):
-        without = [p for p in run_scales(run) if p != scale]
-        weights = dict.fromkeys(run_scales(run), 1.0) | {scale: 0.0}
-        other = lab.recombine(run, scale_weights=weights) if without else run
+    plan = lab.Plan.of(lab.Config.from_json(run.attrs["config"]))
+    for grid in plan:
+        without = [name for name in plan.names if name != grid.name]
+        other = lab.recombine(run, weights={grid.name: 0}) if without else run
         wins = s.labels_of(run["fused"])[int(other["labels"].values[100, 120])]
-        assert f"Without {scale} px: {'still ' if wins == label else ''}{wins}." in html
-
-
-def run_scales(run):
-    return [int(scale) for scale in run["logits"]["scale"].values]
+        assert f"Without {grid.title}: {'still ' if wins == label else ''}{wins}." in html
 
 
 def test_a_saliency_flip_that_is_told_does_flip(explorer):
@@ -251,7 +299,7 @@ def test_every_beginning_of_a_state_is_refused_with_one_error(explorer, tmp_path
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"version": 2}, StateError, "of version 2, this clipdiy_lab reads version 1"),
+        ({"version": 1}, StateError, "of version 1, this clipdiy_lab reads version 2"),
         ({"kind": "else"}, StateError, "no state of the explorer"),
         ({"panel": "overlya"}, StateError, "Did you mean 'overlay'"),
         ({"opacity": 7}, StateError, "opacity is 7"),
@@ -299,7 +347,7 @@ BAD = {
     "too many labels": (lambda e, _: e.change(labels=[f"l{i}" for i in range(65)]), "at most 64"),
     "a label of 300 letters": (lambda e, _: e.change(labels=("cat", "x" * 300)), "shorten the label"),
     "all scales off": (lambda e, _: e.change(scales_off=(256, 128, 64)), "every scale is switched off"),
-    "all weights zero": (lambda e, _: e.change(scale_weights={256: 0.0, 128: 0.0, 64: 0.0}), "every scale has weight"),
+    "all weights zero": (lambda e, _: e.change(weights={256: 0.0, 128: 0.0, 64: 0.0}), "every grid has weight"),
     "no such model": (lambda e, _: e.change(model="tyni"), "tyni"),
     "no such saliency": (lambda e, _: e.change(saliency="fuond"), "Did you mean 'found'"),
     "no saliency file": (lambda e, p: e.change(saliency="file", saliency_path=str(p / "no.npy")), "no saliency file"),
@@ -323,7 +371,7 @@ def test_bad_input_is_said_and_the_explorer_goes_on(explorer, tmp_path, name):
     assert re.search(said, explorer.error), explorer.error
     assert screen_of(explorer).lines["error"] == explorer.error
     assert len(screen_of(explorer).shown) == pictures
-    good = {"labels": LABELS, "scales_off": (), "scale_weights": {}, "model": "tiny", "saliency": "found-tiny",
+    good = {"labels": LABELS, "scales_off": (), "weights": {}, "model": "tiny", "saliency": "found-tiny",
             "background": "saliency", "saliency_weight": 0.7}  # fmt: skip
     explorer.change(**good)
     assert not explorer.error
@@ -365,7 +413,7 @@ def test_an_unknown_control_raises_with_the_nearest(explorer):
 
 def test_every_knob_has_a_control_and_every_value_comes_back_through_its_text():
     made = fields.fields()
-    assert set(made) | {"scale_weights"} == set(lab.Config.knobs())
+    assert set(made) | {"weights"} == set(lab.Config.knobs())
     config = lab.Config(
         synonyms={"sofa": ["sofa", "couch"]}, background_words=("sky", "wall"), image_size=(192, 256), scales=(128, 64),
         template=("a {label}", "the {label}"),
@@ -397,3 +445,68 @@ def test_sides_of_crops_are_lines_of_scale_and_side():
     assert fields.read(field, spelled) == {64: 96, 128: 160}
     with pytest.raises(ConfigError, match="write 'scale: side'"):
         fields.read(field, "64 = 96")
+
+
+# Screens and callbacks that fail
+
+
+class Broken(Screen):
+    """Raises whatever it was made with, whenever it is told something."""
+
+    def __init__(self, end) -> None:
+        super().__init__()
+        self.end = end
+
+    def _fail(self, *_):
+        raise self.end
+
+    show = fill = progress = say = read_draft = close = _fail
+
+
+@pytest.mark.parametrize("end", [RuntimeError("gone"), SystemExit(2)])
+def test_a_screen_that_fails_keeps_nothing_from_the_others(tiny, bench, caplog, end):
+    explorer = Explorer(None, LABELS, tiny, scheduler=at_once())
+    explorer._bench = bench
+    good = Screen()
+    for screen in (Broken(end), good, Broken(end)):
+        explorer.attach(screen)
+    explorer.refresh()
+    assert len(good.shown) == 1
+    assert type(end).__name__ in good.lines["error"]  # the others say that one failed
+    explorer.change(saliency_weight=0.2)
+    assert good.shown[-1].view.config.saliency_weight == 0.2
+    explorer.complain(LabelError("no such label"))
+    assert good.lines["error"] == "no such label"
+    assert any(record.exc_info[0] is type(end) for record in caplog.records)
+    explorer.close()
+    assert explorer.screens == []
+
+
+@pytest.mark.parametrize("end", [SystemExit(4), KeyboardInterrupt(), ZeroDivisionError("0")])
+def test_an_encoder_that_ends_everything_ends_one_change_only(tiny, counting_encoder, end):
+    explorer = Explorer(np.zeros((40, 50, 3), np.uint8), ["cat"], lab.Segmenter(counting_encoder), scheduler=at_once())
+    explorer.attach(Screen())
+    whole = counting_encoder.encode_crops
+
+    def leave(_):
+        raise end
+
+    counting_encoder.encode_crops = leave
+    explorer.refresh()
+    assert type(end).__name__ in explorer.error
+    assert screen_of(explorer).lines["error"] == explorer.error
+    counting_encoder.encode_crops = whole
+    explorer.refresh()
+    assert len(screen_of(explorer).shown) == 1
+
+
+def test_a_callback_that_is_told_to_exit_says_so(explorer):
+    def leave():
+        raise SystemExit("enough")
+
+    explorer.attempt(leave)
+    assert screen_of(explorer).lines["error"] == (
+        "The work was ended by SystemExit('enough'); what is shown is the state before it."
+    )
+    explorer.change(saliency_weight=0.35)
+    assert screen_of(explorer).lines["error"] == ""

@@ -34,7 +34,7 @@ except errors.FigureError as error:
 
 @pytest.mark.parametrize(("columns", "millimetres"), [(1, 84), (2, 174)])
 def test_column_width(scene_run, columns, millimetres):
-    figure = figures.scales(scene_run, "car")
+    figure = figures.grids(scene_run, "car")
     made = figures.at_column_width(figure, columns)
     assert made.layout.width == pytest.approx(millimetres / 25.4 * 96)
     assert made.layout.font.size == pytest.approx(8 / 72 * 96)

@@ -39,7 +39,7 @@ def test_the_overview_shows_the_method_in_its_order(scene_run):
     assert titles(figure) == ["image", "256 px", "128 px", "64 px", "merged", "saliency", "fused", "labels"]
     maps = scene_run["logits"].sel(label="car").values
     shown = dict(zip(titles(figure), pictures(figure), strict=False))
-    # One colour range: entry 0 and entry 254 of the palette are used once over all scales and merged, by its ends.
+    # One colour range: entry 0 and entry 254 of the palette are used once over all grids and merged, by its ends.
     ends = [(decoded(shown[f"{scale} px"]).min(), decoded(shown[f"{scale} px"]).max()) for scale in (256, 128, 64)]
     lowest, highest = np.argmin(maps.min((1, 2))), np.argmax(maps.max((1, 2)))
     assert ends[lowest][0] == 0

@@ -18,10 +18,10 @@ from clipdiy_lab.views import colors, figures
 
 ALL = {
     "image": (figures.image, 40_000),
-    "windows of a scale": (lambda run: figures.image(run, 64), 50_000),
-    "grid": (lambda run: figures.windows(run, 64, "car"), 8_000),
-    "grids": (lambda run: figures.similarity(run, "car"), 12_000),
-    "scales": (lambda run: figures.scales(run, "car"), 100_000),
+    "windows of a grid": (lambda run: figures.image(run, "s064"), 50_000),
+    "windows": (lambda run: figures.windows(run, 64, "car"), 8_000),
+    "similarity": (lambda run: figures.similarity(run, "car"), 12_000),
+    "grids": (lambda run: figures.grids(run, "car"), 100_000),
     "merged": (figures.merged, 220_000),
     "guide": (figures.guide, 180_000),
     "fused": (figures.fused, 220_000),
@@ -72,7 +72,7 @@ def test_the_image_is_the_image(scene_run):
     assert "row %{y}" in trace.hovertemplate
 
 
-def test_the_windows_of_a_scale_are_all_there(scene_run):
+def test_the_windows_of_a_grid_are_all_there(scene_run):
     figure = figures.image(scene_run, 64)
     lines, first, centres = of(figure, go.Scatter)
     boxes = np.array([v for v in lines.x if v is not None], dtype=float).reshape(-1, 5)
@@ -83,8 +83,8 @@ def test_the_windows_of_a_scale_are_all_there(scene_run):
     assert (centres.x[8], centres.y[8]) == (63.5, 63.5)
 
 
-def test_scales_share_one_colour_range(scene_run):
-    figure = figures.scales(scene_run, "car")
+def test_grids_share_one_colour_range(scene_run):
+    figure = figures.grids(scene_run, "car")
     maps = [*scene_run["logits"].sel(label="car").values, scene_run["merged"].sel(label="car").values]
     axis = figure.layout.coloraxis
     assert axis.cmin == pytest.approx(min(m.min() for m in maps))
@@ -106,7 +106,7 @@ def test_hover_gives_the_value_of_the_very_pixel(scene_run):
 
 def test_window_grids_carry_cosines_and_boxes(scene_run):
     (trace,) = figures.windows(scene_run, 64, "cat").data
-    np.testing.assert_allclose(trace.z, scene_run["scales/s064/similarity"].sel(label="cat"), rtol=1e-6)
+    np.testing.assert_allclose(trace.z, scene_run["grids/s064/similarity"].sel(label="cat"), rtol=1e-6)
     assert trace.text[1][2] == "rows 32 to 95, columns 64 to 127"
     assert "cosine %{z" in trace.hovertemplate
     together = figures.similarity(scene_run, "cat")
@@ -199,10 +199,10 @@ def test_maps_of_ones_own(scene_run):
 
 
 def test_a_map_of_one_value_has_the_colour_that_the_bar_gives_it(scene_run):
-    value = scene_run["scales/s256/similarity"].sel(label="car").item()
+    value = scene_run["grids/s256/similarity"].sel(label="car").item()
     axis = figures.windows(scene_run, 256, "car").layout.coloraxis
     assert axis.cmin < value < axis.cmax
-    figure = figures.importance(scene_run["logits"].sel(scale=256, label="car", drop=True))
+    figure = figures.importance(scene_run["logits"].sel(grid="s256", label="car", drop=True))
     (layer,) = of(figure, go.Image)
     axis = figure.layout.coloraxis
     levels = np.asarray(picture(layer)).astype(float)
@@ -222,7 +222,7 @@ def test_pixels_without_a_value_are_clear_and_silent(scene_run):
 
 @pytest.mark.parametrize("name", ["light", "dark"])
 def test_both_papers_are_legible(scene_run, name):
-    figure = figures.theme(figures.scales(scene_run, "car"), name)
+    figure = figures.theme(figures.grids(scene_run, "car"), name)
     layout = figure.layout.template.layout
     paper, ink, grid = (
         np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) @ [0.2126, 0.7152, 0.0722] / 255
@@ -249,13 +249,13 @@ def test_a_theme_leaves_the_figure_alone(scene_run):
 
 
 def test_an_unknown_label_names_the_nearest(scene_run):
-    for make in (figures.scales, figures.guided, figures.similarity, lambda run, label: figures.merged(run, [label])):
+    for make in (figures.grids, figures.guided, figures.similarity, lambda run, label: figures.merged(run, [label])):
         with pytest.raises(errors.LabelError, match="Did you mean 'sofa'"):
             make(scene_run, "sofaa")
 
 
-def test_a_scale_or_stage_that_is_not_there(scene_run):
-    with pytest.raises(errors.RunError, match="no stage 'scales/s032/similarity'"):
+def test_a_grid_or_stage_that_is_not_there(scene_run):
+    with pytest.raises(errors.RunError, match="no grid 's032'"):
         figures.image(scene_run, 32)
     with pytest.raises(errors.RunError, match="is not one map"):
         figures.stage(scene_run, "fused")

@@ -31,13 +31,19 @@ def parts(scene_run):
     rows = []
     for grid in lab.Plan.of(config):
         down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-        similarity = scene_run[f"scales/s{grid.scale:03d}/similarity"]
+        similarity = scene_run[f"grids/{grid.name}/similarity"]
         for row, col in zip(*np.nonzero(np.outer(down[PIXEL[0]], across[PIXEL[1]])), strict=True):
             for label in similarity["label"].values:
                 cosine = float(similarity.sel(label=label)[row, col])
                 factor = float(scene_run["guide"].sel(label=label)[PIXEL])
                 weight = down[PIXEL[0], row] * across[PIXEL[1], col] / len(config.scales)
-                where = {"scale": grid.scale, "label": str(label), "top": grid.tops[row], "left": grid.lefts[col]}
+                where = {
+                    "grid": grid.name,
+                    "window": grid.window,
+                    "label": str(label),
+                    "top": grid.tops[row],
+                    "left": grid.lefts[col],
+                }
                 rows.append(where | {"cosine": cosine, "contribution": weight * factor * cosine})
     return pd.DataFrame(rows)
 
@@ -69,7 +75,7 @@ def test_hover_lists_the_windows_of_a_bar(parts):
     lines = bar.customdata[0].split("<br>")[1:]
     assert 1 <= len(lines) <= 4
     assert all(re.fullmatch(r"rows \d+ to \d+, columns \d+ to \d+: -?[\d.]+, cosine -?[\d.]+", line) for line in lines)
-    plain = figures.contributions(parts[["scale", "label", "contribution"]])
+    plain = figures.contributions(parts[["grid", "label", "contribution"]])
     assert set(plain.data[0].customdata) == {""}
 
 
@@ -189,7 +195,7 @@ def test_the_worst_and_the_best_images(per_image, scenes, scene_run):
 # ------------------------------------------------------------------------------------------------------------ bad input
 
 
-@pytest.mark.parametrize("column", ["scale", "label", "contribution"])
+@pytest.mark.parametrize("column", ["grid", "label", "contribution"])
 def test_contributions_without_a_column(parts, column):
     with pytest.raises(errors.FigureError, match=f"lacks the column '{column}'"):
         figures.contributions(parts.drop(columns=column))
@@ -261,7 +267,7 @@ def test_the_error_budget_fills_every_bar(tiny, scenes):
     figure = figures.error_budget(budget)
     names = list(figure.data[0].y)
     assert [trace.name for trace in figure.data] == [
-        "IoU", "boundary", "saliency miss", "false foreground", "scale", "confusion",
+        "IoU", "boundary", "saliency miss", "false foreground", "grid", "confusion",
     ]  # fmt: skip
     assert names[0] == "all labels"
     assert figure.data[0].x[0] == pytest.approx(100 * float(budget["miou"].sel(ingredient="as_is")))

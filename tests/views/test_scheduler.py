@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -164,3 +165,68 @@ def test_in_real_threads_the_last_of_many_threads_wins_and_one_runs_at_a_time():
     assert scheduler.wait(20)
     assert shown[-1] == "last"
     assert max(most) == 1
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError()])
+def test_whatever_ends_a_job_is_told_and_the_next_job_runs(end):
+    def give_up():
+        raise end
+
+    hands = Hands()
+    hands.scheduler.submit(hands.job("bad", during=[give_up]))
+    hands.run_worker()
+    hands.scheduler.submit(hands.job("good"))
+    hands.run_worker()
+    assert hands.log == [repr(end), ("good", 0)]
+
+
+@pytest.mark.parametrize("end", [RuntimeError("no screen"), SystemExit(3), KeyboardInterrupt()])
+def test_whoever_fails_while_told_stops_nothing(end, caplog):
+    def fail(*_):
+        raise end
+
+    hands = Hands()
+    bad = Job(lambda _: iter(["drawn"]), fail, fail, fail)  # drawing fails, and telling of that fails too
+    hands.scheduler.submit(bad)
+    hands.run_worker()
+    assert not hands.scheduler.busy
+    stopped = Job(hands.job("long", during=[hands.scheduler.cancel], asks=True).work, fail, fail, fail)
+    hands.scheduler.submit(stopped)
+    hands.run_worker()
+    hands.scheduler.submit(hands.job("good"))
+    hands.run_worker()
+    assert hands.log == [("good", 0)]
+    assert len(caplog.records) == 2  # both are in the log, with their place
+    assert all(record.exc_info for record in caplog.records)
+
+
+def test_a_thread_that_cannot_be_had_is_told_and_tried_again():
+    refusing = [True]
+
+    def start(run):
+        if refusing[0]:
+            raise RuntimeError("can't start new thread")
+        run()
+
+    hands = Hands()
+    hands.scheduler.start = start
+    hands.scheduler.submit(hands.job("lost"))
+    assert hands.log == ['RuntimeError("can\'t start new thread")']
+    assert not hands.scheduler.busy
+    refusing[0] = False
+    hands.scheduler.submit(hands.job("good"))
+    assert hands.log[1:] == [("good", 0)]
+
+
+def test_a_real_thread_survives_an_encoder_that_exits():
+    scheduler, told = LatestWins(), []
+
+    def leave(_):
+        raise SystemExit(1)
+        yield
+
+    scheduler.submit(Job(leave, told.append, told.append, lambda: None))
+    assert scheduler.wait(20)
+    scheduler.submit(Job(lambda _: iter(["drawn"]), told.append, told.append, lambda: None))
+    assert scheduler.wait(20)
+    assert [repr(one) for one in told] == ["SystemExit(1)", "'drawn'"]

@@ -77,3 +77,38 @@ def test_what_became_of_a_file_is_still_said_after_the_next_picture(tiny, tmp_pa
     assert view.filed.value == ""
     assert "ends in" in explorer.error
     explorer.close()
+
+
+@pytest.mark.parametrize("end", [SystemExit(1), KeyboardInterrupt(), RuntimeError("broken")])
+def test_what_a_callback_raises_is_said_and_never_leaves_it(tiny, monkeypatch, end):
+    import clipdiy_lab as lab
+
+    explorer = lab.explore(None, ["cat", "car"], tiny)
+    view = explorer.widget
+    assert explorer.scheduler.wait(60)
+
+    def leave(*_, **__):
+        raise end
+
+    for name in ("change", "save", "code", "apply", "cancel", "open"):
+        monkeypatch.setattr(explorer, name, leave)
+    for act in (
+        lambda: setattr(view.opacity, "value", 0.15),
+        lambda: view._do(lambda: explorer.save("x"), "saved to"),
+        lambda: setattr(view.path, "value", "nowhere.png"),
+        lambda: view.picture._handle_custom_msg({"pixel": [3, 4]}, []),
+        *(button.click for button in buttons_of(view.root)),
+    ):
+        explorer.error = ""
+        act()
+        assert type(end).__name__ in explorer.error
+    monkeypatch.undo()
+    explorer.close()
+
+
+def buttons_of(root):
+    """Buttons that ask the explorer for something else than a label or a file."""
+    from clipdiy_lab.views.live.widgets import everything
+
+    wanted = {"Encode now", "Cancel", "Save state", "Show the code"}
+    return [one for one in everything(root) if getattr(one, "description", None) in wanted and hasattr(one, "click")]

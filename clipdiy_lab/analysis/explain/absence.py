@@ -13,6 +13,7 @@ from clipdiy_lab.analysis.explain.reading import background_of, read
 from clipdiy_lab.errors import LabelError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline.recombine import recombine
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.Da
 
 
 def _best(run: xr.DataTree, config: Config) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Highest cosine of each label over the windows of the scales that count."""
-    used = [scale for scale, weight in zip(config.scales, config.weights, strict=True) if weight > 0]
-    grids = [s.stage(run, "similarity", scale).values for scale in used]
-    found: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = np.max([grid.max((0, 1)) for grid in grids], axis=0)
+    """Highest cosine of each label over the windows of the grids that count."""
+    used = [grid.name for grid in Plan.of(config) if config.weight(grid.name) > 0]
+    best = [s.stage(run, "similarity", name).values.max((0, 1)) for name in used]
+    found: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = np.max(best, axis=0)
     return found

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.models.encoders import pooled
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -30,7 +31,7 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     run : xarray.DataTree
     segmenter : Segmenter
         The one that made the run; its encoder a ViT of open_clip that pools by its class token.
-    window : (scale, row, col)
+    window : (grid, row, col)
         As `pixel` names them.
     label : str
 
@@ -51,14 +52,14 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     device = next(tower.parameters()).device
     with torch.enable_grad(), recorded(layers) as attentions:
         given = crop.to_input(crop.pixels[None]).to(device).requires_grad_(True)
-        vector = F.normalize(tower(given).float(), dim=-1)[0]
+        vector = F.normalize(pooled(tower(given)).float(), dim=-1)[0]
         cosine = (torch.from_numpy(crop.texts).to(device) @ vector).max()
         gradients = torch.autograd.grad(cosine, attentions)
     relevance = _rollout([a.detach() for a in attentions], list(gradients))[0, 1:]
     side = round(len(relevance) ** 0.5)
-    scale = len(crop.pixels)
+    pixels = len(crop.pixels)
     grid = relevance.reshape(1, 1, side, side)
-    spread = F.interpolate(grid, size=(scale, scale), mode="bilinear", align_corners=False)[0, 0]
+    spread = F.interpolate(grid, size=(pixels, pixels), mode="bilinear", align_corners=False)[0, 0]
     return crop.map("attention", spread.cpu().numpy())
 
 

@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm.auto import tqdm
 
-from clipdiy_lab.analysis.encodings import Encodings, FromSegmenter, FromStore, as_source
 from clipdiy_lab.analysis.evaluate import IMAGE, count_images
 from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.explain.losses import LOSSES, bins
-from clipdiy_lab.analysis.passes import own_mask, words_of
-from clipdiy_lab.analysis.protocols import Protocol, get_protocol
-from clipdiy_lab.analysis.tally import count
+from clipdiy_lab.analysis.protocols import Protocol, protocol_for
+from clipdiy_lab.analysis.scoring.shared import text_of
 from clipdiy_lab.analysis.trials import Trial
-from clipdiy_lab.datasets.sample import Dataset, as_dataset, ids_of
-from clipdiy_lab.errors import ConfigError, StoreError
+from clipdiy_lab.datasets.sample import Dataset, as_dataset
+from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.caution import of_dataset, warn
+from clipdiy_lab.pipeline.fusion import Texts
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Source, Store, open_source
+from clipdiy_lab.pipeline.watch import ImageProgress
 
 AREAS = (0.01, 0.05, 0.2)
 """Bounds between the areas of a label in an image, as shares of its pixels that count."""
@@ -37,13 +37,13 @@ Counts = npt.NDArray[np.int64]
 
 
 def error_budget(
-    source: Segmenter | EmbeddingStore | str | PathLike[str],
+    source: Segmenter | Store,
     dataset: Dataset,
     config: Config | None = None,
     *,
     limit: int | None = None,
     band: int = 5,
-    protocol: str | PathLike[str] | Protocol = "mmseg",
+    protocol: str | PathLike[str] | Protocol | None = None,
     segmenter: Segmenter | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -53,15 +53,15 @@ def error_budget(
 
     Parameters
     ----------
-    source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
+    source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
     dataset : Dataset
     config : Config, optional
-        Default: the store's own, or `Config()`.
+        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets.
     limit : int, optional
         Only the first images.
     band : int
         Width of the boundary band in pixels at the size of comparison; 0: no band.
-    protocol : str, path or Protocol
+    protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
@@ -75,7 +75,7 @@ def error_budget(
         ceiling): ``miou``, ``gain`` over as it is, ``pixel_accuracy``; ``iou`` (ingredient, label); ``image_accuracy``
         (ingredient, image_id); ``area_accuracy`` (ingredient, area), the share of true foreground pixels that are found
         where their label covers so much of the image.
-        By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``scale``, ``confusion``; every wrong pixel
+        By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``grid``, ``confusion``; every wrong pixel
         in exactly one): ``wrong`` pixels and ``wrong_share`` of all that count; ``lost_miou``, which sums to
         1 - ``miou`` (for a protocol in which an absent label counts 0, with the attribute ``lost_to_absent``);
         ``miou_if_right``, were these pixels right; ``lost_iou`` (loss, label), which sums to 1 - ``iou``;
@@ -94,40 +94,28 @@ def error_budget(
     ModelError
         If `segmenter` is none.
     """
-    chosen = get_protocol(protocol)
+    dataset = as_dataset(dataset)
+    chosen = protocol_for(dataset, protocol)
     if chosen.slides:
         raise ConfigError(f"the protocol {chosen.id!r} slides windows, which an error budget does not; use 'mmseg'.")
     if isinstance(band, bool) or not isinstance(band, int) or not 0 <= band <= _WIDEST_BAND:
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
-    images = count_images(as_dataset(dataset), limit)
-    made, settings = _encodings(source, dataset, config, segmenter)
-    images = min(images, len(made))
-    words = words_of(Trial(config=settings), made.segmenter, dataset)
-    tally = _Tally(len(dataset.label_names))
-    for index, name in enumerate(tqdm(ids_of(dataset, images), desc=dataset.name, unit="image", disable=not progress)):
-        encoded = made.encoded(index)
-        mask = own_mask(dataset, index, encoded)
-        tally.add(name, Case(encoded, words, settings, chosen.truth(mask), mask), words.background, band)
-    return _summary(tally, dataset, chosen, settings, made, band)
-
-
-def _encodings(
-    source: Any, dataset: Dataset, config: Config | None, segmenter: Segmenter | None
-) -> tuple[Encodings, Config]:
-    source = as_source(source)
-    if isinstance(source, Segmenter):
-        settings = as_config(config)
-        return FromSegmenter(source, dataset, settings), settings
-    store = FromStore(source, dataset, segmenter)
-    settings = store.config if config is None else as_config(config)
-    problem = store.unfit(settings)
-    if problem:
-        raise StoreError(problem[0].upper() + problem[1:])
-    return store, settings
+    images = count_images(dataset, limit)
+    opened, settings = open_source(source, dataset, config, segmenter)
+    warn(of_dataset(opened.segmenter.encoder, dataset))
+    images = min(images, len(opened))
+    texts = Texts.of(text_of(Trial(config=settings), opened.segmenter, dataset), settings)
+    counts = _BudgetCounts(len(dataset.label_names))
+    with ImageProgress(images, dataset.name, show=progress) as counting:
+        for image in opened.images(range(images)):
+            case = Case(image.encoding, texts, settings, chosen.truth(image.mask), image.mask)
+            counts.add(image.id, case, texts.background, band)
+            counting.seen()
+    return _summary(counts, dataset, chosen, settings, opened, band)
 
 
 @dataclass(eq=False)
-class _Tally:
+class _BudgetCounts:
     """Counts so far: pooled matrices, and a few numbers an image."""
 
     labels: int
@@ -147,11 +135,11 @@ class _Tally:
     def add(self, name: str, case: Case, background: int | None, band: int) -> None:
         """Count an image."""
         maps = dict(case.label_maps())
-        fresh = {what: count(case.mask, labels, self.labels)[0] for what, labels in maps.items()}
-        kinds = bins(case.mask, maps[AS_IS], background, band, case.single_scales())
+        fresh = {what: metrics.confusion(case.mask, labels, self.labels) for what, labels in maps.items()}
+        kinds = bins(case.mask, maps[AS_IS], background, band, case.single_grids())
         for place, loss in enumerate(LOSSES):
             hidden = np.where(kinds == place, case.mask, metrics.IGNORE).astype(np.uint8)
-            fresh[loss] = count(hidden, maps[AS_IS], self.labels)[0]
+            fresh[loss] = metrics.confusion(hidden, maps[AS_IS], self.labels)
         for what, counts in fresh.items():
             self.confusion[what] += counts
         self.ids.append(name)
@@ -171,7 +159,7 @@ class _Tally:
 
 
 def _summary(
-    tally: _Tally, dataset: Dataset, protocol: Protocol, config: Config, made: Encodings, band: int
+    tally: _BudgetCounts, dataset: Dataset, protocol: Protocol, config: Config, source: Source, band: int
 ) -> xr.Dataset:
     by_ingredient = {what: tally.confusion[what] for what in INGREDIENTS}
     by_loss = [tally.confusion[what] for what in LOSSES]
@@ -217,9 +205,9 @@ def _summary(
             "band": band,
             "lost_to_absent": float(absent.sum() / max(int(scored.sum()), 1)),
             "config": config.to_json(),
-            "encoder": made.segmenter.encoder.name,
-            "encoder_fingerprint": made.segmenter.encoder.fingerprint,
-            "saliency_source": made.saliency_source,
+            "encoder": source.segmenter.encoder.name,
+            "encoder_fingerprint": source.segmenter.encoder.fingerprint,
+            "saliency_source": source.saliency[0],
         },
     )
 

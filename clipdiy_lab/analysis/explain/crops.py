@@ -13,10 +13,11 @@ import xarray as xr
 from torch import Tensor
 
 from clipdiy_lab.analysis.explain.reading import array, label_index, read
-from clipdiy_lab.errors import RunError
-from clipdiy_lab.method import ops
+from clipdiy_lab.errors import ConfigError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.naming import grid_name
+from clipdiy_lab.models.encoders import to_input
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 _BATCH = 64
 """Crops that go through the network at once unless the segmenter says otherwise."""
 
-Window = tuple[int, int, int]
+Window = tuple[str | int, int, int]
+"""Grid (its name, or the side of its windows), row and column."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -34,7 +36,7 @@ class Crop:
 
     Attributes
     ----------
-    pixels : uint8 array, scale x scale x 3
+    pixels : uint8 array, window x window x 3
     top, left : int
         Its place in the frame.
     texts : array, phrases x features
@@ -72,20 +74,21 @@ class Crop:
                 "has; use the segmenter that made the run."
             )
         label_index(run, label)
-        scale, row, col = _three(window)
-        if scale not in config.scales:
-            raise RunError(f"the run has no scale {scale!r}; it has {config.scales}.")
-        grid = Plan.of(config)[scale]
+        name, row, col = _three(window)
+        plan = Plan.of(config)
+        if name not in plan.names:
+            raise RunError(f"the run has no grid {name!r}; it has {', '.join(plan.names)}.")
+        grid = plan[name]
         if not (0 <= row < grid.rows and 0 <= col < grid.cols):
             raise RunError(
-                f"there is no window ({scale}, {row}, {col}); at {scale} px the run has {grid.rows} x {grid.cols} "
-                "windows, counted from 0."
+                f"there is no window ({name!r}, {row}, {col}); the grid {name} has {grid.rows} x {grid.cols} windows, "
+                "counted from 0."
             )
         top, left = int(grid.tops[row]), int(grid.lefts[col])
-        pixels = s.stage(run, "image").values[top : top + scale, left : left + scale]
+        pixels = s.stage(run, "image").values[top : top + grid.window, left : left + grid.window]
         text = s.stage(run, "text_embedding")
         texts = text.values[text[s.PHRASE_LABEL].values == label].astype(np.float32)
-        side = config.crop_input.get(scale, segmenter.encoder.image_size)
+        side = config.crop_input.get(grid.window, segmenter.encoder.image_size)
         return cls(pixels.copy(), top, left, texts, side, segmenter)
 
     @property
@@ -95,13 +98,12 @@ class Crop:
         return colour
 
     def to_input(self, crops: Pixels) -> Tensor:
-        """Bring crops, n x scale x scale x 3 uint8, to the encoder's input."""
-        encoder = self.segmenter.encoder
+        """Bring crops, n x window x window x 3 uint8, to the encoder's input."""
         given = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2)))
-        return ops.to_encoder_input(given, self.side, encoder.mean, encoder.std)
+        return to_input(given, self.side, self.segmenter.encoder)
 
     def cosines(self, crops: list[Pixels]) -> npt.NDArray[np.float64]:
-        """Cosine of every changed crop, scale x scale x 3 uint8, with the text; in batches."""
+        """Cosine of every changed crop, window x window x 3 uint8, with the text; in batches."""
         size = self.segmenter.batch_size or _BATCH
         found = []
         with torch.inference_mode():
@@ -122,9 +124,9 @@ class Crop:
         return array(name, values, coords)
 
 
-def _three(window: Window) -> tuple[int, int, int]:
+def _three(window: Window) -> tuple[str, int, int]:
     try:
-        scale, row, col = (int(part) for part in window)
-    except (TypeError, ValueError):
-        raise RunError(f"window is {window!r}; expected (scale, row, col), such as (64, 0, 3).") from None
-    return scale, row, col
+        grid, row, col = window
+        return grid_name(grid), int(row), int(col)
+    except (TypeError, ValueError, ConfigError):
+        raise RunError(f"window is {window!r}; expected (grid, row, col), such as ('s064', 0, 3).") from None

@@ -45,7 +45,7 @@ def faithfulness(
     run : xarray.DataTree
     segmenter : Segmenter
         The one that made the run.
-    window : (scale, row, col)
+    window : (grid, row, col)
     label : str
     explanations : mapping of name to array (y, x)
         As `occlude` and `attend` give them, of the same window.

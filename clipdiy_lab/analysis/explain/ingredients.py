@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from clipdiy_lab.analysis.encodings import Encoded
-from clipdiy_lab.analysis.passes import Words, to_size, true_saliency
+from clipdiy_lab.analysis.scoring.shared import true_saliency
 from clipdiy_lab.datasets.sample import IGNORE
+from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import Candidates, candidates, choose
+from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.pipeline.fusion import Texts
 
 AS_IS = "as_is"
 INGREDIENTS = (AS_IS, "saliency", "labels", "windows", "all", "frame")
@@ -32,8 +35,8 @@ class Case:
 
     Attributes
     ----------
-    encoded : Encoded
-    words : Words
+    encoding : Encoding
+    texts : Texts
         Embedded labels.
     config : Config
     mask : uint8 array, H x W
@@ -42,15 +45,15 @@ class Case:
         The truth at the image's own size, which true saliency is made of, as `evaluate` makes it.
     """
 
-    encoded: Encoded
-    words: Words
+    encoding: Encoding
+    texts: Texts
     config: Config
     mask: Mask
     own_mask: Mask
 
     def label_maps(self) -> Iterator[tuple[str, Labels]]:
         """Yield the name of every ingredient and the label map, H x W, with it replaced by the truth."""
-        usual, given, truth = self._found, self.encoded.saliency, self._true_saliency
+        usual, given, truth = self._found, self.encoding.saliency, self._true_saliency
         yield AS_IS, self._labels(usual, given)
         yield "saliency", self._labels(usual, truth)
         present = [int(label) for label in np.unique(self.mask) if label != IGNORE]
@@ -60,12 +63,11 @@ class Case:
         frame = self.true_frame
         yield "frame", self._full(np.where(frame == IGNORE, 0, frame))
 
-    def single_scales(self) -> Iterator[Labels]:
-        """Yield the label map of each scale alone, everything else as it is; none where there is only one."""
-        for scale in self.config.scales if len(self.config.scales) > 1 else ():
-            alone = self.config.replace(scales=(scale,), scale_weights={scale: 1.0})
-            found = candidates([self._similarities[scale]], alone, self.words.background)
-            yield self._labels(found, self.encoded.saliency)
+    def single_grids(self) -> Iterator[Labels]:
+        """Yield the label map of each grid alone, everything else as it is; none where there is only one."""
+        for grid in self.config.grids if len(self.config.grids) > 1 else ():
+            found = candidates([self._similarities[grid]], self.config.only(grid), self.texts.background)
+            yield self._labels(found, self.encoding.saliency)
 
     @cached_property
     def true_frame(self) -> Mask:
@@ -75,8 +77,8 @@ class Case:
         the first label; where no pixel is read, or only ignored ones, the truth by nearest.
         """
         size = self.config.image_size
-        frame = to_size(self.mask, size).astype(np.uint8)
-        read_from = to_size(np.arange(size[0] * size[1]).reshape(size), self.mask.shape)
+        frame = _at_size(self.mask, size)
+        read_from = _at_size(np.arange(size[0] * size[1]).reshape(size), self.mask.shape)
         valid = self.mask != IGNORE
         pairs, votes = np.unique(read_from[valid] * 256 + self.mask[valid], return_counts=True)
         pixels, labels = pairs // 256, pairs % 256
@@ -86,8 +88,8 @@ class Case:
         return frame
 
     @cached_property
-    def _similarities(self) -> Mapping[int, Tensor]:
-        return self.words.similarities(self.encoded)
+    def _similarities(self) -> Mapping[str, Tensor]:
+        return self.texts.similarities(self.encoding)
 
     @cached_property
     def _found(self) -> Candidates:
@@ -95,25 +97,31 @@ class Case:
 
     @cached_property
     def _true_saliency(self) -> Tensor:
-        return true_saliency(self.own_mask, self.words.background, self.config)
+        return true_saliency(self.own_mask, self.texts.background, self.config)
 
-    def _votes(self, saliency: Tensor | None) -> dict[int, Tensor]:
+    def _votes(self, saliency: Tensor | None) -> dict[str, Tensor]:
         by_saliency = saliency is not None and self.config.background == "saliency" and self.config.saliency_weight > 0
-        background = self.words.background if by_saliency else None
+        background = self.texts.background if by_saliency else None
         return window_votes(self.true_frame, self._similarities, background, self.config)
 
-    def _search(self, similarities: Mapping[int, Tensor], among: list[int] | None = None) -> Candidates:
-        ordered = [similarities[scale] for scale in self.config.scales]
-        return candidates(ordered, self.config, self.words.background, among)
+    def _search(self, similarities: Mapping[str, Tensor], among: list[int] | None = None) -> Candidates:
+        ordered = [similarities[grid] for grid in self.config.grids]
+        return candidates(ordered, self.config, self.texts.background, among)
 
     def _labels(self, found: Candidates, saliency: Tensor | None) -> Labels:
         return self._full(choose(found, saliency, self.config).numpy())
 
     def _full(self, frame: npt.NDArray[np.integer]) -> Labels:
-        return to_size(frame, self.mask.shape).astype(np.int64)
+        return _at_size(frame, self.mask.shape).astype(np.int64)
 
 
-def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None, config: Config) -> dict[int, Tensor]:
+def _at_size(labels: npt.NDArray[np.integer], size: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Labels at another size, with the nearest rule of a prediction."""
+    resized: npt.NDArray[Any] = ops.resize_labels(torch.tensor(labels), (size[0], size[1])).numpy()
+    return resized
+
+
+def window_votes(truth: Mask, like: Mapping[str, Tensor], background: int | None, config: Config) -> dict[str, Tensor]:
     """Similarities of windows that know what they show: 1 for the label that covers most of the window, 0 for others.
 
     Parameters
@@ -121,7 +129,7 @@ def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None
     truth : uint8 array, y x x
         True labels in the frame. Ignored pixels do not count; of equals the first label; a window of nothing but
         ignored pixels votes for none.
-    like : mapping of scale to tensor, rows x cols x labels
+    like : mapping of grid to tensor, rows x cols x labels
         For the shapes.
     background : int or None
         The background label, where saliency decides between it and the rest. Windows then answer only which of the
@@ -131,10 +139,10 @@ def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None
     """
     votes = {}
     for grid in Plan.of(config):
-        found = torch.zeros_like(like[grid.scale])
+        found = torch.zeros_like(like[grid.name])
         for row, top in enumerate(grid.tops):
             for col, left in enumerate(grid.lefts):
-                seen = truth[top : top + grid.scale, left : left + grid.scale]
+                seen = truth[top : top + grid.window, left : left + grid.window]
                 counts = np.bincount(seen.ravel(), minlength=256)[: found.shape[-1]]
                 if background is not None:
                     counts[background] = 0
@@ -142,5 +150,5 @@ def window_votes(truth: Mask, like: Mapping[int, Tensor], background: int | None
                     found[row, col, int(counts.argmax())] = 1
         if background is not None:
             found[..., background] = 1
-        votes[grid.scale] = found
+        votes[grid.name] = found
     return votes

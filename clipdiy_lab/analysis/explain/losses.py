@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from clipdiy_lab.datasets.sample import IGNORE
 
-LOSSES = ("boundary", "saliency_miss", "false_foreground", "scale", "confusion")
+LOSSES = ("boundary", "saliency_miss", "false_foreground", "grid", "confusion")
 """Bins of wrong pixels, in the order in which they are filled: a pixel goes into the first that takes it."""
 
 RIGHT = -1
@@ -56,7 +56,7 @@ def bins(mask: Mask, labels: Labels, background: int | None, band: int, singles:
     band : int
         Width of the boundary band, pixels.
     singles : iterable of int arrays, H x W
-        What each scale alone would have said.
+        What each grid alone would have said.
 
     Returns
     -------
@@ -65,14 +65,14 @@ def bins(mask: Mask, labels: Labels, background: int | None, band: int, singles:
     """
     true_background = mask == (IGNORE if background is None else background)
     said_background = np.zeros(mask.shape, dtype=bool) if background is None else labels == background
-    scale = np.zeros(mask.shape, dtype=bool)
+    grid = np.zeros(mask.shape, dtype=bool)
     for alone in singles:
-        scale |= alone == mask
+        grid |= alone == mask
     takes = {
         "boundary": near_boundary(mask, band),
         "saliency_miss": ~true_background & said_background,
         "false_foreground": true_background & ~said_background,
-        "scale": scale,
+        "grid": grid,
         "confusion": np.ones(mask.shape, dtype=bool),
     }
     wrong = (labels != mask) & (mask != IGNORE)

@@ -30,11 +30,11 @@ def occlude(
     run : xarray.DataTree
     segmenter : Segmenter
         The one that made the run.
-    window : (scale, row, col)
+    window : (grid, row, col)
         As `pixel` names them.
     label : str
     patch : int, optional
-        Side of the square that hides, in pixels. Default: a quarter of the scale.
+        Side of the square that hides, in pixels. Default: a quarter of the window.
     step : int, optional
         Distance between squares. Default: half of `patch`.
 

@@ -1,4 +1,4 @@
-"""One pixel taken apart: which window, at which scale, gave which part of its score."""
+"""One pixel taken apart: which window of which grid gave which part of its score."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 
-WINDOW = ["scale", "row", "col", "top", "left", "bottom", "right"]
+WINDOW = [s.GRID, s.WINDOW, "row", "col", "top", "left", "bottom", "right"]
 
 
 def pixel(
@@ -36,11 +36,11 @@ def pixel(
     Returns
     -------
     pandas.DataFrame
-        A row a scale, window and label. Windows: ``scale``, ``row``, ``col`` and their box in pixels of the frame,
-        ``top left bottom right`` (bottom and right excluded). ``interpolation_weight`` of the window at the pixel,
-        ``cosine`` of window and label, ``scale_weight`` (the scale's weight divided by the number of scales),
-        ``saliency_factor`` (the guide), and ``contribution``, the product of the four. The contributions of a label sum
-        to ``fused`` at the pixel.
+        One row per window and label. Windows: ``grid`` (its name), ``window`` (side in pixels), ``row``, ``col`` and
+        their box in pixels of the frame, ``top left bottom right`` (bottom and right excluded).
+        ``interpolation_weight`` of the window at the pixel, ``cosine`` of window and label, ``grid_weight`` (the
+        grid's weight divided by the number of grids), ``saliency_factor`` (the guide), and ``contribution``, the
+        product of the four. The contributions of a label sum to ``fused`` at the pixel.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def pixel(
     for label, place in zip(chosen, places, strict=True):
         table = windows[[*WINDOW, "interpolation_weight"]].assign(label=label)
         table["cosine"] = [cosines[place] for cosines in windows["cosines"]]
-        table["scale_weight"] = windows["scale_weight"]
+        table["grid_weight"] = windows["grid_weight"]
         table["saliency_factor"] = factors[place]
-        numbers = ["interpolation_weight", "cosine", "scale_weight", "saliency_factor"]
+        numbers = ["interpolation_weight", "cosine", "grid_weight", "saliency_factor"]
         table["contribution"] = table[numbers].prod(axis=1)
         tables.append(table)
         _check_sum(run, config, label, float(table["contribution"].sum()), point)
@@ -84,7 +84,7 @@ def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, fram
     Returns
     -------
     pandas.DataFrame
-        A row a scale and window, the largest part of the lead first: the window as in `pixel`, ``cosine``,
+        One row per window, the largest part of the lead first: the window as in `pixel`, ``cosine``,
         ``saliency_factor`` and ``contribution`` of `label`, the same of `against` with the ending ``_against``, and
         ``difference`` of the contributions. The differences sum to the lead in ``fused``.
 
@@ -97,7 +97,7 @@ def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, fram
         raise LabelError(f"label and against are both {label!r}; give two labels to compare.")
     parts = pixel(run, y, x, [label, against], frame=frame)
     own, other = (parts[parts["label"] == name].drop(columns="label") for name in (label, against))
-    shared = [*WINDOW, "interpolation_weight", "scale_weight"]
+    shared = [*WINDOW, "interpolation_weight", "grid_weight"]
     both = own.merge(other, on=shared, suffixes=("", "_against"), validate="one_to_one")
     both["difference"] = both["contribution"] - both["contribution_against"]
     return both.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
@@ -119,19 +119,20 @@ def _chosen(run: xr.DataTree, config: Config, labels: Sequence[str] | None) -> l
 def _windows(run: xr.DataTree, config: Config, y: int, x: int) -> pd.DataFrame:
     """Every window with a weight at the pixel: place, box, weights, and its cosines with all labels."""
     rows = []
-    for grid, weight in zip(Plan.of(config), config.weights, strict=True):
+    plan = Plan.of(config)
+    for grid in plan:
         down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-        cosines = s.stage(run, "similarity", grid.scale).values.astype(np.float64)
+        cosines = s.stage(run, "similarity", grid.name).values.astype(np.float64)
         for row in np.flatnonzero(down[y]):
             for col in np.flatnonzero(across[x]):
                 top, left = int(grid.tops[row]), int(grid.lefts[col])
                 rows.append(
                     {
-                        **dict(zip(WINDOW, (grid.scale, int(row), int(col), top, left), strict=False)),
-                        "bottom": top + grid.scale,
-                        "right": left + grid.scale,
+                        **dict(zip(WINDOW, (grid.name, grid.window, int(row), int(col), top, left), strict=False)),
+                        "bottom": top + grid.window,
+                        "right": left + grid.window,
                         "interpolation_weight": down[y, row] * across[x, col],
-                        "scale_weight": weight / len(config.scales),
+                        "grid_weight": config.weight(grid.name) / len(plan),
                         "cosines": cosines[row, col],
                     }
                 )

@@ -10,8 +10,10 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.errors import LabelError, RunError, nearest
+from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 
 Floats = npt.NDArray[np.float64]
 Frame = Literal["frame", "image"]
@@ -38,7 +40,7 @@ def values(run: xr.DataTree, name: str) -> Floats:
 def array(name: str, data: npt.NDArray[Any], coords: Mapping[Hashable, Any]) -> xr.DataArray:
     """Wrap what an explanation computed, with the dimensions and units of `schema.EXPLAIN_STAGES`."""
     known = s.EXPLAIN_STAGES[name]
-    kept = {dim: coords[dim] for dim in known.dims if dim in coords}
+    kept = s.coords_of(known.dims, coords)
     return xr.DataArray(data.astype(known.kind), dims=known.dims, coords=kept, name=name, attrs=known.attrs())
 
 
@@ -64,12 +66,7 @@ def at_pixel(run: xr.DataTree, y: int, x: int, frame: Frame = "frame") -> tuple[
     if frame == "frame":
         return int(y), int(x)
     rows, cols = (s.stage(run, "labels").sizes[dim] for dim in (s.Y, s.X))
-    return _source(int(y), height, rows), _source(int(x), width, cols)
-
-
-def _source(pixel: int, side: int, frame: int) -> int:
-    """Pixel of the frame that nearest resizing takes, as `ops.resize_labels` rounds: left edges, in float32."""
-    return min(int(np.floor(np.float32(pixel) * (np.float32(frame) / np.float32(side)))), frame - 1)
+    return int(ops.nearest(rows, height)[int(y)]), int(ops.nearest(cols, width)[int(x)])
 
 
 def label_index(run: xr.DataTree, label: str) -> int:
@@ -136,21 +133,22 @@ def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
     return soft.astype(np.float64), background
 
 
-def scale_scores(run: xr.DataTree, config: Config) -> Floats:
-    """What each scale adds to the score of each label, shape (scales, labels, y, x); they sum to ``fused``.
+def grid_scores(run: xr.DataTree, config: Config) -> Floats:
+    """What each grid adds to the score of each label, shape (grids, labels, y, x); they sum to ``fused``.
 
     Raises
     ------
     RunError
         If they do not, because a label's score is a function of the others', or stages were changed.
     """
-    shares = np.array(config.weights)[:, None, None, None] / len(config.weights)
+    plan = Plan.of(config)
+    shares = np.array([config.weight(grid.name) for grid in plan])[:, None, None, None] / len(plan)
     scores: Floats = values(run, "logits") * shares * values(run, "guide")[None]
     off = np.abs(scores.sum(0) - values(run, "fused")).max((1, 2)) > rounding(run, config)
     if off.any():
         label = s.labels_of(s.stage(run, "fused"))[int(off.argmax())]
         raise RunError(
-            f"the scores of {label!r} are no sum over the scales: background={config.background!r} makes them "
+            f"the scores of {label!r} are no sum over the grids: background={config.background!r} makes them "
             "otherwise, or the stages of the run do not belong together (then segment again)."
         )
     return scores
@@ -158,4 +156,4 @@ def scale_scores(run: xr.DataTree, config: Config) -> Floats:
 
 def rounding(run: xr.DataTree, config: Config) -> float:
     """Difference between ``fused`` and its parts in double precision that rounding explains."""
-    return 16 * float(np.finfo(s.stage(run, "fused").dtype).eps) * max(1.0, *config.weights)
+    return 16 * float(np.finfo(s.stage(run, "fused").dtype).eps) * max([1.0, *config.weights.values()])

@@ -8,6 +8,9 @@ import xarray as xr
 from clipdiy_lab.analysis.explain.parts import contrast
 from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, two_labels, values
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.naming import grid_title
 
 
 def story(
@@ -35,7 +38,7 @@ def story(
     Returns
     -------
     str
-        Three lines: the scores, the scale and the window that weigh most, and what saliency did.
+        Three lines: the scores, the grid and the window that weigh most, and what saliency did.
 
     Raises
     ------
@@ -65,12 +68,13 @@ def _scores(label: str, against: str, own: float, other: float, at: tuple[int, i
 
 def _windows(run: xr.DataTree, y: int, x: int, label: str, against: str) -> str:
     parts = contrast(run, y, x, label, against)
-    by_scale = parts.groupby("scale")["difference"].sum()
-    listed = ", ".join(f"{by_scale[scale]:+.4f} at {scale} px" for scale in sorted(by_scale.index, reverse=True))
+    by_grid = parts.groupby(s.GRID)["difference"].sum()
+    grids = [grid for grid in Plan.of(Config.from_json(run.attrs["config"])) if grid.name in by_grid.index]
+    listed = ", ".join(f"{by_grid[grid.name]:+.4f} at {grid.title}" for grid in grids)
     top = parts.iloc[int(parts["difference"].abs().to_numpy().argmax())]
     return (
-        f"Of this lead the scales give {listed}; the largest part of one window is that of the "
-        f"{top['scale']:.0f} px window at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, "
+        f"Of this lead the grids give {listed}; the largest part of one window is that of the "
+        f"{grid_title(top[s.GRID])} window at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, "
         f"columns {top['left']:.0f} to {top['right'] - 1:.0f} "
         f"({top['difference']:+.4f}; cosines {top['cosine']:.3f} and {top['cosine_against']:.3f})."
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis.explain.reading import Floats, array, background_of, label_index, read
-from clipdiy_lab.errors import LabelError, RunError
+from clipdiy_lab.errors import ClipdiyWarning, LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.recombine import recombine
+from clipdiy_lab.text import quoted
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -21,14 +23,14 @@ if TYPE_CHECKING:
 TEMPLATES = ("{label}", "a picture of a {label}", "a photo of the {label}", "a close-up photo of a {label}")
 """Templates that `prompt_sensitivity` tries unless it is given others."""
 
-Names = npt.NDArray[np.object_]
+Places = npt.NDArray[np.int64]
 
 
 def prompt_sensitivity(
     run: xr.DataTree,
     segmenter: Segmenter,
     *,
-    templates: Sequence[str] = TEMPLATES,
+    templates: Sequence[str] | None = None,
     synonyms: Mapping[str, Sequence[str]] | None = None,
     added: Sequence[str] = (),
 ) -> xr.Dataset:
@@ -37,14 +39,17 @@ def prompt_sensitivity(
     The run's own labels are embedded anew too, so text embeddings that were given by hand are not kept.
 
     Variations: the other article; each template; each synonym in the place of its label; each label dropped (not the
-    background, and only where another label stays); each of `added` beside the run's labels.
+    background, and only where another label stays); each of `added` beside the run's labels. A label that won no pixel
+    changes none when it is dropped, so this is not computed (except with ``background="threshold"``, where labels count
+    that do not win: there only labels that won pixels are dropped).
 
     Parameters
     ----------
     run : xarray.DataTree
     segmenter : Segmenter
         The one that made the run, or one with the same encoder.
-    templates : sequence of str
+    templates : sequence of str, optional
+        Default: `TEMPLATES`, of which those that make a prompt longer than the text encoder reads are left out.
     synonyms : mapping of label to sequence of str, optional
     added : sequence of str
         Labels that are not in the run.
@@ -54,49 +59,78 @@ def prompt_sensitivity(
     xarray.Dataset
         ``label_changed`` (variation, y, x) bool; ``changed_share`` (variation): share of the image's pixels;
         ``changed_share_of_label`` (variation, label): of the pixels that have the label before or after, the share that
-        has it only once (NaN where there are none). A synonym counts as its label.
+        has it only once (NaN where there are none). A synonym counts as its label. The attribute ``left_out`` lists
+        the variations that were left out.
 
     Raises
     ------
     RunError
         A missing stage, or another encoder than the run's.
     LabelError
-        A synonym for a label that the run does not have, or words that cannot be prompted.
+        A synonym for a label that the run does not have, or given words that cannot be prompted.
+
+    Warns
+    -----
+    ClipdiyWarning
+        If variations are left out.
     """
     config = read(run, "labels", "fused", "text_embedding")
-    before = _names(run)
     known = s.labels_of(s.stage(run, "fused"))
-    what, maps = [], []
+    before = s.stage(run, "labels").values.astype(np.int64)
+    found: dict[str, Places] = {}
+    left_out: dict[str, str] = {}
     for name, changes, meant in _variations(run, config, templates, synonyms or {}, added):
-        other = recombine(run, segmenter=segmenter, **changes)
-        what.append(name)
-        maps.append(_names(other, meant))
-    after = np.stack(maps) if maps else np.empty((0, *before.shape), dtype=object)
+        try:
+            other = recombine(run, segmenter=segmenter, **changes) if changes else run
+        except LabelError as error:
+            if not _by_itself(name, templates):
+                raise
+            left_out[name] = str(error)
+        else:
+            found[name] = _places(other, known, meant)
+    if left_out:
+        _warn_of_left_out(left_out)
+    after = np.stack(list(found.values())) if found else np.empty((0, *before.shape), dtype=np.int64)
     changed = after != before
-    coords = {**s.stage(run, "labels").coords, s.VARIATION: np.array(what, dtype=object), s.LABEL: list(known)}
-    of_label = np.stack([_share_of(before == label, after == label) for label in known], axis=1)
+    coords = {**s.stage(run, "labels").coords, s.VARIATION: np.array(list(found), dtype=object), s.LABEL: list(known)}
+    of_label = np.array([_changed_share_of(before, one, len(known)) for one in after]).reshape(-1, len(known))
     return xr.Dataset(
         {
             "label_changed": array("label_changed", changed, coords),
             "changed_share": array("changed_share", changed.mean((1, 2)), coords),
             "changed_share_of_label": array("changed_share_of_label", of_label, coords),
-        }
+        },
+        attrs={"left_out": list(left_out)},
+    )
+
+
+def _by_itself(name: str, templates: Sequence[str] | None) -> bool:
+    """Whether a variation is tried without having been asked for."""
+    return name.startswith("article: ") or (templates is None and name.startswith("template: "))
+
+
+def _warn_of_left_out(left_out: Mapping[str, str]) -> None:
+    name, reason = next(iter(left_out.items()))
+    warnings.warn(
+        f"{len(left_out)} of the variations of the words left out, the first {quoted(name)}: {reason}",
+        ClipdiyWarning,
+        stacklevel=3,
     )
 
 
 def _variations(
     run: xr.DataTree,
     config: Config,
-    templates: Sequence[str],
+    templates: Sequence[str] | None,
     synonyms: Mapping[str, Sequence[str]],
     added: Sequence[str],
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
-    """Name of a variation, what to recombine with, and which new word stands for which label."""
+    """Name of a variation, what to recombine with (nothing: the run stays), and which new word stands for a label."""
     known = s.labels_of(s.stage(run, "fused"))
     background = background_of(run)
     article = "grammatical" if config.article == "official" else "official"
     yield f"article: {article}", {"article": article}, {}
-    for template in templates:
+    for template in TEMPLATES if templates is None else templates:
         if template != config.template:
             yield f"template: {template}", {"template": template}, {}
     for label, words in synonyms.items():
@@ -107,25 +141,40 @@ def _variations(
             labels = [*known[:place], word, *known[place + 1 :]]
             name = {"background_label": word} if place == background else {}
             yield f"synonym: {label} = {word}", {"labels": labels, **name}, {word: label}
-    droppable = [label for place, label in enumerate(known) if place != background]
-    for label in droppable if len(droppable) > 1 else []:
-        yield f"dropped: {label}", {"labels": [other for other in known if other != label]}, {}
+    yield from _drops(run, config, known, background)
     for label in added:
         yield f"added: {label}", {"labels": [*known, label]}, {}
 
 
-def _names(run: xr.DataTree, meant: Mapping[str, str] | None = None) -> Names:
-    """Map of label names; labels of two runs need not have the same positions."""
-    labels = s.labels_of(s.stage(run, "fused"))
-    names = np.array([(meant or {}).get(label, label) for label in labels], dtype=object)
-    found: Names = names[s.stage(run, "labels").values]
+def _drops(
+    run: xr.DataTree, config: Config, known: tuple[str, ...], background: int | None
+) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
+    droppable = [place for place in range(len(known)) if place != background]
+    winners = set(np.unique(s.stage(run, "labels").values).tolist())
+    for place in droppable if len(droppable) > 1 else []:
+        changes = {"labels": [*known[:place], *known[place + 1 :]]} if place in winners else {}
+        if changes or config.background != "threshold":
+            yield f"dropped: {known[place]}", changes, {}
+
+
+def _places(run: xr.DataTree, known: tuple[str, ...], meant: Mapping[str, str]) -> Places:
+    """Label map of a run as places among the labels `known`; labels of two runs need not have the same positions."""
+    places = {label: place for place, label in enumerate(known)}
+    for label in s.labels_of(s.stage(run, "fused")):
+        places.setdefault(meant.get(label, label), len(places))
+    own = np.array([places[meant.get(label, label)] for label in s.labels_of(s.stage(run, "fused"))])
+    found: Places = own[s.stage(run, "labels").values]
     return found
 
 
-def _share_of(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> Floats:
-    either, both = (before | after).sum((1, 2)), (before & after).sum((1, 2))
-    found: Floats = np.divide(either - both, either, out=np.full(len(either), np.nan), where=either > 0)
-    return found
+def _changed_share_of(before: Places, after: Places, count: int) -> Floats:
+    """Of the pixels that have one of the first `count` labels before or after, the share that has it only once."""
+    had, has, kept = (
+        np.bincount(one.ravel(), minlength=count)[:count] for one in (before, after, before[before == after])
+    )
+    either = had + has - kept
+    shares: Floats = np.divide(either - kept, either, out=np.full(count, np.nan), where=either > 0)
+    return shares
 
 
 def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = ()) -> xr.DataArray:
@@ -162,6 +211,7 @@ def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = 
             f"the runs' configurations differ in {listed}; compare runs that differ only in what differing=... names "
             "(never in image_size)."
         )
-    changed = (_names(run) != _names(other))[None]
+    known = s.labels_of(s.stage(run, "fused"))
+    changed = (_places(run, known, {}) != _places(other, known, {}))[None]
     coords = s.stage(run, "labels").coords
     return array("label_changed", changed, coords).isel({s.VARIATION: 0})

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.models.checkpoints import tensors_of
 from clipdiy_lab.models.devices import resolve_device
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, KeyBackbone, Keys
 from clipdiy_lab.models.saliency.protocol import check_image
-from clipdiy_lab.models.weights import WeightsFile, fetch, fingerprint, load_into, load_tensors
+from clipdiy_lab.models.weights import WeightsFile, fetch, fingerprint, load_into
 
 DINO_WEIGHTS = WeightsFile(
     name="dino_deitsmall8_300ep_pretrain.pth",
@@ -206,7 +207,7 @@ class Found(_KeySaliency):
         WeightsError
             If the weights are not on this machine and cannot be fetched.
         """
-        head = load_tensors(fetch(HEAD_WEIGHTS, instead="found-tiny"))
+        head = tensors_of(fetch(HEAD_WEIGHTS, instead="found-tiny"), HEAD_WEIGHTS.name)
         return cls(published_backbone(), head, device=device)
 
     @torch.no_grad()
@@ -341,9 +342,9 @@ def published_backbone() -> DinoViT:
     WeightsError
         If the weights are not on this machine and cannot be fetched, or are not the ones expected.
     """
-    path = fetch(DINO_WEIGHTS, instead="found-tiny")
+    tensors = tensors_of(fetch(DINO_WEIGHTS, instead="found-tiny"), DINO_WEIGHTS.name)
     backbone = DinoViT()
-    load_into(backbone, load_tensors(path), DINO_WEIGHTS.name)
+    load_into(backbone, tensors, DINO_WEIGHTS.name)
     return backbone.eval()
 
 

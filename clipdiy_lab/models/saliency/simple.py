@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,16 @@ class FileSaliency:
         if not self.path.is_file():
             raise SaliencyError(f"There is no saliency file {self.path}: give the path of a .npy file or a gray image.")
         self.options: dict[str, Any] = {"path": str(self.path)}
-        self.fingerprint = hashlib.sha256(self.path.read_bytes()).hexdigest()
-        self._map = _read_npy(self.path) if self.path.suffix == ".npy" else _read_gray(self.path)
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise SaliencyError(
+                f"{self.path} cannot be read ({error.strerror or error}): check its permissions and the disk."
+            ) from error
+        # One opening: the hash says which map this is, so it has to be the hash of what the map was read from.
+        self.fingerprint = hashlib.sha256(content).hexdigest()
+        read = _read_npy if self.path.suffix == ".npy" else _read_gray
+        self._map = read(content, self.path)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the map of the file, if it fits the image.
@@ -116,9 +125,9 @@ class NoSaliency:
         return np.ones(check_image(image).shape[:2], np.float32)
 
 
-def _read_npy(path: Path) -> NDArray[np.float32]:
+def _read_npy(content: bytes, path: Path) -> NDArray[np.float32]:
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise SaliencyError(
             f"{path} cannot be read as an array ({error}): save an H x W float array with np.save."
@@ -126,11 +135,11 @@ def _read_npy(path: Path) -> NDArray[np.float32]:
     return _checked(array, path)
 
 
-def _read_gray(path: Path) -> NDArray[np.float32]:
+def _read_gray(content: bytes, path: Path) -> NDArray[np.float32]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as opened:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
                 opened.load()
                 picture = ImageOps.exif_transpose(opened)
     except (

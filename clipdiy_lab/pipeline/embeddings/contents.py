@@ -19,15 +19,15 @@ SALIENCY = "saliency"
 HEIGHT, WIDTH, HASH = "image_height", "image_width", "image_sha256"
 
 
-def of_scale(name: str, scale: int) -> str:
-    """Name that a dimension or a stage of one scale has where all scales stand side by side.
+def of_grid(name: str, grid: str) -> str:
+    """Name that a dimension or a stage of one grid has where all grids stand side by side.
 
     Examples
     --------
-    >>> of_scale("embedding", 64)
+    >>> of_grid("embedding", "s064")
     'embedding_s064'
     """
-    return f"{name}_{s.scale_node(scale)}"
+    return f"{name}_{grid}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def contents(config: Config, features: int, saliency: bool) -> dict[str, Content
     Parameters
     ----------
     config : Config
-        Its encode knobs say how many windows there are.
+        Its encode knobs say which grids there are.
     features : int
         Width of an embedding.
     saliency : bool
@@ -67,8 +67,8 @@ def contents(config: Config, features: int, saliency: bool) -> dict[str, Content
     """
     half = np.dtype(np.float16)
     found = {
-        of_scale("embedding", grid.scale): Content(
-            (IMAGE, of_scale(s.ROW, grid.scale), of_scale(s.COL, grid.scale), s.FEATURE),
+        of_grid("embedding", grid.name): Content(
+            (IMAGE, of_grid(s.ROW, grid.name), of_grid(s.COL, grid.name), s.FEATURE),
             (grid.rows, grid.cols, features),
             half,
         )

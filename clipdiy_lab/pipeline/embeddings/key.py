@@ -48,6 +48,7 @@ def key_of(segmenter: Segmenter, config: Config, ids: Sequence[str]) -> Key:
         "encoder_image_size": encoder.image_size,
         "encoder_mean": list(encoder.mean),
         "encoder_std": list(encoder.std),
+        "encoder_interpolation": getattr(encoder, "interpolation", "bicubic"),
         "embedding_dim": encoder.embedding_dim,
         **{name: encode[name] for name in Config.knobs("encode")},
         **{name: was[name] for name in ("saliency_source", "saliency_fingerprint", "saliency_options")},

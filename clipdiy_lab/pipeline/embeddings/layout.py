@@ -22,6 +22,7 @@ from typing import Any
 
 from clipdiy_lab.errors import RunError, StoreError
 from clipdiy_lab.files import atomic_path, read_text
+from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.consistency import require_attributes
 from clipdiy_lab.pipeline.embeddings.key import Key, brief, canonical, digest
@@ -139,6 +140,13 @@ def read_header(store: Path) -> Header:
         whole = False
     if not whole:
         raise StoreError(f"{path} is damaged: it does not have the hash that was written with it; restore it.")
+    attrs = content.get("attrs")
+    schema = attrs.get("schema_version") if isinstance(attrs, dict) else None
+    if s.as_version(schema) != s.SCHEMA_VERSION:
+        raise StoreError(
+            f"The store {store} has schema version {brief(schema)}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make "
+            "the store again with `clipdiy-lab embed`."
+        )
     try:
         return _checked(content)
     except (RunError, KeyError, TypeError, ValueError) as error:

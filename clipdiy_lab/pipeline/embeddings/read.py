@@ -1,4 +1,4 @@
-"""Reading a store: shard by shard, as one lazy dataset, or image by image into what `fuse` takes.
+"""Reading a store: shard by shard, or image by image into what `fuse` takes.
 
 A reader believes only shards that a record vouches for, and checks the hash of every shard that it reads.
 """
@@ -9,7 +9,7 @@ import functools
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import xarray as xr
-from xarray.backends import BackendArray
-from xarray.core import indexing
 
-from clipdiy_lab.datasets.images import content_hash, read_image
 from clipdiy_lab.errors import StoreError
 from clipdiy_lab.files import read_bytes
-from clipdiy_lab.method import ops
-from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack
+from clipdiy_lab.pipeline.embeddings.key import digest
+from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack, unpack_one
+from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.untrusted import UnreadableError
 
 _KEPT_SHARDS = 2  # an image and its neighbour; memory stays flat in the number of images
@@ -123,11 +117,32 @@ class EmbeddingStore:
         return f"EmbeddingStore({str(self.path)!r}, {len(self.images)} of {len(self.header.ids)} images)"
 
     @property
+    def title(self) -> str:
+        """What it is called in sentences."""
+        return f"the store {self.path}"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of every run made from it."""
+        return self.header.attrs
+
+    @functools.cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the images that are there."""
+        return tuple(self.header.ids[image] for image in self.images)
+
+    @functools.cached_property
+    def identity(self) -> str:
+        """Hash of what it was made of, and of which shards are there."""
+        whole = len(self.finished) == self.header.shards
+        return digest(self.header.key if whole else [self.header.key, self.finished])
+
+    @functools.cached_property
     def config(self) -> Config:
         """The configuration that the store was made with; its fuse knobs are defaults."""
         return Config.from_json(self.header.attrs["config"])
 
-    @property
+    @functools.cached_property
     def contents(self) -> dict[str, c.Content]:
         """Arrays of the store, by name."""
         return contents_of(self.header)
@@ -138,7 +153,7 @@ class EmbeddingStore:
         Returns
         -------
         dict of str to array
-            See `contents.contents`: float16 embeddings (image, row, col, feature) of every scale, uint8 saliency
+            See `contents.contents`: float16 embeddings (image, row, col, feature) of every grid, uint8 saliency
             (image, y, x) where there is one, size and sha256 of every image.
         """
         with self._guard:
@@ -165,131 +180,60 @@ class EmbeddingStore:
             out[here] = self.shard(int(shard))[name][places[here] - shard * self.header.shard_size]
         return out
 
-    def dataset(self) -> xr.Dataset:
-        """Return the store as one lazy dataset, see `open_store`."""
-        ids = np.array([self.header.ids[i] for i in self.images], dtype=object)
-        coords: dict[Hashable, Any] = {c.IMAGE: ids}
-        variables: dict[Hashable, Any] = {}
-        for name, content in self.contents.items():
-            lazy = indexing.LazilyIndexedArray(_Lazy(self, name, content))
-            dims = content.dims[:1] if name == c.HASH else content.dims
-            variables[name] = xr.Variable(dims, lazy, _attrs(name))
-        for grid in Plan.of(self.config):
-            places = stages.embedding(torch.zeros(grid.rows * grid.cols, 1), grid).coords
-            for place, coord in places.items():
-                dims = tuple(c.of_scale(str(dim), grid.scale) for dim in coord.dims)
-                coords[c.of_scale(str(place), grid.scale)] = (dims, coord.values, coord.attrs)
-        found = xr.Dataset(variables, coords, attrs=self.header.attrs)
-        found.encoding["source"] = str(self.path)  # where xarray keeps it for files
-        return found
+    def encoding(self, position: int) -> Encoding:
+        """Return one image as a segmenter would give it, up to the rounding of a store and without the frame.
+
+        Parameters
+        ----------
+        position : int
+            Among `images`.
+        """
+        rows = np.array([position])
+        arrays = {name: self.take(name, rows)[0] for name in self.contents}
+        if c.SALIENCY in arrays:
+            arrays[c.SALIENCY] = c.from_byte(arrays[c.SALIENCY])
+        return encoding_of(arrays, self.config, self.attrs, self.ids[position], arrays[c.HASH].tobytes().hex())
+
+    def find(self, sha256: str) -> int | None:
+        """Return the position of the image whose pixels have a hash; None where it is not there.
+
+        The shards are looked through until it is found, no more of each than its hashes.
+        """
+        position = 0
+        for shard in self.finished:
+            record = layout.read_record(self.path, self.header, shard)
+            if record is None:
+                raise StoreError(f"The store {self.path} has no finished shard {shard}; {_AGAIN}.")
+            hashes = unpack_one(self.path / layout.SHARDS / record.file, c.HASH)
+            known = [row.tobytes().hex() for row in hashes]
+            if sha256 in known:
+                return position + known.index(sha256)
+            position += len(known)
+        return None
 
 
-def open_store(path: str | PathLike[str], *, partial: bool = False) -> xr.Dataset:
-    """Open a store as one lazy dataset; values are read, and their hashes checked, when they are asked for.
-
-    Parameters
-    ----------
-    path : path
-    partial : bool
-        Take a store that is not finished; the images of unfinished shards are left out.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``embedding_s256`` (image, row_s256, col_s256, feature) float16 and so on for every scale, ``saliency``
-        (image, y, x) float32 in [0, 1] where a source was applied, ``image_height``, ``image_width`` (pixels) and
-        ``image_sha256``; coordinate ``image``: the ids. The attributes are those of a run.
-
-    Raises
-    ------
-    StoreError
-        If there is no store, it is damaged or of another version, or it is not finished.
-    """
-    return EmbeddingStore(path, partial=partial).dataset()
-
-
-def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
-    """Turn one image of a store into what `fuse` and `label_map` take; no image network is needed.
-
-    Parameters
-    ----------
-    entry : xarray.Dataset
-        One image of `open_store`: ``store.isel(image=3)`` or ``store.sel(image="2007_000033")``.
-    image : path, bytes, PIL image or H x W x 3 uint8 array, optional
-        The picture itself, for the stage ``image``, which a store does not hold.
-
-    Returns
-    -------
-    xarray.DataTree
-        As `Segmenter.encode` gives it, up to the rounding of a store; without the stage ``image`` where no picture is
-        given.
+def encoding_of(
+    arrays: Mapping[str, npt.NDArray[Any]], config: Config, attrs: Mapping[Any, Any], image_id: str, sha256: str
+) -> Encoding:
+    """Make an encoding of the arrays of one image, saliency in [0, 1].
 
     Raises
     ------
     StoreError
-        If `entry` is not one image of a store, or `image` is not the one that was encoded.
+        If a grid of the configuration is not there.
     """
-    whole = isinstance(entry, xr.Dataset) and c.HASH in entry and "config" in entry.attrs
-    if not whole or c.IMAGE in entry.dims:
-        raise StoreError("Expected one image of a store, such as open_store(path).isel(image=0); got something else.")
-    entry = entry.compute()
-    config = Config.from_json(entry.attrs["config"])
-    name, sha256 = str(entry[c.IMAGE].item()), str(entry[c.HASH].item())
-    root: dict[str, Any] = {}
-    if image is not None:
-        pixels = read_image(image)
-        if content_hash(pixels) != sha256:
-            raise StoreError(f"The picture given is not the image {name!r} that was encoded; give that one.")
-        root["image"] = stages.image(ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize))
-    if c.SALIENCY in entry:
-        root[c.SALIENCY] = stages.saliency(entry[c.SALIENCY].values, config.image_size)
-    attrs = entry.attrs | {
-        "image_source": f"{name!r} of {entry.attrs['dataset']!r}",
-        "image_sha256": sha256,
-        **{size: int(entry[size].item()) for size in (c.HEIGHT, c.WIDTH)},
-    }
-    nodes: dict[str, Any] = {"/": xr.Dataset(root, attrs=attrs)}
-    for grid in Plan.of(config):
-        stored = torch.from_numpy(entry[c.of_scale("embedding", grid.scale)].values.astype(np.float32))
+    names = {grid: c.of_grid("embedding", grid) for grid in config.grids}
+    lost = [name for name in names.values() if name not in arrays]
+    if lost:
+        raise StoreError(f"The store has no {', '.join(lost)}, which its configuration names.")
+    halves = {grid: torch.from_numpy(arrays[name].astype(np.float32)) for grid, name in names.items()}
+    saliency = arrays.get(c.SALIENCY)
+    return Encoding(
+        config=config,
         # Half precision leaves lengths a little off 1.
-        vectors = torch.nn.functional.normalize(stored, dim=-1)
-        nodes[f"/{s.SCALES}/{s.scale_node(grid.scale)}"] = xr.Dataset({"embedding": stages.embedding(vectors, grid)})
-    return xr.DataTree.from_dict(nodes)
-
-
-class _Lazy(BackendArray):
-    """One array of a store, across its shards; read where it is indexed."""
-
-    def __init__(self, store: EmbeddingStore, name: str, content: c.Content) -> None:
-        self.store, self.name = store, name
-        self.shape: tuple[int, ...] = (len(store.images), *content.shape)
-        self.dtype: np.dtype[Any] = content.dtype
-        self.decode: Callable[[Any], npt.NDArray[Any]] = np.asarray
-        if name == c.SALIENCY:
-            self.dtype, self.decode = np.dtype(np.float32), c.from_byte
-        if name == c.HASH:
-            self.shape, self.dtype, self.decode = self.shape[:1], np.dtype(object), _hex
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        support = indexing.IndexingSupport.OUTER
-        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
-
-    def _read(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
-        images = np.arange(self.shape[0])[key[0]]
-        found = self.decode(self.store.take(self.name, np.atleast_1d(images)))
-        for axis in range(len(key) - 1, 0, -1):  # from the last one: an integer takes its axis away
-            found = found[(slice(None),) * axis + (key[axis],)]
-        return found if images.ndim else found[0]
-
-
-def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:
-    return np.array([row.tobytes().hex() for row in rows], dtype=object)
-
-
-def _attrs(name: str) -> dict[str, str]:
-    stage = s.RUN_STAGES.get(name) or s.SCALE_STAGES.get(name.partition("_")[0])
-    if stage is not None:
-        return stage.attrs()
-    if name == c.HASH:
-        return {"long_name": "sha256 of the image's type, size and pixels"}
-    return {"long_name": name.replace("_", " "), "units": "pixel"}
+        embeddings={grid: torch.nn.functional.normalize(vectors, dim=-1) for grid, vectors in halves.items()},
+        saliency=None if saliency is None else torch.tensor(saliency),
+        frame=None,
+        size=(int(arrays[c.HEIGHT]), int(arrays[c.WIDTH])),
+        provenance={**attrs, "image_source": f"{image_id!r} of {attrs['dataset']!r}", "image_sha256": sha256},
+    )

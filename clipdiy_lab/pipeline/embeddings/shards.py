@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import zarr
 from zarr.abc.buffer import Buffer
 from zarr.storage import MemoryStore
 
+from clipdiy_lab.errors import StoreError
+from clipdiy_lab.files import open_file
 from clipdiy_lab.pipeline import zarr_files
 from clipdiy_lab.pipeline.untrusted import UnreadableError
 
@@ -62,19 +65,41 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as packed:
-            infos = {info.filename: info for info in packed.infolist()}
-            # Compressed files inflate, and files that share their bytes add up.
-            plain = all(info.compress_type == zipfile.ZIP_STORED for info in infos.values())
-            if not plain or sum(info.file_size for info in packed.infolist()) > len(data):
-                raise UnreadableError("it unpacks to more than its own size")
-
-            def fetch(name: str, most: int) -> bytes | None:
-                return packed.read(name) if name in infos and infos[name].file_size <= most else None
-
-            entries = zarr_files.unpack(sorted(infos), fetch, len(data) + _METADATA)
-        group = zarr.open_group(MemoryStore(entries), mode="r", zarr_format=3)
+            group = _group(packed, len(data))
         return {name: np.asarray(array[...]) for name, array in group.arrays()}, dict(group.attrs)
     except UnreadableError:
         raise
     except Exception as error:  # zipfile and zarr raise whatever the bytes make them stumble over
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
+
+
+def unpack_one(path: Path, name: str) -> npt.NDArray[Any]:
+    """Read one array of a file that `pack` wrote, and no more of the file than that array.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read or does not hold the array.
+    """
+    try:
+        with open_file(path) as file, zipfile.ZipFile(file) as packed:
+            group = _group(packed, path.stat().st_size, name)
+        return np.asarray(group[name])
+    except Exception as error:  # zipfile and zarr raise whatever the bytes make them stumble over
+        raise StoreError(f"The shard {path} cannot be read ({error}); run `clipdiy-lab embed` again.") from error
+
+
+def _group(packed: zipfile.ZipFile, size: int, only: str = "") -> zarr.Group:
+    """Read the entries of a shard of so many bytes into memory, all or those of one array."""
+    infos = {info.filename: info for info in packed.infolist()}
+    # Compressed files inflate, and files that share their bytes add up.
+    plain = all(info.compress_type == zipfile.ZIP_STORED for info in infos.values())
+    if not plain or sum(info.file_size for info in packed.infolist()) > size:
+        raise UnreadableError("it unpacks to more than its own size")
+    wanted = [name for name in sorted(infos) if not only or name == zarr_files.METADATA or name.startswith(f"{only}/")]
+
+    def fetch(name: str, most: int) -> bytes | None:
+        return packed.read(name) if name in infos and infos[name].file_size <= most else None
+
+    entries = zarr_files.unpack(wanted, fetch, size + _METADATA)
+    return zarr.open_group(MemoryStore(entries), mode="r", zarr_format=3)

@@ -19,9 +19,9 @@ from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.sample import Dataset, Sample, ahead, as_dataset, ids_of
 from clipdiy_lab.errors import ConfigError, OutputError, StoreError
 from clipdiy_lab.files import atomic_path, claim, held
-from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline import cluster
+from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
@@ -29,6 +29,7 @@ from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, contents_of, re
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
+from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch, interruptible
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -46,9 +47,10 @@ def embed(
     shard_size: int | None = None,
     limit: int | None = None,
     progress: bool = False,
+    watch: Watch = UNWATCHED,
     client: Client | None = None,
 ) -> EmbeddingStore:
-    """Encode a dataset once and keep it: embeddings of every scale, saliency, size and hash of every image.
+    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image.
 
     A store that is there already is completed: whole shards stay, missing and damaged ones are written. Several
     processes may do that at once.
@@ -68,6 +70,8 @@ def embed(
         Only the first images.
     progress : bool
         Say on stderr how many bytes it will take, and show a progress bar.
+    watch : Watch, optional
+        Hears of every image, and may stop the work; finished shards are kept.
     client : distributed.Client, optional
         Let its workers do the shards, see `pipeline.cluster.connect`. All machines must see the store and the dataset
         under the same paths.
@@ -85,21 +89,24 @@ def embed(
         If the disk is too small, or the folder cannot be written to.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
+    StoppedError
+        If the watch stops it.
     """
     job = plan(segmenter, dataset, store, config, shard_size=shard_size, limit=limit)
+    warn(of_dataset(job.segmenter.encoder, job.dataset))
     if progress:
         tqdm.write(job.describe(), file=sys.stderr)
     job.begin()
     shards = range(job.header.shards)
-    if client is not None:
-        work = cluster.run(client, SentJob.of(job), shards)
-        for _ in tqdm(work, desc=dataset.name, unit="shard", total=len(shards), disable=not progress):
-            pass
-        return EmbeddingStore(store)
-    bar = tqdm(shards, desc=dataset.name, unit="shard", disable=not progress)
-    # First whatever nobody else is at, then what others were at: they may have been killed.
-    for shard in [shard for shard in bar if not job.write(shard, wait=False)]:
-        job.write(shard, wait=True)
+    counting = ImageProgress(len(job.header.ids), dataset.name, show=progress, watch=watch)
+    with interruptible(job.kept), counting:
+        if client is None:
+            # First whatever nobody else is at, then what others were at: they may have been killed.
+            for shard in [shard for shard in shards if not job.write(shard, wait=False, counting=counting)]:
+                job.write(shard, wait=True, counting=counting)
+        else:
+            for shard, _ in cluster.run(client, SentJob.of(job), shards):
+                counting.seen(len(job.header.images(shard)))
     return EmbeddingStore(store)
 
 
@@ -203,7 +210,15 @@ class Job:
             else:
                 layout.write_header(self.path, self.header)
 
-    def write(self, shard: int, *, wait: bool) -> bool:
+    def kept(self) -> str:
+        """Say what is kept of a store that is being filled."""
+        finished = self.header.shards - len(self.missing)
+        return (
+            f"{finished} of {self.header.shards} shards (up to {self.header.shard_size} images each) are kept in "
+            f"{str(self.path)!r}; the same command does the rest."
+        )
+
+    def write(self, shard: int, *, wait: bool, counting: ImageProgress | None = None) -> bool:
         """Do one shard, unless it is there and whole.
 
         Parameters
@@ -211,13 +226,17 @@ class Job:
         shard : int
         wait : bool
             Whether to wait for another writer that is at this shard.
+        counting : ImageProgress, optional
+            Told of every image of the shard, those that were there included.
 
         Returns
         -------
         bool
             Whether the shard is there now; False only if another writer is at it.
         """
+        counting = counting or ImageProgress()
         if self._is_done(shard):
+            counting.seen(len(self.header.images(shard)))
             return True
         with (
             held(self.path / layout.LOCK, alone=False),
@@ -225,8 +244,10 @@ class Job:
         ):
             if not mine:
                 return False
-            if not self._is_done(shard):  # another writer may have done it meanwhile
-                self._commit(shard, pack(self._encode(shard), self._dims(), self._attrs(shard)))
+            if self._is_done(shard):  # another writer has done it meanwhile
+                counting.seen(len(self.header.images(shard)))
+            else:
+                self._commit(shard, pack(self._encode(shard, counting), self._dims(), self._attrs(shard)))
         return True
 
     def _check_disk(self) -> None:
@@ -266,18 +287,19 @@ class Job:
             )
         return sample
 
-    def _encode(self, shard: int) -> Arrays:
+    def _encode(self, shard: int, counting: ImageProgress) -> Arrays:
         images = self.header.images(shard)
         arrays = {n: np.empty((len(images), *one.shape), one.dtype) for n, one in self.contents.items()}
         config = Config.from_json(self.header.attrs["config"])
         for row, sample in enumerate(ahead(self._sample, images)):
-            tree = self.segmenter.encode(sample.image, config)
-            for scale in config.scales:
-                arrays[c.of_scale("embedding", scale)][row] = s.stage(tree, "embedding", scale).values
-            if c.SALIENCY in arrays:
-                arrays[c.SALIENCY][row] = c.to_byte(s.stage(tree, "saliency").values)
-            arrays[c.HEIGHT][row], arrays[c.WIDTH][row] = tree.attrs["image_height"], tree.attrs["image_width"]
-            arrays[c.HASH][row] = np.frombuffer(bytes.fromhex(tree.attrs["image_sha256"]), np.uint8)
+            encoding = self.segmenter.encoding(sample.image, config, watch=counting.watch.silent)
+            for grid, vectors in encoding.embeddings.items():
+                arrays[c.of_grid("embedding", grid)][row] = vectors.numpy()
+            if encoding.saliency is not None:
+                arrays[c.SALIENCY][row] = c.to_byte(encoding.saliency.numpy())
+            arrays[c.HEIGHT][row], arrays[c.WIDTH][row] = encoding.size
+            arrays[c.HASH][row] = np.frombuffer(bytes.fromhex(encoding.provenance["image_sha256"]), np.uint8)
+            counting.seen()
         return arrays
 
     def _dims(self) -> dict[str, tuple[str, ...]]:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
 
-from clipdiy_lab.analysis.encodings import FromStore, as_source
-from clipdiy_lab.analysis.evaluate import encoding, evaluate
+from clipdiy_lab.analysis.evaluate import evaluate
 from clipdiy_lab.analysis.results import image_scores, published
-from clipdiy_lab.analysis.sweep import Store, sweep
+from clipdiy_lab.analysis.sweep import sweep
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.datasets.scenes import Scenes
@@ -24,12 +23,22 @@ from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import (
+    SegmenterSource,
+    Source,
+    Store,
+    StoreSource,
+    as_source,
+    config_for,
+    shared_encoding,
+)
+from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
+from clipdiy_lab.text import printable
 from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
-from clipdiy_lab.views.explorer.bench import Watch, Watched
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
-from clipdiy_lab.views.live.scheduler import Job, LatestWins, StoppedError, Ticket
+from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
 
 if TYPE_CHECKING:
@@ -92,12 +101,14 @@ class Board(Live[BoardScreen]):
 
     Parameters
     ----------
-    source : Segmenter, or store of embeddings (`EmbeddingStore` or its folder)
+    source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
     dataset : Dataset
     base : Config, optional
         What the knobs start from. Default: the store's own, or `Config()`.
     limit : int, optional
         Only the first images.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
     scheduler, looker : LatestWins, optional
         What runs sweeps, and what scores the images of a row.
     make_widgets : callable, optional
@@ -138,6 +149,7 @@ class Board(Live[BoardScreen]):
         *,
         base: Config | None = None,
         limit: int | None = None,
+        segmenter: Segmenter | None = None,
         scheduler: LatestWins | None = None,
         looker: LatestWins | None = None,
         make_widgets: Callable[[Any], Any] | None = None,
@@ -145,17 +157,16 @@ class Board(Live[BoardScreen]):
     ) -> None:
         super().__init__(make_widgets)
         self._make_explorer = make_explorer
-        self.source = source = as_source(source)
+        self.source = given = as_source(source)
         self.dataset = as_dataset(dataset)
-        if isinstance(source, Segmenter):
-            self._maker, config, self.images_known = source, Config(), len(dataset)
-            self._kept: Any = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
+        self._opened: Source
+        self._kept: Any = None
+        if isinstance(given, Segmenter):
+            self._opened = SegmenterSource(given, dataset, Config())
+            self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
         else:
-            store = FromStore(source, dataset)
-            config, self.images_known, self._kept = store.config, len(store), None
-            # A store holds the maps of its saliency source, not the source; images opened from the board need it.
-            self._maker = Segmenter(store.segmenter.encoder, build(store.saliency_source))
-        self.base = base or config
+            self._opened = StoreSource(given, dataset, segmenter)
+        self.base = config_for(self.dataset, base, self._opened.config)
         self.limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
@@ -196,6 +207,11 @@ class Board(Live[BoardScreen]):
         return Plan.of(self.grid, self.base)
 
     @property
+    def images_known(self) -> int:
+        """Number of images that there are."""
+        return len(self._opened)
+
+    @property
     def images(self) -> int:
         """Number of images that every row is scored on."""
         return self.images_known if self.limit is None else min(self.limit, self.images_known)
@@ -215,7 +231,7 @@ class Board(Live[BoardScreen]):
             return 0.0
         encode, score = self._paces(plan)
         encodings = {
-            (encoding(trial.config), trial.saliency)
+            (shared_encoding(trial.config), trial.saliency)
             for portion in plan.portions
             for trial in portion.trials
             if trial.config is not None
@@ -229,24 +245,20 @@ class Board(Live[BoardScreen]):
             count = min(_TRIED, self.images)
             first = plan.portions[0].trials[0].config
             start = time.perf_counter()
-            self._sweep([first], count, None, Watch())
+            self._sweep([first], count)
             once = time.perf_counter() - start
             start = time.perf_counter()
-            self._sweep([first], count, None, Watch())
+            self._sweep([first], count)
             again = time.perf_counter() - start
             self._pace = (max(0.0, once - again) / count, again / count)
         return self._pace
 
-    def _sweep(self, grid: Any, limit: int, cancelled: Callable[[], bool] | None, watch: Watch) -> pd.DataFrame:
-        source = self.source
-        if isinstance(source, Segmenter):
-            # Embedding a dataset does not ask whether to go on; its encoder does.
-            source = Segmenter(Watched(source.encoder, watch, 0), source.saliency, batch_size=source.batch_size)
+    def _sweep(self, grid: Any, limit: int, watch: Watch = UNWATCHED) -> pd.DataFrame:
+        stores = None if self._kept is None else self._kept.name
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClipdiyWarning)
-            stores = None if self._kept is None else self._kept.name
-            return sweep(source, self.dataset, grid, base=self.base, limit=limit, stores=stores,
-                         cancelled=cancelled)  # fmt: skip
+            return sweep(self.source, self.dataset, grid, base=self.base, limit=limit, stores=stores, watch=watch,
+                         segmenter=self._opened.segmenter)  # fmt: skip
 
     # Running
 
@@ -274,21 +286,24 @@ class Board(Live[BoardScreen]):
         place = {id(trial): number for number, trial in enumerate(plan.trials)}
         senseless = {n: {"error": trial.error} for n, trial in enumerate(plan.trials) if trial.config is None}
         yield _Rows(senseless)
-        total, seen, start = self.images * len(plan.portions), 0, time.perf_counter()
+        total, before, start = self.images * len(plan.portions), 0, time.perf_counter()
+        encoding = False
 
-        def watch() -> bool:
-            nonlocal seen
-            seen += 1
+        def scored(done: int, _: int) -> None:
+            nonlocal encoding
+            encoding, seen = False, before + done
             left = (time.perf_counter() - start) / seen * (total - seen)
-            for screen in self.screens:
-                screen.progress(seen, total, left)
+            self.each(lambda screen: screen.progress(seen, total, left))
+
+        def unwanted() -> bool:
+            if encoding:
+                self.tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
             return ticket.overtaken
 
-        def encoded(_: int, __: int) -> None:
-            self.tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
-
         for portion in plan.portions:
-            table = self._sweep(portion.grid, self.images, watch, Watch(encoded, lambda: ticket.overtaken))
+            encoding = isinstance(self.source, Segmenter)
+            table = self._sweep(portion.grid, self.images, Watch(scored, unwanted))
+            before += self.images
             if ticket.overtaken:
                 raise StoppedError
             self.tell("", "busy")
@@ -301,12 +316,11 @@ class Board(Live[BoardScreen]):
 
     def _arrived(self, rows: _Rows) -> None:
         self._rows |= rows.found
-        for screen in self.screens:
-            screen.rows()
+        if failure := self.each(lambda screen: screen.rows()):
+            raise failure
 
     def _ended(self, text: str = "Stopped; the rows that were finished are kept.") -> None:
-        for screen in self.screens:
-            screen.say(text, "busy")
+        self.tell(text, "busy")
 
     # What came of it
 
@@ -351,11 +365,12 @@ class Board(Live[BoardScreen]):
             raise ConfigError(trial.error)
         return trial.config
 
-    def _segmenter_of(self, row: int) -> Segmenter:
+    def _source_of(self, row: int) -> Segmenter | StoreSource:
+        """Return what the images of a row come from: a row that names another saliency source has another segmenter."""
         named = dict(self._plan.trials[row].given).get(SALIENCY) if self._plan else None
-        if named is None:
-            return self._maker
-        return Segmenter(self._maker.encoder, build(named))
+        if named not in (None, self._opened.saliency[0]):
+            return Segmenter(self._opened.segmenter.encoder, build(named))
+        return self._opened if isinstance(self._opened, StoreSource) else self._opened.segmenter
 
     def looks(self, row: int, count: int = LOOK) -> list[Look]:
         """Score images of a row one by one, the worst first.
@@ -371,15 +386,17 @@ class Board(Live[BoardScreen]):
         ClipdiyError
             If the row has no configuration, or its saliency source cannot be made here (``oracle``).
         """
-        config, segmenter = self.config_of(row), self._segmenter_of(row)
+        config, source = self.config_of(row), self._source_of(row)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ClipdiyWarning)
-            scores = image_scores(evaluate(segmenter, self.dataset, config, min(count, self.images)))
-        ids = {self.dataset[index].id: index for index in range(min(count, self.images))}
+            given = source.store if isinstance(source, StoreSource) else source
+            images = min(count, self.images)
+            result = evaluate(given, self.dataset, config, images, segmenter=self._opened.segmenter)
+        positions = {str(name): position for position, name in enumerate(result["image_id"].values)}
         found = []
-        for one in scores.to_dict("records"):
-            index = ids[str(one["image_id"])]
-            explorer = self._make_explorer(self._picture(index), self._labels(), segmenter, config=config)
+        for one in image_scores(result).to_dict("records"):
+            index = self._opened.place(positions[str(one["image_id"])])
+            explorer = self._make_explorer(self._picture(index), self._labels(), source, config=config)
             found.append(Look(row, index, str(one["image_id"]), float(one["image_miou"]), explorer))
         return found
 
@@ -398,8 +415,8 @@ class Board(Live[BoardScreen]):
             yield self.looks(row)
 
         def done(found: list[Look]) -> None:
-            for screen in self.screens:
-                screen.images(found)
+            if failure := self.each(lambda screen: screen.images(found)):
+                raise failure
 
         self.tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
         self.looker.submit(Job(work, done, self.complain, lambda: None))
@@ -415,7 +432,7 @@ class Board(Live[BoardScreen]):
             self._kept.cleanup()
 
     def __repr__(self) -> str:
-        return f"Board of {self.dataset.name}, {len(self._rows)} rows"
+        return printable(f"Board of {self.dataset.name}, {len(self._rows)} rows")
 
     def static_html(self) -> str:
         """Return the table as HTML."""

@@ -34,7 +34,7 @@ def suggested(knob: str) -> list[Any]:
         return list(dict.fromkeys([default, *meta.get("choices", meta.get("suggestions", ()))]))
     if isinstance(default, bool):
         return [default, not default]
-    if "min" in meta and knob not in ("image_size", "scale_weights", "crop_input"):
+    if "min" in meta and knob not in ("image_size", "weights", "crop_input"):
         low, high = meta["min"], min(meta["max"], 4) if isinstance(default, int) else meta["max"]
         return list(dict.fromkeys([default, low, type(low)((low + high) / 2), high]))[:3]
     return [default]

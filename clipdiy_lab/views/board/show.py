@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from clipdiy_lab.analysis.sweep import Store
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Store
 from clipdiy_lab.views.board.board import Board
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.show import explorer_widgets
@@ -29,19 +29,26 @@ def board_widgets(board: Board) -> Any:
 
 
 def ablation_board(
-    store: Segmenter | Store, dataset: Dataset, *, base: Config | None = None, limit: int | None = None
+    store: Segmenter | Store,
+    dataset: Dataset,
+    *,
+    base: Config | None = None,
+    limit: int | None = None,
+    segmenter: Segmenter | None = None,
 ) -> Board:
     """Open the ablation board.
 
     Parameters
     ----------
-    store : store of embeddings (`EmbeddingStore` or its folder), or Segmenter
+    store : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
         With a segmenter, embeddings are made once for each set of encode knobs and kept as long as the board.
     dataset : Dataset
     base : Config, optional
         What the knobs start from. Default: the store's own, or `Config()`.
     limit : int, optional
         Only the first images.
+    segmenter : Segmenter, optional
+        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
 
     Returns
     -------
@@ -49,4 +56,12 @@ def ablation_board(
         Shows itself as the last line of a cell.
     """
     explorer = partial(Explorer, make_widgets=explorer_widgets)
-    return Board(store, dataset, base=base, limit=limit, make_widgets=board_widgets, make_explorer=explorer)
+    return Board(
+        store,
+        dataset,
+        base=base,
+        limit=limit,
+        segmenter=segmenter,
+        make_widgets=board_widgets,
+        make_explorer=explorer,
+    )

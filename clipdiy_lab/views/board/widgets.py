@@ -54,7 +54,7 @@ class BoardWidgets:
         self._price()
 
     def _lay_out(self) -> w.VBox:
-        names = [SALIENCY, *(name for name in Config.knobs() if name != "scale_weights")]
+        names = [SALIENCY, *(name for name in Config.knobs() if name != "weights")]
         self.knob = w.Dropdown(options=names, value="saliency_weight", description="knob")
         self.knob.add_class("clipdiy-knob")
         buttons = {name: button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}
@@ -65,7 +65,7 @@ class BoardWidgets:
             buttons[name].on_click(lambda _, act=act: self._guarded(act))
         self.limit = w.BoundedIntText(value=self.board.images, min=1, max=self.board.images_known, description="images")
         self.limit.add_class("clipdiy-board-limit")
-        self.limit.observe(lambda change: self._limit(change["new"]), "value")
+        self.limit.observe(lambda change: self._guarded(lambda: self._limit(change["new"])), "value")
         self.chosen = w.VBox()
         self.row = w.Dropdown(options=[], description="row", layout={"width": "34em"})
         self.out = w.Text(value="board.csv", layout={"width": "12em"})
@@ -90,10 +90,7 @@ class BoardWidgets:
     # What the user does
 
     def _guarded(self, act: Any) -> None:
-        try:
-            act()
-        except Exception as error:  # an exception in a callback would vanish in a log
-            self.board.complain(error)
+        self.board.attempt(act)
 
     def _add(self) -> None:
         if self.knob.value in self._texts:
@@ -110,7 +107,7 @@ class BoardWidgets:
         text.observe(lambda change: self._guarded(lambda: self._choose(knob, change["new"])), "value")
         off = button("remove", "clipdiy-board-remove")
         line = w.HBox([text, off])
-        off.on_click(lambda _: self._remove(knob, line))
+        off.on_click(lambda _: self._guarded(lambda: self._remove(knob, line)))
         self._texts[knob] = text
         self.chosen.children = [*self.chosen.children, line]
 

@@ -6,9 +6,9 @@ import json
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,87 +18,24 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import Encoder, load_encoder
+from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
-from clipdiy_lab.models.saliency import Saliency, build, validate_map
-from clipdiy_lab.pipeline import stages
+from clipdiy_lab.models.saliency import Saliency, build
+from clipdiy_lab.pipeline.caution import caution
+from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
-from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
+from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter, unfit
+from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
-from clipdiy_lab.views.live.scheduler import StoppedError
+from clipdiy_lab.views.repeat import Maker, load_options
 
 _KEPT = 16
 """Things in memory: models, embeddings of images, saliency maps, runs (a run with 50 labels takes 80 MB)."""
 _BATCH = 8
 """Crops between two looks at whether anybody still waits."""
 T = TypeVar("T")
-
-
-@dataclass(eq=False)
-class Watch:
-    """What long work reports to, and asks.
-
-    Attributes
-    ----------
-    progress : callable
-        Takes the crops that are encoded and how many there are.
-    unwanted : callable
-        Says whether to stop.
-    """
-
-    progress: Callable[[int, int], None] = lambda done, total: None
-    unwanted: Callable[[], bool] = lambda: False
-
-    def look(self) -> None:
-        """Stop if nobody waits any more.
-
-        Raises
-        ------
-        StoppedError
-        """
-        if self.unwanted():
-            raise StoppedError
-
-
-class Watched:
-    """An encoder that counts the crops it has seen and can be stopped between two batches; else the one that it wraps.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    watch : Watch
-    total : int
-        Crops that will come, as far as one knows.
-    """
-
-    def __init__(self, encoder: Encoder, watch: Watch, total: int) -> None:
-        self._encoder, self._watch, self._total, self._done = encoder, watch, total, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._encoder, name)
-
-    def with_precision(self, precision: str) -> Watched:
-        """Return the encoder in another precision, as well watched."""
-        return Watched(self._encoder.with_precision(precision), self._watch, self._total)  # type: ignore[attr-defined]
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts."""
-        return self._encoder.encode_texts(texts)
-
-    def encode_crops(self, crops: Tensor) -> Tensor:
-        """Embed crops, and tell.
-
-        Raises
-        ------
-        StoppedError
-            Before the work, if nobody waits for it any more.
-        """
-        self._watch.look()
-        vectors = self._encoder.encode_crops(crops)
-        self._done += len(crops)
-        self._watch.progress(self._done, self._total)
-        return vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,19 +70,52 @@ class Bench:
     ----------
     given : Segmenter, optional
         Used for the views that name its encoder and its saliency source.
+    store : EmbeddingStore or OpenedStore, optional
+        Spares the networks for the images that it holds, as long as the view asks for what they were encoded with;
+        `given` then has its encoder.
     """
 
     given: Segmenter | None = None
+    store: AnyStore | None = None
     _guard: threading.RLock = field(default_factory=threading.RLock)
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
+
+    @classmethod
+    def of(cls, source: Segmenter | Store | StoreSource | None) -> Bench:
+        """Return the bench for a segmenter, a store, or a store with the segmenter whose text encoder belongs to it.
+
+        Raises
+        ------
+        StoreError
+            If it is something else, or the encoder of a store cannot be loaded by its name.
+        """
+        if isinstance(source, StoreSource):
+            return cls(source.segmenter, source.store)
+        given = load() if source is None else as_source(source)
+        return cls(given) if isinstance(given, Segmenter) else cls(text_segmenter(given), given)
+
+    def first(self) -> dict[str, Any]:
+        """Return what a view shows at first, apart from image and labels."""
+        given = self.given or Segmenter()
+        name, options, config = given.saliency.name, getattr(given.saliency, "options", {}), Config()
+        if self.store is not None:
+            attrs = self.store.attrs
+            name, options, config = attrs["saliency_source"], json.loads(attrs["saliency_options"]), self.store.config
+        return {
+            "model": given.encoder.name,
+            "saliency": name,
+            "saliency_path": str(options.get("path", "")),
+            "saliency_value": float(options.get("value", 0.5)),
+            "config": config,
+        }
 
     def ready(self, view: View) -> bool:
         """Whether the view needs no image network: only fuse knobs differ from what was encoded.
 
         Never waits for work that runs.
         """
-        known = self._kept.get(_embeddings_of(view), {})
-        return set(view.config.scales) <= set(known) and _saliency_of(view) in self._kept
+        known: Encoding | None = self._kept.get(_embeddings_of(view))
+        return known is not None and _has(known, view.config) and _saliency_of(view) in self._kept
 
     def segmenter(self, view: View) -> Segmenter:
         """Return the segmenter of a view.
@@ -160,7 +130,7 @@ class Bench:
         with self._guard:
             return Segmenter(self._maker(view.model).encoder, self._source(view))
 
-    def labels(self, view: View, watch: Watch | None = None) -> Shown:
+    def labels(self, view: View, watch: Watch = UNWATCHED) -> Shown:
         """Return the labels of a view; only a view that is not `ready` touches the image network.
 
         Raises
@@ -172,64 +142,79 @@ class Bench:
         """
         with self._guard, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ClipdiyWarning)
-            encoded, text = self._parts(view, watch or Watch())
-            found = label_map(encoded, text, view.config).values
+            encoding, frame, text = self._parts(view, watch)
+            labels = label_map(encoding, text, view.config).values
         names, background = with_background(s.labels_of(text), view.config)
-        notes = tuple(dict.fromkeys(str(one.message) for one in caught))
-        return Shown(view, s.stage(encoded, "image").values, found, names, background, notes)
+        cautions = [encoding.provenance[s.CAUTION]] if s.CAUTION in encoding.provenance else []
+        notes = tuple(dict.fromkeys([*cautions, *(str(one.message) for one in caught)]))
+        return Shown(view, frame.numpy(), labels, names, background, notes)
 
     def run(self, view: View) -> xr.DataTree:
         """Return the whole run of a view, every stage."""
         with self._guard, warnings.catch_warnings():
             warnings.simplefilter("ignore", ClipdiyWarning)  # `labels` has told them
-            encoded, text = self._parts(view, Watch())
+            encoding, _, text = self._parts(view, UNWATCHED)
             key = ("run", _embeddings_of(view), _saliency_of(view), view.labels, view.config)
-            return self._keep(key, lambda: fuse(encoded, text, view.config))
+            return self._keep(key, lambda: fuse(encoding, text, view.config))
 
-    def _parts(self, view: View, watch: Watch) -> tuple[xr.DataTree, xr.DataArray]:
-        """Return windows and saliency of the image as one encoding, and the texts."""
+    def _parts(self, view: View, watch: Watch) -> tuple[Encoding, Tensor, xr.DataArray]:
+        """Return the image as one encoding, its frame, and the texts."""
         maker = self._maker(view.model)
         text = maker.text_embeddings(view.labels, view.config)  # labels that make no sense fail before the long work
-        encoded = self._embeddings(view, maker, watch)
-        source, found = self._keep(_saliency_of(view), lambda: self._saliency(view, encoded))
-        if found is not None:
-            encoded["saliency"] = found
-        encoded.attrs |= source
-        return encoded, text
+        encoding = self._encoding(view, maker, replace(watch, every=_BATCH))
+        frame = cast(Tensor, encoding.frame)
+        source, applied = self._keep(_saliency_of(view), lambda: self._saliency(view, frame))
+        named = {"image_source": f"{view.image.kind} {view.image.name}"}
+        return replace(encoding, saliency=applied, provenance={**encoding.provenance, **source, **named}), frame, text
 
-    def _embeddings(self, view: View, maker: Segmenter, watch: Watch) -> xr.DataTree:
-        """Return an encoding with the scales of the view; those that were encoded before are not encoded again."""
-        trees: dict[int, xr.DataTree] = self._keep(_embeddings_of(view), dict)
-        missing = tuple(scale for scale in view.config.scales if scale not in trees)
-        if missing:
-            config = view.config.replace(scales=missing, scale_weights=None)
-            watched = Watched(maker.encoder, watch, Plan.of(config).windows)
-            tree = Segmenter(watched, "none", batch_size=_BATCH).encode(view.image.pixels, config)
-            trees |= dict.fromkeys(missing, tree)
-        some = trees[view.config.scales[0]]
-        nodes: dict[str, Any] = {"/": some.to_dataset()}
-        for scale in view.config.scales:
-            node = f"/{s.SCALES}/{s.scale_node(scale)}"
-            nodes[node] = xr.Dataset({"embedding": s.stage(trees[scale], "embedding", scale)})
-        encoded = xr.DataTree.from_dict(nodes)
-        settled = view.config.replace(precision=Config.from_json(some.attrs["config"]).precision)
-        named = f"{view.image.kind} {view.image.name}"
-        encoded.attrs = {**some.attrs, "config": settled.to_json(), "image_source": named}
-        return encoded
+    def _encoding(self, view: View, maker: Segmenter, watch: Watch) -> Encoding:
+        """Return an encoding with the grids of the view; those that were encoded before are not encoded again."""
+        known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view)
+        if known is None or not _has(known, view.config):
+            held = {} if known is None else known.embeddings
+            config = view.config.only(*(grid for grid in view.config.grids if grid not in held))
+            more = Segmenter(maker.encoder, "none").encoding(view.image.pixels, config, watch=watch)
+            known = replace(known or more, embeddings={**held, **more.embeddings})
+        self._put(_embeddings_of(view), known)
+        return known
 
-    def _saliency(self, view: View, encoded: xr.DataTree) -> tuple[dict[str, Any], xr.DataArray | None]:
+    def _stored(self, view: View) -> Encoding | None:
+        """Return what the store holds of the image of a view; None where it was not encoded as the view asks."""
+        store = self.store
+        if store is None or view.model != store.attrs["encoder"]:
+            return None
+        if unfit(store, view.config.replace(scales=store.config.scales, weights={})):
+            return None
+        position = self._keep(("position", view.image.sha256), lambda: store.find(view.image.sha256))
+        if position is None:
+            return None
+        encoding = store.encoding(position).seen(view.image.pixels)
+        cautioned = caution(self._maker(view.model).encoder, view.image.pixels)
+        return replace(encoding, provenance={**encoding.provenance, **cautioned})
+
+    def _saliency(self, view: View, frame: Tensor) -> tuple[dict[str, Any], Tensor | None]:
         """Return what the source says of itself, and its map in the frame."""
-        source = self._source(view)
-        named = {
-            "saliency_source": source.name,
-            "saliency_options": json.dumps(getattr(source, "options", {}), default=str),
-            "saliency_fingerprint": source.fingerprint,
-        }
-        if source.name == "none":
-            return named | {"saliency_fingerprint": ""}, None
-        in_frame = view.config.saliency_input == "frame"
-        seen = s.stage(encoded, "image").values if in_frame else view.image.pixels
-        return named, stages.saliency(validate_map(source(seen), seen.shape[:2]), view.config.image_size)
+        names = ("saliency_source", "saliency_options", "saliency_fingerprint")
+        stored = self._stored(view)
+        if stored is not None and view.saliency == stored.provenance["saliency_source"]:
+            options = json.loads(stored.provenance["saliency_options"])
+            if not view.saliency_options or view.saliency_options == options:
+                return {name: stored.provenance[name] for name in names}, stored.saliency
+        segmenter = self.segmenter(view)
+        described = segmenter.provenance(view.config)
+        return {name: described[name] for name in names}, segmenter.saliency_map(view.image.pixels, frame, view.config)
+
+    def maker(self, view: View) -> Maker:
+        """What makes the run of a view, for the code that repeats it."""
+        given = self.given
+        load: dict[str, Any] | None = {}
+        options = view.saliency_options
+        if given is not None and given.encoder.name == view.model:
+            encoder = given.encoder
+            load = load_options(getattr(encoder, "recipe", None), getattr(encoder, "precision", "fp32"))
+        if given is not None and given.saliency.name == view.saliency and not options:
+            options = dict(getattr(given.saliency, "options", {}))
+        return Maker(view.model, load, view.saliency, options)
 
     def _maker(self, model: str) -> Segmenter:
         if self.given is not None and self.given.encoder.name == model:
@@ -250,13 +235,19 @@ class Bench:
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what stands under a key, or make it; what was not asked for longest goes."""
-        if key not in self._kept:
-            self._kept[key] = make()
+        kept: T = self._kept[key] if key in self._kept else make()
+        self._put(key, kept)
+        return kept
+
+    def _put(self, key: Hashable, value: Any) -> None:
+        self._kept[key] = value
         self._kept.move_to_end(key)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
-        kept: T = self._kept[key]
-        return kept
+
+
+def _has(encoding: Encoding, config: Config) -> bool:
+    return set(config.grids) <= set(encoding.embeddings)
 
 
 def _embeddings_of(view: View) -> Hashable:

@@ -16,17 +16,20 @@ from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.pipeline.runs import save_run
-from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter, load
+from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Store, StoreSource
+from clipdiy_lab.pipeline.watch import Watch
+from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.explorer import code as writing
 from clipdiy_lab.views.explorer import sketches, sources, state
-from clipdiy_lab.views.explorer.bench import Bench, Shown, Watch
+from clipdiy_lab.views.explorer.bench import Bench, Shown
 from clipdiy_lab.views.explorer.inspector import inspector
 from clipdiy_lab.views.explorer.sources import Picture
 from clipdiy_lab.views.explorer.state import Draft, View
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
+from clipdiy_lab.views.repeat import python_code
 from clipdiy_lab.views.report import label_table
 
 if TYPE_CHECKING:
@@ -75,9 +78,11 @@ class Explorer(Live[ExplorerScreen]):
         Default: a scene of the embedded world.
     labels : sequence of str, optional
         Default: five names that the embedded model knows.
-    segmenter : Segmenter, optional
-        Default: the embedded one.
+    segmenter : Segmenter or store of embeddings, optional
+        Default: the embedded one. A store (`EmbeddingStore`, its folder, or what `open_store` returned) spares
+        the networks for the images that it holds.
     config : Config, optional
+        Default: the store's own, or `Config()`.
     scheduler : LatestWins, optional
         What runs jobs; another one for tests.
     make_widgets : callable, optional
@@ -107,24 +112,17 @@ class Explorer(Live[ExplorerScreen]):
         self,
         image: Any = None,
         labels: Sequence[str] | None = None,
-        segmenter: Segmenter | None = None,
+        segmenter: Segmenter | Store | StoreSource | None = None,
         *,
         config: Config | None = None,
         scheduler: LatestWins | None = None,
         make_widgets: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(make_widgets)
-        given = load() if segmenter is None else as_segmenter(segmenter)
-        self._bench = Bench(given)
-        options = getattr(given.saliency, "options", {})
+        self._bench = Bench.of(segmenter)
+        first = self._bench.first() | ({} if config is None else {"config": config})
         self.view = View(
-            image=sources.as_picture(image),
-            labels=LABELS if labels is None else check_labels(labels),
-            config=Config() if config is None else config,
-            model=given.encoder.name,
-            saliency=given.saliency.name,
-            saliency_path=str(options.get("path", "")),
-            saliency_value=float(options.get("value", 0.5)),
+            image=sources.as_picture(image), labels=LABELS if labels is None else check_labels(labels), **first
         )
         self.draft = Draft.of(self.view)
         self.scheduler = LatestWins() if scheduler is None else scheduler
@@ -147,21 +145,14 @@ class Explorer(Live[ExplorerScreen]):
         return self._bench.run(self.view)
 
     def code(self) -> str:
-        """Return the Python that makes the view."""
-        given, view = self._bench.given, self.view
-        mine = given is not None and given.encoder.name == view.model and not self._loadable(view.model)
-        source = not writing.named_saliency(view.saliency)
-        loaded: dict[str, str] = {}
-        if given is not None and given.encoder.name == view.model:
-            loaded |= {"runtime": "openvino"} if "openvino" in getattr(given.encoder, "runtime", {}) else {}
-            precision = getattr(given.encoder, "precision", "fp32")
-            loaded |= {"precision": precision} if precision != "fp32" else {}
-        return writing.code(view, mine, source, loaded)
+        """Return the Python that makes the view.
 
-    def _loadable(self, model: str) -> bool:
-        from clipdiy_lab.models.encoders import list_models
-
-        return model in set(list_models()["name"])
+        It runs as it stands, except where it says which object of one's own it needs.
+        """
+        view = self.view
+        maker = self._bench.maker(view)
+        shown = f"run.diy.overlay(opacity={view.opacity:g})"
+        return python_code(maker, view.image.code, view.labels, view.config, shown)
 
     # What can be changed
 
@@ -182,8 +173,7 @@ class Explorer(Live[ExplorerScreen]):
         except ClipdiyError as error:
             self.complain(error)
             return
-        for screen in self.screens:
-            screen.read_draft()
+        self.each(lambda screen: screen.read_draft())
         if view != self.view or self.error:
             self._take(view)
 
@@ -244,8 +234,7 @@ class Explorer(Live[ExplorerScreen]):
 
     def _work(self, view: View, ticket: Ticket) -> Iterator[Any]:
         def progress(done: int, total: int) -> None:
-            for screen in self.screens:
-                screen.progress(done, total)
+            self.each(lambda screen: screen.progress(done, total))
 
         if not self._bench.ready(view):
             self.tell("Encoding …", "busy")
@@ -257,15 +246,18 @@ class Explorer(Live[ExplorerScreen]):
         yield _Parts(sketches.panel(view, self._bench), told)
 
     def _deliver(self, result: Any) -> None:
-        for screen in self.screens:
+        def draw(screen: ExplorerScreen) -> None:
             if isinstance(result, _Parts):
                 screen.fill(result.panel, result.inspector)
-                continue
+                return
             generation, shown = result
             screen.show(shown, generation)
             screen.say("", "wait")
             screen.say("", "busy")
             screen.say(" ".join(shown.notes), "note")
+
+        if failure := self.each(draw):
+            raise failure
 
     # Files
 
@@ -293,8 +285,7 @@ class Explorer(Live[ExplorerScreen]):
         view = state.load(path, at_hand)
         self.draft = Draft.of(view)
         self._take(view)
-        for screen in self.screens:
-            screen.read_draft()
+        self.each(lambda screen: screen.read_draft())
 
     def export(self, path: str | PathLike[str]) -> Path:
         """Write what is shown, by the ending.
@@ -357,7 +348,7 @@ class Explorer(Live[ExplorerScreen]):
         self.close_screens()
 
     def __repr__(self) -> str:
-        return f"Explorer of {self.view.image.kind} {self.view.image.name} with {self.view.model!r}"
+        return printable(f"Explorer of {self.view.image.kind} {self.view.image.name} with {self.view.model!r}")
 
     def static_html(self) -> str:
         """Return the picture of the view as an HTML tag."""

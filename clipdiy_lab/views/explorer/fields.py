@@ -51,11 +51,11 @@ class Field:
 
 
 def fields(tier: Tier | None = None) -> dict[str, Field]:
-    """Describe every control that a knob of `Config` gets; the weights of the scales belong to the scales."""
+    """Describe every control that a knob of `Config` gets; the weights of the grids belong to the grids."""
     default = Config()
     found = {}
     for name, meta in Config.knobs(tier).items():
-        if name == "scale_weights":
+        if name == "weights":
             continue
         value = getattr(default, name)
         numbers = {key: float(meta[own]) for key, own in _NUMBERS.items() if own in meta}
@@ -68,9 +68,9 @@ _NUMBERS = {"low": "min", "high": "max", "step": "step"}
 
 
 def weight_field() -> Field:
-    """Describe the slider that every scale has."""
-    meta = Config.knobs()["scale_weights"]
-    return Field("scale_weights", "slider", meta["tier"], meta["help"], meta["min"], meta["max"], meta["step"])
+    """Describe the slider that every grid has."""
+    meta = Config.knobs()["weights"]
+    return Field("weights", "slider", meta["tier"], meta["help"], meta["min"], meta["max"], meta["step"])
 
 
 def _form(meta: Mapping[str, Any], value: Any) -> Form:

@@ -1,4 +1,4 @@
-"""One pixel of a view explained: the crops that voted, what each scale gave each label, and what would flip it."""
+"""One pixel of a view explained: the crops that voted, what each grid gave each label, and what would flip it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from clipdiy_lab.analysis.explain import background_threshold, flip_weight, pixe
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.explorer.sketches import image_tag, rows_of, short, swatch
 
@@ -51,7 +52,7 @@ def inspector(run: xr.DataTree, y: int, x: int) -> str:
             _story(run, y, x),
             "<h4>What would flip it</h4>",
             _list(flips(run, parts, y, x)),
-            "<h4>What each scale gives each label</h4>",
+            "<h4>What each grid gives each label</h4>",
             _bars(parts, scores, colors),
             "<h4>The crops that voted</h4>",
             _crops(run, parts, scores, won),
@@ -73,16 +74,16 @@ def _list(lines: list[str]) -> str:
 
 
 def flips(run: xr.DataTree, parts: pd.DataFrame, y: int, x: int) -> list[str]:
-    """Say what would give the pixel another label: leaving a scale out, another saliency weight, other saliency."""
+    """Say what would give the pixel another label: leaving a grid out, another saliency weight, other saliency."""
     names = s.labels_of(s.stage(run, "fused"))
     config = Config.from_json(run.attrs["config"])
     won = names[int(s.stage(run, "labels").values[y, x])]
     lines = []
-    scales = sorted(parts["scale"].unique(), reverse=True)
-    for scale in scales if len(scales) > 1 and config.background != "threshold" else []:
-        rest = parts[parts["scale"] != scale].groupby("label", sort=False)["contribution"].sum()
+    grids = [str(name) for name in parts[s.GRID].unique()]
+    for name in grids if len(grids) > 1 and config.background != "threshold" else []:
+        rest = parts[parts[s.GRID] != name].groupby("label", sort=False)["contribution"].sum()
         other = str(rest.idxmax())
-        lines.append(f"Without {scale} px: {'still ' if other == won else ''}{other}.")
+        lines.append(f"Without {grid_title(name)}: {'still ' if other == won else ''}{other}.")
     return lines + _saliency_flips(run, config, names, y, x)
 
 
@@ -106,26 +107,26 @@ def _saliency_flips(run: xr.DataTree, config: Config, names: tuple[str, ...], y:
 
 
 def _bars(parts: pd.DataFrame, scores: pd.Series, colors: dict[str, str]) -> str:
-    """Stack what the scales give each label; the larger the scale, the fuller the shade."""
-    scales = sorted(parts["scale"].unique(), reverse=True)
-    shades = np.linspace(1, 0.4, len(scales))
+    """Stack what the grids give each label; the first grid has the fullest shade."""
+    grids = {str(name): grid_title(str(name)) for name in parts[s.GRID].unique()}
+    shades = np.linspace(1, 0.4, len(grids))
     # Negative parts have no length; the number beside the bar is exact.
     widest = max(float(scores.max()), 1e-9)
-    by = parts.pivot_table(index="label", columns="scale", values="contribution", aggfunc="sum")
+    by = parts.pivot_table(index="label", columns=s.GRID, values="contribution", aggfunc="sum")
     rows = []
     for label in scores.index[:LABELS]:
         bars = "".join(
-            f'<span title="{scale} px: {by.loc[label, scale]:.4f}" style="display:inline-block;height:.9em;'
-            f"width:{max(0.0, by.loc[label, scale]) / widest * _BAR:.0f}px;background:{colors[label]};"
+            f'<span title="{title}: {by.loc[label, name]:.4f}" style="display:inline-block;height:.9em;'
+            f"width:{max(0.0, by.loc[label, name]) / widest * _BAR:.0f}px;background:{colors[label]};"
             f'opacity:{shade:.2f}"></span>'
-            for scale, shade in zip(scales, shades, strict=True)
+            for (name, title), shade in zip(grids.items(), shades, strict=True)
         )
-        each = [f"{by.loc[label, scale]:+.4f}" for scale in scales]
+        each = [f"{by.loc[label, name]:+.4f}" for name in grids]
         bar = f'<span style="display:inline-block;width:{_BAR + 6}px;text-align:left;white-space:nowrap">{bars}</span>'
         rows.append([short(str(label), 18), bar, *each, f"<b>{scores[label]:.4f}</b>"])
     left = len(scores) - LABELS
     more = f"<div>{left} lower labels left out</div>" if left > 0 else ""
-    return rows_of(["label", "", *(f"{scale} px" for scale in scales), "score"], rows) + more
+    return rows_of(["label", "", *grids.values(), "score"], rows) + more
 
 
 def _crops(run: xr.DataTree, parts: pd.DataFrame, scores: pd.Series, won: str) -> str:
@@ -146,7 +147,7 @@ def _crops(run: xr.DataTree, parts: pd.DataFrame, scores: pd.Series, won: str) -
         crop = Image.fromarray(frame[top:bottom, left:right]).resize((_THUMB, _THUMB))
         picture = image_tag(crop, f"crop at row {top}, column {left}", f"width:{_THUMB}px;height:{_THUMB}px")
         cosines = [f"{one['cosine']:.3f}"] + ([] if rival is None else [f"{rival.loc[at, 'cosine']:.3f}"])
-        where = f"{int(one['scale'])} px<br>rows {top}-{bottom - 1}<br>columns {left}-{right - 1}"
+        where = f"{grid_title(one[s.GRID])}<br>rows {top}-{bottom - 1}<br>columns {left}-{right - 1}"
         rows.append([picture, where, f"{one['interpolation_weight']:.2f}", *cosines, f"{say[at]:+.4f}"])
     versus = [f"cosine {won[:14]}"] + ([] if other is None else [f"cosine {other[:14]}"])
     return rows_of(["crop", "window", "weight here", *versus, "part of the lead"], rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.pipeline.sources import Store
 from clipdiy_lab.views.explorer.explorer import Explorer
 
 
@@ -23,7 +24,9 @@ def explorer_widgets(explorer: Explorer) -> Any:
     return ExplorerWidgets(explorer)
 
 
-def explore(image: Any = None, labels: Sequence[str] | None = None, segmenter: Segmenter | None = None) -> Explorer:
+def explore(
+    image: Any = None, labels: Sequence[str] | None = None, segmenter: Segmenter | Store | None = None
+) -> Explorer:
     """Open the explorer.
 
     Parameters
@@ -32,8 +35,9 @@ def explore(image: Any = None, labels: Sequence[str] | None = None, segmenter: S
         Default: a scene of the embedded world.
     labels : sequence of str, optional
         Default: five names that the embedded model knows.
-    segmenter : Segmenter, optional
-        Default: the embedded one, ``lab.load("tiny")``.
+    segmenter : Segmenter or store of embeddings, optional
+        Default: the embedded one, ``lab.load("tiny")``. A store (`EmbeddingStore`, its folder, or what `open_store`
+        returned) spares the networks for the images that it holds.
 
     Returns
     -------

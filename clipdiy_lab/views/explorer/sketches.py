@@ -1,4 +1,4 @@
-"""What the explorer shows beside the overlay, as HTML with small pictures: legend, stages, scales, maps, numbers."""
+"""What the explorer shows beside the overlay, as HTML with small pictures: legend, stages, grids, maps, numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import numpy.typing as npt
 import xarray as xr
 from PIL import Image
 
-from clipdiy_lab.analysis.explain import flip_weight, scale_importance, uncertainty
+from clipdiy_lab.analysis.explain import flip_weight, grid_importance, uncertainty
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.explorer.bench import Bench, Shown
@@ -90,23 +92,23 @@ def _stages(view: View, bench: Bench) -> str:
     return "".join(_card(one.title, one.picture, one.caption) for one in gallery(bench.run(view)))
 
 
-def _scales(view: View, bench: Bench) -> str:
-    """Each scale's answer alone beside the answer of all, and under it what each scale says of the labels."""
+def _grids(view: View, bench: Bench) -> str:
+    """Each grid's answer alone beside the answer of all, and under it what each grid says of the labels."""
     run = bench.run(view)
     names = s.labels_of(s.stage(run, "merged"))
     background = int(run.attrs["background_index"])
     colors = label_colors(names, background if background >= 0 else None)
     frame = s.stage(run, "image").values
     found = {}
-    for scale in view.config.scales:
-        alone = replace(view, config=view.config.replace(scales=(scale,), scale_weights=None))
-        found[f"{scale} px alone"] = bench.labels(alone).labels
+    for grid in Plan.of(view.config):
+        alone = replace(view, config=view.config.only(grid.name))
+        found[f"{grid.title} alone"] = bench.labels(alone).labels
     found["together"] = s.stage(run, "labels").values
     answers = [_laid(frame, labels, colors, background, view.opacity) for labels in found.values()]
     won = np.unique(np.stack(list(found.values())))
     picture = pictures.small_multiples([answers], list(found), side=220)
     keys = pictures.legend([names[i] for i in won], colors[won], picture.width)
-    cards = [_card("Labels of each scale", pictures.stack([picture, keys]), "Saliency applies to all alike.")]
+    cards = [_card("Labels of each grid", pictures.stack([picture, keys]), "Saliency applies to all alike.")]
     maps = {one.name: one for one in gallery(run)}
     return "".join(
         [*cards, *(_card(maps[n].title, maps[n].picture, maps[n].caption) for n in ("logits", "similarity"))]
@@ -136,18 +138,21 @@ def _why(view: View, bench: Bench) -> str:
 
 
 def _decided(run: xr.DataTree) -> list[str]:
-    found = scale_importance(run)
-    scales = [int(scale) for scale in found[s.SCALE].values]
-    shades = pictures.heat(np.linspace(0.1, 0.95, len(scales))[None], 0, 1)[0]
-    where = np.searchsorted(np.sort(scales), found["deciding_scale"].values)
-    picture = Image.fromarray(pictures.paint(where, shades))
-    keys = pictures.legend([f"{scale} px" for scale in sorted(scales)], shades, picture.width)
-    caption = "The scale with the largest Shapley value of the winner's lead."
+    found = grid_importance(run)
+    titles = [grid_title(str(name)) for name in found[s.GRID].values]
+    shades = pictures.heat(np.linspace(0.1, 0.95, len(titles))[None], 0, 1)[0]
+    picture = Image.fromarray(pictures.paint(found["deciding_grid"].values, shades))
+    keys = pictures.legend(titles, shades, picture.width)
+    caption = "The grid with the largest Shapley value of the winner's lead."
     return [
-        _card("Deciding scale", pictures.stack([picture, keys]), caption, "22em"),
-        *_heat("Share of each scale in the lead", {f"{p} px": found["scale_shapley"].sel(scale=p).values
-               for p in scales}, "Shapley values; they sum to the margin.", "score"),
-    ]  # fmt: skip
+        _card("Deciding grid", pictures.stack([picture, keys]), caption, "22em"),
+        *_heat(
+            "Share of each grid in the lead",
+            dict(zip(titles, found["grid_shapley"].values, strict=True)),
+            "Shapley values; they sum to the margin.",
+            "score",
+        ),
+    ]
 
 
 def _sure(run: xr.DataTree) -> list[str]:
@@ -155,7 +160,7 @@ def _sure(run: xr.DataTree) -> list[str]:
     return [
         *_heat("Margin", {"": found["margin"].values}, "How far the winner is ahead.", "score"),
         *_heat("Entropy", {"": found["entropy"].values}, "Of the labels, at CLIP's temperature 0.01.", "nats"),
-        *_heat("Agreement", {"": found["scale_agreement"].values}, "Share of the scales that say the same.", "share"),
+        *_heat("Agreement", {"": found["grid_agreement"].values}, "Share of the grids that say the same.", "share"),
     ]
 
 
@@ -215,7 +220,7 @@ def rows_of(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "cli
 
 _PANELS: dict[str, Callable[[View, Bench], str]] = {
     "stages": _stages,
-    "scales": _scales,
+    "grids": _grids,
     "why": _why,
     "numbers": _numbers,
 }

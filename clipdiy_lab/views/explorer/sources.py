@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from clipdiy_lab.datasets.images import content_hash, describe, read_image
+from clipdiy_lab.datasets.images import ENDINGS, content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import DatasetError, ImageError
 
@@ -20,7 +20,6 @@ Kind = Literal["scene", "file", "upload", "given"]
 MAX_UPLOAD: Final = 10 * 2**20
 """Bytes. Jupyter's web socket (tornado's default) takes no longer message."""
 SPLITS: Final = ("val", "val_unseen", "train")
-_ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,18 @@ class Picture:
     name: str
     sha256: str
     pixels: npt.NDArray[np.uint8] = field(compare=False, repr=False)
+
+    @property
+    def code(self) -> str:
+        """The line of Python that makes the image, or a comment that says which one it is."""
+        if self.kind == "scene":
+            split, number = self.name.split("/")
+            return f'image = lab.open_dataset("scenes", split={split!r})[{number}].image'
+        if self.kind == "file":
+            return f"image = {self.name!r}"
+        if self.kind == "upload":
+            return f"image = {self.name!r}  # the file that was uploaded; explorer.image holds its pixels"
+        return f"# image is the one that lab.explore was given: {self.name}"
 
 
 def _picture(kind: Kind, name: str, pixels: npt.NDArray[np.uint8]) -> Picture:
@@ -86,9 +97,9 @@ def folder(path: str | os.PathLike[str]) -> list[Path]:
     where = Path(path).expanduser()
     if not where.is_dir():
         raise ImageError(f"{str(where)!r} is no folder; give a folder with images, or the path of one image.")
-    found = sorted(one for one in where.iterdir() if one.suffix.lower() in _ENDINGS and one.is_file())
+    found = sorted(one for one in where.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
     if not found:
-        raise ImageError(f"the folder {str(where)!r} has no image ({', '.join(sorted(_ENDINGS))}); choose another.")
+        raise ImageError(f"the folder {str(where)!r} has no image ({', '.join(sorted(ENDINGS))}); choose another.")
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from os import PathLike
 from pathlib import Path
@@ -12,17 +12,18 @@ from typing import Any, Final, get_args
 from clipdiy_lab.errors import ConfigError, LabelError, StateError, nearest
 from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.naming import grid_name
 from clipdiy_lab.models import saliency as sources_of_saliency
-from clipdiy_lab.models.encoders import EMBEDDED
+from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.views.explorer.sources import Kind, Picture, again
 
 KIND: Final = "clipdiy_lab explorer"
-VERSION: Final = 1
+VERSION: Final = 2
 PANELS: Final = {
     "overlay": "Overlay",
     "stages": "Stages",
-    "scales": "Scales side by side",
+    "grids": "Grids side by side",
     "why": "Explanation maps",
     "numbers": "Numbers",
 }
@@ -133,7 +134,7 @@ class Draft:
         """Take a view apart."""
         own = {one.name: getattr(view, one.name) for one in fields(view) if one.name != "config"}
         knobs = {name: getattr(view.config, name) for name in Config.knobs()}
-        knobs["scale_weights"] = dict(zip(view.config.scales, view.config.weights, strict=True))
+        knobs["weights"] = dict(view.config.weights)
         return cls({**own, **knobs, "scales_off": ()})
 
     def changed(self, **values: Any) -> Draft:
@@ -147,7 +148,16 @@ class Draft:
         for name in values:
             if name not in self.values:
                 raise ConfigError(f"the explorer has no control {name!r}. {nearest(name, self.values)}")
-        return Draft({**self.values, **values})
+        changed = {**self.values, **values}
+        if "scales" in values and "weights" not in values:
+            gone = _names(self.values["scales"]) - _names(changed["scales"])
+            changed["weights"] = _without(changed["weights"], gone)
+        return Draft(changed)
+
+    def weight(self, grid: str) -> float:
+        """Weight of a grid, by its name, as it stands in the controls."""
+        named = {grid_name(key): weight for key, weight in dict(self.values["weights"]).items()}
+        return float(named.get(grid, 1.0))
 
     def view(self) -> View:
         """Return the view.
@@ -167,11 +177,21 @@ class Draft:
         knobs["scales"] = tuple(scale for scale in listed if scale not in off)
         if listed and not knobs["scales"]:
             raise ConfigError("every scale is switched off, so nothing is left to look at; switch one on.")
-        weights = dict(knobs["scale_weights"] or {})
-        chosen = {scale: weights.get(scale, 1.0) for scale in knobs["scales"]}
-        # The default is written as the default, so that equal configurations are equal.
-        knobs["scale_weights"] = None if all(weight == 1 for weight in chosen.values()) else chosen
+        knobs["weights"] = _without(knobs["weights"], _names(off))
         return Config(**knobs)
+
+
+def _names(scales: Any) -> set[str]:
+    """Names of the grids of window sides; what is no side is left to `Config` to refuse."""
+    sides = scales if isinstance(scales, Iterable) else ()
+    return {grid_name(side) for side in sides if isinstance(side, int) and not isinstance(side, bool)}
+
+
+def _without(weights: Any, grids: Collection[str]) -> Any:
+    """Weights of the grids that stay; what is no mapping is left to `Config` to refuse."""
+    if not isinstance(weights, Mapping):
+        return weights
+    return {grid: weight for grid, weight in weights.items() if grid_name(grid) not in grids}
 
 
 def to_json(view: View) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import ipywidgets as w
 
 from clipdiy_lab.errors import ClipdiyError
-from clipdiy_lab.models.encoders import list_models
+from clipdiy_lab.method.naming import grid_name, grid_title
+from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import sketches
@@ -79,8 +80,8 @@ class ExplorerWidgets:
         self.opacity.add_class("clipdiy-opacity")
         self._on(self.opacity, lambda value: self._change(opacity=tidy(value)))
         now, stop = button("Encode now", "clipdiy-apply"), button("Cancel", "clipdiy-cancel")
-        now.on_click(lambda _: self.explorer.apply())
-        stop.on_click(lambda _: self._stop())
+        now.on_click(lambda _: self.explorer.attempt(self.explorer.apply))
+        stop.on_click(lambda _: self.explorer.attempt(self._stop))
         status = w.HBox([now, stop, self.bar, self.count], layout={"align_items": "center"})
         left = w.VBox([self.picture, self.opacity, self.legend], layout={"width": f"{_SIDE + 30}px", "flex": "none"})
         right = w.VBox(
@@ -126,25 +127,26 @@ class ExplorerWidgets:
         return w.VBox([self._scale_box, offered])
 
     def _list_scales(self) -> None:
-        """Show a switch and a weight for every scale that is on offer; those that were there stay."""
-        draft = self.explorer.draft.values
-        weights, off = dict(draft["scale_weights"] or {}), set(draft["scales_off"])
+        """Show a switch and a weight for the grid of every scale on offer; those that were there stay."""
+        draft = self.explorer.draft
+        off = set(draft.values["scales_off"])
         old = dict(zip(self.scale_rows, self._scale_box.children, strict=True))
-        kept = {scale: old.pop(scale) if scale in old else self._scale_row(scale) for scale in draft["scales"]}
+        kept = {scale: old.pop(scale) if scale in old else self._scale_row(scale) for scale in draft.values["scales"]}
         self.scale_rows = {scale: row.children for scale, row in kept.items()}
         for scale, (on, weight) in self.scale_rows.items():
-            on.value, weight.value = scale not in off, weights.get(scale, 1.0)
+            on.value, weight.value = scale not in off, draft.weight(grid_name(scale))
         self._scale_box.children = list(kept.values())
         for row in old.values():
             close(row)
 
     def _scale_row(self, scale: int) -> w.HBox:
         field = weight_field()
-        on = w.Checkbox(description=f"{scale} px", indent=False, layout={"width": "6em"})
+        name = grid_name(scale)
+        on = w.Checkbox(description=grid_title(name), indent=False, layout={"width": "6em"})
         weight = w.FloatSlider(min=field.low, max=field.high, step=field.step, tooltip=field.help,
                                layout={"width": "auto", "flex": "1"})  # fmt: skip
-        weight.add_class(f"clipdiy-weight-{scale}")
-        on.add_class(f"clipdiy-scale-{scale}")
+        weight.add_class(f"clipdiy-weight-{name}")
+        on.add_class(f"clipdiy-grid-{name}")
         for one in (on, weight):
             self._on(one, lambda _: self._weigh())
         return w.HBox([on, weight], layout=_WIDE)
@@ -152,7 +154,7 @@ class ExplorerWidgets:
     def _weigh(self) -> None:
         rows = self.scale_rows.items()
         off = tuple(scale for scale, (on, _) in rows if not on.value)
-        self._change(scales_off=off, scale_weights={scale: tidy(weight.value) for scale, (_, weight) in rows})
+        self._change(scales_off=off, weights={grid_name(scale): tidy(weight.value) for scale, (_, weight) in rows})
 
     def _images(self) -> w.VBox:
         self.split = w.Dropdown(options=SPLITS, value="val", layout={"width": "9em"})
@@ -240,7 +242,7 @@ class ExplorerWidgets:
     def _files(self) -> w.VBox:
         self.code, self.filed = w.HTML(layout=_WIDE), w.HTML(layout=_WIDE)
         show = button("Show the code", "clipdiy-code")
-        show.on_click(lambda _: self._show_code())
+        show.on_click(lambda _: self.explorer.attempt(self._show_code))
         self.place = w.Text(value="explorer.json", layout={"width": "14em"})
         save, load = button("Save state", "clipdiy-save"), button("Load state", "clipdiy-load")
         save.on_click(lambda _: self._do(lambda: self.explorer.save(self.place.value), "saved to"))
@@ -258,10 +260,7 @@ class ExplorerWidgets:
         def hear(change: Any) -> None:
             if self._reading:
                 return
-            try:
-                react(change["new"])
-            except Exception as error:  # an exception in a callback would vanish in a log
-                self.explorer.complain(error)
+            self.explorer.attempt(lambda: react(change["new"]))
 
         widget.observe(hear, "value")
 
@@ -275,11 +274,11 @@ class ExplorerWidgets:
         # The widget that was turned shows its value already; answering would pull a slider back that is still moved.
         self._turning = True
         try:
-            self.explorer.change(**values)
+            self.explorer.attempt(lambda: self.explorer.change(**values))
         finally:
             self._turning = False
         if self.code.value:
-            self._show_code()
+            self.explorer.attempt(self._show_code)
 
     def _stop(self) -> None:
         self.explorer.cancel()
@@ -288,12 +287,11 @@ class ExplorerWidgets:
     def _do(self, act: Any, said: str) -> None:
         # Not among the explorer's lines: the next picture clears those, and after loading it comes at once.
         self.filed.value = ""
-        try:
-            path = act()
-        except Exception as error:
-            self.explorer.complain(error)
-            return
-        self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {path}")}</div>'
+
+        def tell() -> None:
+            self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {act()}")}</div>'
+
+        self.explorer.attempt(tell)
 
     def _load(self) -> str:
         self.explorer.load(self.place.value)

@@ -20,6 +20,7 @@ from clipdiy_lab.views.figures.paper import comparison, overview
 from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
 from clipdiy_lab.views.figures.stages import (
     fused,
+    grids,
     guide,
     guided,
     image,
@@ -29,7 +30,6 @@ from clipdiy_lab.views.figures.stages import (
     pixel_map,
     probability,
     saliency,
-    scales,
     similarity,
     stage,
     windows,
@@ -46,6 +46,7 @@ __all__ = [
     "error_budget",
     "flip_map",
     "fused",
+    "grids",
     "guide",
     "guided",
     "image",
@@ -59,7 +60,6 @@ __all__ = [
     "probability",
     "saliency",
     "save",
-    "scales",
     "similarity",
     "stage",
     "sweep_heat",

@@ -15,7 +15,7 @@ _WORDS = {
     "boundary": "boundary",
     "saliency_miss": "saliency miss",
     "false_foreground": "false foreground",
-    "scale": "scale",
+    "grid": "grid",
     "confusion": "confusion",
 }
 

@@ -1,4 +1,4 @@
-"""Why a pixel is what it is: contributions of windows, what would flip it, which scale mattered."""
+"""Why a pixel is what it is: contributions of windows, what would flip it, which grid mattered."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import xarray as xr
 
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.figures import inputs
 from clipdiy_lab.views.figures.panels import legend_keys
@@ -20,44 +21,44 @@ _MOST_WINDOWS = 4
 
 
 def contributions(table: pd.DataFrame) -> go.Figure:
-    """Show what each scale adds to each label's score at a pixel; the bars of a label sum to its score.
+    """Show what each grid adds to each label's score at a pixel; the bars of a label sum to its score.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        What `explain.pixel` gives: columns ``scale`` (pixels), ``label`` and ``contribution``, one row a window and
-        label. Where there are ``top`` and ``left``, hover lists the windows, with their ``cosine``.
+        What `explain.pixel` gives: columns ``grid``, ``label`` and ``contribution``, one row per window and label.
+        Where there are ``top``, ``left`` and ``window``, hover lists the windows, with their ``cosine``.
 
     Returns
     -------
     plotly Figure
-        One trace a scale, labels from the highest score down (at most twelve), in the labels' colours; a fuller
-        shade is a larger scale.
+        One trace per grid in the order of the table, labels from the highest score down (at most twelve), in the
+        labels' colours; the first grid has the fullest shade.
 
     Raises
     ------
     FigureError
         If a column is missing or there are no rows.
     """
-    table = inputs.columns(table, s.SCALE, s.LABEL, "contribution")
+    table = inputs.columns(table, s.GRID, s.LABEL, "contribution")
     table = table.assign(contribution=inputs.numbers(table, "contribution"), label=table[s.LABEL].astype(str))
     scores = table.groupby(s.LABEL)["contribution"].sum().sort_values(ascending=False)
     colors = label_css(list(scores.index))
     shown = scores.head(MAX_LABELS)
-    scales = sorted(table[s.SCALE].unique(), reverse=True)
-    shades = np.linspace(1, 0.45, len(scales)) if len(scales) > 1 else np.ones(1)
+    grids = {name: grid_title(str(name)) for name in table[s.GRID].unique()}
+    shades = np.linspace(1, 0.45, len(grids)) if len(grids) > 1 else np.ones(1)
     names = [plain(name) for name in shown.index]
     figure = go.Figure()
-    for scale, shade in zip(scales, shades, strict=True):
-        parts = [table[(table[s.SCALE] == scale) & (table[s.LABEL] == label)] for label in shown.index]
+    for (grid, title), shade in zip(grids.items(), shades, strict=True):
+        parts = [table[(table[s.GRID] == grid) & (table[s.LABEL] == label)] for label in shown.index]
         figure.add_bar(
             x=[float(part["contribution"].sum()) for part in parts],
             y=names,
             orientation="h",
-            name=f"{scale} px",
+            name=title,
             marker={"color": [colors[label] for label in shown.index], "opacity": shade, "line": {"width": 0}},
             customdata=[_windows(part) for part in parts],
-            hovertemplate="%{y}, " + f"{scale} px: " + "%{x:.4f}%{customdata}<extra></extra>",
+            hovertemplate="%{y}, " + f"{title}: " + "%{x:.4f}%{customdata}<extra></extra>",
             showlegend=False,
         )
     figure.add_scatter(
@@ -71,7 +72,7 @@ def contributions(table: pd.DataFrame) -> go.Figure:
         name="score",
         hovertemplate="%{y}: score %{x:.4f}<extra></extra>",
     )
-    for key, shade in zip(legend_keys([f"{scale} px" for scale in scales], [OTHER] * len(scales)), shades, strict=True):
+    for key, shade in zip(legend_keys(list(grids.values()), [OTHER] * len(grids)), shades, strict=True):
         figure.add_trace(key.update(marker_opacity=shade))
     low, high = min(0.0, float(shown.min())), max(0.0, float(shown.max()))
     room = 0.15 * (high - low or 1.0)
@@ -83,19 +84,19 @@ def contributions(table: pd.DataFrame) -> go.Figure:
 
 def _title(labels: int) -> str:
     left_out = labels - MAX_LABELS
-    return "what each scale contributes" + (f" ({left_out} lower labels left out)" if left_out > 0 else "")
+    return "what each grid contributes" + (f" ({left_out} lower labels left out)" if left_out > 0 else "")
 
 
 def _windows(part: pd.DataFrame) -> str:
     """List the strongest windows of a bar, as far as the table says which they were."""
-    if not {"top", "left"} <= set(part.columns):
+    if not {"top", "left", s.WINDOW} <= set(part.columns):
         return ""
     strongest = part.reindex(part["contribution"].abs().sort_values(ascending=False).index).head(_MOST_WINDOWS)
     lines = []
     for row in strongest[strongest["contribution"] != 0].to_dict("records"):
         cosine = f", cosine {row['cosine']:.3f}" if "cosine" in row else ""
         lines.append(
-            f"<br>{box(int(row['top']), int(row['left']), int(row[s.SCALE]))}: {row['contribution']:.4f}{cosine}"
+            f"<br>{box(int(row['top']), int(row['left']), int(row[s.WINDOW]))}: {row['contribution']:.4f}{cosine}"
         )
     return "".join(lines)
 
@@ -119,12 +120,12 @@ def flip_map(array: xr.DataArray) -> go.Figure:
 
 
 def importance(array: xr.DataArray) -> go.Figure:
-    """Show how much each scale (or label) matters at each pixel, as small multiples on one colour range.
+    """Show how much each grid (or label) matters at each pixel, as small multiples on one colour range.
 
     Parameters
     ----------
     array : xarray.DataArray
-        (scale, y, x), or (y, x) for one map.
+        (grid, y, x), or (y, x) for one map.
 
     Raises
     ------

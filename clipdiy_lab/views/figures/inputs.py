@@ -12,6 +12,9 @@ import xarray as xr
 
 from clipdiy_lab.errors import FigureError, LabelError, RunError, nearest
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Grid, Plan
+from clipdiy_lab.method.naming import grid_name, grid_title
 
 Run = xr.DataTree | xr.Dataset
 """A run, or the dataset at its root."""
@@ -30,7 +33,7 @@ def as_tree(run: Run) -> xr.DataTree:
     return run if isinstance(run, xr.DataTree) else xr.DataTree(run)
 
 
-def stage(run: Run, name: str, scale: int | None = None) -> xr.DataArray:
+def stage(run: Run, name: str, grid: str | None = None) -> xr.DataArray:
     """Return a stage of a run, with the dimensions that the schema gives it.
 
     Raises
@@ -38,11 +41,40 @@ def stage(run: Run, name: str, scale: int | None = None) -> xr.DataArray:
     RunError
         If the run has no such stage or it has other dimensions.
     """
-    array = s.stage(as_tree(run), name, scale)
-    known = (s.RUN_STAGES if scale is None else s.SCALE_STAGES)[name]
+    array = s.stage(as_tree(run), name, grid)
+    known = (s.RUN_STAGES if grid is None else s.GRID_STAGES)[name]
     if array.dims != known.dims:
         raise RunError(f"stage {name!r} has dimensions {array.dims}, expected {known.dims}; is this a run?")
     return array
+
+
+def plan_of(run: Run) -> Plan:
+    """Return the grids of a run.
+
+    Raises
+    ------
+    RunError
+        If the run does not say how it was made.
+    """
+    config = as_tree(run).attrs.get("config")
+    if config is None:
+        raise RunError("the run lacks the attribute 'config', which says its grids; make it with segmenter.segment.")
+    return Plan.of(Config.from_json(config))
+
+
+def grid_of(run: Run, grid: str | int) -> Grid:
+    """Return a grid of a run by its name or the side of its windows.
+
+    Raises
+    ------
+    RunError
+        If the run has no such grid.
+    """
+    plan = plan_of(run)
+    name = grid_name(grid)
+    if name not in plan.names:
+        raise RunError(f"the run has no grid {name!r}. {nearest(name, plan.names)}")
+    return plan[name]
 
 
 def background_of(run: Run) -> int | None:
@@ -85,9 +117,9 @@ def maps_of(array: xr.DataArray) -> dict[str, npt.NDArray[np.floating]]:
     ordered = array.transpose(*further, s.Y, s.X).astype(np.float64)
     if not further:
         return {"": ordered.values}
-    ticks = ordered[further[0]].values
-    unit = " px" if further[0] == s.SCALE else ""
-    return {f"{tick}{unit}": one for tick, one in zip(ticks, ordered.values, strict=True)}
+    ticks = map(str, ordered[further[0]].values)
+    titles = map(grid_title, ticks) if further[0] == s.GRID else ticks
+    return dict(zip(titles, ordered.values, strict=True))
 
 
 def columns(table: pd.DataFrame, *needed: str) -> pd.DataFrame:
@@ -150,12 +182,12 @@ def variables(data: Any, **needed: Sequence[str]) -> xr.Dataset:
 
 
 def knob_text(value: Any) -> str:
-    """Spell a knob's value short: scales as ``256+128+64``, weights as ``256: 1, 64: 0.5``.
+    """Spell a knob's value short: scales as ``256+128+64``, weights as ``s256: 2, s064: 0.5``.
 
     Examples
     --------
-    >>> knob_text((256, 64)), knob_text({256: 1.0, 64: 0.5}), knob_text(0.30)
-    ('256+64', '256: 1, 64: 0.5', '0.3')
+    >>> knob_text((256, 64)), knob_text({"s256": 2.0, "s064": 0.5}), knob_text(0.30)
+    ('256+64', 's256: 2, s064: 0.5', '0.3')
     """
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {knob_text(one)}" for key, one in value.items())

@@ -127,7 +127,7 @@ def label_layers(
     ys, xs = (_sampled(length) for length in labels.shape)
     sampled = labels[np.ix_(ys, xs)]
     hover = go.Heatmap(
-        z=sampled.astype(np.uint8),
+        z=sampled.astype(np.uint16),
         x=xs,
         y=ys,
         text=np.array([plain(name) for name in names], dtype=object)[sampled].tolist(),

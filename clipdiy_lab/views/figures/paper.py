@@ -14,7 +14,6 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.inputs import Run
-from clipdiy_lab.views.figures.stages import scale_names
 from clipdiy_lab.views.gallery import worth_showing
 
 _OPACITY = 0.55
@@ -23,9 +22,9 @@ TRUTH = "truth"
 
 
 def overview(run: Run, label: str | None = None) -> go.Figure:
-    """Show the method on one image: image, the label's map at every scale, merged, saliency, fused, labels.
+    """Show the method on one image: image, the label's map of every grid, merged, saliency, fused, labels.
 
-    The maps of the scales and the merged map share one colour range; it stands in the title. Saliency is coloured from
+    The maps of the grids and the merged map share one colour range; it stands in the title. Saliency is coloured from
     0 to 1, fused over its own range.
 
     Parameters
@@ -44,8 +43,7 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     logits, merged, fused = (inputs.stage(run, name) for name in ("logits", "merged", "fused"))
     shown = _foremost(run) if label is None else label
     index = inputs.label_index(merged, shown)
-    maps = dict(zip((f"{scale} px" for scale in scale_names(run)), logits.values[:, index], strict=True))
-    maps["merged"] = merged.values[index]
+    maps = inputs.maps_of(logits[:, index]) | {"merged": merged.values[index]}
     shared = panels.ColorRange.of(list(maps.values()))
     made = [panels.photograph("image", inputs.stage(run, "image").values)]
     made += [panels.heat_map(name, values, shared, "cosine") for name, values in maps.items()]

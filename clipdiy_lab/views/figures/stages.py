@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 
 from clipdiy_lab.errors import FigureError, RunError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.grid import Grid
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.inputs import Run
@@ -22,42 +23,41 @@ MAX_LABELS: Final = 8
 """Labels that a figure of one map a label shows unless told which."""
 
 
-def image(run: Run, scale: int | None = None) -> go.Figure:
-    """Show the image in the frame, with the windows of one scale where a scale is given.
+def image(run: Run, grid: str | int | None = None) -> go.Figure:
+    """Show the image in the frame, with the windows of one grid where a grid is given, by name or window side.
 
     Raises
     ------
     RunError
-        If the run lacks the image or the scale.
+        If the run lacks the image or the grid.
     """
     shown = inputs.stage(run, "image").values
     panel = panels.photograph("", shown)
-    if scale is None:
+    if grid is None:
         return panels.lay_out([panel], "image in the frame")
-    grid = inputs.stage(run, "similarity", scale)
-    tops, lefts = (grid[name].values.astype(int) for name in ("top", "left"))
-    traces = (*panels.photograph("", shown, hover=False).traces, *_windows(tops, lefts, scale))
-    title = f"{len(tops)} x {len(lefts)} windows of {scale} px"
+    windows = inputs.grid_of(run, grid)
+    traces = (*panels.photograph("", shown, hover=False).traces, *_windows(windows))
+    title = f"{windows.rows} x {windows.cols} windows of {windows.title}"
     return panels.lay_out([panels.Panel("", panel.shape, traces)], title)
 
 
-def _windows(tops: npt.NDArray[np.int_], lefts: npt.NDArray[np.int_], scale: int) -> Sequence[go.Scatter]:
+def _windows(grid: Grid) -> Sequence[go.Scatter]:
     """Return all boxes as one line, and their centres with hover; the first window is drawn strong, as they overlap."""
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for top in tops:
-        for left in lefts:
-            xs += [left - 0.5, left + scale - 0.5, left + scale - 0.5, left - 0.5, left - 0.5, None]
-            ys += [top - 0.5, top - 0.5, top + scale - 0.5, top + scale - 0.5, top - 0.5, None]
-    centre = (scale - 1) / 2
+    side = grid.window
+    for top in grid.tops:
+        for left in grid.lefts:
+            xs += [left - 0.5, left + side - 0.5, left + side - 0.5, left - 0.5, left - 0.5, None]
+            ys += [top - 0.5, top - 0.5, top + side - 0.5, top + side - 0.5, top - 0.5, None]
     line = {"hoverinfo": "skip", "showlegend": False, "mode": "lines"}
     return (
         go.Scatter(x=xs, y=ys, line={"color": "#ffffff", "width": 1.2}, opacity=0.8, **line),
         go.Scatter(x=xs[:5], y=ys[:5], line={"color": ACCENT, "width": 3}, **line),
         go.Scatter(
-            x=np.tile(lefts + centre, len(tops)),
-            y=np.repeat(tops + centre, len(lefts)),
-            text=[box(top, left, scale) for top in tops for left in lefts],
+            x=np.tile(grid.centre_x, grid.rows),
+            y=np.repeat(grid.centre_y, grid.cols),
+            text=[box(top, left, side) for top in grid.tops for left in grid.lefts],
             mode="markers",
             marker={"color": ACCENT, "size": 6, "line": {"color": "#ffffff", "width": 1}},
             hovertemplate="%{text}<extra></extra>",
@@ -66,7 +66,7 @@ def _windows(tops: npt.NDArray[np.int_], lefts: npt.NDArray[np.int_], scale: int
     )
 
 
-def box(top: int, left: int, scale: int) -> str:
+def box(top: int, left: int, side: int) -> str:
     """Say which pixels a window covers.
 
     Examples
@@ -74,64 +74,61 @@ def box(top: int, left: int, scale: int) -> str:
     >>> box(16, 32, 32)
     'rows 16 to 47, columns 32 to 63'
     """
-    return f"rows {top} to {top + scale - 1}, columns {left} to {left + scale - 1}"
+    return f"rows {top} to {top + side - 1}, columns {left} to {left + side - 1}"
 
 
-def windows(run: Run, scale: int, label: str) -> go.Figure:
-    """Show the grid of cosines of one scale with hover: cosine and pixel box of every window."""
-    return _grids(run, [scale], label).update_layout(title_text=f"{scale} px windows against '{label}'")
+def windows(run: Run, grid: str | int, label: str) -> go.Figure:
+    """Show the cosines of one grid, given by name or window side, with hover: cosine and pixel box of every window."""
+    shown = inputs.grid_of(run, grid)
+    return _cosines(run, [shown], label).update_layout(title_text=f"{shown.title} windows against '{label}'")
 
 
 def similarity(run: Run, label: str) -> go.Figure:
-    """Show the grids of cosines of all scales side by side, on one colour range, with hover as `windows`.
+    """Show the cosines of all grids side by side, on one colour range, with hover as `windows`.
 
     Raises
     ------
     LabelError
         If the run has no such label.
     """
-    return _grids(run, scale_names(run), label)
+    return _cosines(run, inputs.plan_of(run), label)
 
 
-def _grids(run: Run, wanted: Sequence[int], label: str) -> go.Figure:
-    grids = {scale: inputs.stage(run, "similarity", scale) for scale in wanted}
-    maps = {scale: grid[..., inputs.label_index(grid, label)].values for scale, grid in grids.items()}
-    colors = panels.ColorRange.of(list(maps.values()))
+def _cosines(run: Run, grids: Iterable[Grid], label: str) -> go.Figure:
+    maps = []
+    for grid in grids:
+        cosines = inputs.stage(run, "similarity", grid.name)
+        maps.append((grid, cosines.values[..., inputs.label_index(cosines, label)]))
+    colors = panels.ColorRange.of([values for _, values in maps])
     shown = []
-    for scale, values in maps.items():
-        tops, lefts = (grids[scale][name].values.astype(int) for name in ("top", "left"))
+    for grid, values in maps:
         trace = go.Heatmap(
             z=values,
-            text=[[box(top, left, scale) for left in lefts] for top in tops],
+            text=[[box(top, left, grid.window) for left in grid.lefts] for top in grid.tops],
             coloraxis="coloraxis",
             hovertemplate="window row %{y}, column %{x}<br>%{text}<br>cosine %{z:.3f}<extra></extra>",
         )
-        shown.append(panels.Panel(f"{scale} px", (len(tops), len(lefts)), (trace,)))
+        shown.append(panels.Panel(grid.title, (grid.rows, grid.cols), (trace,)))
     # Grids of all sizes are drawn square: they lie over the same frame.
     return panels.lay_out(shown, f"windows against '{label}'", coloraxis=colors.axis("cosine"))
 
 
-def scale_names(run: Run) -> list[int]:
-    """Scales of a run, in pixels."""
-    return [int(scale) for scale in inputs.stage(run, "logits")[s.SCALE].values]
-
-
-def scales(run: Run, label: str) -> go.Figure:
-    """Show a label's map at every scale and merged, on one colour range.
+def grids(run: Run, label: str) -> go.Figure:
+    """Show a label's map of every grid and merged, on one colour range.
 
     Raises
     ------
     LabelError
         If the run has no such label.
     """
-    logits, together = inputs.stage(run, "logits"), inputs.stage(run, "merged")
+    together = inputs.stage(run, "merged")
     index = inputs.label_index(together, label)
-    maps = {f"{scale} px": logits.values[i, index] for i, scale in enumerate(scale_names(run))}
+    maps = inputs.maps_of(inputs.stage(run, "logits")[:, index])
     return _maps(maps | {"merged": together.values[index]}, f"similarity with '{label}'", "cosine")
 
 
 def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the weighted mean of the scales, one map a label on one colour range.
+    """Show the weighted mean of the grids, one map a label on one colour range.
 
     Parameters
     ----------
@@ -187,7 +184,7 @@ def stage(run: Run, name: str) -> go.Figure:
         If the run lacks it, or it has labels.
     """
     if name not in ("saliency", "margin"):
-        raise RunError(f"The stage {name!r} is not one map; use scales, guided or windows for stages with labels.")
+        raise RunError(f"The stage {name!r} is not one map; use grids, guided or windows for stages with labels.")
     return pixel_map(inputs.stage(run, name), unit=name)
 
 
@@ -199,7 +196,7 @@ def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = 
     Parameters
     ----------
     array : xarray.DataArray
-        (y, x), or (y, x) and one more dimension, such as ``scale`` or ``label``, in any order.
+        (y, x), or (y, x) and one more dimension, such as ``grid`` or ``label``, in any order.
     title, unit : str, optional
         Default: the array's ``long_name`` and ``units``.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from clipdiy_lab.pipeline.watch import StoppedError
+
 Start = Callable[[Callable[[], None]], None]
 Later = Callable[[float, Callable[[], None]], Callable[[], None]]
-
-
-class StoppedError(Exception):
-    """A job found that nobody wants its result any more."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -40,14 +40,16 @@ class Job:
     work : callable
         Takes its `Ticket`, yields results; the first is always delivered, later ones only while nothing newer waits.
     done, failed : callable
-        Hear of a result or an exception.
+        Hear of a result or an exception. What `done` raises goes to `failed`; so do SystemExit and KeyboardInterrupt.
     stopped : callable
         Hears that the work ended early.
+
+    What `failed` and `stopped` raise is logged; the next job runs.
     """
 
     work: Callable[[Ticket], Iterator[Any]]
     done: Callable[[Any], None]
-    failed: Callable[[Exception], None]
+    failed: Callable[[BaseException], None]
     stopped: Callable[[], None]
 
 
@@ -155,8 +157,15 @@ class LatestWins:
         with self._guard:
             self._set_idle()
             entry = self._next() if self._running is None else None
-        if entry is not None:
+        if entry is None:
+            return
+        try:
             self.start(lambda: self._work(entry))
+        except RuntimeError as error:  # no further thread is to be had
+            with self._guard:
+                self._running = None
+                self._set_idle()
+            _tell(entry[1].failed, error)
 
     def _next(self) -> tuple[Ticket, Job] | None:
         entry, self._waiting = self._waiting, None
@@ -171,16 +180,27 @@ class LatestWins:
 
     def _work(self, entry: tuple[Ticket, Job] | None) -> None:
         while entry is not None:
-            ticket, job = entry
-            try:
-                for result in job.work(ticket):
-                    job.done(result)
-                    if ticket.overtaken:
-                        break
-            except StoppedError:
-                job.stopped()
-            except Exception as error:  # whatever it is, somebody must see it, and the next job must run
-                job.failed(error)
+            _run(*entry)
             with self._guard:
                 entry = self._next()
                 self._set_idle()
+
+
+def _run(ticket: Ticket, job: Job) -> None:
+    """Do a job and tell what became of it; raises nothing, so that the next job runs."""
+    try:
+        for result in job.work(ticket):
+            job.done(result)
+            if ticket.overtaken:
+                break
+    except StoppedError:
+        _tell(job.stopped)
+    except BaseException as error:  # SystemExit of an encoder, say: it would end the thread without a word
+        _tell(job.failed, error)
+
+
+def _tell(hear: Callable[..., None], *what: BaseException) -> None:
+    try:
+        hear(*what)
+    except BaseException:
+        _log.exception("whoever was told how a job ended failed")

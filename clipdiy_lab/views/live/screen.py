@@ -56,15 +56,43 @@ class Live(Generic[ScreenT]):
         """Draw on one more screen."""
         self.screens.append(screen)
 
-    def tell(self, text: str, kind: str) -> None:
-        """Show a sentence on every screen."""
-        for screen in self.screens:
-            screen.say(text, kind)
+    def each(self, draw: Callable[[ScreenT], None]) -> BaseException | None:
+        """Draw on every screen; one that fails is logged, and the others are served.
 
-    def complain(self, error: Exception) -> None:
+        Returns
+        -------
+        BaseException or None
+            What the first screen that failed raised.
+        """
+        failure: BaseException | None = None
+        for screen in tuple(self.screens):
+            try:
+                draw(screen)
+            except (Exception, SystemExit) as error:
+                _log.error("a screen of %r failed", self, exc_info=error)
+                failure = failure or error
+        return failure
+
+    def tell(self, text: str, kind: str) -> None:
+        """Show a sentence on every screen that can show one."""
+        self.each(lambda screen: screen.say(text, kind))
+
+    def attempt(self, act: Callable[[], object]) -> None:
+        """Do what a callback of a widget asks for; say what went wrong.
+
+        An exception would vanish in a log there; SystemExit and KeyboardInterrupt would end the kernel.
+        """
+        try:
+            act()
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            self.complain(error)
+
+    def complain(self, error: BaseException) -> None:
         """Say on every screen what went wrong."""
         if isinstance(error, ClipdiyError):
             self.error = str(error)
+        elif isinstance(error, SystemExit | KeyboardInterrupt):
+            self.error = f"The work was ended by {error!r}; what is shown is the state before it."
         else:
             # Not foreseen, so whoever reports it needs the place; the work goes on.
             self.error = f"{type(error).__name__}: {error}. This is a defect of the lab; the log has the place."
@@ -91,8 +119,7 @@ class Live(Generic[ScreenT]):
 
     def close_screens(self) -> None:
         """Take every screen away."""
-        for screen in self.screens:
-            screen.close()
+        self.each(lambda screen: screen.close())
         self.screens.clear()
         self._widget = None
 

@@ -38,7 +38,7 @@
     const grid = make("table", null, box);
     const head = make("tr", null, make("thead", null, grid));
     const parted = data.parts !== null;
-    const titles = ["label", ...(parted ? data.scales.map((scale) => `${scale} px`) : []), "score"];
+    const titles = ["label", ...(parted ? data.grids : []), "score"];
     titles.forEach((title) => { make("th", title, head).scope = "col"; });
     const body = make("tbody", null, grid);
     const top = Math.max(...data.score[pixel].map(Math.abs), 1);
@@ -53,11 +53,11 @@
       make("td", number(data.score[pixel][place] / unit), line, "sum");
       const bar = make("span", null, name, "bar");
       bar.setAttribute("aria-hidden", "true");
-      (parted ? parts : [data.score[pixel][place]]).forEach((part, scale) => {
+      (parted ? parts : [data.score[pixel][place]]).forEach((part, place) => {
         const piece = make("i", null, bar);
         piece.style.width = `${100 * Math.max(part, 0) / top}%`;
         piece.style.background = data.colors[label];
-        piece.style.opacity = 1 - 0.55 * scale / Math.max(parts.length - 1, 1);
+        piece.style.opacity = 1 - 0.55 * place / Math.max(parts.length - 1, 1);
       });
     });
   };
@@ -81,13 +81,13 @@
       make("li", "Saliency does not enter the scores of this run.", list);
     }
     if (data.without !== null) {
-      const changed = data.scales.map((scale, place) => [scale, data.without[pixel][place]])
+      const changed = data.grids.map((grid, place) => [grid, data.without[pixel][place]])
         .filter(([, label]) => label !== winner);
       make("li", changed.length
-        ? changed.map(([scale, label]) => `Without the ${scale} px windows it would be ${quoted(label)}.`).join(" ")
-        : "It keeps its label when any one scale is left out.", list);
+        ? changed.map(([grid, label]) => `Without the ${grid} windows it would be ${quoted(label)}.`).join(" ")
+        : "It keeps its label when any one grid is left out.", list);
     }
-    if (data.parts === null) make("li", `Scores are not split by scale: ${data.no_parts}`, list);
+    if (data.parts === null) make("li", `Scores are not split by grid: ${data.no_parts}`, list);
   };
 
   const show = () => {

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clipdiy_lab.analysis import explain
-from clipdiy_lab.analysis.explain.reading import scale_scores
+from clipdiy_lab.analysis.explain.reading import grid_scores
 from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import css
@@ -28,10 +28,10 @@ def inspector_data(look: Look) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``ys``, ``xs`` (pixels of the frame), ``height``, ``width``, ``scales``, ``names``, ``colors``. In row order, a
-        number or list a pixel: ``best`` (label indices), ``score`` and ``parts`` (a scale) of each, in millionths,
-        ``margin``, ``saliency``, ``threshold``, ``change`` and ``rival`` (see `explain.flip_weight`), ``without``
-        (label index without each scale). What a run does not have is None.
+        ``ys``, ``xs`` (pixels of the frame), ``height``, ``width``, ``grids`` (titles), ``names``, ``colors``. In row
+        order, a number or list per pixel: ``best`` (label indices), ``score`` and ``parts`` (per grid) of each, in
+        millionths, ``margin``, ``saliency``, ``threshold``, ``change`` and ``rival`` (see `explain.flip_weight`),
+        ``without`` (label index without each grid). What a run does not have is None.
     """
     ys, xs = (_centres(look.run.sizes[dim]) for dim in (s.Y, s.X))
     at = np.ix_(ys, xs)
@@ -43,7 +43,7 @@ def inspector_data(look: Look) -> dict[str, Any]:
         "xs": xs.tolist(),
         "height": look.run.sizes[s.Y],
         "width": look.run.sizes[s.X],
-        "scales": list(look.config.scales),
+        "grids": [grid.title for grid in look.plan],
         "names": list(look.names),
         "colors": [css(color) for color in look.colors],
         "weight": look.config.saliency_weight,
@@ -66,8 +66,8 @@ def _millionths(values: npt.NDArray[Any]) -> Any:
 
 def _parts(look: Look, at: tuple[Any, ...], best: npt.NDArray[np.int64]) -> dict[str, Any]:
     try:
-        scores = scale_scores(look.run, look.config)[:, :, at[0], at[1]]
-    except RunError as error:  # a score of the policy that is no sum over the scales
+        scores = grid_scores(look.run, look.config)[:, :, at[0], at[1]]
+    except RunError as error:  # a score of the policy that is no sum over the grids
         return {"parts": None, "without": None, "no_parts": str(error)}
     flat = scores.reshape(*scores.shape[:2], -1).transpose(2, 1, 0)
     parts = np.take_along_axis(flat, best[..., None], 1)

@@ -13,6 +13,8 @@ from clipdiy_lab.analysis import explain
 from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.text import printable
 from clipdiy_lab.views import encoding, pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.gallery import CAPTIONS, MAX_LABELS, worth_showing
@@ -43,11 +45,12 @@ class Look:
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run
-        self.names = s.labels_of(s.stage(run, "fused"))
+        self.names = tuple(map(printable, s.labels_of(s.stage(run, "fused"))))
         index = int(run.attrs.get("background_index", -1))
         self.background = index if index >= 0 else None
         self.colors = label_colors(self.names, self.background)
         self.config = Config.from_json(run.attrs["config"])
+        self.plan = Plan.of(self.config)
         self.shown = worth_showing(run, MAX_LABELS)
 
     def __getitem__(self, stage: str) -> npt.NDArray[Any]:
@@ -88,14 +91,14 @@ def _labels(look: Look, name: str, title: str, how: str) -> Section:
 
 
 def _maps(look: Look, name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return title to map of a stage: of the labels worth showing, at every scale, as far as it has them."""
-    scales, shown = look.config.scales, [(i, look.names[i]) for i in look.shown]
+    """Return title to map of a stage: of the labels worth showing, for every grid, as far as it has them."""
+    shown = [(i, look.names[i]) for i in look.shown]
     if name == "similarity":
-        grids = {p: s.stage(look.run, "similarity", p).values for p in scales}
-        return {f"{label}, {p} px": grids[p][..., i] for p in scales for i, label in shown}
+        cosines = {grid.title: s.stage(look.run, "similarity", grid.name).values for grid in look.plan}
+        return {f"{label}, {title}": values[..., i] for title, values in cosines.items() for i, label in shown}
     values = look[name]
     if name == "logits":
-        return {f"{label}, {p} px": values[row, i] for row, p in enumerate(scales) for i, label in shown}
+        return {f"{label}, {grid.title}": values[at, i] for at, grid in enumerate(look.plan) for i, label in shown}
     return {label: values[i] for i, label in shown} if values.ndim == 3 else {name: values}
 
 
@@ -137,38 +140,36 @@ def _background_threshold(look: Look, title: str, how: str) -> Iterator[Section]
     yield Section("threshold_distance", "Distance to the background threshold", how, panels, bar)
 
 
-def _scale_importance(look: Look, title: str, how: str) -> Iterator[Section]:
-    found = explain.scale_importance(look.run)
-    scales = look.config.scales
-    shapley = {f"{p} px": found["scale_shapley"].values[i] for i, p in enumerate(scales)}
+def _grid_importance(look: Look, title: str, how: str) -> Iterator[Section]:
+    found = explain.grid_importance(look.run)
+    names = [grid.title for grid in look.plan]
+    shapley = dict(zip(names, found["grid_shapley"].values, strict=True))
     panels, bar = heats(shapley, "score", diverging=True)
-    yield Section("scale_importance", title, how, panels, bar)
-    names = [f"{p} px" for p in scales]
-    colors = pictures.heat(np.linspace(0, 1, max(len(scales), 2))[None], 0, 1)[0][: len(scales)]
-    deciding = np.searchsorted(-np.array(scales), -found["deciding_scale"].values)
-    deciding = np.argsort(-np.array(scales), kind="stable")[deciding]
+    yield Section("grid_importance", title, how, panels, bar)
+    colors = pictures.heat(np.linspace(0, 1, max(len(names), 2))[None], 0, 1)[0][: len(names)]
+    deciding = found["deciding_grid"].values
     kept = {name: css(color) for name, color in zip(names, colors, strict=True)}
-    how = "The scale that does most for the winner. Large windows decide what is there, small ones where it ends."
+    how = "The grid that does most for the winner. Large windows decide what is there, small ones where it ends."
     yield Section(
-        "deciding_scale", "The scale that decides", how, [areas("deciding scale", deciding, names, colors)], keys=kept
+        "deciding_grid", "The grid that decides", how, [areas("deciding grid", deciding, names, colors)], keys=kept
     )
-    flips = found["scale_flips"].values
     ink = np.array([(213, 94, 0)], np.uint8)
     drawn = [
-        areas(f"without {p} px", np.where(flips[i], 0, -1), ["changes its label"], ink) for i, p in enumerate(scales)
+        areas(f"without {name}", np.where(flips, 0, -1), ["changes its label"], ink)
+        for name, flips in zip(names, found["grid_flips"].values, strict=True)
     ]
-    how = "Where the label changes when one scale is left out. A scale without marks could be dropped for this image."
+    how = "Where the label changes when one grid is left out. A grid without marks could be dropped for this image."
     keys = {"changes its label": css(ink[0])}
-    yield Section("scale_flips", "One scale left out", how, drawn, keys=keys)
+    yield Section("grid_flips", "One grid left out", how, drawn, keys=keys)
 
 
 def _uncertainty(look: Look, title: str, how: str) -> Iterator[Section]:
     found = explain.uncertainty(look.run, temperature=0.01)
     panels, bar = heats({"entropy": found["entropy"].values}, "nat")
     yield Section("entropy", title, how, panels, bar)
-    panels, bar = heats({"agreement of the scales": found["scale_agreement"].values}, "share of the scales")
-    how = "The share of the scales that would give this label on their own. Where it is low, the label is a compromise."
-    yield Section("scale_agreement", "Do the scales agree?", how, panels, bar)
+    panels, bar = heats({"agreement of the grids": found["grid_agreement"].values}, "share of the grids")
+    how = "The share of the grids that would give this label on their own. Where it is low, the label is a compromise."
+    yield Section("grid_agreement", "Do the grids agree?", how, panels, bar)
 
 
 def _words(look: Look, segmenter: Segmenter) -> Section:
@@ -181,7 +182,10 @@ def _words(look: Look, segmenter: Segmenter) -> Section:
         "How many ways of saying it otherwise (article, template, one label dropped) change the pixel. Bright pixels "
         "hang on the wording."
     )
+    left_out = found.attrs["left_out"]
     note = f"{len(shares)} variations were tried. They change most of the image with {most}."
+    if left_out:
+        note += f" Left out, because a prompt would be longer than the text encoder reads: {'; '.join(left_out)}."
     return Section("prompt_sensitivity", "What the words do", how, panels, bar, note=note)
 
 
@@ -201,11 +205,11 @@ _MAPS: tuple[tuple[str, str, str, _Make], ...] = (
         _background_threshold,
     ),
     (
-        "scale_importance",
-        "What each scale does for the winner",
-        "Shapley value of each scale on the lead of the winner; the values sum to the margin. Orange: the scale speaks "
+        "grid_importance",
+        "What each grid does for the winner",
+        "Shapley value of each grid on the lead of the winner; the values sum to the margin. Orange: the grid speaks "
         "for the label; blue: against it.",
-        _scale_importance,
+        _grid_importance,
     ),
     (
         "uncertainty",

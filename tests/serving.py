@@ -1,5 +1,6 @@
 """A server on this machine that behaves as badly as real ones; a plan says how, path by path."""
 
+import contextlib
 import functools
 import http.server
 import random
@@ -26,8 +27,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def serve(to, data=GOOD, etag='"one"', date="", ranges=True, polite=True, cut=None, claim=None, stall=None, pace=0.0):
-    """Serve `data`; `cut` and `stall` stop after so many bytes, `claim` lies about the length.
+def serve(
+    to, data=GOOD, etag='"one"', date="", ranges=True, polite=True,
+    cut=None, claim=None, span=None, stall=None, pace=0.0,
+):  # fmt: skip
+    """Serve `data`; `cut` and `stall` stop after so many bytes, `claim` lies about the length, `span` about the range.
 
     `pace` is a pause, in seconds, after every 16 KiB. Without `ranges` every request gets all; without `polite`
     If-Range is ignored.
@@ -41,7 +45,7 @@ def serve(to, data=GOOD, etag='"one"', date="", ranges=True, polite=True, cut=No
     body = data[start:]
     to.send_response(206 if start else 200)
     if start:
-        to.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        to.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}" if span is None else span)
     for name, value in {"ETag": etag, "Last-Modified": date}.items():
         if value:
             to.send_header(name, value)
@@ -68,6 +72,20 @@ def chunked(to, data=GOOD, cut=False):
         if cut:
             return
     to.wfile.write(b"0\r\n\r\n")
+
+
+def drip(to, where):
+    """Send one byte every 20 ms, from some part of the answer on and for ever."""
+    head = {
+        "status": "HTTP/1.1 200 ",
+        "header": "HTTP/1.1 200 OK\r\nX: ",
+        "chunk size": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "body": f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n",
+    }
+    to.wfile.write(head[where].encode())
+    with contextlib.suppress(OSError):
+        while not to.server.go.wait(0.02):
+            to.wfile.write(b"0")
 
 
 def fail(to, status=503, **headers):
@@ -99,3 +117,18 @@ class Server(http.server.ThreadingHTTPServer):
 
     def ranges(self):
         return [headers.get("Range") for _, headers in self.asked]
+
+
+@contextlib.contextmanager
+def running():
+    """Lend a server that answers, in a thread of its own."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.go.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -48,49 +48,44 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 def sliding_labels(
     segmenter: Segmenter,
     image: npt.NDArray[np.uint8],
-    texts: list[xr.DataArray],
-    configs: list[Config],
-    shared: Config,
+    text: xr.DataArray,
+    config: Config,
     protocol: Protocol,
     size: tuple[int, int],
-) -> list[npt.NDArray[np.int16]]:
-    """Segment an image window by window under several configurations that share their encoding.
+) -> npt.NDArray[np.int16]:
+    """Segment an image window by window.
 
     Parameters
     ----------
     segmenter : Segmenter
     image : uint8 array, height x width x 3
-    texts : list of array (label, feature)
-        Text embeddings for each configuration.
-    configs : list of Config
-    shared : Config
-        The encoding that all of them share.
+    text : array (phrase, feature)
+        What `Segmenter.text_embeddings` gives for the configuration.
+    config : Config
     protocol : Protocol
         One that slides.
     size : (int, int)
-        Height and width of the label maps asked for.
+        Height and width of the label map asked for.
 
     Returns
     -------
-    list of int16 arrays
-        One label map a configuration: averaged scores, brought to `size` bilinearly, then the best label.
+    int16 array
+        Averaged scores, brought to `size` bilinearly, then the best label.
     """
     if protocol.window is None or protocol.stride is None:
         raise ValueError("the protocol has no windows")
     height, width = resized_size(image.shape, protocol)
     pixels = ops.resize_image(torch.from_numpy(image), (height, width), "bilinear").numpy()
-    sums: list[Tensor] = [torch.zeros(len(text), height, width) for text in texts]
+    total: Tensor = torch.zeros(len(s.labels_of(text)), height, width)
     times = torch.zeros(height, width)
     rows, cols = (window_starts(side, protocol.window, protocol.stride) for side in (height, width))
     for top, left in product(rows, cols):
         place = slice(top, min(top + protocol.window, height)), slice(left, min(left + protocol.window, width))
         part = np.ascontiguousarray(pixels[place])
-        encoded = segmenter.encode(part, shared)
-        for total, text, config in zip(sums, texts, configs, strict=True):
-            fused = s.stage(fuse(encoded, text, config), "fused").values
-            total[(slice(None), *place)] += _bilinear(torch.from_numpy(fused), (part.shape[0], part.shape[1]))
+        fused = s.stage(fuse(segmenter.encoding(part, config), text, config), "fused").values
+        total[(slice(None), *place)] += _bilinear(torch.from_numpy(fused), (part.shape[0], part.shape[1]))
         times[place] += 1
-    return [_best(total / times, size) for total in sums]
+    return _best(total / times, size)
 
 
 def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:

@@ -1,23 +1,24 @@
-"""What each scale does for the labels, and where the scales disagree."""
+"""What each grid does for the labels, and where the grids disagree."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import array, read, scale_scores, two_labels, values
+from clipdiy_lab.analysis.explain.reading import array, grid_scores, read, two_labels, values
 from clipdiy_lab.errors import ConfigError, RunError
 from clipdiy_lab.method import attribution
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.grid import Plan
 
-_MOST_SCALES = 10
+_MOST_GRIDS = 10
 
 
-def scale_importance(run: xr.DataTree) -> xr.Dataset:
-    """Importance of each scale at each pixel.
+def grid_importance(run: xr.DataTree) -> xr.Dataset:
+    """Importance of each grid at each pixel.
 
-    The game of the Shapley values: the players are the scales; a coalition is worth the lead of the run's winner over
-    the best other label when only its scales are summed; no scale at all is worth 0 (``docs/explain.md``).
+    The game of the Shapley values: the players are the grids; a coalition is worth the lead of the run's winner over
+    the best other label when only its grids are summed; no grid at all is worth 0 (``docs/explain.md``).
 
     Parameters
     ----------
@@ -27,21 +28,21 @@ def scale_importance(run: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``scale_flips`` (scale, y, x): whether the label changes when the scale is left out (False with one scale).
-        ``scale_contribution`` (scale, y, x): its part of the margin between winner and runner-up, the two held fixed.
-        ``scale_shapley`` (scale, y, x): exact Shapley value, the rival free. Both sum to the margin over the scales.
-        ``deciding_scale`` (y, x): side of the windows of the scale with the largest Shapley value.
+        ``grid_flips`` (grid, y, x): whether the label changes when the grid is left out (False with one grid).
+        ``grid_contribution`` (grid, y, x): its part of the margin between winner and runner-up, the two held fixed.
+        ``grid_shapley`` (grid, y, x): exact Shapley value, the rival free. Both sum to the margin over the grids.
+        ``deciding_grid`` (y, x): index along ``grid`` of the one with the largest Shapley value; the first of equals.
 
     Raises
     ------
     RunError
-        If a stage is missing, the run has one label or more than ten scales, or a label's score is no sum over them.
+        If a stage is missing, the run has one label or more than ten grids, or a label's score is no sum over them.
     """
     config = read(run, "logits", "guide", "fused", "labels")
     two_labels(run)
-    if len(config.scales) > _MOST_SCALES:
-        raise RunError(f"the run has {len(config.scales)} scales; exact Shapley values take up to {_MOST_SCALES}.")
-    scores = scale_scores(run, config)
+    scores = grid_scores(run, config)
+    if len(scores) > _MOST_GRIDS:
+        raise RunError(f"the run has {len(scores)} grids; exact Shapley values take up to {_MOST_GRIDS}.")
     winner = s.stage(run, "labels").values.astype(np.int64)[None]
     rivals = scores.sum(0)
     np.put_along_axis(rivals, winner, -np.inf, 0)
@@ -50,10 +51,10 @@ def scale_importance(run: xr.DataTree) -> xr.Dataset:
     logits = s.stage(run, "logits")
     return xr.Dataset(
         {
-            "scale_flips": array("scale_flips", _flips(scores, winner[0]), logits.coords),
-            "scale_contribution": array("scale_contribution", own - other, logits.coords),
-            "scale_shapley": array("scale_shapley", shapley, logits.coords),
-            "deciding_scale": array("deciding_scale", np.array(config.scales)[shapley.argmax(0)], logits.coords),
+            "grid_flips": array("grid_flips", _flips(scores, winner[0]), logits.coords),
+            "grid_contribution": array("grid_contribution", own - other, logits.coords),
+            "grid_shapley": array("grid_shapley", shapley, logits.coords),
+            "deciding_grid": array("deciding_grid", shapley.argmax(0), logits.coords),
         }
     )
 
@@ -79,13 +80,13 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
     Returns
     -------
     xarray.Dataset
-        ``margin`` (the run's), ``entropy`` in nats, and ``scale_agreement``: share of the scales with a weight above 0
+        ``margin`` (the run's), ``entropy`` in nats, and ``grid_agreement``: share of the grids with a weight above 0
         whose own scores times guide give the run's label.
 
     Raises
     ------
     RunError
-        If a stage is missing, or a label's score is no sum over the scales.
+        If a stage is missing, or a label's score is no sum over the grids.
     ConfigError
         For a temperature that is not positive.
     """
@@ -94,15 +95,15 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
     if isinstance(heat, bool) or not isinstance(heat, (int, float)) or not (0 < heat < float("inf")):
         raise ConfigError(f"temperature is {temperature!r}; expected a number above 0, such as 0.01.")
     fused = s.stage(run, "fused")
-    used = np.array(config.weights) > 0
-    alone = scale_scores(run, config)[used].argmax(1)
+    used = [config.weight(grid.name) > 0 for grid in Plan.of(config)]
+    alone = grid_scores(run, config)[used].argmax(1)
     agreement = (alone == s.stage(run, "labels").values).mean(0)
     entropy = np.maximum(attribution.entropy(values(run, "fused"), heat), 0)
     return xr.Dataset(
         {
             "margin": s.stage(run, "margin").drop_vars(s.LABEL, errors="ignore"),
             "entropy": array("entropy", entropy, fused.coords),
-            "scale_agreement": array("scale_agreement", agreement, fused.coords),
+            "grid_agreement": array("grid_agreement", agreement, fused.coords),
         },
         attrs={"temperature": float(heat)},
     )

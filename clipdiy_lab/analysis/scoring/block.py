@@ -1,0 +1,128 @@
+"""Trials that are scored together, in one pass over the images of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from clipdiy_lab.analysis.protocols import Protocol
+from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of
+from clipdiy_lab.analysis.scoring.sliding import sliding_labels
+from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.datasets.sample import ahead
+from clipdiy_lab.method import metrics
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.sources import Source
+from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
+
+_Predicted = tuple[int, str, npt.NDArray[np.uint8], Iterable[tuple[int, Labels]]]
+"""Position, id and mask of an image, and the label map of every trial by its place in the block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Trials and what they are scored on.
+
+    Attributes
+    ----------
+    source : Source
+    trials : tuple of Trial
+        All of them make sense.
+    protocol : Protocol
+    images : int
+        The first so many images of the source.
+    per_image : bool
+        Whether the counts of every image are kept.
+    """
+
+    source: Source
+    trials: tuple[Trial, ...]
+    protocol: Protocol
+    images: int
+    per_image: bool = False
+
+    def tally(self) -> Tally:
+        """Return counts of nothing."""
+        return Tally(len(self.trials), len(self.source.dataset.label_names), per_image=self.per_image)
+
+
+class Counter:
+    """Counts images for the trials of a block; their texts are embedded once.
+
+    Parameters
+    ----------
+    block : Block
+
+    Raises
+    ------
+    ConfigError, LabelError
+        If the texts of a trial cannot be embedded.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        segmenter, dataset = block.source.segmenter, block.source.dataset
+        self._shared: list[SharedTexts] = []
+        self._texts: list[xr.DataArray] = []
+        if block.protocol.slides:
+            self._texts = [text_of(trial, segmenter, dataset) for trial in block.trials]
+        else:
+            self._shared = share(block.trials, segmenter, dataset)
+
+    def count(self, positions: Sequence[int], tally: Tally, watch: Watch = UNWATCHED) -> Iterator[int]:
+        """Add images to a tally; yield the position of each when it is counted.
+
+        Raises
+        ------
+        DatasetError
+            If a mask holds a label that the dataset does not name.
+        StoppedError
+            If the watch stops the work.
+        """
+        protocol, labels = self.block.protocol, tally.confusion.shape[-1]
+        predicted = self._sliding(positions) if protocol.slides else self._whole(positions, watch)
+        for position, image_id, mask, maps in predicted:
+            truth = protocol.truth(mask)
+            counts = {
+                place: metrics.confusion(truth, protocol.prediction(found, mask.shape), labels) for place, found in maps
+            }
+            ordered = [counts[place] for place in range(len(counts))]
+            tally.add(position, image_id, ordered, truth.size - int(ordered[0].sum()))
+            yield position
+
+    def _whole(self, positions: Sequence[int], watch: Watch) -> Iterator[_Predicted]:
+        for image in self.block.source.images(positions, watch):
+            maps = (shared.label_maps(image.encoding, image.mask) for shared in self._shared)
+            yield image.position, image.id, image.mask, chain.from_iterable(maps)
+
+    def _sliding(self, positions: Sequence[int]) -> Iterator[_Predicted]:
+        source, protocol = self.block.source, self.block.protocol
+        samples = ahead(source.dataset.__getitem__, (source.place(position) for position in positions))
+        for position, sample in zip(positions, samples, strict=True):
+            size = protocol.size(sample.mask.shape)
+            maps = [
+                (place, sliding_labels(source.segmenter, sample.image, text, trial.config or Config(), protocol, size))
+                for place, (trial, text) in enumerate(zip(self.block.trials, self._texts, strict=True))
+            ]
+            yield position, sample.id, sample.mask, maps
+
+
+def count_here(block: Block, tally: Tally, done: int, counting: ImageProgress, parts: Parts | None) -> None:
+    """Add the images from `done` on to a tally, in this process; what is counted is kept in `parts`.
+
+    Raises
+    ------
+    StoppedError
+        If the watch of `counting` stops the work.
+    """
+    for position in Counter(block).count(range(done, block.images), tally, counting.watch):
+        if parts is not None:
+            parts.keep(tally, position + 1)
+        counting.seen()
