@@ -215,7 +215,12 @@ def _repeat(look: Look) -> str:
 
 
 def _unpacked(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+    if isinstance(value, str) and value.startswith("{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):  # a note of somebody's own that only begins like JSON
+            return value
+    return value
 
 
 def _changed(config: Config) -> dict[str, Any]:
