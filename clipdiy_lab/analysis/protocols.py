@@ -161,8 +161,8 @@ def protocol_for(dataset: Dataset, given: str | os.PathLike[str] | Protocol | No
     ConfigError
         As `get_protocol`.
     """
-    manifest: Manifest | None = getattr(dataset, "manifest", None)
-    if given is not None or manifest is None or manifest.protocol is None:
+    manifest = getattr(dataset, "manifest", None)
+    if given is not None or not isinstance(manifest, Manifest) or manifest.protocol is None:
         return get_protocol(DEFAULT if given is None else given)
     try:
         return get_protocol(manifest.protocol)

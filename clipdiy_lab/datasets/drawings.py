@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from clipdiy_lab.datasets.disk import explain
+from clipdiy_lab.errors import DatasetError
 
 _FOLDER = resources.files("clipdiy_lab") / "assets" / "drawings"
 
@@ -43,8 +48,21 @@ class Thing:
 
 @functools.cache
 def _index() -> dict[str, Any]:
-    index: dict[str, Any] = json.loads((_FOLDER / "index.json").read_text(encoding="utf-8"))
+    with _reading("index.json"):
+        index: dict[str, Any] = json.loads((_FOLDER / "index.json").read_text(encoding="utf-8"))
     return index
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turn a fault of the disk while a file of the package is read into one error."""
+    try:
+        yield
+    except OSError as error:
+        raise DatasetError(
+            f"The lab's own drawings, {_FOLDER / name}, cannot be read: {explain(error)} If that does not help, "
+            "reinstall clipdiy-lab."
+        ) from error
 
 
 @functools.cache
@@ -71,7 +89,8 @@ def families(unseen: bool) -> tuple[str, ...]:
 
 @functools.cache
 def _atlas(family: str) -> NDArray[np.uint8]:
-    with (_FOLDER / family / "atlas.webp").open("rb") as file, Image.open(file) as image:
+    name = f"{family}/atlas.webp"
+    with _reading(name), (_FOLDER / name).open("rb") as file, Image.open(file) as image:
         return np.asarray(image.convert("RGBA"))
 
 

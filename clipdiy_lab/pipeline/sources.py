@@ -148,8 +148,8 @@ def config_for(dataset: Dataset, given: Config | None, base: Config | None = Non
     """
     if given is not None:
         return as_config(given)
-    manifest: Manifest | None = getattr(dataset, "manifest", None)
-    return (base or Config()).replace(**({} if manifest is None else manifest.config))
+    manifest = getattr(dataset, "manifest", None)
+    return (base or Config()).replace(**(manifest.config if isinstance(manifest, Manifest) else {}))
 
 
 def open_source(

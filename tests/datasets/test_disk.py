@@ -11,6 +11,7 @@ from failing import FailingDisk, make_unreadable
 from reading import copy_voc, paint, refused
 
 import clipdiy_lab as lab
+from clipdiy_lab.datasets import drawings
 from clipdiy_lab.datasets.images import read_image
 from clipdiy_lab.datasets.layouts import read_ids
 from clipdiy_lab.datasets.manifests import load_manifest
@@ -144,6 +145,22 @@ def test_a_disk_that_fails_in_the_middle_of_an_image(tmp_path, monkeypatch):
             read_image(tmp_path / name)
         assert disk.calls >= 5
         says_eio(str(caught.value), name)
+
+
+def test_the_drawings_of_the_package(monkeypatch):
+    folder = Path(str(drawings._FOLDER))
+    for read in (drawings._index, lambda: drawings._atlas(drawings.families(False)[0])):
+        for cached in (drawings._index, drawings._atlas):
+            cached.cache_clear()
+        drawings._index()
+        if read is drawings._index:
+            drawings._index.cache_clear()
+        with (
+            FailingDisk(monkeypatch, folder, 1),
+            pytest.raises(DatasetError, match=r"The lab's own drawings, .*\(EIO\)"),
+        ):
+            read()
+        assert len(lab.open_dataset("scenes", length=1)[0].image)  # what failed is not remembered
 
 
 def test_a_stream_that_fails():
