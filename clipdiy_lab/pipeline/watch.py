@@ -79,7 +79,7 @@ class ImageProgress:
         self, total: int = 0, name: str | None = None, *, show: bool = False, watch: Watch = UNWATCHED
     ) -> None:
         self.watch, self.done = watch, 0
-        self._bar = tqdm(total=total, desc=printable(name), unit="image", disable=not show)
+        self._bar = tqdm(total=total, desc=None if name is None else printable(name), unit="image", disable=not show)
         self._total = total
 
     def __enter__(self) -> ImageProgress:
