@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "clipdiy_lab needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=/path/to/python3.11."; exit 1; }
 	@test -x $(BIN)/python || { echo "Making .venv ..."; $(PYTHON) -m venv .venv; }
 	@echo "Installing (torch is large: some minutes the first time) ..."
-	@$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[lab,openvino,scale,spectral,test]"
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[hf,lab,openvino,scale,spectral,test]"
 	@$(BIN)/clipdiy-lab doctor
 	@touch $@
 

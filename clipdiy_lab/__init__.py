@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning
     from clipdiy_lab.method.config import Config
     from clipdiy_lab.method.grid import Plan
+    from clipdiy_lab.models import saliency
     from clipdiy_lab.models.loading import list_models
-    from clipdiy_lab.pipeline.embeddings.read import as_encoded, open_store
+    from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
     from clipdiy_lab.pipeline.recombine import recombine
     from clipdiy_lab.pipeline.runs import open_run, save_run
@@ -44,7 +45,7 @@ _WHERE = {
     "Plan": "method.grid",
     "Segmenter": "pipeline.segmenter",
     "ablation_board": "views.board.show",
-    "as_encoded": "pipeline.embeddings.read",
+    "as_encoded": "pipeline.embeddings.opened",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
@@ -53,7 +54,7 @@ _WHERE = {
     "load": "pipeline.segmenter",
     "open_dataset": "datasets.registry",
     "open_run": "pipeline.runs",
-    "open_store": "pipeline.embeddings.read",
+    "open_store": "pipeline.embeddings.opened",
     "recombine": "pipeline.recombine",
     "report": "views.report",
     "save_run": "pipeline.runs",
@@ -61,7 +62,12 @@ _WHERE = {
     "validate_folder": "datasets.readers_folder",
 }
 
-_MODULES = {"explain": "analysis.explain", "figures": "views.figures", "results": "analysis.results"}
+_MODULES = {
+    "explain": "analysis.explain",
+    "figures": "views.figures",
+    "results": "analysis.results",
+    "saliency": "models.saliency",
+}
 
 __all__ = [
     "ClipdiyError",
@@ -85,6 +91,7 @@ __all__ = [
     "recombine",
     "report",
     "results",
+    "saliency",
     "save_run",
     "sweep",
     "validate_folder",

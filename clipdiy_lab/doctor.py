@@ -96,10 +96,13 @@ def _caches() -> dict[str, str]:
 
     from clipdiy_lab.models import weights
     from clipdiy_lab.models.loading import describe, list_models
+    from clipdiy_lab.models.saliency.found import DINO_WEIGHTS, HEAD_WEIGHTS
 
+    absent = [one.name for one in (DINO_WEIGHTS, HEAD_WEIGHTS) if not (weights.cache_folder() / one.name).is_file()]
     here = [f"{name} ({describe(name)})" for name in list_models().query("here")["name"]]
     return {
         "model cache": str(constants.HF_HUB_CACHE),
         "weights cache": str(weights.cache_folder()),
-        "models here": ", ".join(here),
+        "models here": "; ".join(here),
+        "FOUND's weights": f"not here, fetched at first use: {', '.join(absent)}" if absent else "here",
     }

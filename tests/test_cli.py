@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,62 @@ def test_labels_that_cannot_be_read(photo, tmp_path, monkeypatch, given, code, s
         assert done.exit_code == code
         assert said in (str(done.exception) if code == 1 else done.output)
     assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "gap.txt", "escape.txt"}
+
+
+def test_names_from_outside_reach_no_terminal_as_commands(tmp_path, monkeypatch):
+    """A folder whose own name, classes and files hold escapes, an image of such a name, and wrong usage."""
+    monkeypatch.chdir(tmp_path)
+    evil = "\x1b[31mevil\x07\u202e"
+    for part in ("images", "masks"):
+        (tmp_path / evil / part).mkdir(parents=True)
+    pixels, mask = np.full((40, 60, 3), 90, np.uint8), np.ones((40, 60), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / evil / "images" / f"{evil}.png")
+    Image.fromarray(mask).save(tmp_path / evil / "masks" / f"{evil}.png")
+    Image.fromarray(pixels).save(tmp_path / f"{evil}.png")
+    (tmp_path / evil / "classes.txt").write_text("background\ncat\x1b[2J\n")
+    (tmp_path / "good" / "images").mkdir(parents=True)
+    (tmp_path / "good" / "images" / f"lonely{evil}.png").touch()
+    (tmp_path / "good" / "masks").mkdir()
+    (tmp_path / "good" / "classes.txt").write_text("background\ncat\n")
+    quick = tmp_path / "quick.json"
+    quick.write_text(lab.Config(scales=(256,)).to_json())
+    commands = [
+        ["segment", f"{evil}.jpg", "--labels", "cat"],
+        ["explain", f"{evil}.png", "--labels", "cat", "--config", "quick.json", "--html", f"{evil}.html"],
+        ["explain", f"{evil}.png", "--labels", f"cat, {evil}"],
+        ["evaluate", evil, "--config", "quick.json"],
+        ["data", "verify", evil],
+        ["data", "verify", "good"],
+        ["embed", evil, "--store", evil, "--config", "quick.json"],
+        ["store", "info", evil],
+        ["segment", evil, evil, "--labels", "cat"],
+        [evil],
+        ["--" + evil],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", _MANY_COMMANDS, json.dumps(commands)],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=True,
+    )
+    said = done.stdout + done.stderr
+    assert said.count(r"\x1b[31mevil") >= len(commands)
+    assert said.count("Traceback") == 0
+    assert {c for c in said if unicodedata.category(c) in ("Cc", "Cf", "Cs")} <= {"\n", "\r"}
+
+
+_MANY_COMMANDS = """
+import json, sys
+from clipdiy_lab.cli import main
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["clipdiy-lab", *command]
+    try:
+        main()
+    except SystemExit:
+        pass
+"""
 
 
 def test_an_existing_folder_is_kept_unless_told_otherwise(photo, tmp_path):

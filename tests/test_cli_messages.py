@@ -110,7 +110,7 @@ def test_every_long_command_says_what_ctrl_c_leaves(command, says, tmp_path, mon
 
 
 def test_a_command_with_nothing_to_keep_says_so_too(monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.models.encoders.list_models", lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("clipdiy_lab.models.loading.list_models", lambda: signal.raise_signal(signal.SIGINT))
     done = call("models")
     assert (done.exit_code, done.stderr) == (130, "interrupted: nothing half-written was left behind.\n")
 
@@ -179,6 +179,8 @@ def test_a_store_that_is_not_finished_can_be_swept_in_part(tmp_path, monkeypatch
         ("There is no file 'partial=True.png'.", "There is no file 'partial=True.png'."),
         ("the store's root= is 'root=x'", "the store's --root is 'root=x'"),
         ("a\nb\x1b[2J", r"a\nb\x1b[2J"),
+        ("If so, pass mean=, std= and activation=.", "If so, in Python (lab.load) pass mean=, std= and activation=."),
+        ("(checkpoint=PATH, tokenizer=FOLDER)", "(--checkpoint PATH, in Python tokenizer=FOLDER)"),
     ],
 )
 def test_words_for_the_shell(python, shell):

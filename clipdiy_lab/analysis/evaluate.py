@@ -256,7 +256,7 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
         "config": config.to_json(),
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
-        "precision": source.precision(config),
+        "precision": "fp32" if source.config.precision == "auto" else source.config.precision,
         "embeddings": source.embeddings,
         "saliency_source": ORACLE if oracle else source.saliency[0],
         "saliency_fingerprint": "" if oracle else source.saliency[1],

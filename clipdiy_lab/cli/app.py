@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,21 +17,39 @@ from typer.core import TyperGroup
 from clipdiy_lab._version import __version__
 from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import OutputError
+from clipdiy_lab.text import printable
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells have it."""
 
 
 class _Commands(TyperGroup):
-    """Commands that say what is kept when Ctrl-C ends them; typer itself is silent."""
+    """Commands that say what is kept when Ctrl-C ends them, and what is wrong usage without obeying it."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _printable_usage():
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:
             kept = " ".join(getattr(error, "__notes__", ())) or "nothing half-written was left behind."
             typer.echo(f"interrupted: {in_shell(kept)}", err=True)
             raise typer.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Typer has had several base classes for wrong usage; what they share is the message that they show.
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise
 
 
 app = typer.Typer(
@@ -115,6 +135,12 @@ def refuse_inside(image: Path, folder: Path) -> None:
     """
     if folder.resolve() in image.resolve().parents and folder.exists():
         raise OutputError(f"{image} lies in {folder}, which would be replaced; choose another --out.")
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines, each as one line on which a terminal obeys nothing, whatever names stand in it."""
+    for line in lines:
+        typer.echo(printable(str(line)), err=err)
 
 
 def print_table(table: Any, as_json: bool) -> None:

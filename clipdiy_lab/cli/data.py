@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ def fetch(
 
     with interruptible(lambda: "what has arrived is kept, and the same command goes on from there."):
         manifest = _manifest(name)
-        typer.echo(describe(manifest, plan(manifest)), err=True)
+        say(describe(manifest, plan(manifest)), err=True)
         steps = fetch_dataset(manifest, offline=offline, progress=True)
     root = None if manifest.layout is None else str(find_root(manifest, None))
     if as_json:
         archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]
         typer.echo(json.dumps({"name": manifest.id, "root": root, "archives": archives}))
     else:
-        typer.echo(root or f"{manifest.id} is embedded: it needs no files.")
+        say(root or f"{manifest.id} is embedded: it needs no files.")
 
 
 @data.command()
@@ -69,12 +69,12 @@ def verify(
         if not folder:
             print_table(report.assign(problem=report["problem"].where(report["problem"] == "", "yes")), as_json=False)
         for where_it_is, problem in problems:
-            typer.echo(f"{where_it_is}: {problem}")
+            say(f"{where_it_is}: {problem}")
         for _, row in warned.iterrows():
-            typer.echo(f"{row['file']}: warning: {row['problem']}")
+            say(f"{row['file']}: warning: {row['problem']}")
     if problems:
         raise DatasetError(f"{name} has {len(problems)} problems; the first: {problems[0][0]}: {problems[0][1]}")
-    typer.echo(f"{name}: no problem found.", err=True)
+    say(f"{name}: no problem found.", err=True)
 
 
 @data.command()

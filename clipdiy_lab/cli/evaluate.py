@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -69,10 +69,11 @@ def evaluate(
         typer.echo(json.dumps({**facts, "labels": json.loads(table.to_json(orient="records"))}))
         return
     print_table(table.round(4), as_json=False)
-    typer.echo(
-        f"\nmIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
+    say(
+        "",
+        f"mIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
         f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}; "
         f"{(table['pixels'] == 0).sum()} of {len(table)} labels are in no mask, "
-        f"{100 * facts['ignored_share']:.1f} % of the pixels are ignored"
+        f"{100 * facts['ignored_share']:.1f} % of the pixels are ignored",
     )

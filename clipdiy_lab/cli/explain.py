@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, label_rows
+from clipdiy_lab.cli.app import app, label_rows, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -57,4 +57,4 @@ def explain(
         typer.echo(json.dumps({**facts, "labels": label_rows(table)}))
     else:
         typer.echo(format_labels(table))
-        typer.echo(f"\nwritten to {html}", err=True)
+        say("", f"written to {html}", err=True)

@@ -6,7 +6,7 @@ import json
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import AsJson
 
 
@@ -29,10 +29,10 @@ def doctor(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(findings))
     else:
         for name, value in findings["facts"].items():
-            typer.echo(f"{name:22} {value}")
+            say(f"{name:22} {value}")
         for problem in findings["problems"]:
-            typer.echo(f"PROBLEM  {problem}")
+            say(f"PROBLEM  {problem}")
         for advice in findings["advice"]:
-            typer.echo(f"optional {advice}")
+            say(f"optional {advice}")
     if findings["problems"]:
         raise typer.Exit(1)

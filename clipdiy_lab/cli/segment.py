@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside
+from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -62,7 +62,7 @@ def segment(
         typer.echo(json.dumps({**facts, "labels": label_rows(table)}))
     else:
         typer.echo(format_labels(table))
-        typer.echo(f"\nwritten to {folder}/ (open {folder}/index.html)", err=True)
+        say("", f"written to {folder}/ (open {folder}/index.html)", err=True)
 
 
 @app.command()
@@ -74,4 +74,4 @@ def demo(
 
     with fresh(out, overwrite=True):
         page = run_demo(out, typer.echo)
-    typer.echo(f"\nLook at {page}")
+    say("", f"Look at {page}")

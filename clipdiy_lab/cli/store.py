@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from clipdiy_lab.cli.app import app, print_table
+from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -90,7 +90,7 @@ def prune(store: Store) -> None:
 
     removed = clean(store)
     for one in removed:
-        typer.echo(one)
+        say(one)
     typer.echo(f"{len(removed)} removed", err=True)
 
 
@@ -99,7 +99,7 @@ def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc fil
     """Copy a finished store into one file or folder that any program reads."""
     from clipdiy_lab.pipeline.embeddings.care import export as copy
 
-    typer.echo(copy(store, out))
+    say(copy(store, out))
 
 
 def _print(facts: dict[str, object], as_json: bool) -> None:
@@ -108,8 +108,8 @@ def _print(facts: dict[str, object], as_json: bool) -> None:
         return
     for name, value in facts.items():
         if isinstance(value, dict):
-            typer.echo(f"{name}:")
+            say(f"{name}:")
             for inner, said in value.items():
-                typer.echo(f"  {inner:22} {said}")
+                say(f"  {inner:22} {said}")
         else:
-            typer.echo(f"{name:24} {value}")
+            say(f"{name:24} {value}")

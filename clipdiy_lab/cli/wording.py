@@ -17,6 +17,9 @@ _OPTIONS: Final = {
     r"partial=True": "--partial",
     r"(root|stores)=": r"--\1",
     r"segmenter=": "--model",
+    # No option does these.
+    r"pass (mean|std|activation|interpolation)=": r"in Python (lab.load) pass \1=",
+    r"tokenizer=FOLDER": "in Python tokenizer=FOLDER",
 }
 # A name in quotes is what the user gave, whatever it looks like. An apostrophe stands between letters.
 _QUOTED: Final = re.compile(r"(?<![\w=(])'(?:[^'\\]|\\.)*'(?!\w)")

@@ -24,6 +24,7 @@ from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.downloads import download, is_offline
 from clipdiy_lab.errors import ClipdiyError, DatasetError, OutputError
 from clipdiy_lab.files import exclusive, flush
+from clipdiy_lab.text import printable
 
 _MARGIN: Final = 2  # times `bytes_about` is what a download may bring: such sizes are rounded, in units of 1000 or 1024
 _IDENTITY: Final = ("url", "bytes", "md5", "sha1", "sha256", "unpack", "extract_to")
@@ -359,7 +360,7 @@ def _writing() -> Iterator[None]:
 @contextlib.contextmanager
 def _bar(title: str, shown: bool) -> Iterator[Any]:
     """A progress bar as the callback that `extract` takes."""
-    with tqdm(desc=title, unit="B", unit_scale=True, disable=not shown) as bar:
+    with tqdm(desc=printable(title), unit="B", unit_scale=True, disable=not shown) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

@@ -17,6 +17,7 @@ from clipdiy_lab.datasets.registry import open_benchmark, open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import DatasetError
 from clipdiy_lab.files import problem_of
+from clipdiy_lab.text import printable
 
 
 def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = False) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def _split_row(manifest: Manifest, split: str, deep: bool, progress: bool) -> di
         dataset = _open(manifest, split)
         found = len(dataset)
         if deep:
-            for index in tqdm(range(found), desc=f"{manifest.id} {split}", disable=not progress):
+            for index in tqdm(range(found), desc=printable(f"{manifest.id} {split}"), disable=not progress):
                 dataset[index]
     except DatasetError as error:
         problem, found = str(error), found or _count(manifest, split)

@@ -1,5 +1,6 @@
 """From grids of similarities straight to labels: the same argmax as the dense stages, without building them.
 
+It knows the stages up to `LAST_STAGE`; where a configuration asks for a score after it, the dense stages are built.
 Saliency puts one factor on all labels but the background, so the best of them is found before saliency is known, and
 once for every saliency setting. That is what makes sweeps fast.
 """
@@ -15,8 +16,33 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clipdiy_lab.method import ops
+from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import Inputs, dense_stages
 from clipdiy_lab.method.grid import Plan
+
+LAST_STAGE = "fused"
+"""The last score that this path knows."""
+
+
+def knows(config: Config) -> bool:
+    """Whether no score that a configuration asks for comes after `LAST_STAGE`."""
+    return s.deciding(config) == LAST_STAGE
+
+
+def label_map(inputs: Inputs) -> Int[Tensor, "y x"]:
+    """Index of the winning label at every pixel, the same as the stage ``labels``.
+
+    Raises
+    ------
+    RunError
+        If a stage after `LAST_STAGE` needs one that is not there.
+    """
+    config = inputs.config
+    if not knows(config):
+        return dense_stages(inputs)["labels"]
+    found = candidates([inputs.similarities[name] for name in config.grids], config, inputs.background)
+    return choose(found, inputs.saliency, config)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,10 +156,8 @@ def choose(found: Candidates, saliency: Float[Tensor, "y x"] | None, config: Con
         return found.label
     score, background = found.score, found.background
     if saliency is not None and config.background == "saliency":
-        if config.saliency_threshold is not None:
-            saliency = (saliency > config.saliency_threshold).to(saliency.dtype)
-        weight = config.saliency_weight
-        score = score * ((1 - weight) + weight * saliency)
-        background = background * ((1 - weight) + weight * (1 - saliency))
+        saliency = ops.harden(saliency, config.saliency_threshold)
+        foreground, of_background = ops.factors(saliency, config.saliency_weight)
+        score, background = score * foreground, background * of_background
     wins = (background > score) | ((background == score) & (found.index < found.label))
     return torch.where(wins, found.index, found.label)

@@ -225,6 +225,16 @@ def resize_saliency(saliency: Float[Tensor, "H W"], size: tuple[int, int]) -> Fl
     return F.interpolate(saliency[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
 
 
+def harden(saliency: Float[Tensor, "y x"], threshold: float | None) -> Float[Tensor, "y x"]:
+    """Make saliency 1 above a threshold and 0 elsewhere; None leaves it soft."""
+    return saliency if threshold is None else (saliency > threshold).to(saliency.dtype)
+
+
+def factors(saliency: Float[Tensor, "y x"], weight: float = 1.0) -> tuple[Float[Tensor, "y x"], Float[Tensor, "y x"]]:
+    """Return the factor of the saliency on labels of the foreground, and that on the background label; see `guide`."""
+    return (1 - weight) + weight * saliency, (1 - weight) + weight * (1 - saliency)
+
+
 def guide(
     saliency: Float[Tensor, "y x"], labels: int, background: int | None, weight: float = 1.0
 ) -> Float[Tensor, "L y x"]:
@@ -243,10 +253,11 @@ def guide(
     weight : float
         0 (factor 1 everywhere) to 1 (the paper).
     """
-    factor = saliency.expand(labels, *saliency.shape).clone()
+    foreground, of_background = factors(saliency, weight)
+    factor = foreground.expand(labels, *saliency.shape).clone()
     if background is not None:
-        factor[background] = 1 - saliency
-    return (1 - weight) + weight * factor
+        factor[background] = of_background
+    return factor
 
 
 def fuse(merged: Float[Tensor, "L y x"], guide: Float[Tensor, "L y x"]) -> Float[Tensor, "L y x"]:
@@ -279,16 +290,16 @@ def threshold_score(others: Float[Tensor, "K y x"], threshold: float, scale: flo
     return torch.where(score == top, torch.nextafter(top, torch.full_like(top, -torch.inf)), score)
 
 
-def probability(fused: Float[Tensor, "L y x"], temperature: float = 1.0) -> Float[Tensor, "L y x"]:
+def probability(scores: Float[Tensor, "L y x"], temperature: float = 1.0) -> Float[Tensor, "L y x"]:
     """Softmax over the labels."""
-    return torch.softmax(fused / temperature, dim=0)
+    return torch.softmax(scores / temperature, dim=0)
 
 
-def margin(fused: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
+def margin(scores: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
     """Score of the winner minus the runner-up's; with one label the score has no rival and the margin is 0."""
-    if fused.shape[0] == 1:
-        return torch.zeros_like(fused[0])
-    best = fused.topk(2, dim=0).values
+    if scores.shape[0] == 1:
+        return torch.zeros_like(scores[0])
+    best = scores.topk(2, dim=0).values
     return best[0] - best[1]
 
 

@@ -5,7 +5,7 @@ Nothing else in the lab spells a dimension or a stage name; figures, documents a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from clipdiy_lab.errors import RunError
+from clipdiy_lab.method.config import Config
 
 Y, X, CHANNEL = "y", "x", "channel"
 GRID, WINDOW, LABEL = "grid", "window", "label"
@@ -29,6 +30,17 @@ SCHEMA_VERSION = 3
 """Written into every run; a reader refuses a run of another version rather than guess."""
 
 
+SCORES = "scores"
+"""What a stage needs that reads the scores that decide, whichever stage they are of; see `scores`."""
+
+_MEASURES = ("pixel", "nat")
+"""Units that are written into files; everything else has no dimension."""
+
+
+def _always(config: Config) -> bool:
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """What one stage of a run is.
@@ -39,78 +51,138 @@ class Stage:
         Name of the variable in the tree.
     dims : tuple of str
         Its dimensions, in order.
-    kind : {"u1", "f4", "i2"}
+    kind : {"u1", "f4", "i2", "b1"}
         Numpy kind and size of its values.
+    title, sentence : str
+        Its name for people, and how to read it.
+    unit : str
+        What its values are, as it stands beside a colour scale.
     low, high : float or None
         Range that every value keeps (None: no bound).
-    long_name, units : str
-        As they stand in the attributes of the array and beside every figure.
+    needs : tuple of str
+        Stages that it is made of, all of them earlier ones, or `SCORES`.
+    is_score : bool
+        Whether the label with the highest value wins where no later score follows.
+    asked : callable
+        Whether a configuration asks for the stage.
     """
 
     name: str
     dims: tuple[str, ...]
     kind: str
-    long_name: str
+    title: str
+    sentence: str = ""
+    unit: str = "1"
     low: float | None = None
     high: float | None = None
-    units: str = "1"
+    needs: tuple[str, ...] = ()
+    is_score: bool = False
+    asked: Callable[[Config], bool] = _always
+
+    @property
+    def of_grid(self) -> bool:
+        """Whether it lies in the node of each grid, and not at the root."""
+        return ROW in self.dims
 
     def attrs(self) -> dict[str, str]:
         """Attributes that an array of this stage carries."""
-        return {"long_name": self.long_name, "units": self.units}
+        return {"long_name": self.title, "units": self.unit if self.unit in _MEASURES else "1"}
 
 
-_RUN = (
-    Stage(name="image", dims=(Y, X, CHANNEL), kind="u1", long_name="image in the frame", low=0, high=255),
-    Stage(name="text_embedding", dims=(PHRASE, FEATURE), kind="f4", long_name="unit text embedding of a phrase"),
-    Stage(name="logits", dims=(GRID, LABEL, Y, X), kind="f4", long_name="similarity map of one grid", low=-1, high=1),
-    Stage(name="merged", dims=(LABEL, Y, X), kind="f4", long_name="weighted mean of the grids"),
-    Stage(name="saliency", dims=(Y, X), kind="f4", long_name="foreground probability", low=0, high=1),
-    Stage(name="guide", dims=(LABEL, Y, X), kind="f4", long_name="factor that saliency puts on a label", low=0, high=1),
-    Stage(name="fused", dims=(LABEL, Y, X), kind="f4", long_name="merged similarity times guide"),
-    Stage(name="probability", dims=(LABEL, Y, X), kind="f4", long_name="softmax of fused", low=0, high=1),
-    Stage(name="labels", dims=(Y, X), kind="i2", long_name="index of the winning label", low=0),
-    Stage(name="margin", dims=(Y, X), kind="f4", long_name="fused score of the winner minus the runner-up", low=0),
-    Stage(name="labels_full", dims=(Y_FULL, X_FULL), kind="i2", long_name="labels at the image's own size", low=0),
-)
-_PER_GRID = (
-    Stage(name="embedding", dims=(ROW, COL, FEATURE), kind="f4", long_name="unit image embedding of a window"),
-    Stage(name="similarity", dims=(ROW, COL, LABEL), kind="f4", long_name="cosine of window and label", low=-1, high=1),
-    Stage(name="best_phrase", dims=(ROW, COL, LABEL), kind="i2", long_name="index of the phrase that won", low=0),
-)
+_TABLE = (
+    Stage(
+        name="image", dims=(Y, X, CHANNEL), kind="u1", low=0, high=255, title="The image in the frame",
+        sentence="Squashed to the frame; the aspect ratio is lost, as in the paper.",
+    ),
+    Stage(
+        name="embedding", dims=(ROW, COL, FEATURE), kind="f4", needs=("image",), title="Embeddings of the windows",
+        sentence="The unit vector that the encoder gives each window.",
+    ),
+    Stage(
+        name="text_embedding", dims=(PHRASE, FEATURE), kind="f4", title="Embeddings of the phrases",
+        sentence="The unit vector that the encoder gives each phrase of each label.",
+    ),
+    Stage(
+        name="similarity", dims=(ROW, COL, LABEL), kind="f4", low=-1, high=1, unit="cosine",
+        needs=("embedding", "text_embedding"), title="Every window against every label",
+        sentence="One cell is one crop that CLIP compared with the words; a row is a grid. Bright: like the label.",
+    ),
+    Stage(
+        name="best_phrase", dims=(ROW, COL, LABEL), kind="i2", low=0, needs=("embedding", "text_embedding"),
+        title="The phrase that won",
+        sentence="Of the phrases of a label, the index of the one with the highest cosine.",
+    ),
+    Stage(
+        name="logits", dims=(GRID, LABEL, Y, X), kind="f4", low=-1, high=1, unit="cosine", needs=("similarity",),
+        title="The maps of the grids",
+        sentence="The same cosines spread over the frame. Large windows say what is in the image, small ones where.",
+    ),
+    Stage(
+        name="merged", dims=(LABEL, Y, X), kind="f4", unit="cosine", needs=("logits",), title="Merged",
+        sentence="The weighted mean of the grids' maps: what the text alone says.",
+    ),
+    Stage(
+        name="saliency", dims=(Y, X), kind="f4", low=0, high=1, unit="foreground probability", needs=("image",),
+        title="Saliency",
+        sentence="How much each pixel belongs to some object, found without labels. 1 is foreground.",
+    ),
+    Stage(
+        name="guide", dims=(LABEL, Y, X), kind="f4", low=0, high=1, unit="factor", needs=("merged",), title="Guide",
+        sentence="The factor on every label: saliency for objects, one minus saliency for the background.",
+    ),
+    Stage(
+        name="fused", dims=(LABEL, Y, X), kind="f4", unit="score", needs=("merged", "guide"), is_score=True,
+        title="Fused", sentence="Merged times guide, or the threshold as a score of the background.",
+    ),
+    Stage(
+        name="probability", dims=(LABEL, Y, X), kind="f4", low=0, high=1, unit="probability", needs=(SCORES,),
+        title="Probability",
+        sentence="Softmax of the scores that decide. Nearly flat at temperature 1, because cosines lie close together.",
+    ),
+    Stage(
+        name="labels", dims=(Y, X), kind="i2", low=0, needs=(SCORES,), title="Labels",
+        sentence="The label with the highest score at every pixel.",
+    ),
+    Stage(
+        name="margin", dims=(Y, X), kind="f4", low=0, unit="score", needs=(SCORES,), title="Margin",
+        sentence="How far the winner is ahead of the runner-up. Dark pixels would change their label easily.",
+    ),
+    Stage(
+        name="labels_full", dims=(Y_FULL, X_FULL), kind="i2", low=0, needs=("labels",),
+        title="Labels at the image's own size", sentence="The labels brought to the size of the image, nearest.",
+    ),
+)  # fmt: skip
 
-RUN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _RUN}
-"""Stages at the root of a run, in the order in which they are made."""
-GRID_STAGES: dict[str, Stage] = {stage.name: stage for stage in _PER_GRID}
-"""Stages of each node below `grids`."""
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _TABLE}
+"""Every stage of a run, in the order in which they are made."""
 
 _MAPS = (
-    Stage(name="flip_change", dims=(Y, X), kind="f4", long_name="smallest change of the saliency weight that flips"),
-    Stage(name="flip_label", dims=(Y, X), kind="i2", long_name="index of the label that takes over", low=-1),
-    Stage(name="background_threshold", dims=(Y, X), kind="f4", long_name="saliency below which it is background"),
-    Stage(name="threshold_distance", dims=(Y, X), kind="f4", long_name="saliency minus background threshold"),
-    Stage(name="grid_flips", dims=(GRID, Y, X), kind="b1", long_name="label changes without the grid"),
-    Stage(name="grid_contribution", dims=(GRID, Y, X), kind="f4", long_name="part of the grid in the margin"),
-    Stage(name="grid_shapley", dims=(GRID, Y, X), kind="f4", long_name="Shapley value of the grid on the margin"),
-    Stage(name="deciding_grid", dims=(Y, X), kind="i2", long_name="index of the grid of the largest value", low=0),
-    Stage(name="entropy", dims=(Y, X), kind="f4", long_name="entropy of the labels", low=0, units="nat"),
-    Stage(name="grid_agreement", dims=(Y, X), kind="f4", long_name="share of grids that agree", low=0, high=1),
-    Stage(name="label_changed", dims=(VARIATION, Y, X), kind="b1", long_name="label differs from the run's"),
-    Stage(name="changed_share", dims=(VARIATION,), kind="f4", long_name="share of changed pixels", low=0, high=1),
+    Stage(name="flip_change", dims=(Y, X), kind="f4", title="smallest change of the saliency weight that flips"),
+    Stage(name="flip_label", dims=(Y, X), kind="i2", title="index of the label that takes over", low=-1),
+    Stage(name="background_threshold", dims=(Y, X), kind="f4", title="saliency below which it is background"),
+    Stage(name="threshold_distance", dims=(Y, X), kind="f4", title="saliency minus background threshold"),
+    Stage(name="grid_flips", dims=(GRID, Y, X), kind="b1", title="label changes without the grid"),
+    Stage(name="grid_contribution", dims=(GRID, Y, X), kind="f4", title="part of the grid in the margin"),
+    Stage(name="grid_shapley", dims=(GRID, Y, X), kind="f4", title="Shapley value of the grid on the margin"),
+    Stage(name="deciding_grid", dims=(Y, X), kind="i2", title="index of the grid of the largest value", low=0),
+    Stage(name="entropy", dims=(Y, X), kind="f4", title="entropy of the labels", low=0, unit="nat"),
+    Stage(name="grid_agreement", dims=(Y, X), kind="f4", title="share of grids that agree", low=0, high=1),
+    Stage(name="label_changed", dims=(VARIATION, Y, X), kind="b1", title="label differs from the run's"),
+    Stage(name="changed_share", dims=(VARIATION,), kind="f4", title="share of changed pixels", low=0, high=1),
     Stage(
         name="changed_share_of_label",
         dims=(VARIATION, LABEL),
         kind="f4",
-        long_name="share of a label's pixels, before or after, that changed",
+        title="share of a label's pixels, before or after, that changed",
         low=0,
         high=1,
     ),
-    Stage(name="occlusion", dims=(Y, X), kind="f4", long_name="fall of the cosine when the part is hidden"),
-    Stage(name="attention", dims=(Y, X), kind="f4", long_name="gradient times attention, all layers", low=0),
-    Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", long_name="cosine with the share hidden"),
-    Stage(name="insertion", dims=(EXPLANATION, SHARE), kind="f4", long_name="cosine with only the share shown"),
-    Stage(name="deletion_auc", dims=(EXPLANATION,), kind="f4", long_name="area under deletion (low is faithful)"),
-    Stage(name="insertion_auc", dims=(EXPLANATION,), kind="f4", long_name="area under insertion (high is faithful)"),
+    Stage(name="occlusion", dims=(Y, X), kind="f4", title="fall of the cosine when the part is hidden"),
+    Stage(name="attention", dims=(Y, X), kind="f4", title="gradient times attention, all layers", low=0),
+    Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with the share hidden"),
+    Stage(name="insertion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with only the share shown"),
+    Stage(name="deletion_auc", dims=(EXPLANATION,), kind="f4", title="area under deletion (low is faithful)"),
+    Stage(name="insertion_auc", dims=(EXPLANATION,), kind="f4", title="area under insertion (high is faithful)"),
 )
 
 EXPLAIN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _MAPS}
@@ -151,14 +223,55 @@ def coords_of(dims: Collection[Hashable], coords: Mapping[Hashable, Any]) -> dic
     return {name: coords[name] for name in wanted if name in coords}
 
 
-def labels_of(array: xr.DataArray) -> tuple[str, ...]:
-    """Return the label names along an array's label dimension, or those whose phrases a text embedding holds."""
-    if PHRASE_LABEL in array.coords:
-        return tuple(phrases_of(array))
-    return tuple(str(label) for label in array[LABEL].values)
+def deciding(config: Config) -> str:
+    """Name of the stage whose scores decide under a configuration: the last score that it asks for."""
+    return [name for name, row in STAGES.items() if row.is_score and row.asked(config)][-1]
 
 
-def phrases_of(text: xr.DataArray) -> dict[str, tuple[str, ...]]:
+def scores(run: xr.DataTree) -> xr.DataArray:
+    """Return the scores that decide: the last score stage that a run holds.
+
+    Raises
+    ------
+    RunError
+        If it holds none.
+    """
+    known = [name for name, row in STAGES.items() if row.is_score]
+    held = [name for name in known if name in run.data_vars]
+    return stage(run, held[-1] if held else known[0])
+
+
+def labels_of(data: xr.DataTree | xr.Dataset | xr.DataArray) -> tuple[str, ...]:
+    """Return the names of the labels: of a run, of an array that has labels, or those that a text embedding is of.
+
+    Raises
+    ------
+    RunError
+        If there are no labels.
+    """
+    if LABEL in data.coords:
+        return tuple(str(label) for label in data.coords[LABEL].values)
+    if PHRASE_LABEL in data.coords:
+        return tuple(phrases_of(data))
+    raise RunError("the run has no labels; segment the image with labels (Segmenter.segment) first.")
+
+
+def background_of(run: xr.DataTree | xr.Dataset) -> int | None:
+    """Return the index of the background label; None where the policy has none.
+
+    Raises
+    ------
+    RunError
+        If the run does not say.
+    """
+    given = run.attrs.get("background_index")
+    index = as_whole(given)
+    if index is None:
+        raise RunError(f"the run's attribute 'background_index' is {given!r}; segment the image again.")
+    return None if index < 0 else index
+
+
+def phrases_of(text: xr.DataTree | xr.Dataset | xr.DataArray) -> dict[str, tuple[str, ...]]:
     """Return the phrases of every label, in the order of the rows of a text embedding.
 
     Raises
@@ -171,9 +284,9 @@ def phrases_of(text: xr.DataArray) -> dict[str, tuple[str, ...]]:
             f"the text embedding lacks the coordinates {PHRASE!r} and {PHRASE_LABEL!r}; "
             "make it with Segmenter.text_embeddings."
         )
-    owners = [str(owner) for owner in text[PHRASE_LABEL].values]
+    owners = [str(owner) for owner in text.coords[PHRASE_LABEL].values]
     found: dict[str, list[str]] = {owner: [] for owner in owners}
-    for owner, phrase in zip(owners, text[PHRASE].values, strict=True):
+    for owner, phrase in zip(owners, text.coords[PHRASE].values, strict=True):
         found[owner].append(str(phrase))
     if [owner for owner, phrases in found.items() for _ in phrases] != owners:
         raise RunError(
@@ -200,15 +313,15 @@ def _check(where: str, array: xr.DataArray, known: Stage) -> None:
         raise RunError(f"{where} spans [{low:.4g}, {high:.4g}], expected [{known.low}, {known.high}].")
 
 
-def as_version(attr: Any) -> int | None:
-    """Return the version that an attribute holds; None where it holds none."""
+def as_whole(attr: Any) -> int | None:
+    """Return the whole number that an attribute holds; None where it holds none."""
     try:
         return int(np.asarray(attr).item())  # some writers of HDF5 make an array of every attribute
     except (TypeError, ValueError):
         return None
 
 
-def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fused", "labels")) -> None:
+def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", SCORES, "labels")) -> None:
     """Check that a tree is a run: stages, dimensions, ranges, attributes.
 
     Parameters
@@ -216,7 +329,8 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
     tree : xarray.DataTree
         What `Segmenter.segment` gives or `open_run` reads.
     need : iterable of str
-        Stages that must be there. Other known stages are checked where they exist.
+        Stages that must be there; `SCORES` stands for the scores that decide. Other stages are checked where they
+        exist.
 
     Raises
     ------
@@ -231,7 +345,7 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
             f"the tree lacks the attributes {missing}, so it is not a run of clipdiy_lab; make one with "
             "segmenter.segment."
         )
-    if as_version(tree.attrs["schema_version"]) != SCHEMA_VERSION:
+    if as_whole(tree.attrs["schema_version"]) != SCHEMA_VERSION:
         raise RunError(
             f"the run has schema version {tree.attrs['schema_version']}, this clipdiy_lab reads {SCHEMA_VERSION}; "
             "segment the image again."
@@ -241,14 +355,17 @@ def validate(tree: xr.DataTree, need: Iterable[str] = ("logits", "merged", "fuse
             f"the tree lacks the node '{GRIDS}', so it is not a run of clipdiy_lab; make one with segmenter.segment."
         )
     for name in need:
-        stage(tree, name)
-    for name, known in RUN_STAGES.items():
+        if name == SCORES:
+            scores(tree)
+        else:
+            stage(tree, name)
+    for name, known in STAGES.items():
         if name in tree.data_vars:
             if name in _INDICES and LABEL in tree.sizes:
                 known = replace(known, high=tree.sizes[LABEL] - 1)
             _check(f"stage {name!r}", stage(tree, name), known)
     for node in tree.children[GRIDS].children.values():
-        for name, known in GRID_STAGES.items():
+        for name, known in STAGES.items():
             if name in node.data_vars:
                 if name == "best_phrase" and PHRASE in tree.sizes:
                     known = replace(known, high=tree.sizes[PHRASE] - 1)

@@ -89,6 +89,11 @@ class OpenVinoEncoder:
         # What is compiled belongs to one processor; a worker compiles for its own.
         return _remake, (self._torch, self.precision, self._calibration)
 
+    @property
+    def recipe(self) -> dict[str, Any] | None:
+        """Options of `clipdiy_lab.load` that make this encoder again, the precision apart; None where none do."""
+        return None if self._torch.recipe is None else {**self._torch.recipe, "runtime": "openvino"}
+
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the weights, as torch has it; ``+`` and a hash of the images where `calibration` is images."""

@@ -70,7 +70,7 @@ def require_consistent(run: xr.DataTree) -> None:
             raise RunError(f"the run's background is label {index} of {len(phrases)}; {_AGAIN}.")
         sizes |= {s.Y_FULL: height, s.X_FULL: width}
         sizes |= {s.LABEL: len(phrases), s.PHRASE: len(expected[s.PHRASE])}
-    _check_sizes("the run", run, s.RUN_STAGES, sizes)
+    _check_sizes("the run", run, sizes)
     _check_coords("the run", run, expected)
     _check_grids(run, grids, expected, sizes)
 
@@ -147,8 +147,8 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _check_sizes(where: str, node: xr.DataTree, stages: Mapping[str, s.Stage], sizes: Mapping[str, int]) -> None:
-    for name in stages:
+def _check_sizes(where: str, node: xr.DataTree, sizes: Mapping[str, int]) -> None:
+    for name in s.STAGES:
         if name not in node.data_vars:
             continue
         for dim, size in node[name].sizes.items():
@@ -187,7 +187,7 @@ def _check_grids(run: xr.DataTree, grids: list[Grid], expected: Mapping[str, Any
             raise RunError(f"{where} has no embeddings; {_AGAIN}.")
         widths.add(node["embedding"].sizes[s.FEATURE])
         here = {s.ROW: grid.rows, s.COL: grid.cols}
-        _check_sizes(where, node, s.GRID_STAGES, {**sizes, **here})
+        _check_sizes(where, node, {**sizes, **here})
         places = {"top": grid.tops, "left": grid.lefts, "centre_y": grid.centre_y, "centre_x": grid.centre_x}
         for name, values in places.items():
             if name not in node.coords or not np.array_equal(node.coords[name].values, values):

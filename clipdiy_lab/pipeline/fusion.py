@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,11 @@ import xarray as xr
 from torch import Tensor
 
 from clipdiy_lab.errors import RunError
-from clipdiy_lab.method import ops
+from clipdiy_lab.method import labelling, ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import Inputs
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.method.labelling import candidates, choose
 from clipdiy_lab.models.prompts import phrases, prompts, with_background
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding
@@ -69,8 +70,8 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
     Raises
     ------
     RunError
-        If the embeddings are missing or of another width, an encode knob differs, or the text embeddings are of other
-        phrases than those of the configuration.
+        If the embeddings are missing or of another width, an encode knob differs, the text embeddings are of other
+        phrases than those of the configuration, or a stage needs one that is not there.
     """
     encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
     config = _settled(encoding, text, config)
@@ -78,15 +79,9 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
     _, background = with_background(names, config)
     embeddings = {grid.name: stages.embedding(encoding.embeddings[grid.name], grid) for grid in Plan.of(config)}
     compared = {grid: stages.similarity(vectors, text) for grid, vectors in embeddings.items()}
-    similarities = {grid: cosines for grid, (cosines, _) in compared.items()}
+    similarities = {grid: stages.tensor(cosines) for grid, (cosines, _) in compared.items()}
     root = {**encoding.root(), "text_embedding": text}
-    root["logits"] = stages.logits(similarities, config)
-    root["merged"] = stages.merged(root["logits"], config)
-    root["guide"] = stages.guide(root.get("saliency"), root["merged"], background, config)
-    root["fused"] = stages.fused(root["merged"], root["guide"], background, config)
-    root["probability"] = stages.probability(root["fused"], config)
-    root["labels"] = stages.labels(root["fused"])
-    root["margin"] = stages.margin(root["fused"])
+    root |= stages.dense(_inputs(encoding, similarities, background, config), names)
     root["labels_full"] = stages.labels_full(root["labels"], encoding.size)
     attrs = {
         **encoding.attrs(),
@@ -95,7 +90,7 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
         "prompts": json.dumps(_prompts(text, config)),
         "background_index": -1 if background is None else background,
     }
-    nodes: dict[str, Any] = {"/": xr.Dataset({name: root[name] for name in s.RUN_STAGES if name in root}, attrs=attrs)}
+    nodes: dict[str, Any] = {"/": xr.Dataset({name: root[name] for name in s.STAGES if name in root}, attrs=attrs)}
     for grid, vectors in embeddings.items():
         cosines, which = compared[grid]
         whole = xr.Dataset({"embedding": vectors, "similarity": cosines, "best_phrase": which})
@@ -110,14 +105,23 @@ def _prompts(text: xr.DataArray, config: Config) -> dict[str, dict[str, tuple[st
     }
 
 
+def _inputs(encoding: Encoding, similarities: Mapping[str, Tensor], background: int | None, config: Config) -> Inputs:
+    return Inputs(
+        similarities=similarities,
+        saliency=encoding.saliency,
+        background=background,
+        config=config,
+        image=encoding.frame,
+    )
+
+
 def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
-    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without building the dense stages."""
+    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the dense stages."""
     encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
     config = _settled(encoding, text, config)
     texts = Texts.of(text, config)
-    similarities = texts.similarities(encoding)
-    best = candidates([similarities[grid] for grid in config.grids], config, texts.background)
-    return stages.label_indices(choose(best, encoding.saliency, config))
+    inputs = _inputs(encoding, texts.similarities(encoding), texts.background, config)
+    return stages.label_indices(labelling.label_map(inputs))
 
 
 def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:

@@ -77,14 +77,17 @@ def read_netcdf(path: str | PathLike[str]) -> xr.DataTree:
 @contextlib.contextmanager
 def _reading(file: BinaryIO, limits: dict[str, int]) -> Iterator[IO[bytes]]:
     """Lend what the reading process answers; it is gone afterwards, whatever happens."""
-    command = [sys.executable, "-P", str(_READER), json.dumps(limits)]
-    process = subprocess.Popen(  # noqa: S603 - this Python, and a script of the lab
-        command,
-        stdin=file,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | _ENVIRONMENT,
-    )
+    command = [str(sys.executable), "-P", str(_READER), json.dumps(limits)]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this Python, and a script of the lab
+            command,
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | _ENVIRONMENT,
+        )
+    except OSError as error:
+        raise UnreadableError(f"no process could be started to read it: {error}") from error
     watch = threading.Timer(_WAITING * limits["seconds"], process.kill)
     watch.start()
     with process:

@@ -95,7 +95,7 @@ class Survey:
         self._seen.add(address)
         if depth > self.limits["depth"]:
             raise RefusedError(f"its groups are more than {self.limits['depth']} deep")
-        count = len(item) if isinstance(item, h5g.GroupID) else h5a.get_num_attrs(item)
+        count = h5a.get_num_attrs(item) + (len(item) if isinstance(item, h5g.GroupID) else 0)
         if len(self._seen) + count > self.limits["objects"]:
             raise RefusedError(f"it holds more than {self.limits['objects']} groups, arrays or attributes")
 

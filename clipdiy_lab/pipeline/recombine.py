@@ -17,7 +17,7 @@ from clipdiy_lab.models.prompts import check_labels, check_one_phrase, given_row
 from clipdiy_lab.models.saliency import validate_map
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline import stages
-from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame, whole_attribute
+from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.text import listed
@@ -93,8 +93,8 @@ def _with_saliency(encoding: Encoding, saliency: npt.ArrayLike, config: Config) 
 def _labels(run: xr.DataTree, config: Config) -> tuple[str, ...]:
     """Labels of a run under another configuration: its background goes, or is renamed where it stands."""
     held = s.labels_of(s.stage(run, "text_embedding"))
-    background = whole_attribute(run, "background_index")
-    if background < 0:
+    background = s.background_of(run)
+    if background is None:
         return held
     name = config.background_label
     others = [label for i, label in enumerate(held) if i != background]

@@ -73,7 +73,7 @@ def open_run(path: str | PathLike[str]) -> xr.DataTree:
         raise RunError(f"there is no run at {source}; expected a file that save_run wrote.") from None
     except (OSError, ValueError, MemoryError) as error:  # ValueError: also a null character in the name
         what = getattr(error, "strerror", None) or str(error) or "it needs more memory than there is"
-        raise RunError(f"{source} cannot be read as a run ({what}); write it again.") from error
+        raise RunError(f"{source} cannot be read as a run ({what}); give a whole file that save_run wrote.") from error
     expected = tree.attrs.pop(_HASH, None)
     if expected is not None and expected != _content_hash(tree):
         raise RunError(f"{source} is damaged: its content does not have the hash that was written with it.")

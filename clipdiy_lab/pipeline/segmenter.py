@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from os import PathLike
@@ -18,10 +17,8 @@ from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
-from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, Precision, as_config
-from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.encoders import Encoder, as_encoder, as_vectors, describe_usage, to_input
+from clipdiy_lab.models.encoders import Encoder, as_encoder
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.openvino import OpenVinoEncoder
@@ -38,9 +35,10 @@ from clipdiy_lab.models.tokenizers import Tokenizer
 from clipdiy_lab.models.usage import Activation
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.caution import caution, warn
+from clipdiy_lab.pipeline.crops import CropBatches
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
-from clipdiy_lab.pipeline.provenance import versions
+from clipdiy_lab.pipeline.provenance import made_by
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 FloatMap = npt.NDArray[np.float32]
@@ -87,9 +85,14 @@ class Segmenter:
         whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
         if batch_size is not None and not (whole and batch_size >= 1):
             raise ConfigError(f"batch_size is {batch_size!r}; expected a positive whole number of crops, or None.")
-        self.batch_size = batch_size
+        self._batches = CropBatches(batch_size)
         self._texts = TextCache(self.encoder)
         self._precisions: dict[str, Encoder] = {}
+
+    @property
+    def batch_size(self) -> int | None:
+        """Crops that go through the network at once; None: all crops of an image."""
+        return self._batches.size
 
     def segment(
         self,
@@ -175,12 +178,12 @@ class Segmenter:
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
         applied = self.saliency_map(pixels, frame, config, saliency)
         return Encoding(
-            config=self._settled(config),
-            embeddings=dict(zip(config.grids, self._embed(frame, config, watch), strict=True)),
+            config=self.settled(config),
+            embeddings=self._batches.embed(frame, config, self._at(config), watch),
             saliency=applied,
             frame=frame,
             size=(pixels.shape[0], pixels.shape[1]),
-            provenance=self._provenance(saliency is not None)
+            provenance=made_by(self.encoder, None if saliency is not None else self.saliency)
             | {"image_source": describe(image), "image_sha256": content_hash(pixels)}
             | caution(self.encoder, pixels),
         )
@@ -265,59 +268,6 @@ class Segmenter:
         checked = validate_map(self.saliency(seen) if given is None else given, seen.shape[:2])
         return saliency_in_frame(checked, config.image_size)
 
-    def _embed(self, frame: Tensor, config: Config, watch: Watch) -> list[Tensor]:
-        """Embeddings of every grid's windows, rows x cols x features; all grids share the batches."""
-        encoder = self._at(config)
-        # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
-        device = getattr(encoder, "device", torch.device("cpu"))
-        frame = frame.to(device) if device.type == "cuda" else frame
-        grids = Plan.of(config).crops
-        sides = [config.crop_input.get(grid.window, encoder.image_size) for grid in grids]
-        for side in set(sides) - {encoder.image_size}:
-            _check_side(encoder, side)
-        with torch.inference_mode():
-            crops = [
-                to_input(ops.cut_windows(frame, grid), side, encoder) for grid, side in zip(grids, sides, strict=True)
-            ]
-            parts = self._encode_grids(encoder, crops, sides, watch)
-        # A cosine is meant whatever length one's own encoder gives; unit vectors keep theirs.
-        unit = [torch.nn.functional.normalize(vectors, dim=-1).cpu().float() for vectors in parts]
-        return [vectors.reshape(grid.rows, grid.cols, -1) for grid, vectors in zip(grids, unit, strict=True)]
-
-    def _encode_grids(self, encoder: Encoder, crops: list[Tensor], sides: list[int], watch: Watch) -> list[Tensor]:
-        """Encode the crops of every grid; grids whose input has one size share the batches."""
-        found: dict[int, Tensor] = {}
-        done, total = 0, sum(len(part) for part in crops)
-        for side in dict.fromkeys(sides):
-            here = [place for place, one in enumerate(sides) if one == side]
-            vectors = self._encode_batched(encoder, torch.cat([crops[place] for place in here]), watch, done, total)
-            counts = [len(crops[place]) for place in here]
-            done += sum(counts)
-            shape, expected = tuple(vectors.shape), (sum(counts), encoder.embedding_dim)
-            if shape != expected or not bool(torch.isfinite(vectors).all()):
-                what = f"of shape {shape}" if shape != expected else "with NaN or infinite values"
-                raise ModelError(
-                    f"The encoder {encoder.name!r} gave embeddings {what}, expected shape {expected}, all finite."
-                )
-            found |= dict(zip(here, torch.split(vectors, counts), strict=True))
-        return [found[place] for place in range(len(crops))]
-
-    def _encode_batched(self, encoder: Encoder, crops: Tensor, watch: Watch, before: int, total: int) -> Tensor:
-        size = min(self.batch_size or len(crops), watch.every or len(crops))
-        while True:
-            try:
-                parts = []
-                for place, part in enumerate(torch.split(crops, size)):
-                    watch.check()
-                    parts.append(as_vectors(encoder.encode_crops(part), encoder, "encode_crops"))
-                    watch.progress(before + place * size + len(part), total)
-                return torch.cat(parts)
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                size = self.batch_size = (size + 1) // 2
-                torch.cuda.empty_cache()
-
     def _at(self, config: Config) -> Encoder:
         """Return the encoder in the precision that the configuration asks for."""
         wanted = config.precision
@@ -331,29 +281,13 @@ class Segmenter:
             self._precisions[wanted] = self.encoder.with_precision(wanted)
         return self._precisions[wanted]
 
-    def _settled(self, config: Config) -> Config:
+    def settled(self, config: Config) -> Config:
         """Return the configuration with the precision that is used for it."""
         return config.replace(precision=getattr(self._at(config), "precision", config.precision))
 
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
-        return {**self._provenance(), "config": self._settled(config).to_json()}
-
-    def _provenance(self, given: bool = False) -> dict[str, Any]:
-        """Collect what it takes to repeat a run, the configuration apart; `given` says that the saliency was given."""
-        source = self.saliency
-        applied = source.name != "none"
-        return {
-            "schema_version": s.SCHEMA_VERSION,
-            "encoder": self.encoder.name,
-            "encoder_fingerprint": self.encoder.fingerprint,
-            "encoder_usage": json.dumps(describe_usage(self.encoder)),
-            "encoder_recipe": json.dumps(getattr(self.encoder, "recipe", None), default=spelled),
-            "saliency_source": "given" if given else source.name,
-            "saliency_options": "{}" if given else json.dumps(getattr(source, "options", {}), default=str),
-            "saliency_fingerprint": source.fingerprint if applied and not given else "",
-            "versions": json.dumps(versions(self.encoder)),
-        }
+        return {**made_by(self.encoder, self.saliency), "config": self.settled(config).to_json()}
 
 
 def as_segmenter(given: object) -> Segmenter:
@@ -368,15 +302,6 @@ def as_segmenter(given: object) -> Segmenter:
         return given
     named = given if isinstance(given, str) and given else EMBEDDED
     raise ModelError(f"segmenter is {spelled(given)}; expected a segmenter: lab.load({named!r}).")
-
-
-def _check_side(encoder: Encoder, side: int) -> None:
-    check = getattr(encoder, "check_side", None)
-    if check is None:
-        raise ModelError(
-            f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
-        )
-    check(side)
 
 
 def load(

@@ -13,25 +13,24 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.datasets.images import content_hash
 from clipdiy_lab.datasets.manifest_schema import Manifest
-from clipdiy_lab.datasets.sample import Dataset, ahead, ids_of
-from clipdiy_lab.errors import ModelError, StoreError, spelled
+from clipdiy_lab.datasets.sample import Dataset, ahead
+from clipdiy_lab.errors import StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.cluster import require_path
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
+from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.encoding import Encoding
-from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
+from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
+from clipdiy_lab.pipeline.stored import AnyStore, capital, places_in, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 MASK_BYTES = 2**28
 """Memory for masks that a store's images are compared with; the others are read again when they are asked for."""
 
 Mask = npt.NDArray[np.uint8]
-Store = EmbeddingStore | OpenedStore | xr.Dataset | str | PathLike[str]
+Store = AnyStore | xr.Dataset | str | PathLike[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ class Source(Protocol):
 
     @property
     def config(self) -> Config:
-        """How the images are encoded."""
+        """How the images are encoded, the precision settled."""
         ...
 
     @property
@@ -85,10 +84,6 @@ class Source(Protocol):
         """Images that are read together; None where each is encoded by itself."""
         ...
 
-    def precision(self, config: Config) -> str:
-        """Return the precision in which the embeddings of a configuration are computed."""
-        ...
-
     def __len__(self) -> int: ...
 
     def place(self, position: int) -> int:
@@ -105,16 +100,12 @@ class Source(Protocol):
         """
         ...
 
-    def unfit(self, config: Config) -> str:
-        """Say why the source cannot answer for a configuration; empty if it can."""
-        ...
-
     def sent(self) -> SentSource:
         """Return what has to be sent for it to a worker."""
         ...
 
 
-def as_source(given: object) -> Segmenter | EmbeddingStore | OpenedStore:
+def as_source(given: object) -> Segmenter | AnyStore:
     """Return what encodings come from: a segmenter, or a store, opened where its folder is given.
 
     Raises
@@ -179,7 +170,7 @@ def open_source(
     config = config_for(dataset, config, stored.config)
     problem = stored.unfit(config)
     if problem:
-        raise StoreError(_capital(problem))
+        raise StoreError(capital(problem))
     return stored, config
 
 
@@ -198,7 +189,7 @@ class SegmenterSource:
     shard_size = None
 
     def __init__(self, segmenter: Segmenter, dataset: Dataset, config: Config) -> None:
-        self.segmenter, self.dataset, self.config = segmenter, dataset, config
+        self.segmenter, self.dataset, self.config = segmenter, dataset, segmenter.settled(config)
 
     @property
     def identity(self) -> str:
@@ -209,10 +200,6 @@ class SegmenterSource:
     def saliency(self) -> tuple[str, str]:
         """Name and fingerprint of the segmenter's saliency source."""
         return self.segmenter.saliency.name, self.segmenter.saliency.fingerprint
-
-    def precision(self, config: Config) -> str:
-        """Return the precision that a configuration asks for, or that the encoder has."""
-        return getattr(self.segmenter.encoder, "precision", "fp32") if config.precision == "auto" else config.precision
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -227,10 +214,6 @@ class SegmenterSource:
         for position, sample in zip(wanted, ahead(self.dataset.__getitem__, wanted), strict=True):
             encoding = self.segmenter.encoding(sample.image, self.config, watch=watch.silent)
             yield EncodedImage(position, sample.id, encoding, sample.mask)
-
-    def unfit(self, config: Config) -> str:
-        """Nothing: it is encoded as the configuration asks."""
-        return ""
 
     def sent(self) -> SentSource:
         """Return what has to be sent for it to a worker."""
@@ -260,14 +243,14 @@ class StoreSource:
 
     def __init__(
         self,
-        store: EmbeddingStore | OpenedStore | str | PathLike[str],
+        store: AnyStore | str | PathLike[str],
         dataset: Dataset,
         segmenter: Segmenter | None = None,
     ) -> None:
         self.store = EmbeddingStore(store) if isinstance(store, str | PathLike) else store
         self.dataset = dataset
         self.segmenter = text_segmenter(self.store, segmenter)
-        self._places = _places(self.store, dataset)
+        self._places = places_in(self.store, dataset)
         self._masks: dict[int, Mask] = {}
         self._mask_bytes = 0
 
@@ -286,10 +269,6 @@ class StoreSource:
         """Name and fingerprint of the saliency source that the store was made with."""
         attrs = self.store.attrs
         return str(attrs["saliency_source"]), str(attrs["saliency_fingerprint"])
-
-    def precision(self, config: Config) -> str:
-        """Return the precision in which the store was made."""
-        return self.config.precision
 
     def __len__(self) -> int:
         return len(self.store.ids)
@@ -332,19 +311,6 @@ class StoreSource:
         return SentSource(SentSegmenter.of(self.segmenter), self.dataset, origin)
 
 
-def unfit(store: EmbeddingStore | OpenedStore, config: Config) -> str:
-    """Say why a store cannot answer for a configuration; empty if it can."""
-    lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
-    if config.precision == "auto":
-        config = config.replace(precision=store.config.precision)
-    differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
-    if not lost and not differs:
-        return ""
-    knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
-    asked = f"the grids of {', '.join(lost)}" if lost else knobs
-    return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."
-
-
 @dataclass(frozen=True)
 class SentSource:
     """A source on its way to a worker.
@@ -380,7 +346,7 @@ class SentSource:
         require_path(path)
         store = EmbeddingStore(path, partial=True)
         if len(store.ids) != images:
-            raise StoreError(f"{_capital(store.title)} has grown since the work began; run it again.")
+            raise StoreError(f"{capital(store.title)} has grown since the work began; run it again.")
         return StoreSource(store, self.dataset, segmenter)
 
 
@@ -388,72 +354,3 @@ def shared_encoding(config: Config) -> Config:
     """Return what a configuration asks of the encoder, apart from its scales: equal values can share an encoding."""
     plain = {name: getattr(Config(), name) for name in Config.knobs("fuse")}
     return config.replace(**plain, scales=(min(config.image_size),))
-
-
-def text_segmenter(store: EmbeddingStore | OpenedStore, segmenter: Segmenter | None = None) -> Segmenter:
-    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by its name.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be loaded, has other weights, or applies another saliency than the store holds.
-    """
-    name, weights = str(store.attrs["encoder"]), str(store.attrs["encoder_fingerprint"])
-    if segmenter is None:
-        try:
-            if ":" in name:  # of a hub, or a folder of this machine: nobody asked for that but the store
-                raise ModelError("no name of the lab's list")
-            segmenter = Segmenter(name)
-        except ModelError as error:
-            raise StoreError(
-                f"The store's encoder is {name!r}, which cannot be loaded by that name ({error}); give segmenter=."
-            ) from error
-    segmenter = as_segmenter(segmenter)
-    if not same_weights(segmenter.encoder.fingerprint, weights):
-        raise StoreError(
-            f"{_capital(store.title)} was made by {name!r} with other weights than "
-            f"{segmenter.encoder.name!r} has; give segmenter= with the same model."
-        )
-    _require_same_saliency(store, segmenter)
-    return segmenter
-
-
-def _require_same_saliency(store: EmbeddingStore | OpenedStore, segmenter: Segmenter) -> None:
-    """Refuse a segmenter whose saliency would be ignored: the maps come from the store."""
-    source, held = segmenter.saliency, store.attrs
-    if source.name == "none":  # a segmenter that is given for its words
-        return
-    if (source.name, source.fingerprint) != (held["saliency_source"], held["saliency_fingerprint"]):
-        weights = " of other weights or settings" if source.name == held["saliency_source"] else ""
-        raise StoreError(
-            f"{_capital(store.title)} holds the saliency {held['saliency_source']!r}, the segmenter has {source.name!r}"
-            f"{weights}, which would be ignored. Make a store with it, or give a segmenter without saliency: "
-            "lab.load(..., saliency='none')."
-        )
-
-
-def _places(store: EmbeddingStore | OpenedStore, dataset: Dataset) -> list[int]:
-    """Where the images of a store stand in its dataset; the pixels of the first and the last are compared."""
-    ids = store.ids
-    places = list(range(len(ids)))
-    if ids_of(dataset, min(len(ids), len(dataset))) != ids:  # a selection, or a store with gaps
-        known = {name: place for place, name in enumerate(ids_of(dataset, len(dataset)))}
-        foreign = next((name for name in ids if name not in known), None)
-        if foreign is not None:
-            raise StoreError(
-                f"{_capital(store.title)} is of other images: {foreign!r} is none of the {len(dataset)} images of "
-                f"{dataset.name!r}. Open the dataset that it was made of, with the same split and length."
-            )
-        places = [known[name] for name in ids]
-    for position in {0, len(ids) - 1}:
-        expected = store.encoding(position).provenance["image_sha256"]
-        if content_hash(dataset[places[position]].image) != expected:
-            raise StoreError(
-                f"{_capital(store.title)} is of other images: {ids[position]!r} shows something else in "
-                f"{dataset.name!r}. Open the dataset that it was made of, with the same options."
-            )
-    return places
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

@@ -16,14 +16,12 @@ from torch import Tensor
 
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import Inputs, dense_stages
 from clipdiy_lab.method.grid import Grid, Plan
-
-Similarities = Mapping[str, xr.DataArray]
 
 
 def _array(name: str, values: Tensor, coords: Mapping[Hashable, Any] | None = None) -> xr.DataArray:
-    stage = (s.RUN_STAGES | s.GRID_STAGES)[name]
+    stage = s.STAGES[name]
     numpy = values.detach().cpu().numpy().astype(stage.kind, copy=False)
     kept = s.coords_of(stage.dims, coords or {})
     return xr.DataArray(numpy, dims=stage.dims, coords=kept, name=name, attrs=stage.attrs())
@@ -105,13 +103,23 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
     )
 
 
-def logits(similarities: Similarities, config: Config) -> xr.DataArray:
-    """Spread every grid of similarities over the frame."""
-    plan = Plan.of(config)
-    label = next(iter(similarities.values()))[s.LABEL].values
-    maps = [_upsampled(similarities[grid.name], grid, config) for grid in plan]
-    coords = {**_grids(plan), s.LABEL: label, **_pixels(config.image_size)}
-    return _array("logits", torch.stack(maps), coords)
+def dense(given: Inputs, labels: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Make every dense stage that the configuration asks for, by name.
+
+    Parameters
+    ----------
+    given : Inputs
+    labels : sequence of str
+        Names of the labels, in the order of the similarities.
+
+    Raises
+    ------
+    RunError
+        If a stage needs one that is not there.
+    """
+    config = given.config
+    coords = {**_grids(Plan.of(config)), s.LABEL: _texts(labels), **_pixels(config.image_size)}
+    return {name: _array(name, values, coords) for name, values in dense_stages(given).items()}
 
 
 def _grids(plan: Plan) -> dict[Hashable, Any]:
@@ -119,65 +127,9 @@ def _grids(plan: Plan) -> dict[Hashable, Any]:
     return {s.GRID: _texts(plan.names), s.WINDOW: (s.GRID, sides, {"units": "pixel"})}
 
 
-def _upsampled(similarity: xr.DataArray, grid: Grid, config: Config) -> Tensor:
-    down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-    return ops.upsample(tensor(similarity), *(torch.tensor(m, dtype=torch.float32) for m in (down, across)))
-
-
-def merged(logits: xr.DataArray, config: Config) -> xr.DataArray:
-    """Weighted sum of the grids' maps divided by their number."""
-    weights = [config.weight(grid) for grid in config.grids]
-    return _array("merged", ops.merge(tensor(logits), weights), logits.coords)
-
-
-def guide(saliency: xr.DataArray | None, like: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
-    """Return the factor of the saliency on every label; 1 everywhere where saliency is not applied.
-
-    Parameters
-    ----------
-    saliency : array or None
-        Soft map in the frame; made hard here where the configuration has a threshold.
-    like : array
-        The merged map, for labels and pixels.
-    background : int or None
-        Index of the background label.
-    config : Config
-    """
-    if saliency is None or background is None or config.background != "saliency":
-        return _array("guide", torch.ones(like.shape), like.coords)
-    soft = tensor(saliency)
-    if config.saliency_threshold is not None:
-        soft = (soft > config.saliency_threshold).to(soft.dtype)
-    return _array("guide", ops.guide(soft, like.sizes[s.LABEL], background, config.saliency_weight), like.coords)
-
-
-def fused(merged: xr.DataArray, guide: xr.DataArray, background: int | None, config: Config) -> xr.DataArray:
-    """Similarity times guide; with the policy ``threshold``, the background's row is `ops.threshold_score`."""
-    scores = ops.fuse(tensor(merged), tensor(guide))
-    if config.background == "threshold" and background is not None:
-        others = [label for label in range(len(scores)) if label != background]
-        scores[background] = ops.threshold_score(scores[others], config.background_threshold, config.logit_scale)
-    return _array("fused", scores, merged.coords)
-
-
-def probability(fused: xr.DataArray, config: Config) -> xr.DataArray:
-    """Softmax over the labels."""
-    return _array("probability", ops.probability(tensor(fused), config.temperature), fused.coords)
-
-
-def labels(fused: xr.DataArray) -> xr.DataArray:
-    """Index of the winning label at every pixel; the first of equals wins, as torch's argmax has it."""
-    return label_indices(tensor(fused).argmax(0))
-
-
 def label_indices(values: Tensor) -> xr.DataArray:
     """Wrap indices of winning labels, y x x."""
     return _array("labels", values, _pixels((values.shape[0], values.shape[1])))
-
-
-def margin(fused: xr.DataArray) -> xr.DataArray:
-    """Winner's score minus the runner-up's."""
-    return _array("margin", ops.margin(tensor(fused)), fused.coords)
 
 
 def labels_full(labels: xr.DataArray, size: tuple[int, int]) -> xr.DataArray:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 from tqdm.auto import tqdm
 
+from clipdiy_lab.text import printable
+
 
 class StoppedError(Exception):
     """Somebody asked long work to stop."""
@@ -77,7 +79,7 @@ class ImageProgress:
         self, total: int = 0, name: str | None = None, *, show: bool = False, watch: Watch = UNWATCHED
     ) -> None:
         self.watch, self.done = watch, 0
-        self._bar = tqdm(total=total, desc=name, unit="image", disable=not show)
+        self._bar = tqdm(total=total, desc=None if name is None else printable(name), unit="image", disable=not show)
         self._total = total
 
     def __enter__(self) -> ImageProgress:

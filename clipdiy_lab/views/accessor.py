@@ -174,9 +174,8 @@ def _cell(kind: str, text: str) -> str:
 
 
 def _labels(run: xr.DataTree) -> str:
-    names = s.labels_of(s.stage(run, "fused"))
-    index = int(run.attrs.get("background_index", -1))
-    colors = label_css(names, index if index >= 0 else None)
+    names = s.labels_of(run)
+    colors = label_css(names, s.background_of(run))
     table = label_table(run)
     shown = table[table["share"] > 0].head(MAX_LABELS)
     rest = len(names) - len(shown)

@@ -39,7 +39,7 @@ class StagePicture:
 
 
 def gallery(run: xr.DataTree) -> Iterator[StagePicture]:
-    """Draw every stage that a run has.
+    """Draw every stage that a run has and that has pixels or cells, and the labels over the image.
 
     Parameters
     ----------
@@ -56,17 +56,28 @@ def gallery(run: xr.DataTree) -> Iterator[StagePicture]:
     """
     s.validate(run)
     view = _View(run)
-    for name, title, caption, draw in _STAGES:
-        if name == "saliency" and "saliency" not in run.data_vars:
-            continue
-        yield StagePicture(name, title, caption, draw(view))
+    for heading, stage in shown_stages(run):
+        yield StagePicture(stage.name, heading, stage.sentence, _BY_DIMS[stage.dims, stage.kind](view, stage))
+    yield StagePicture("overlay", *overlay_words(run), _overlay(view))
+
+
+def shown_stages(run: xr.DataTree) -> list[tuple[str, s.Stage]]:
+    """Return heading and stage of everything in a run that can be shown, in the order in which it was made."""
+    held = {str(name) for node in (run, *run.children[s.GRIDS].children.values()) for name in node.data_vars}
+    shown = [stage for name, stage in s.STAGES.items() if name in held and (stage.dims, stage.kind) in _BY_DIMS]
+    return [(f"{number}. {stage.title}", stage) for number, stage in enumerate(shown, 1)]
+
+
+def overlay_words(run: xr.DataTree) -> tuple[str, str]:
+    """Heading and sentence of the labels over the image, which come after all stages."""
+    return f"{len(shown_stages(run)) + 1}. The result over the image", "Background is left clear."
 
 
 def worth_showing(run: xr.DataTree, most: int) -> list[int]:
     """Return the indices of the labels that won pixels, then of those that came nearest, in label order."""
-    labels, fused = s.stage(run, "labels").values, s.stage(run, "fused").values
-    shares = np.bincount(labels.ravel(), minlength=len(fused))
-    order = np.lexsort((-fused.reshape(len(fused), -1).max(1), -shares))[:most]
+    labels, scores = s.stage(run, "labels").values, s.scores(run).values
+    shares = np.bincount(labels.ravel(), minlength=len(scores))
+    order = np.lexsort((-scores.reshape(len(scores), -1).max(1), -shares))[:most]
     return sorted(int(i) for i in order)
 
 
@@ -75,9 +86,8 @@ class _View:
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run
-        self.names = s.labels_of(s.stage(run, "merged"))
-        index = int(run.attrs["background_index"])
-        self.background = index if index >= 0 else None
+        self.names = s.labels_of(run)
+        self.background = s.background_of(run)
         self.colors = label_colors(self.names, self.background)
         self.plan = Plan.of(Config.from_json(run.attrs["config"]))
         self.shown = worth_showing(run, MAX_LABELS)
@@ -98,21 +108,21 @@ class _View:
         return f"({left_out} labels that won nothing left out)" if left_out else ""
 
 
-def _image(view: _View) -> Image.Image:
-    return Image.fromarray(view["image"])
+def _photograph(view: _View, stage: s.Stage) -> Image.Image:
+    return Image.fromarray(view[stage.name])
 
 
-def _similarity(view: _View) -> Image.Image:
-    cosines = [s.stage(view.run, "similarity", grid.name).values for grid in view.plan]
-    return _heat_rows(view, [[one[..., i] for i in view.shown] for one in cosines], view.grid_titles, "cosine")
+def _cells(view: _View, stage: s.Stage) -> Image.Image:
+    values = [s.stage(view.run, stage.name, grid.name).values for grid in view.plan]
+    return _heat_rows(view, [[one[..., i] for i in view.shown] for one in values], view.grid_titles, stage.unit)
 
 
-def _logits(view: _View) -> Image.Image:
-    return _heat_rows(view, view["logits"][:, view.shown], view.grid_titles, "cosine")
+def _maps_of_grids(view: _View, stage: s.Stage) -> Image.Image:
+    return _heat_rows(view, view[stage.name][:, view.shown], view.grid_titles, stage.unit)
 
 
-def _per_label(stage: str, unit: str) -> Callable[[_View], Image.Image]:
-    return lambda view: _heat_rows(view, [view[stage][view.shown]], [], unit)
+def _maps_of_labels(view: _View, stage: s.Stage) -> Image.Image:
+    return _heat_rows(view, [view[stage.name][view.shown]], [], stage.unit)
 
 
 def _heat_rows(view: _View, rows: Any, names: list[str], unit: str) -> Image.Image:
@@ -124,19 +134,27 @@ def _heat_rows(view: _View, rows: Any, names: list[str], unit: str) -> Image.Ima
     return pictures.stack([grid, pictures.scale_bar(low, high, max(grid.width, 520), f"{unit}   {view.caption()}")])
 
 
-def _single(stage: str, unit: str) -> Callable[[_View], Image.Image]:
-    def draw(view: _View) -> Image.Image:
-        values = view[stage]
-        low, high = (0.0, 1.0) if stage == "saliency" else (float(values.min()), float(values.max()))
-        picture = Image.fromarray(pictures.heat(values, low, high))
-        return pictures.stack([picture, pictures.scale_bar(low, high, max(picture.width, 360), unit)])
-
-    return draw
+def _map(view: _View, stage: s.Stage) -> Image.Image:
+    values = view[stage.name]
+    low = float(values.min()) if stage.high is None or stage.low is None else stage.low
+    high = float(values.max()) if stage.high is None or stage.low is None else stage.high
+    picture = Image.fromarray(pictures.heat(values, low, high))
+    return pictures.stack([picture, pictures.scale_bar(low, high, max(picture.width, 360), stage.unit)])
 
 
-def _labels(view: _View) -> Image.Image:
-    picture = Image.fromarray(pictures.paint(view["labels"], view.colors))
+def _labels(view: _View, stage: s.Stage) -> Image.Image:
+    picture = Image.fromarray(pictures.paint(view[stage.name], view.colors))
     return pictures.stack([picture, _legend(view, picture.width)])
+
+
+_BY_DIMS: dict[tuple[tuple[str, ...], str], Callable[[_View, s.Stage], Image.Image]] = {
+    ((s.Y, s.X, s.CHANNEL), "u1"): _photograph,
+    ((s.ROW, s.COL, s.LABEL), "f4"): _cells,
+    ((s.GRID, s.LABEL, s.Y, s.X), "f4"): _maps_of_grids,
+    ((s.LABEL, s.Y, s.X), "f4"): _maps_of_labels,
+    ((s.Y, s.X), "f4"): _map,
+    ((s.Y, s.X), "i2"): _labels,
+}
 
 
 def _overlay(view: _View) -> Image.Image:
@@ -151,11 +169,13 @@ def _legend(view: _View, width: int) -> Image.Image:
 
 
 def strip(run: xr.DataTree) -> Image.Image:
-    """Draw the method in one row: image, each grid's map of the best foreground label, saliency, fused, labels."""
+    """Draw the method in one row: image, each grid's map of the best foreground label, saliency, scores, labels."""
     view = _View(run)
     candidates = [i for i in range(len(view.names)) if i != view.background] or [0]
     shares = np.bincount(view["labels"].ravel(), minlength=len(view.names))
-    best = max(candidates, key=lambda i: (shares[i], view["fused"][i].max()))
+    decides = s.scores(run)
+    scores = decides.values
+    best = max(candidates, key=lambda i: (shares[i], scores[i].max()))
     maps = view["logits"][:, best]
     low, high = float(maps.min()), float(maps.max())
     columns = ["image", *(f"'{view.names[best]}' {title}" for title in view.grid_titles)]
@@ -163,65 +183,10 @@ def strip(run: xr.DataTree) -> Image.Image:
     if "saliency" in run.data_vars:
         columns.append("saliency")
         panels.append(pictures.heat(view["saliency"], 0, 1))
-    fused = view["fused"][best]
-    columns += [f"'{view.names[best]}' fused", "labels"]
+    columns += [f"'{view.names[best]}' {decides.name}", "labels"]
     panels += [
-        pictures.heat(fused, float(fused.min()), float(fused.max())),
+        pictures.heat(scores[best], float(scores[best].min()), float(scores[best].max())),
         pictures.overlay(view["image"], view["labels"], view.colors, view.background),
     ]
     grid = pictures.small_multiples([panels], columns)
     return pictures.stack([grid, _legend(view, grid.width)])
-
-
-_Entry = tuple[str, str, str, Callable[[_View], Image.Image]]
-_STAGES: tuple[_Entry, ...] = (
-    ("image", "1. The image in the frame", "Squashed to the frame; the aspect ratio is lost, as in the paper.", _image),
-    (
-        "similarity",
-        "2. Every window against every label",
-        "One cell is one crop that CLIP compared with the words; a row is a grid. Bright: it looks like the label.",
-        _similarity,
-    ),
-    (
-        "logits",
-        "3. The maps of the grids",
-        "The same cosines spread over the frame. Large windows say what is in the image, small ones where.",
-        _logits,
-    ),
-    ("merged", "4. Merged", "The mean of the grids' maps: what the text alone says.", _per_label("merged", "cosine")),
-    (
-        "saliency",
-        "5. Saliency",
-        "How much each pixel belongs to some object, found without labels. 1 is foreground.",
-        _single("saliency", "foreground probability"),
-    ),
-    (
-        "guide",
-        "6. Guide",
-        "The factor on every label: saliency for objects, one minus saliency for the background.",
-        _per_label("guide", "factor"),
-    ),
-    (
-        "fused",
-        "7. Fused",
-        "Merged times guide, or the threshold as a score of the background; the brightest label of a pixel wins.",
-        _per_label("fused", "score"),
-    ),
-    (
-        "probability",
-        "8. Probability",
-        "Softmax of the fused scores. Nearly flat at temperature 1, because cosines lie close together.",
-        _per_label("probability", "probability"),
-    ),
-    ("labels", "9. Labels", "The winner at every pixel.", _labels),
-    (
-        "margin",
-        "10. Margin",
-        "How far the winner is ahead of the runner-up. Dark pixels would change their label easily.",
-        _single("margin", "score"),
-    ),
-    ("overlay", "11. The result over the image", "Background is left clear.", _overlay),
-)
-
-CAPTIONS = {name: (title, caption) for name, title, caption, _ in _STAGES}
-"""Title and caption of every stage, for people."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def label_table(run: xr.DataTree) -> pd.DataFrame:
-    """Tabulate the labels of a run: share of the image, mean margin where they won, best fused score.
+    """Tabulate the labels of a run: share of the image, mean margin where they won, best score.
 
     Returns
     -------
@@ -33,7 +33,7 @@ def label_table(run: xr.DataTree) -> pd.DataFrame:
         Index ``label``; columns ``share`` (0 to 1), ``mean_margin`` (NaN where a label won nothing), ``best_score``;
         largest share first.
     """
-    names = s.labels_of(s.stage(run, "fused"))
+    names, scores = s.labels_of(run), s.scores(run).values
     labels, margin = s.stage(run, "labels").values, s.stage(run, "margin").values
     pixels = np.bincount(labels.ravel(), minlength=len(names))
     margins = np.bincount(labels.ravel(), weights=margin.ravel(), minlength=len(names))
@@ -41,7 +41,7 @@ def label_table(run: xr.DataTree) -> pd.DataFrame:
         {
             "share": pixels / labels.size,
             "mean_margin": np.divide(margins, pixels, out=np.full(len(names), np.nan), where=pixels > 0),
-            "best_score": s.stage(run, "fused").values.reshape(len(names), -1).max(1),
+            "best_score": scores.reshape(len(names), -1).max(1),
         },
         index=pd.Index(names, name="label"),
     )
@@ -77,7 +77,7 @@ def report(
     OutputError
         If the place cannot be written to.
     """
-    s.validate(run, need=("image", "text_embedding", "logits", "merged", "guide", "fused", "labels", "margin"))
+    s.validate(run, need=("image", "text_embedding", "logits", "merged", "guide", s.SCORES, "labels", "margin"))
     if segmenter is not None:
         _same_encoder(run, segmenter)
     target = Path(path)
@@ -115,9 +115,7 @@ def write_folder(
     for number, one in enumerate(gallery(run), 1):
         _save(one.picture, where / f"{number:02d}_{one.name}.png")
     _save(strip(run), where / "strip.png")
-    names = s.labels_of(s.stage(run, "fused"))
-    index = int(run.attrs["background_index"])
-    colors = label_colors(names, index if index >= 0 else None)
+    colors = label_colors(s.labels_of(run), s.background_of(run))
     write_label_png(where / "labels.png", s.stage(run, "labels_full").values, colors)
     return report(run, where / "index.html", tables)
 

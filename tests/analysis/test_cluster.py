@@ -171,6 +171,22 @@ def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_pat
     assert [new == old for new, old in zip(counted, before, strict=True)] == [True, False, False, True]
 
 
+def test_what_workers_counted_one_process_takes_up(client, quick, tmp_path, monkeypatch):
+    class Broken(killed_run.MeanColour):
+        def encode_crops(self, crops):
+            raise AssertionError("everything is counted already")
+
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 7)
+    expected = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc")
+    with monkeypatch.context() as patch:
+        patch.setattr("clipdiy_lab.analysis.evaluate.write_result", _no_room)
+        with pytest.raises(errors.OutputError):
+            lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
+    broken = lab.Segmenter(Broken(), quick.saliency)
+    xr.testing.assert_identical(lab.evaluate(broken, Pictures(), CONFIG, out=tmp_path / "result.nc"), expected)
+    assert {path.name for path in tmp_path.iterdir()} == {"result.nc", "alone.nc"}
+
+
 def _no_room(*_):
     raise errors.OutputError("no room")
 

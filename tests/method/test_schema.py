@@ -8,7 +8,8 @@ import clipdiy_lab as lab
 from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema
 
-EVERYTHING = tuple(schema.RUN_STAGES)
+EVERYTHING = tuple(name for name, stage in schema.STAGES.items() if not stage.of_grid)
+OF_GRIDS = tuple(name for name, stage in schema.STAGES.items() if stage.of_grid)
 MAPS = ("logits", "merged", "guide", "fused", "probability")
 
 
@@ -36,8 +37,9 @@ def test_a_run_passes_and_holds_every_stage(run):
     schema.validate(run, need=EVERYTHING)
     assert set(run.data_vars) == set(EVERYTHING)
     for name in ("s016", "s008"):
-        assert set(run["grids"][name].data_vars) == set(schema.GRID_STAGES)
-    for name, stage in schema.RUN_STAGES.items():
+        assert set(run["grids"][name].data_vars) == set(OF_GRIDS)
+    for name in EVERYTHING:
+        stage = schema.STAGES[name]
         assert run[name].dims == stage.dims
         assert run[name].dtype == np.dtype(stage.kind)
         assert run[name].attrs == stage.attrs()
@@ -99,7 +101,7 @@ def test_wrong_dimensions(run, name):
     refused(run, f"stage '{name}' has dimensions .* expected")
 
 
-@pytest.mark.parametrize("name", schema.GRID_STAGES)
+@pytest.mark.parametrize("name", OF_GRIDS)
 def test_wrong_dimensions_of_a_grid(run, name):
     run["grids/s008"].dataset = turned(run["grids/s008"], name)
     refused(run, f"stage 'grids/s008/{name}' has dimensions")
@@ -194,8 +196,33 @@ def test_phrases_say_whose_they_are(run):
             schema.phrases_of(run["text_embedding"].drop_vars(lost))
 
 
-def test_no_stage_of_a_grid_has_the_name_of_one_at_the_root():
-    assert not schema.RUN_STAGES.keys() & schema.GRID_STAGES.keys()
+def test_a_run_says_its_labels_its_background_and_the_scores_that_decide(run):
+    names = ("background", "cat", "bus")
+    for data in (run, run.to_dataset(), run["fused"], run["text_embedding"], run["grids/s016/similarity"]):
+        assert schema.labels_of(data) == names
+    with pytest.raises(RunError, match="has no labels; segment"):
+        schema.labels_of(run["saliency"].drop_vars("label", errors="ignore"))
+    assert schema.background_of(run) == 0
+    assert schema.scores(run).equals(run["fused"])
+    assert schema.deciding(lab.Config()) == "fused"
+    del run["fused"]
+    with pytest.raises(RunError, match="no stage 'fused'"):
+        schema.scores(run)
+    with pytest.raises(RunError, match="no stage 'fused'"):
+        schema.validate(run)
+
+
+@pytest.mark.parametrize(
+    ("value", "index"),
+    [(-1, None), (2, 2), (np.int64(0), 0), (np.array([1]), 1), ("0", 0), ("x", RunError), (None, RunError)],
+)
+def test_the_background_however_a_file_keeps_it(run, value, index):
+    run.attrs["background_index"] = value
+    if index is RunError:
+        with pytest.raises(RunError, match="'background_index' is"):
+            schema.background_of(run)
+    else:
+        assert schema.background_of(run) == index
 
 
 def test_the_window_sides_stand_beside_the_names_of_the_grids(run):

@@ -218,7 +218,7 @@ def test_cuda_agrees_with_the_cpu(backbone, head):
 
 
 def test_the_published_head_loads():
-    head = load_tensors(shared("found/decoder_weights.pt"), HEAD_WEIGHTS.sha256)
+    head = read_checkpoint(shared("found/decoder_weights.pt"), HEAD_WEIGHTS.sha256).tensors
     assert {name: tuple(tensor.shape) for name, tensor in head.items()} == {
         "decoder.weight": (1, 384, 1, 1),
         "decoder.bias": (1,),

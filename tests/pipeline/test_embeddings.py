@@ -27,7 +27,8 @@ from clipdiy_lab.files import held
 from clipdiy_lab.pipeline.embeddings import care, layout
 from clipdiy_lab.pipeline.embeddings.contents import bytes_per_image, contents
 from clipdiy_lab.pipeline.embeddings.key import canonical, digest
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, as_encoded, open_store
+from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed, plan
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 

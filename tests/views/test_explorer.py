@@ -10,7 +10,8 @@ from PIL import Image
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ConfigError, ImageError, LabelError, StateError
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, as_encoded
+from clipdiy_lab.pipeline.embeddings.opened import as_encoded
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.sources import StoreSource, as_source
 from clipdiy_lab.pipeline.watch import StoppedError, Watch

@@ -100,7 +100,7 @@ def test_hover_gives_the_value_of_the_very_pixel(scene_run):
     (hover,) = of(figures.saliency(scene_run), go.Heatmap)
     np.testing.assert_array_equal(hover.z, saliency[np.ix_(hover.y, hover.x)])
     assert hover.opacity == 0
-    assert "saliency %{z" in hover.hovertemplate
+    assert "foreground probability %{z" in hover.hovertemplate
     assert len(hover.x) == len(hover.y) == 32
 
 
@@ -257,8 +257,9 @@ def test_an_unknown_label_names_the_nearest(scene_run):
 def test_a_grid_or_stage_that_is_not_there(scene_run):
     with pytest.raises(errors.RunError, match="no grid 's032'"):
         figures.image(scene_run, 32)
-    with pytest.raises(errors.RunError, match="is not one map"):
-        figures.stage(scene_run, "fused")
+    for name in ("logits", "labels", "similarity", "nothing"):
+        with pytest.raises(errors.RunError, match=f"'{name}' is no stage of numbers by pixel"):
+            figures.stage(scene_run, name)
     with pytest.raises(errors.RunError, match="no stage 'saliency'"):
         figures.saliency(scene_run.to_dataset().drop_vars("saliency"))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import background_of, read
+from clipdiy_lab.analysis.explain.reading import read
 from clipdiy_lab.errors import LabelError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -52,8 +52,8 @@ def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.Da
     RunError
         A missing stage, or another encoder than the run's.
     """
-    config = read(run, "labels", "fused", "text_embedding")
-    known = s.labels_of(s.stage(run, "fused"))
+    config = read(run, "labels", s.SCORES, "text_embedding")
+    known = s.labels_of(run)
     lower = {label.lower() for label in known}
     others = [] if isinstance(pool, str) else [label for label in pool if str(label).strip().lower() not in lower]
     if not others:
@@ -65,7 +65,7 @@ def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.Da
     before, after = (s.stage(tree, "labels").values for tree in (run, contest))
     rows = []
     for place, label in enumerate(known):
-        if place == background_of(run):
+        if place == s.background_of(run):
             continue
         own = before == place
         rows.append(

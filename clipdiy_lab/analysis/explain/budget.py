@@ -22,6 +22,7 @@ from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.labelling import LAST_STAGE, knows
 from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.fusion import Texts
 from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -102,6 +103,11 @@ def error_budget(
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
     images = count_images(dataset, limit)
     opened, settings = open_source(source, dataset, config, segmenter)
+    if not knows(settings):
+        raise ConfigError(
+            f"an error budget knows scores up to {LAST_STAGE!r}, and this configuration asks for "
+            f"{s.deciding(settings)!r} after it; leave that out."
+        )
     warn(of_dataset(opened.segmenter.encoder, dataset))
     images = min(images, len(opened))
     texts = Texts.of(text_of(Trial(config=settings), opened.segmenter, dataset), settings)

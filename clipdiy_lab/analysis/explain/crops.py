@@ -66,7 +66,7 @@ class Crop:
         """
         from clipdiy_lab.pipeline.segmenter import as_segmenter  # heavy, and loaded wherever there is one
 
-        config = read(run, "image", "text_embedding", "fused")
+        config = read(run, "image", "text_embedding", s.SCORES)
         segmenter = as_segmenter(segmenter)
         if segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
             raise RunError(

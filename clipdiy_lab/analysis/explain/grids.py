@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import array, grid_scores, read, two_labels, values
+from clipdiy_lab.analysis.explain.reading import array, grid_scores, read, two_labels
 from clipdiy_lab.errors import ConfigError, RunError
 from clipdiy_lab.method import attribution
 from clipdiy_lab.method import schema as s
@@ -38,7 +38,7 @@ def grid_importance(run: xr.DataTree) -> xr.Dataset:
     RunError
         If a stage is missing, the run has one label or more than ten grids, or a label's score is no sum over them.
     """
-    config = read(run, "logits", "guide", "fused", "labels")
+    config = read(run, "logits", "guide", s.SCORES, "labels")
     two_labels(run)
     scores = grid_scores(run, config)
     if len(scores) > _MOST_GRIDS:
@@ -90,20 +90,20 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
     ConfigError
         For a temperature that is not positive.
     """
-    config = read(run, "logits", "guide", "fused", "labels", "margin")
+    config = read(run, "logits", "guide", s.SCORES, "labels", "margin")
     heat = config.temperature if temperature is None else temperature
     if isinstance(heat, bool) or not isinstance(heat, (int, float)) or not (0 < heat < float("inf")):
         raise ConfigError(f"temperature is {temperature!r}; expected a number above 0, such as 0.01.")
-    fused = s.stage(run, "fused")
+    scores = s.scores(run)
     used = [config.weight(grid.name) > 0 for grid in Plan.of(config)]
     alone = grid_scores(run, config)[used].argmax(1)
     agreement = (alone == s.stage(run, "labels").values).mean(0)
-    entropy = np.maximum(attribution.entropy(values(run, "fused"), heat), 0)
+    entropy = np.maximum(attribution.entropy(scores.values.astype(np.float64), heat), 0)
     return xr.Dataset(
         {
             "margin": s.stage(run, "margin").drop_vars(s.LABEL, errors="ignore"),
-            "entropy": array("entropy", entropy, fused.coords),
-            "grid_agreement": array("grid_agreement", agreement, fused.coords),
+            "entropy": array("entropy", entropy, scores.coords),
+            "grid_agreement": array("grid_agreement", agreement, scores.coords),
         },
         attrs={"temperature": float(heat)},
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, background_of, label_index, read, rounding
+from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, rounding
 from clipdiy_lab.errors import LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -40,7 +40,7 @@ def pixel(
         their box in pixels of the frame, ``top left bottom right`` (bottom and right excluded).
         ``interpolation_weight`` of the window at the pixel, ``cosine`` of window and label, ``grid_weight`` (the
         grid's weight divided by the number of grids), ``saliency_factor`` (the guide), and ``contribution``, the
-        product of the four. The contributions of a label sum to ``fused`` at the pixel.
+        product of the four. The contributions of a label sum to its score at the pixel.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def pixel(
     LabelError
         A label that the run does not have.
     """
-    config = read(run, "guide", "fused", "labels")
+    config = read(run, "guide", s.SCORES, "labels")
     at_y, at_x = at_pixel(run, y, x, frame)
     chosen = _chosen(run, config, labels)
     places = [label_index(run, label) for label in chosen]
@@ -86,7 +86,7 @@ def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, fram
     pandas.DataFrame
         One row per window, the largest part of the lead first: the window as in `pixel`, ``cosine``,
         ``saliency_factor`` and ``contribution`` of `label`, the same of `against` with the ending ``_against``, and
-        ``difference`` of the contributions. The differences sum to the lead in ``fused``.
+        ``difference`` of the contributions. The differences sum to the lead in the scores.
 
     Raises
     ------
@@ -108,8 +108,8 @@ def _chosen(run: xr.DataTree, config: Config, labels: Sequence[str] | None) -> l
         raise LabelError(f"labels is {labels!r}; expected a list of the run's labels, such as ['cat'].")
     if labels is not None:
         return list(dict.fromkeys(labels))
-    known = list(s.labels_of(s.stage(run, "fused")))
-    background = background_of(run)
+    known = list(s.labels_of(run))
+    background = s.background_of(run)
     # The policy may be unknown to this version's type.
     if str(config.background) == "threshold" and background is not None:
         del known[background]
@@ -140,11 +140,11 @@ def _windows(run: xr.DataTree, config: Config, y: int, x: int) -> pd.DataFrame:
 
 
 def _check_sum(run: xr.DataTree, config: Config, label: str, total: float, point: dict[str, int]) -> None:
-    fused = s.stage(run, "fused")
-    score = float(fused.isel(point)[label_index(run, label)])
+    scores = s.scores(run)
+    score = float(scores.isel(point)[label_index(run, label)])
     if abs(total - score) > rounding(run, config):
         raise RunError(
-            f"the score of {label!r} at y={point[s.Y]}, x={point[s.X]} is {score:.6g}, its windows sum to {total:.6g}: "
-            f"with background={config.background!r} it is no weighted sum of windows, or the stages of the run do not "
-            "belong together (then segment again)."
+            f"the score of {label!r} at y={point[s.Y]}, x={point[s.X]} is {score:.6g} ({scores.name}), its windows sum "
+            f"to {total:.6g}: with background={config.background!r} it is no weighted sum of windows, or the stages of "
+            "the run do not belong together (then segment again)."
         )

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 
 from clipdiy_lab.errors import LabelError, RunError, nearest
@@ -77,7 +78,7 @@ def label_index(run: xr.DataTree, label: str) -> int:
     LabelError
         If the run has no such label.
     """
-    known = s.labels_of(s.stage(run, "fused"))
+    known = s.labels_of(run)
     if label not in known:
         raise LabelError(
             f"the run has no label {label!r}. {nearest(str(label), known)} Add labels with recombine(run, labels=..., "
@@ -88,24 +89,8 @@ def label_index(run: xr.DataTree, label: str) -> int:
 
 def two_labels(run: xr.DataTree) -> None:
     """Refuse a run whose only label has no rival."""
-    if s.stage(run, "fused").sizes[s.LABEL] < 2:
+    if len(s.labels_of(run)) < 2:
         raise RunError("the run has one label, so there is no runner-up to compare with; segment with two or more.")
-
-
-def background_of(run: xr.DataTree) -> int | None:
-    """Index of the background label, None where the policy has none.
-
-    Raises
-    ------
-    RunError
-        If the run does not say.
-    """
-    given = run.attrs.get("background_index")
-    try:
-        index = int(given)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise RunError(f"the run's attribute 'background_index' is {given!r}; segment the image again.") from None
-    return None if index < 0 else index
 
 
 def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
@@ -116,7 +101,7 @@ def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
     RunError
         If saliency did not enter the scores, with what to do.
     """
-    background = background_of(run)
+    background = s.background_of(run)
     if config.background != "saliency" or background is None:
         raise RunError(
             f"the run's background policy is {config.background!r}, so no saliency enters its scores; "
@@ -127,14 +112,18 @@ def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
             "the run has no stage 'saliency'; segment with a saliency source (load(..., saliency='found')) or give a "
             "map: recombine(run, saliency=array)."
         )
-    soft = s.stage(run, "saliency").values
-    if config.saliency_threshold is not None:
-        soft = soft > np.float32(config.saliency_threshold)
-    return soft.astype(np.float64), background
+    decides = str(s.scores(run).name)
+    if decides != "fused":
+        raise RunError(
+            f"the stage {decides!r} decides the labels of this run, after saliency; what saliency decides can be said "
+            "only where 'fused' decides."
+        )
+    soft = torch.from_numpy(s.stage(run, "saliency").values)
+    return ops.harden(soft, config.saliency_threshold).numpy().astype(np.float64), background
 
 
 def grid_scores(run: xr.DataTree, config: Config) -> Floats:
-    """What each grid adds to the score of each label, shape (grids, labels, y, x); they sum to ``fused``.
+    """What each grid adds to the score of each label, shape (grids, labels, y, x); they sum to `schema.scores`.
 
     Raises
     ------
@@ -144,9 +133,9 @@ def grid_scores(run: xr.DataTree, config: Config) -> Floats:
     plan = Plan.of(config)
     shares = np.array([config.weight(grid.name) for grid in plan])[:, None, None, None] / len(plan)
     scores: Floats = values(run, "logits") * shares * values(run, "guide")[None]
-    off = np.abs(scores.sum(0) - values(run, "fused")).max((1, 2)) > rounding(run, config)
+    off = np.abs(scores.sum(0) - s.scores(run).values.astype(np.float64)).max((1, 2)) > rounding(run, config)
     if off.any():
-        label = s.labels_of(s.stage(run, "fused"))[int(off.argmax())]
+        label = s.labels_of(run)[int(off.argmax())]
         raise RunError(
             f"the scores of {label!r} are no sum over the grids: background={config.background!r} makes them "
             "otherwise, or the stages of the run do not belong together (then segment again)."
@@ -155,5 +144,5 @@ def grid_scores(run: xr.DataTree, config: Config) -> Floats:
 
 
 def rounding(run: xr.DataTree, config: Config) -> float:
-    """Difference between ``fused`` and its parts in double precision that rounding explains."""
-    return 16 * float(np.finfo(s.stage(run, "fused").dtype).eps) * max([1.0, *config.weights.values()])
+    """Difference between a score and its parts in double precision that rounding explains."""
+    return 16 * float(np.finfo(s.scores(run).dtype).eps) * max([1.0, *config.weights.values()])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 import xarray as xr
 
 from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, two_labels, values
-from clipdiy_lab.method import attribution
+from clipdiy_lab.method import attribution, ops
 from clipdiy_lab.method import schema as s
 
 
@@ -30,13 +31,12 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     RunError
-        If a stage is missing or saliency does not enter the scores.
+        If a stage is missing saliency does not enter the scores, or a later score decides.
     """
-    config = read(run, "merged", "labels")
+    config = read(run, "merged", s.SCORES, "labels")
     soft, background = applied_saliency(run, config)
     merged = values(run, "merged")
-    guide = np.broadcast_to(soft, merged.shape).copy()
-    guide[background] = 1 - soft
+    guide = ops.guide(torch.from_numpy(soft), len(merged), background).numpy()
     winner = s.stage(run, "labels").values.astype(np.int64)
     change, rival = attribution.flip_weights(merged, guide, config.saliency_weight, winner)
     coords = s.stage(run, "merged").coords
@@ -67,7 +67,7 @@ def background_threshold(run: xr.DataTree) -> xr.Dataset:
     RunError
         If a stage is missing, saliency does not enter the scores, or there is no label beside the background.
     """
-    config = read(run, "merged")
+    config = read(run, "merged", s.SCORES)
     two_labels(run)
     soft, background = applied_saliency(run, config)
     found = attribution.background_thresholds(values(run, "merged"), background, config.saliency_weight)

@@ -45,16 +45,17 @@ def story(
     RunError, LabelError
         As `pixel`; also for a run with one label.
     """
-    read(run, "merged", "guide", "fused", "labels")
+    read(run, "merged", "guide", s.SCORES, "labels")
     two_labels(run)
     at_y, at_x = at_pixel(run, y, x, frame)
-    names = s.labels_of(s.stage(run, "fused"))
-    fused, merged, guide = (values(run, name)[:, at_y, at_x] for name in ("fused", "merged", "guide"))
+    names = s.labels_of(run)
+    merged, guide = (values(run, name)[:, at_y, at_x] for name in ("merged", "guide"))
+    scores = s.scores(run).values[:, at_y, at_x].astype(np.float64)
     own = int(s.stage(run, "labels").values[at_y, at_x]) if label is None else label_index(run, label)
-    others = np.where(np.arange(len(names)) == own, -np.inf, fused)
+    others = np.where(np.arange(len(names)) == own, -np.inf, scores)
     other = int(others.argmax()) if against is None else label_index(run, against)
-    first = _scores(names[own], names[other], fused[own], fused[other], (at_y, at_x))
-    third = _saliency(names, own, other, merged, guide, fused)
+    first = _scores(names[own], names[other], scores[own], scores[other], (at_y, at_x))
+    third = _saliency(names, own, other, merged, guide, scores)
     return "\n".join((first, _windows(run, at_y, at_x, names[own], names[other]), third))
 
 
@@ -86,10 +87,10 @@ def _saliency(
     other: int,
     merged: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     guide: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    fused: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+    scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> str:
     without = names[int(merged.argmax())]
-    same = "too" if without == names[int(fused.argmax())] else "instead"
+    same = "too" if without == names[int(scores.argmax())] else "instead"
     if (guide == 1).all():
         return f"Saliency did nothing here (every factor is 1), so {without!r} wins by its cosines alone."
     return (

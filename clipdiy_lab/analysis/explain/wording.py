@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import Floats, array, background_of, label_index, read
+from clipdiy_lab.analysis.explain.reading import Floats, array, label_index, read
 from clipdiy_lab.errors import ClipdiyWarning, LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -74,8 +74,8 @@ def prompt_sensitivity(
     ClipdiyWarning
         If variations are left out.
     """
-    config = read(run, "labels", "fused", "text_embedding")
-    known = s.labels_of(s.stage(run, "fused"))
+    config = read(run, "labels", s.SCORES, "text_embedding")
+    known = s.labels_of(run)
     before = s.stage(run, "labels").values.astype(np.int64)
     found: dict[str, Places] = {}
     left_out: dict[str, str] = {}
@@ -126,8 +126,8 @@ def _variations(
     added: Sequence[str],
 ) -> Iterator[tuple[str, dict[str, Any], dict[str, str]]]:
     """Name of a variation, what to recombine with (nothing: the run stays), and which new word stands for a label."""
-    known = s.labels_of(s.stage(run, "fused"))
-    background = background_of(run)
+    known = s.labels_of(run)
+    background = s.background_of(run)
     article = "grammatical" if config.article == "official" else "official"
     yield f"article: {article}", {"article": article}, {}
     for template in TEMPLATES if templates is None else templates:
@@ -160,9 +160,9 @@ def _drops(
 def _places(run: xr.DataTree, known: tuple[str, ...], meant: Mapping[str, str]) -> Places:
     """Label map of a run as places among the labels `known`; labels of two runs need not have the same positions."""
     places = {label: place for place, label in enumerate(known)}
-    for label in s.labels_of(s.stage(run, "fused")):
+    for label in s.labels_of(run):
         places.setdefault(meant.get(label, label), len(places))
-    own = np.array([places[meant.get(label, label)] for label in s.labels_of(s.stage(run, "fused"))])
+    own = np.array([places[meant.get(label, label)] for label in s.labels_of(run)])
     found: Places = own[s.stage(run, "labels").values]
     return found
 
@@ -196,7 +196,7 @@ def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = 
     RunError
         If the runs are of different images, frames, encoders or saliency, or their configurations differ elsewhere.
     """
-    configs = read(run, "labels", "fused"), read(other, "labels", "fused")
+    configs = read(run, "labels", s.SCORES), read(other, "labels", s.SCORES)
     fixed = ("image_sha256", "encoder", "encoder_fingerprint", "saliency_source", "saliency_fingerprint")
     for attr in fixed:
         if run.attrs.get(attr) != other.attrs.get(attr):
@@ -211,7 +211,7 @@ def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = 
             f"the runs' configurations differ in {listed}; compare runs that differ only in what differing=... names "
             "(never in image_size)."
         )
-    known = s.labels_of(s.stage(run, "fused"))
+    known = s.labels_of(run)
     changed = (_places(run, known, {}) != _places(other, known, {}))[None]
     coords = s.stage(run, "labels").coords
     return array("label_changed", changed, coords).isel({s.VARIATION: 0})

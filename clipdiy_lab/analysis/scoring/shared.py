@@ -16,7 +16,8 @@ from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.labelling import candidates, choose
+from clipdiy_lab.method.dense import Inputs
+from clipdiy_lab.method.labelling import candidates, choose, knows, label_map
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import Texts
 from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -45,13 +46,26 @@ class SharedTexts:
     def label_maps(self, encoding: Encoding, mask: npt.NDArray[np.uint8]) -> Iterator[tuple[int, Labels]]:
         """Yield the place of every trial and its labels in the frame, y x x."""
         similarities = self.texts.similarities(encoding)
+        background = self.texts.background
         for shared, trials in self.searches.items():
-            best = candidates([similarities[grid] for grid in shared.grids], shared, self.texts.background)
+            best = None
+            if knows(shared):
+                best = candidates([similarities[grid] for grid in shared.grids], shared, background)
             for place, trial in trials:
                 config, saliency = trial.config or shared, encoding.saliency
                 if trial.saliency == ORACLE:
-                    saliency = true_saliency(mask, self.texts.background, config)
-                yield place, choose(best, saliency, config).numpy()
+                    saliency = true_saliency(mask, background, config)
+                if best is None:
+                    inputs = Inputs(
+                        similarities=similarities,
+                        saliency=saliency,
+                        background=background,
+                        config=config,
+                        image=encoding.frame,
+                    )
+                    yield place, label_map(inputs).numpy()
+                else:
+                    yield place, choose(best, saliency, config).numpy()
 
 
 def text_key(trial: Trial) -> tuple[Any, ...]:
@@ -61,9 +75,12 @@ def text_key(trial: Trial) -> tuple[Any, ...]:
 
 
 def search_key(trial: Trial) -> Config:
-    """Return what the search for the best label of a trial depends on."""
+    """Return what the search for the best label of a trial depends on: everything where a later score decides."""
     plain = Config()
-    return (trial.config or plain).replace(**{name: getattr(plain, name) for name in _AFTER_SEARCH})
+    config = trial.config or plain
+    if not knows(config):
+        return config
+    return config.replace(**{name: getattr(plain, name) for name in _AFTER_SEARCH})
 
 
 def in_order(trials: Sequence[Trial]) -> list[Trial]:

@@ -82,8 +82,8 @@ def sliding_labels(
     for top, left in product(rows, cols):
         place = slice(top, min(top + protocol.window, height)), slice(left, min(left + protocol.window, width))
         part = np.ascontiguousarray(pixels[place])
-        fused = s.stage(fuse(segmenter.encoding(part, config), text, config), "fused").values
-        total[(slice(None), *place)] += _bilinear(torch.from_numpy(fused), (part.shape[0], part.shape[1]))
+        scores = s.scores(fuse(segmenter.encoding(part, config), text, config)).values
+        total[(slice(None), *place)] += _bilinear(torch.from_numpy(scores), (part.shape[0], part.shape[1]))
         times[place] += 1
     return _best(total / times, size)
 

@@ -9,7 +9,8 @@ layout     files on disk: header, shards, records
 locks      one writer a shard; a killed writer's claim ends with it
 shards     a shard as bytes: the same arrays always give the same ones
 write      `embed`, and `Job`, whose unit of work is one shard
-read       `EmbeddingStore` shard by shard, `open_store` as one dataset, `as_encoded` image by image
+read       `EmbeddingStore`, shard by shard and image by image
+opened     `open_store` as one dataset, `as_encoded` image by image
 care       info, verify, prune, export
 ========== ===========================================================================================
 """

@@ -16,6 +16,7 @@ from clipdiy_lab.errors import OutputError, StoreError
 from clipdiy_lab.files import atomic_path, held
 from clipdiy_lab.pipeline import zarr_files
 from clipdiy_lab.pipeline.embeddings import layout
+from clipdiy_lab.pipeline.embeddings.opened import as_dataset
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard
 from clipdiy_lab.pipeline.netcdf import write_netcdf
 
@@ -147,7 +148,7 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
         raise OutputError(f"{out.name!r} ends in {out.suffix or 'nothing'!r}; expected .nc or .zarr.")
     if out.exists():
         raise OutputError(f"{out} is there already; remove it, or name another file.")
-    dataset = store.dataset()
+    dataset = as_dataset(store)
     if out.suffix == ".nc":
         half = [name for name, array in dataset.data_vars.items() if array.dtype == np.float16]
         write_netcdf(dataset.assign({n: dataset[n].astype(np.float32) for n in half}), out)

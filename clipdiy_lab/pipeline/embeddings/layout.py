@@ -142,7 +142,7 @@ def read_header(store: Path) -> Header:
         raise StoreError(f"{path} is damaged: it does not have the hash that was written with it; restore it.")
     attrs = content.get("attrs")
     schema = attrs.get("schema_version") if isinstance(attrs, dict) else None
-    if s.as_version(schema) != s.SCHEMA_VERSION:
+    if s.as_whole(schema) != s.SCHEMA_VERSION:
         raise StoreError(
             f"The store {store} has schema version {brief(schema)}, this clipdiy_lab reads {s.SCHEMA_VERSION}; make "
             "the store again with `clipdiy-lab embed`."

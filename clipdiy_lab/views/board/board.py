@@ -161,12 +161,14 @@ class Board(Live[BoardScreen]):
         self.dataset = as_dataset(dataset)
         self._opened: Source
         self._kept: Any = None
+        own = None
         if isinstance(given, Segmenter):
             self._opened = SegmenterSource(given, dataset, Config())
             self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
         else:
             self._opened = StoreSource(given, dataset, segmenter)
-        self.base = config_for(self.dataset, base, self._opened.config)
+            own = self._opened.config
+        self.base = config_for(self.dataset, base, own)
         self.limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}

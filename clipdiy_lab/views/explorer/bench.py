@@ -22,13 +22,14 @@ from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.pipeline.caution import caution
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, OpenedStore
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
-from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source, text_segmenter, unfit
+from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
+from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
+from clipdiy_lab.views.repeat import Maker, load_options
 
 _KEPT = 16
 """Things in memory: models, embeddings of images, saliency maps, runs (a run with 50 labels takes 80 MB)."""
@@ -75,7 +76,7 @@ class Bench:
     """
 
     given: Segmenter | None = None
-    store: EmbeddingStore | OpenedStore | None = None
+    store: AnyStore | None = None
     _guard: threading.RLock = field(default_factory=threading.RLock)
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
@@ -202,6 +203,18 @@ class Bench:
         segmenter = self.segmenter(view)
         described = segmenter.provenance(view.config)
         return {name: described[name] for name in names}, segmenter.saliency_map(view.image.pixels, frame, view.config)
+
+    def maker(self, view: View) -> Maker:
+        """What makes the run of a view, for the code that repeats it."""
+        given = self.given
+        load: dict[str, Any] | None = {}
+        options = view.saliency_options
+        if given is not None and given.encoder.name == view.model:
+            encoder = given.encoder
+            load = load_options(getattr(encoder, "recipe", None), getattr(encoder, "precision", "fp32"))
+        if given is not None and given.saliency.name == view.saliency and not options:
+            options = dict(getattr(given.saliency, "options", {}))
+        return Maker(view.model, load, view.saliency, options)
 
     def _maker(self, model: str) -> Segmenter:
         if self.given is not None and self.given.encoder.name == model:

@@ -22,7 +22,6 @@ from clipdiy_lab.pipeline.watch import Watch
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.explorer import code as writing
 from clipdiy_lab.views.explorer import sketches, sources, state
 from clipdiy_lab.views.explorer.bench import Bench, Shown
 from clipdiy_lab.views.explorer.inspector import inspector
@@ -30,6 +29,7 @@ from clipdiy_lab.views.explorer.sources import Picture
 from clipdiy_lab.views.explorer.state import Draft, View
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
+from clipdiy_lab.views.repeat import python_code
 from clipdiy_lab.views.report import label_table
 
 if TYPE_CHECKING:
@@ -145,21 +145,14 @@ class Explorer(Live[ExplorerScreen]):
         return self._bench.run(self.view)
 
     def code(self) -> str:
-        """Return the Python that makes the view."""
-        given, view = self._bench.given, self.view
-        mine = given is not None and given.encoder.name == view.model and not self._loadable(view.model)
-        source = not writing.named_saliency(view.saliency)
-        loaded: dict[str, str] = {}
-        if given is not None and given.encoder.name == view.model:
-            loaded |= {"runtime": "openvino"} if "openvino" in getattr(given.encoder, "runtime", {}) else {}
-            precision = getattr(given.encoder, "precision", "fp32")
-            loaded |= {"precision": precision} if precision != "fp32" else {}
-        return writing.code(view, mine, source, loaded)
+        """Return the Python that makes the view.
 
-    def _loadable(self, model: str) -> bool:
-        from clipdiy_lab.models.loading import list_models
-
-        return model in set(list_models()["name"])
+        It runs as it stands, except where it says which object of one's own it needs.
+        """
+        view = self.view
+        maker = self._bench.maker(view)
+        shown = f"run.diy.overlay(opacity={view.opacity:g})"
+        return python_code(maker, view.image.code, view.labels, view.config, shown)
 
     # What can be changed
 

@@ -11,7 +11,7 @@ import xarray as xr
 from PIL import Image
 
 from clipdiy_lab.analysis.explain import background_threshold, flip_weight, pixel, story
-from clipdiy_lab.errors import ClipdiyError
+from clipdiy_lab.errors import ClipdiyError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_title
@@ -39,16 +39,19 @@ def inspector(run: xr.DataTree, y: int, x: int) -> str:
     str
         HTML.
     """
-    names = s.labels_of(s.stage(run, "fused"))
-    index = int(run.attrs["background_index"])
-    colors = label_css(names, index if index >= 0 else None)
+    names = s.labels_of(run)
+    colors = label_css(names, s.background_of(run))
     won = names[int(s.stage(run, "labels").values[y, x])]
     head = f"<b>Pixel row {y}, column {x}: {swatch(colors[won])} {short(won)}</b>"
-    parts = pixel(run, y, x)
+    start = f'<div class="clipdiy-inspector" data-pixel="{y},{x}" data-label="{html.escape(won)}">{head}'
+    try:
+        parts = pixel(run, y, x)
+    except RunError as error:  # the scores that decide are no sum of windows
+        return f"{start}{_paragraph(str(error))}</div>"
     scores = parts.groupby("label")["contribution"].sum().sort_values(ascending=False)
     return "".join(
         [
-            f'<div class="clipdiy-inspector" data-pixel="{y},{x}" data-label="{html.escape(won)}">{head}',
+            start,
             _story(run, y, x),
             "<h4>What would flip it</h4>",
             _list(flips(run, parts, y, x)),
@@ -61,12 +64,16 @@ def inspector(run: xr.DataTree, y: int, x: int) -> str:
     )
 
 
+def _paragraph(text: str) -> str:
+    return f'<p style="margin:.3em 0;line-height:1.35">{html.escape(text)}</p>'
+
+
 def _story(run: xr.DataTree, y: int, x: int) -> str:
     try:
         text = story(run, y, x)
     except ClipdiyError as error:  # a single label has nothing to be compared with
         text = str(error)
-    return "".join(f'<p style="margin:.3em 0;line-height:1.35">{html.escape(line)}</p>' for line in text.splitlines())
+    return "".join(map(_paragraph, text.splitlines()))
 
 
 def _list(lines: list[str]) -> str:
@@ -75,7 +82,7 @@ def _list(lines: list[str]) -> str:
 
 def flips(run: xr.DataTree, parts: pd.DataFrame, y: int, x: int) -> list[str]:
     """Say what would give the pixel another label: leaving a grid out, another saliency weight, other saliency."""
-    names = s.labels_of(s.stage(run, "fused"))
+    names = s.labels_of(run)
     config = Config.from_json(run.attrs["config"])
     won = names[int(s.stage(run, "labels").values[y, x])]
     lines = []

@@ -95,9 +95,8 @@ def _stages(view: View, bench: Bench) -> str:
 def _grids(view: View, bench: Bench) -> str:
     """Each grid's answer alone beside the answer of all, and under it what each grid says of the labels."""
     run = bench.run(view)
-    names = s.labels_of(s.stage(run, "merged"))
-    background = int(run.attrs["background_index"])
-    colors = label_colors(names, background if background >= 0 else None)
+    names, background = s.labels_of(run), s.background_of(run)
+    colors = label_colors(names, background)
     frame = s.stage(run, "image").values
     found = {}
     for grid in Plan.of(view.config):
@@ -119,10 +118,10 @@ def _laid(
     frame: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.integer],
     colors: npt.NDArray[np.uint8],
-    background: int,
+    background: int | None,
     opacity: float,
 ) -> npt.NDArray[np.uint8]:
-    return pictures.overlay(frame, labels, colors, background if background >= 0 else None, opacity)
+    return pictures.overlay(frame, labels, colors, background, opacity)
 
 
 def _why(view: View, bench: Bench) -> str:

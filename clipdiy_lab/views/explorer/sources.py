@@ -41,6 +41,18 @@ class Picture:
     sha256: str
     pixels: npt.NDArray[np.uint8] = field(compare=False, repr=False)
 
+    @property
+    def code(self) -> str:
+        """The line of Python that makes the image, or a comment that says which one it is."""
+        if self.kind == "scene":
+            split, number = self.name.split("/")
+            return f'image = lab.open_dataset("scenes", split={split!r})[{number}].image'
+        if self.kind == "file":
+            return f"image = {self.name!r}"
+        if self.kind == "upload":
+            return f"image = {self.name!r}  # the file that was uploaded; explorer.image holds its pixels"
+        return f"# image is the one that lab.explore was given: {self.name}"
+
 
 def _picture(kind: Kind, name: str, pixels: npt.NDArray[np.uint8]) -> Picture:
     return Picture(kind, name, content_hash(pixels), pixels)

@@ -80,7 +80,7 @@ def _picture(pictures: Mapping[str, Picture] | Callable[[str], Picture], image_i
 
 
 def _labels(title: str, run: xr.DataTree) -> tuple[panels.Panel, dict[str, str]]:
-    names, background = s.labels_of(inputs.stage(run, "fused")), inputs.background_of(run)
+    names, background = s.labels_of(inputs.scores(run)), s.background_of(run)
     colors = label_colors(names, background)
     labels = inputs.stage(run, "labels").values
     layers = panels.label_layers(inputs.stage(run, "image").values, labels, names, colors, background, 0.55)

@@ -42,7 +42,7 @@ def stage(run: Run, name: str, grid: str | None = None) -> xr.DataArray:
         If the run has no such stage or it has other dimensions.
     """
     array = s.stage(as_tree(run), name, grid)
-    known = (s.RUN_STAGES if grid is None else s.GRID_STAGES)[name]
+    known = s.STAGES[name]
     if array.dims != known.dims:
         raise RunError(f"stage {name!r} has dimensions {array.dims}, expected {known.dims}; is this a run?")
     return array
@@ -77,10 +77,15 @@ def grid_of(run: Run, grid: str | int) -> Grid:
     return plan[name]
 
 
-def background_of(run: Run) -> int | None:
-    """Index of the background label, or None where there is none."""
-    index = int(run.attrs.get("background_index", -1))
-    return index if index >= 0 else None
+def scores(run: Run) -> xr.DataArray:
+    """Return the scores that decide the labels of a run.
+
+    Raises
+    ------
+    RunError
+        If it holds none, or they have other dimensions.
+    """
+    return stage(run, str(s.scores(as_tree(run)).name))
 
 
 def label_index(array: xr.DataArray, label: str) -> int:

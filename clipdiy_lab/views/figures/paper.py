@@ -22,10 +22,10 @@ TRUTH = "truth"
 
 
 def overview(run: Run, label: str | None = None) -> go.Figure:
-    """Show the method on one image: image, the label's map of every grid, merged, saliency, fused, labels.
+    """Show the method on one image: image, the label's map of every grid, merged, saliency, scores, labels.
 
     The maps of the grids and the merged map share one colour range; it stands in the title. Saliency is coloured from
-    0 to 1, fused over its own range.
+    0 to 1, the scores over their own range.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     LabelError
         If the run has no such label.
     """
-    logits, merged, fused = (inputs.stage(run, name) for name in ("logits", "merged", "fused"))
+    logits, merged, decides = inputs.stage(run, "logits"), inputs.stage(run, "merged"), inputs.scores(run)
     shown = _foremost(run) if label is None else label
     index = inputs.label_index(merged, shown)
     maps = inputs.maps_of(logits[:, index]) | {"merged": merged.values[index]}
@@ -50,10 +50,10 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     if "saliency" in run.data_vars:
         whole = panels.ColorRange(0.0, 1.0)
         made.append(panels.heat_map("saliency", inputs.stage(run, "saliency").values, whole, "saliency"))
-    scores = fused.values[index]
-    made.append(panels.heat_map("fused", scores, panels.ColorRange.of([scores]), "score"))
-    names = s.labels_of(fused)
-    colors = dict(zip(names, label_colors(names, inputs.background_of(run)), strict=True))
+    scores = decides.values[index]
+    made.append(panels.heat_map(str(decides.name), scores, panels.ColorRange.of([scores]), "score"))
+    names = s.labels_of(decides)
+    colors = dict(zip(names, label_colors(names, s.background_of(run)), strict=True))
     layers, won = _labels(run, colors)
     made.append(panels.Panel("labels", _frame(run), layers))
     title = f"'{shown}': cosines from {shared.low:.2f} (dark) to {shared.high:.2f} (bright)"
@@ -89,10 +89,10 @@ def comparison(
     listed = [
         _IGNORED,
         *names,
-        *(name for row in rows for run in row for name in s.labels_of(inputs.stage(run, "fused"))),
+        *(name for row in rows for run in row for name in s.labels_of(inputs.scores(run))),
     ]
     known = list(dict.fromkeys(listed))
-    colors = dict(zip(known, label_colors(known, inputs.background_of(rows[0][0])), strict=True))
+    colors = dict(zip(known, label_colors(known, s.background_of(rows[0][0])), strict=True))
     made, seen = [], set[str]()
     for number, row in enumerate(rows):
         titles = iter(["image", *columns, TRUTH] if number == 0 else [""] * (len(row) + 2))
@@ -132,7 +132,7 @@ def _frame(run: Run) -> tuple[int, int]:
 
 
 def _foremost(run: Run) -> str:
-    names, background = s.labels_of(inputs.stage(run, "fused")), inputs.background_of(run)
+    names, background = s.labels_of(inputs.scores(run)), s.background_of(run)
     if len(names) == 1:
         return names[0]
     best = worth_showing(inputs.as_tree(run), 2)
@@ -142,10 +142,10 @@ def _foremost(run: Run) -> str:
 
 def _labels(run: Run, colors: Mapping[str, npt.NDArray[np.uint8]]) -> tuple[Sequence[go.Image | go.Heatmap], list[str]]:
     """Labels over the image, and the names of those that won pixels."""
-    names = s.labels_of(inputs.stage(run, "fused"))
+    names = s.labels_of(inputs.scores(run))
     found, photo = inputs.stage(run, "labels").values, inputs.stage(run, "image").values
     ours = np.stack([colors[name] for name in names])
-    layers = panels.label_layers(photo, found, names, ours, inputs.background_of(run), _OPACITY)
+    layers = panels.label_layers(photo, found, names, ours, s.background_of(run), _OPACITY)
     return layers, [names[i] for i in np.unique(found)]
 
 

@@ -141,22 +141,22 @@ def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
     LabelError
         If the run lacks one of the labels.
     """
-    return _label_maps(run, "merged", labels, "cosine")
+    return stage(run, "merged", labels)
 
 
 def guide(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
     """Show the factor that saliency puts on each label; `labels` as for `merged`."""
-    return _label_maps(run, "guide", labels, "factor")
+    return stage(run, "guide", labels)
 
 
 def fused(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
     """Show merged similarity times guide, one map a label on one colour range; `labels` as for `merged`."""
-    return _label_maps(run, "fused", labels, "score")
+    return stage(run, "fused", labels)
 
 
 def probability(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the softmax of fused, one map a label on one colour range; `labels` as for `merged`."""
-    return _label_maps(run, "probability", labels, "probability")
+    """Show the softmax of the scores, one map a label on one colour range; `labels` as for `merged`."""
+    return stage(run, "probability", labels)
 
 
 def saliency(run: Run) -> go.Figure:
@@ -175,17 +175,34 @@ def margin(run: Run) -> go.Figure:
     return stage(run, "margin")
 
 
-def stage(run: Run, name: str) -> go.Figure:
-    """Show a stage that is one map of numbers: saliency or margin.
+def stage(run: Run, name: str, labels: Sequence[str] | None = None) -> go.Figure:
+    """Show any stage of numbers that has pixels: one map, or one map per label on one colour range.
+
+    Parameters
+    ----------
+    run : DataTree or Dataset
+    name : str
+        Of a stage with the dimensions (y, x) or (label, y, x).
+    labels : sequence of str, optional
+        Of a stage with labels. Default: those that won pixels, then those that came nearest; at most eight.
 
     Raises
     ------
     RunError
-        If the run lacks it, or it has labels.
+        If the run lacks it, or it has other dimensions.
+    LabelError
+        If the run lacks one of the labels.
     """
-    if name not in ("saliency", "margin"):
-        raise RunError(f"The stage {name!r} is not one map; use grids, guided or windows for stages with labels.")
-    return pixel_map(inputs.stage(run, name), unit=name)
+    known = s.STAGES.get(name)
+    if known is None or known.kind != "f4" or known.dims not in ((s.Y, s.X), (s.LABEL, s.Y, s.X)):
+        raise RunError(f"{name!r} is no stage of numbers by pixel; see image, similarity, windows, grids and overlay.")
+    array = inputs.stage(run, name)
+    if s.LABEL not in array.dims:
+        return pixel_map(array, unit=known.unit)
+    names = s.labels_of(array)
+    wanted = [names[i] for i in worth_showing(inputs.as_tree(run), MAX_LABELS)] if labels is None else labels
+    maps = {label: array.values[inputs.label_index(array, label)] for label in wanted}
+    return _maps(maps, known.title, known.unit)
 
 
 def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = None) -> go.Figure:
@@ -243,8 +260,8 @@ def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
     """
     if not inputs.is_number(opacity) or not 0 <= opacity <= 1:
         raise FigureError(f"opacity is {opacity!r}; expected a number from 0 to 1. The labels shown are the run's own.")
-    names = s.labels_of(inputs.stage(run, "fused"))
-    background = inputs.background_of(run)
+    names = s.labels_of(inputs.scores(run))
+    background = s.background_of(run)
     colors = label_colors(names, background)
     labels = inputs.stage(run, "labels").values
     photo = inputs.stage(run, "image").values
@@ -253,14 +270,6 @@ def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
     won = np.unique(labels)
     keys = panels.legend_keys([names[i] for i in won], [css(colors[i]) for i in won])
     return panels.lay_out([panel], "labels over the image", legend=keys)
-
-
-def _label_maps(run: Run, name: str, labels: Sequence[str] | None, unit: str) -> go.Figure:
-    array = inputs.stage(run, name)
-    names = s.labels_of(array)
-    wanted = [names[i] for i in worth_showing(inputs.as_tree(run), MAX_LABELS)] if labels is None else labels
-    maps = {label: array.values[inputs.label_index(array, label)] for label in wanted}
-    return _maps(maps, s.RUN_STAGES[name].long_name, unit)
 
 
 def _maps(maps: dict[str, npt.NDArray[np.floating]], title: str, unit: str, diverging: bool = False) -> go.Figure:

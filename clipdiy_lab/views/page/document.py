@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +13,12 @@ import xarray as xr
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.text import join_list, printable
+from clipdiy_lab.text import printable
 from clipdiy_lab.views import encoding
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
 from clipdiy_lab.views.page.sections import Look, maps, stages
+from clipdiy_lab.views.repeat import Maker, image_line, image_path, python_code, shell_command
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -200,15 +200,15 @@ def _json(run: xr.DataTree, attr: str) -> dict[str, Any]:
 
 
 def _repeat(look: Look) -> str:
-    run = look.run
-    given = run.attrs["saliency_source"] == "given"
+    run, maker = look.run, Maker.of(look.run.attrs)
+    shown = "lab.report(run, 'page.html'" + (")" if maker.own else ", segmenter=segmenter)")
+    code = python_code(maker, image_line(run.attrs), look.names, look.config, shown)
     facts = {key: _unpacked(value) for key, value in run.attrs.items()}
-    note = "The saliency of this run was given as an array: pass the same one to segment(..., saliency=array)."
     pixels = f"The image's pixels have the sha256 {run.attrs['image_sha256']}."
     return (
-        f"<h3>Python</h3><pre><code>{_lines(python_code(run, look.config))}</code></pre>"
-        f"<h3>Command line</h3>{_command(run, look.config)}"
-        f"<p class='note'>{_text(pixels)}{' ' + _text(note) if given else ''}</p>"
+        f"<h3>Python</h3><pre><code>{_lines(code)}</code></pre>"
+        f"<h3>Command line</h3>{_command(look, maker)}"
+        f"<p class='note'>{_text(pixels)}</p>"
         "<details><summary>Everything that decided this run</summary>"
         f"<pre>{_lines(json.dumps(facts, indent=2, default=str))}</pre></details>"
     )
@@ -218,48 +218,19 @@ def _unpacked(value: object) -> object:
     return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
-def python_code(run: xr.DataTree, config: Config) -> str:
-    """Python that repeats a run and this page."""
-    names = list(s.labels_of(s.stage(run, "fused")))
-    knobs = _changed(config)
-    settings = f"lab.Config.from_json({json.dumps(knobs)!r})" if knobs else "lab.Config.paper()"
-    return "\n".join(
-        [
-            "import clipdiy_lab as lab",
-            f"segmenter = lab.load({run.attrs['encoder']!r}{_saliency(run, ', saliency={!r}')})",
-            f"image = {_path(run)!r}",
-            f"labels = {names!r}",
-            f"config = {settings}",
-            "run = segmenter.segment(image, labels, config)",
-            "lab.report(run, 'page.html', segmenter=segmenter)",
-        ]
-    )
-
-
 def _changed(config: Config) -> dict[str, Any]:
     values = json.loads(config.to_json())
     return {name: values[name] for name in config.changed(Config.paper()) if name != "precision"}
 
 
-def _saliency(run: xr.DataTree, form: str) -> str:
-    source = run.attrs["saliency_source"]
-    return form.format("none" if source == "given" else source)
-
-
-def _path(run: xr.DataTree) -> str:
-    """Path of the image, where it was given as one."""
-    source = str(run.attrs.get("image_source", ""))
-    return source[1:-1] if source[:1] in "'\"" and source[:1] == source[-1:] else "photo.jpg"
-
-
-def _command(run: xr.DataTree, config: Config) -> str:
-    names: Sequence[str] = s.labels_of(s.stage(run, "fused"))
-    words = ["clipdiy-lab", "explain", _path(run), "--labels", join_list(names), "--model", run.attrs["encoder"]]
-    words += _saliency(run, "--saliency {}").split(" ")
-    knobs, asked = _changed(config), ""
-    if knobs:
-        words += ["--config", "config.json"]
-        listed = _text(json.dumps(knobs))
+def _command(look: Look, maker: Maker) -> str:
+    settings = _changed(look.config)
+    image = image_path(look.run.attrs)
+    command = None if image is None else shell_command(maker, image, look.names, settings)
+    if command is None:
+        return "<p class='note'>The command line cannot make this segmenter or name this image; use Python.</p>"
+    asked = ""
+    if settings:
+        listed = _text(json.dumps(settings))
         asked = f"<p class='how'>with this as <code>config.json</code>:</p><pre><code>{listed}</code></pre>"
-    command = shlex.join([*words, "--html", "page.html"])
     return f"<pre><code>{_text(command)}</code></pre>{asked}"

@@ -35,9 +35,9 @@ def inspector_data(look: Look) -> dict[str, Any]:
     """
     ys, xs = (_centres(look.run.sizes[dim]) for dim in (s.Y, s.X))
     at = np.ix_(ys, xs)
-    fused = look["fused"][:, at[0], at[1]]
-    fused = fused.reshape(len(fused), -1).T
-    best = np.argsort(-fused, axis=1, kind="stable")[:, : min(RIVALS, fused.shape[1])]
+    scores = s.scores(look.run).values[:, at[0], at[1]]
+    scores = scores.reshape(len(scores), -1).T
+    best = np.argsort(-scores, axis=1, kind="stable")[:, : min(RIVALS, scores.shape[1])]
     return {
         "ys": ys.tolist(),
         "xs": xs.tolist(),
@@ -48,7 +48,7 @@ def inspector_data(look: Look) -> dict[str, Any]:
         "colors": [css(color) for color in look.colors],
         "weight": look.config.saliency_weight,
         "best": best.tolist(),
-        "score": _millionths(np.take_along_axis(fused, best, 1)),
+        "score": _millionths(np.take_along_axis(scores, best, 1)),
         "margin": _millionths(look["margin"][at].ravel()),
         **_parts(look, at, best),
         **_saliency(look, at),

@@ -17,22 +17,11 @@ from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import encoding, pictures
 from clipdiy_lab.views.colors import css, label_colors
-from clipdiy_lab.views.gallery import CAPTIONS, MAX_LABELS, worth_showing
+from clipdiy_lab.views.gallery import MAX_LABELS, overlay_words, shown_stages, worth_showing
 from clipdiy_lab.views.page.panels import Panel, Section, areas, heats
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
-
-_UNITS = {
-    "similarity": "cosine",
-    "logits": "cosine",
-    "merged": "cosine",
-    "saliency": "foreground probability",
-    "guide": "factor",
-    "fused": "score",
-    "probability": "probability",
-    "margin": "score",
-}
 
 
 class Look:
@@ -45,9 +34,8 @@ class Look:
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run
-        self.names = tuple(map(printable, s.labels_of(s.stage(run, "fused"))))
-        index = int(run.attrs.get("background_index", -1))
-        self.background = index if index >= 0 else None
+        self.names = tuple(map(printable, s.labels_of(run)))
+        self.background = s.background_of(run)
         self.colors = label_colors(self.names, self.background)
         self.config = Config.from_json(run.attrs["config"])
         self.plan = Plan.of(self.config)
@@ -69,37 +57,33 @@ class Look:
 
 def stages(look: Look) -> Iterator[Section]:
     """Yield every stage that a run has, in the order in which they are made."""
-    for name, (title, how) in CAPTIONS.items():
-        if name == "saliency" and "saliency" not in look.run.data_vars:
-            continue
-        if name == "image":
-            yield Section(name, title, how, [Panel("image", encoding.photograph(look["image"]), "the image")])
-        elif name in ("labels", "overlay"):
-            yield _labels(look, name, title, how)
+    for heading, stage in shown_stages(look.run):
+        name, how = stage.name, stage.sentence
+        if s.CHANNEL in stage.dims:
+            yield Section(name, heading, how, [Panel(name, encoding.photograph(look[name]), "the image")])
+        elif stage.kind == "i2":
+            panel = areas(name, look[name], look.names, look.colors)
+            yield Section(name, heading, how, [panel], keys=look.keys(look[name]))
         else:
-            panels, bar = heats(_maps(look, name), _UNITS[name])
+            panels, bar = heats(_maps(look, stage), stage.unit)
             left_out = len(look.names) - len(look.shown) if len(panels) > 1 else 0
             note = f"{left_out} labels with less area or lower scores are left out." if left_out else ""
-            yield Section(name, title, how, panels, bar, note=note)
+            yield Section(name, heading, how, panels, bar, note=note)
+    described = areas("overlay", look["labels"], look.names, look.colors).alt
+    panel = Panel("overlay", encoding.photograph(look.overlay), described)
+    yield Section("overlay", *overlay_words(look.run), [panel], keys=look.keys(look["labels"]))
 
 
-def _labels(look: Look, name: str, title: str, how: str) -> Section:
-    panel = areas(name, look["labels"], look.names, look.colors)
-    if name == "overlay":
-        panel = Panel(name, encoding.photograph(look.overlay), panel.alt)
-    return Section(name, title, how, [panel], keys=look.keys(look["labels"]))
-
-
-def _maps(look: Look, name: str) -> dict[str, npt.NDArray[Any]]:
+def _maps(look: Look, stage: s.Stage) -> dict[str, npt.NDArray[Any]]:
     """Return title to map of a stage: of the labels worth showing, for every grid, as far as it has them."""
     shown = [(i, look.names[i]) for i in look.shown]
-    if name == "similarity":
-        cosines = {grid.title: s.stage(look.run, "similarity", grid.name).values for grid in look.plan}
-        return {f"{label}, {title}": values[..., i] for title, values in cosines.items() for i, label in shown}
-    values = look[name]
-    if name == "logits":
+    if stage.of_grid:
+        cells = {grid.title: s.stage(look.run, stage.name, grid.name).values for grid in look.plan}
+        return {f"{label}, {title}": values[..., i] for title, values in cells.items() for i, label in shown}
+    values = look[stage.name]
+    if s.GRID in stage.dims:
         return {f"{label}, {grid.title}": values[at, i] for at, grid in enumerate(look.plan) for i, label in shown}
-    return {label: values[i] for i, label in shown} if values.ndim == 3 else {name: values}
+    return {label: values[i] for i, label in shown} if s.LABEL in stage.dims else {stage.name: values}
 
 
 def maps(look: Look, segmenter: Segmenter | None) -> Iterator[Section]:

@@ -1,0 +1,100 @@
+"""Whether a store of embeddings answers for a configuration, a segmenter's words and a dataset's images."""
+
+from __future__ import annotations
+
+from clipdiy_lab.datasets.images import content_hash
+from clipdiy_lab.datasets.sample import Dataset, ids_of
+from clipdiy_lab.errors import ModelError, StoreError
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import lacking
+from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.models.weights import same_weights
+from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
+
+AnyStore = EmbeddingStore | OpenedStore
+
+
+def unfit(store: AnyStore, config: Config) -> str:
+    """Say why a store cannot answer for a configuration; empty if it can."""
+    lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
+    if config.precision == "auto":
+        config = config.replace(precision=store.config.precision)
+    differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
+    if not lost and not differs:
+        problem = lacking(config, ("saliency",))
+        return f"{problem}: {store.title} keeps no images; give a segmenter." if problem else ""
+    knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
+    asked = f"the grids of {', '.join(lost)}" if lost else knobs
+    return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."
+
+
+def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segmenter:
+    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by its name.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be loaded, has other weights, or applies another saliency than the store holds.
+    """
+    name, weights = str(store.attrs["encoder"]), str(store.attrs["encoder_fingerprint"])
+    if segmenter is None:
+        try:
+            if ":" in name:  # of a hub, or a folder of this machine: nobody asked for that but the store
+                raise ModelError("no name of the lab's list")
+            segmenter = Segmenter(name)
+        except ModelError as error:
+            raise StoreError(
+                f"The store's encoder is {name!r}, which cannot be loaded by that name ({error}); give segmenter=."
+            ) from error
+    segmenter = as_segmenter(segmenter)
+    if not same_weights(segmenter.encoder.fingerprint, weights):
+        raise StoreError(
+            f"{capital(store.title)} was made by {name!r} with other weights than "
+            f"{segmenter.encoder.name!r} has; give segmenter= with the same model."
+        )
+    _require_same_saliency(store, segmenter)
+    return segmenter
+
+
+def _require_same_saliency(store: AnyStore, segmenter: Segmenter) -> None:
+    """Refuse a segmenter whose saliency would be ignored: the maps come from the store."""
+    source, held = segmenter.saliency, store.attrs
+    if source.name == "none":  # a segmenter that is given for its words
+        return
+    if (source.name, source.fingerprint) != (held["saliency_source"], held["saliency_fingerprint"]):
+        weights = " of other weights or settings" if source.name == held["saliency_source"] else ""
+        raise StoreError(
+            f"{capital(store.title)} holds the saliency {held['saliency_source']!r}, the segmenter has {source.name!r}"
+            f"{weights}, which would be ignored. Make a store with it, or give a segmenter without saliency: "
+            "lab.load(..., saliency='none')."
+        )
+
+
+def places_in(store: AnyStore, dataset: Dataset) -> list[int]:
+    """Where the images of a store stand in its dataset; the pixels of the first and the last are compared."""
+    ids = store.ids
+    places = list(range(len(ids)))
+    if ids_of(dataset, min(len(ids), len(dataset))) != ids:  # a selection, or a store with gaps
+        known = {name: place for place, name in enumerate(ids_of(dataset, len(dataset)))}
+        foreign = next((name for name in ids if name not in known), None)
+        if foreign is not None:
+            raise StoreError(
+                f"{capital(store.title)} is of other images: {foreign!r} is none of the {len(dataset)} images of "
+                f"{dataset.name!r}. Open the dataset that it was made of, with the same split and length."
+            )
+        places = [known[name] for name in ids]
+    for position in {0, len(ids) - 1}:
+        expected = store.encoding(position).provenance["image_sha256"]
+        if content_hash(dataset[places[position]].image) != expected:
+            raise StoreError(
+                f"{capital(store.title)} is of other images: {ids[position]!r} shows something else in "
+                f"{dataset.name!r}. Open the dataset that it was made of, with the same options."
+            )
+    return places
+
+
+def capital(text: str) -> str:
+    """Return a text as the start of a sentence."""
+    return text[0].upper() + text[1:]
