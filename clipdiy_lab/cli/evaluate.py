@@ -66,7 +66,7 @@ def evaluate(
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
-        typer.echo(json.dumps({**facts, "labels": json.loads(table.to_json(orient="records"))}))
+        typer.echo(json.dumps({**dict(sorted(facts.items())), "labels": json.loads(table.to_json(orient="records"))}))
         return
     print_table(table.round(4), as_json=False)
     say(
