@@ -119,7 +119,7 @@ def _text(
 ) -> xr.DataArray:
     """Text embeddings for the new configuration: from the run where it has them, else from whoever can make them."""
     if segmenter is not None:
-        _same_encoder(run, segmenter)
+        require_same_encoder(run, segmenter)
         return segmenter.text_embeddings(labels, new, given)
     wanted = phrases(labels, new)
     if given is None:
@@ -159,10 +159,20 @@ def _held_rows(
     return rows
 
 
-def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
+def require_same_encoder(run: xr.DataTree, segmenter: Segmenter) -> Segmenter:
+    """Return a segmenter whose encoder has the weights that a run was made with, however it runs them.
+
+    Raises
+    ------
+    ModelError
+        If it is no segmenter.
+    RunError
+        If it has other weights.
+    """
     segmenter = as_segmenter(segmenter)
     if not same_weights(segmenter.encoder.fingerprint, run.attrs["encoder_fingerprint"]):
         raise RunError(
             f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} has; "
-            "use the same model, or segment the image again."
+            "give the segmenter that made the run, or segment the image again."
         )
+    return segmenter

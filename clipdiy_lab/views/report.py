@@ -13,7 +13,6 @@ import xarray as xr
 from PIL import Image
 
 from clipdiy_lab.datasets.palette import write_label_png
-from clipdiy_lab.errors import RunError
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import label_colors
@@ -79,23 +78,14 @@ def report(
     """
     s.validate(run, need=("image", "text_embedding", "logits", "merged", "guide", s.SCORES, "labels", "margin"))
     if segmenter is not None:
-        _same_encoder(run, segmenter)
+        from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
+
+        require_same_encoder(run, segmenter)
     target = Path(path)
     page = document(run, {"Labels": label_table(run), **(tables or {})}, segmenter)
     with atomic_path(target) as part:
         part.write_text(page, encoding="utf-8")
     return target
-
-
-def _same_encoder(run: xr.DataTree, segmenter: Segmenter) -> None:
-    from clipdiy_lab.pipeline.segmenter import as_segmenter  # heavy, and loaded wherever there is one
-
-    encoder = as_segmenter(segmenter).encoder
-    if encoder.fingerprint != run.attrs["encoder_fingerprint"]:
-        raise RunError(
-            f"the run was encoded by {run.attrs['encoder']!r} with other weights than {encoder.name!r} has; "
-            "give the segmenter that made the run, or none."
-        )
 
 
 def write_folder(

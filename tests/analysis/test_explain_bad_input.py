@@ -85,7 +85,7 @@ def test_runs_of_other_images_frames_or_configurations_are_not_compared(golden_s
 
 
 def test_a_report_with_the_text_encoder_of_another_model(run, tmp_path, counting_encoder):
-    with pytest.raises(errors.RunError, match=r"other weights .* give the segmenter that made the run, or none"):
+    with pytest.raises(errors.RunError, match=r"other weights .* give the segmenter that made the run, or segment"):
         lab.report(run, tmp_path / "page.html", segmenter=lab.Segmenter(counting_encoder))
     assert list(tmp_path.iterdir()) == []
 

@@ -88,3 +88,13 @@ def test_a_map_that_was_given_is_asked_for():
     code = python_code(Maker("tiny", {}, "given"), "image = 'a.png'", ["cat"], lab.Config(), "run")
     assert "segmenter = lab.load('tiny', saliency='none')" in code
     assert "segment(image, labels, config, saliency=saliency)" in code
+
+
+def test_weights_that_are_run_otherwise_are_the_same_weights(tmp_path):
+    sample = lab.open_dataset("scenes")[0]
+    plain = lab.load("tiny", saliency="none")
+    run = plain.segment(sample.image, LABELS, lab.Config(scales=(256,)))
+    run.attrs["encoder_fingerprint"] += "+calibrated"
+    assert lab.recombine(run, segmenter=plain, labels=[*LABELS, "dog"])
+    assert lab.report(run, tmp_path / "page.html", segmenter=plain).exists()
+    assert lab.explain.occlude(run, plain, (256, 0, 0), "car").size

@@ -64,15 +64,10 @@ class Crop:
         LabelError
             For a label that the run does not have.
         """
-        from clipdiy_lab.pipeline.segmenter import as_segmenter  # heavy, and loaded wherever there is one
+        from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
 
         config = read(run, "image", "text_embedding", s.SCORES)
-        segmenter = as_segmenter(segmenter)
-        if segmenter.encoder.fingerprint != run.attrs["encoder_fingerprint"]:
-            raise RunError(
-                f"the run was encoded by {run.attrs['encoder']!r} with other weights than {segmenter.encoder.name!r} "
-                "has; use the segmenter that made the run."
-            )
+        segmenter = require_same_encoder(run, segmenter)
         label_index(run, label)
         name, row, col = _three(window)
         plan = Plan.of(config)
