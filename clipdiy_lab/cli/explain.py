@@ -48,7 +48,7 @@ def explain(
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     if not html.absolute().parent.is_dir():  # said before anything is computed
         raise OutputError(
-            f"--html is {str(html)!r}, but {str(html.parent)!r} is not an existing folder; make it first."
+            f"--html is {str(html)!r}, but there is no folder {str(html.parent)!r}; make it first."
         )
     wanted, settings = read_labels(labels, labels_file), read_config(config)
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
