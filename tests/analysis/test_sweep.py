@@ -209,7 +209,7 @@ def test_an_opened_store_is_a_source_and_so_are_some_images_of_it(store, scenes,
     without = lab.evaluate(opened.assign(saliency=opened["saliency"] * 0 + 1), scenes)  # everything is foreground
     assert without["confusion"].sel(label="background").sum() < every["confusion"].sel(label="background").sum()
     for wrong, error, says in (
-        (opened.drop_vars("embedding_s064"), errors.StoreError, "no embeddings of the grids"),
+        (opened.drop_vars("embedding_s064"), errors.StoreError, "has no embedding_s064"),
         (opened.assign(saliency=opened["saliency"] + 1), errors.RunError, "stage 'saliency' spans"),
         (opened.isel(image=[]), errors.StoreError, "Expected a store, or some images of it"),
         (opened[["embedding_s064"]], errors.StoreError, "Expected a store, or some images of it"),
@@ -226,7 +226,7 @@ def test_a_store_is_evaluated_as_it_is_swept(store, scenes, segmenter):
     assert result.attrs["embeddings"] == "float16, from a store"
     assert result.attrs["saliency_fingerprint"] == segmenter.saliency.fingerprint
     assert lab.evaluate(store, scenes).attrs["config"] == EmbeddingStore(store).config.to_json()
-    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with scales \[200\]"):
+    with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with the grids of 200 px"):
         lab.evaluate(store, scenes, lab.Config(scales=(200,)))
     with pytest.raises(errors.ConfigError, match="slides windows, which a store does not hold"):
         lab.evaluate(store, scenes, protocol="sliding")
