@@ -218,8 +218,8 @@ def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
         raise OSError(errno.EINVAL, f"it is {what}, not a regular file", str(path))
 
 
-def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Read a regular file of at most `limit` bytes.
+def read_bytes(path: str | os.PathLike[str], limit: int, *, follow: bool = True) -> bytes:
+    """Read a regular file of at most `limit` bytes; with `follow=False` no symbolic link to one.
 
     Raises
     ------
@@ -228,15 +228,17 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
     ValueError
         For a null character in the path.
     """
-    with open_file(path) as file:
+    with open_file(path, follow=follow) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
     return content
 
 
-def read_text(path: str | os.PathLike[str], limit: int = TEXT_LIMIT, encoding: str = "utf-8") -> str:
-    """Read a regular text file of at most `limit` bytes.
+def read_text(
+    path: str | os.PathLike[str], limit: int = TEXT_LIMIT, encoding: str = "utf-8", *, follow: bool = True
+) -> str:
+    """Read a regular text file of at most `limit` bytes; with `follow=False` no symbolic link to one.
 
     Raises
     ------
@@ -245,7 +247,7 @@ def read_text(path: str | os.PathLike[str], limit: int = TEXT_LIMIT, encoding: s
     ValueError
         For a null character in the path, or (UnicodeDecodeError) if the file is no text.
     """
-    return read_bytes(path, limit).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    return read_bytes(path, limit, follow=follow).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def bytes_on_disk(status: os.stat_result) -> int:

@@ -47,9 +47,7 @@ def explain(
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     if not html.absolute().parent.is_dir():  # said before anything is computed
-        raise OutputError(
-            f"--html is {str(html)!r}, but there is no folder {str(html.parent)!r}; make it first."
-        )
+        raise OutputError(f"--html is {str(html)!r}, but there is no folder {str(html.parent)!r}; make it first.")
     wanted, settings = read_labels(labels, labels_file), read_config(config)
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)

@@ -116,7 +116,7 @@ def read_header(store: Path) -> Header:
     """
     path = store / HEADER
     try:
-        text = read_text(path)
+        text = read_text(path, follow=False)
     except (FileNotFoundError, NotADirectoryError):
         what = "there is nothing" if not store.exists() else f"it has no {HEADER}"
         raise StoreError(f"{store} is no store of embeddings: {what}. Make one with `clipdiy-lab embed`.") from None
@@ -169,7 +169,7 @@ def _checked(content: dict[str, Any]) -> Header:
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
             raise ValueError(f"{name} is {brief(value)}")
     config = json.loads(require_attributes(attrs).to_json())
-    for name in ("encoder", "saliency_source", "dataset"):
+    for name in ("encoder", "encoder_fingerprint", "saliency_source", "saliency_fingerprint", "dataset"):
         if not isinstance(attrs[name], str):
             raise TypeError(f"{name} is {brief(attrs[name])}")
     differs = [name for name in Config.knobs("encode") if name in key and key[name] != config[name]]
@@ -193,7 +193,7 @@ def read_record(store: Path, header: Header, shard: int) -> Record | None:
     """
     path = record_path(store, shard)
     try:
-        text = read_text(path, _RECORD_BYTES)
+        text = read_text(path, _RECORD_BYTES, follow=False)
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

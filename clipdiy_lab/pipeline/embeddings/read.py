@@ -21,10 +21,11 @@ import torch
 from clipdiy_lab.errors import StoreError
 from clipdiy_lab.files import read_bytes
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.pipeline.consistency import MAX_PIXELS
 from clipdiy_lab.pipeline.embeddings import contents as c
 from clipdiy_lab.pipeline.embeddings import layout
 from clipdiy_lab.pipeline.embeddings.key import digest
-from clipdiy_lab.pipeline.embeddings.shards import Arrays, unpack, unpack_one
+from clipdiy_lab.pipeline.embeddings.shards import METADATA, Arrays, unpack, unpack_one
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.untrusted import UnreadableError
 
@@ -44,8 +45,14 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
     if record is None:
         return None
     path = store / layout.SHARDS / record.file
+    most = _most_bytes(header, shard)
+    if not 0 < record.bytes <= most:
+        raise StoreError(
+            f"The shard {path} has {record.bytes:,} bytes by its record, the store's header asks for {most:,} at most; "
+            f"{_AGAIN}."
+        )
     try:
-        data = read_bytes(path, record.bytes)
+        data = read_bytes(path, record.bytes, follow=False)
     except OSError as error:
         raise StoreError(f"The shard {path} cannot be read ({error.strerror}); {_AGAIN}.") from error
     if len(data) != record.bytes or hashlib.sha256(data).hexdigest() != record.sha256:
@@ -60,7 +67,26 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
     there = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     if there != {name: ((len(images), *one.shape), one.dtype) for name, one in contents_of(header).items()}:
         raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
+    problem = _problem(arrays)
+    if problem:
+        raise StoreError(f"The shard {path} holds {problem}; {_AGAIN}.")
     return arrays
+
+
+def _most_bytes(header: layout.Header, shard: int) -> int:
+    """Bytes that the file of a shard may have: those of its arrays, its metadata and the ids of its images."""
+    images = header.images(shard)
+    texts = sum(16 + 6 * len(header.ids[i].encode()) for i in images)  # JSON escapes a byte in six characters
+    return len(images) * c.bytes_per_image(contents_of(header)) + texts + METADATA
+
+
+def _problem(arrays: Arrays) -> str:
+    """Say what no image has; empty if there is nothing of that kind."""
+    heights, widths = arrays[c.HEIGHT].astype(np.int64), arrays[c.WIDTH].astype(np.int64)
+    if min(heights.min(), widths.min()) < 1 or (heights * widths).max() > MAX_PIXELS:
+        return f"an image of less than 1 or more than {MAX_PIXELS:,} pixels"
+    halves = (array for array in arrays.values() if array.dtype.kind == "f")
+    return "" if all(np.isfinite(array).all() for array in halves) else "embeddings that are no finite numbers"
 
 
 def contents_of(header: layout.Header) -> dict[str, c.Content]:
@@ -204,7 +230,10 @@ class EmbeddingStore:
             record = layout.read_record(self.path, self.header, shard)
             if record is None:
                 raise StoreError(f"The store {self.path} has no finished shard {shard}; {_AGAIN}.")
-            hashes = unpack_one(self.path / layout.SHARDS / record.file, c.HASH)
+            path = self.path / layout.SHARDS / record.file
+            hashes = unpack_one(path, c.HASH, _most_bytes(self.header, shard))
+            if hashes.shape != (len(self.header.images(shard)), 32) or hashes.dtype != np.uint8:
+                raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
             known = [row.tobytes().hex() for row in hashes]
             if sha256 in known:
                 return position + known.index(sha256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,9 @@ from clipdiy_lab.pipeline.untrusted import UnreadableError
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-_METADATA = 2**22  # bytes that reading may take beside the arrays
+METADATA = 2**22
+"""Bytes that a shard may take beside its arrays."""
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the clock must not get into the bytes
 
 
@@ -73,8 +76,8 @@ def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 
-def unpack_one(path: Path, name: str) -> npt.NDArray[Any]:
-    """Read one array of a file that `pack` wrote, and no more of the file than that array.
+def unpack_one(path: Path, name: str, most: int) -> npt.NDArray[Any]:
+    """Read one array of a file of at most `most` bytes that `pack` wrote, and no more of the file than that array.
 
     Raises
     ------
@@ -82,8 +85,12 @@ def unpack_one(path: Path, name: str) -> npt.NDArray[Any]:
         If the file cannot be read or does not hold the array.
     """
     try:
-        with open_file(path) as file, zipfile.ZipFile(file) as packed:
-            group = _group(packed, path.stat().st_size, name)
+        with open_file(path, follow=False) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise UnreadableError(f"it has {size:,} bytes, expected {most:,} at most")
+            with zipfile.ZipFile(file) as packed:
+                group = _group(packed, size, name)
         return np.asarray(group[name])
     except Exception as error:  # zipfile and zarr raise whatever the bytes make them stumble over
         raise StoreError(f"The shard {path} cannot be read ({error}); run `clipdiy-lab embed` again.") from error
@@ -101,5 +108,5 @@ def _group(packed: zipfile.ZipFile, size: int, only: str = "") -> zarr.Group:
     def fetch(name: str, most: int) -> bytes | None:
         return packed.read(name) if name in infos and infos[name].file_size <= most else None
 
-    entries = zarr_files.unpack(wanted, fetch, size + _METADATA)
+    entries = zarr_files.unpack(wanted, fetch, size + METADATA)
     return zarr.open_group(MemoryStore(entries), mode="r", zarr_format=3)
