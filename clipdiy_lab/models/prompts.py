@@ -269,7 +269,7 @@ class TextCache:
         strangers = [one for one in dict.fromkeys(phrases) if known is not None and one.lower() not in known]
         if strangers:
             warnings.warn(
-                f"The model {self.encoder.name!r} never learned {listed(strangers)}, so their scores "
+                f"The model {self.encoder.name!r} never learned {listed(strangers)}, so scores of such labels "
                 f"mean nothing; it knows {len(known or ())} words, a real CLIP model knows the rest.",
                 ClipdiyWarning,
                 stacklevel=4,
