@@ -21,12 +21,14 @@ def diagnosed(result: xr.Dataset, dataset: Dataset) -> xr.Dataset:
     ClipdiyWarning
         One per finding, see `findings`.
     """
-    for text in findings(result, whole=_is_whole(result, dataset)):
+    manifest = dataset.manifest if isinstance(dataset, FileDataset) else None
+    by_design = manifest is not None and manifest.palette is not None and bool(manifest.palette.ignored)
+    for text in findings(result, whole=_is_whole(result, dataset), by_design=by_design):
         warnings.warn(f"{dataset.name}: {text}", ClipdiyWarning, stacklevel=3)
     return result
 
 
-def findings(result: xr.Dataset, *, whole: bool = True) -> list[str]:
+def findings(result: xr.Dataset, *, whole: bool = True, by_design: bool = False) -> list[str]:
     """Say which labels occur nowhere in the masks of a result, how much is ignored, and the likely cause.
 
     Parameters
@@ -35,6 +37,8 @@ def findings(result: xr.Dataset, *, whole: bool = True) -> list[str]:
         From `evaluate`.
     whole : bool
         Whether it is of a whole dataset; of a part, labels may well be missing.
+    by_design : bool
+        Whether the benchmark itself ignores some of its classes, such as the background; then the share says nothing.
 
     Returns
     -------
@@ -42,7 +46,8 @@ def findings(result: xr.Dataset, *, whole: bool = True) -> list[str]:
         Empty if nothing is conspicuous.
     """
     names = [str(name) for name in result["label"].values]
-    pixels, ignored = result["pixels"].values, int(np.sum(result["ignored"].values))
+    pixels = result["pixels"].values
+    ignored = 0 if by_design else int(np.sum(result["ignored"].values))
     return [finding.text for finding in label_findings(names, pixels, ignored, whole=whole)]
 
 
