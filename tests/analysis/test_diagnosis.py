@@ -89,7 +89,9 @@ def test_what_is_given_counts(segmenter, voc):
     without = lab.open_dataset("voc20", root=voc, partial=True)
     assert config_for(without, lab.Config(stride=1)) == lab.Config(stride=1)  # nothing of the manifest is mixed in
     assert config_for(without, None, lab.Config.paper()) == lab.Config.paper().replace(background="none")
-    with pytest.raises(ConfigError, match="background_label is 'background', which is not among the labels of 'voc20-val'"):
+    with pytest.raises(
+        ConfigError, match="background_label is 'background', which is not among the labels of 'voc20-val'"
+    ):
         lab.evaluate(segmenter, without, lab.Config(), limit=1)
 
 
