@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pandas as pd
 
-from clipdiy_lab.analysis.evaluate import evaluate
-from clipdiy_lab.analysis.results import image_scores, published
+from clipdiy_lab.analysis.results import published
 from clipdiy_lab.analysis.sweep import sweep
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
-from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.saliency import build
@@ -34,10 +32,10 @@ from clipdiy_lab.pipeline.sources import (
 )
 from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
 from clipdiy_lab.text import printable
+from clipdiy_lab.views.board.looks import Look, RowImages
 from clipdiy_lab.views.board.outcome import Outcome
 from clipdiy_lab.views.board.plan import Plan
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
 
@@ -63,30 +61,6 @@ class BoardScreen(Screen, Protocol):
     def images(self, looks: Sequence[Look]) -> None:
         """Draw the images of a row."""
         ...
-
-
-@dataclass(frozen=True)
-class Look:
-    """An image of a row.
-
-    Attributes
-    ----------
-    row : int
-        Of the table.
-    index : int
-        Of the image in the dataset.
-    image_id : str
-    miou : float
-        Over the labels that are true or predicted there; NaN where nothing counts.
-    explorer : Explorer
-        Shows it with the row's configuration.
-    """
-
-    row: int
-    index: int
-    image_id: str
-    miou: float
-    explorer: Explorer
 
 
 @dataclass(frozen=True)
@@ -388,27 +362,9 @@ class Board(Live[BoardScreen]):
         ClipdiyError
             If the row has no configuration, or its saliency source cannot be made here (``oracle``).
         """
-        config, source = self.config_of(row), self._source_of(row)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ClipdiyWarning)
-            given = source.store if isinstance(source, StoreSource) else source
-            images = min(count, self.images)
-            result = evaluate(given, self.dataset, config, images, segmenter=self._opened.segmenter)
-        positions = {str(name): position for position, name in enumerate(result["image_id"].values)}
-        found = []
-        for one in image_scores(result).to_dict("records"):
-            index = self._opened.place(positions[str(one["image_id"])])
-            explorer = self._make_explorer(self._picture(index), self._labels(), source, config=config)
-            found.append(Look(row, index, str(one["image_id"]), float(one["image_miou"]), explorer))
-        return found
-
-    def _picture(self, index: int) -> Picture:
-        if isinstance(self.dataset, Scenes) and (self.dataset.vocabulary, self.dataset.seed) == ("voc", 0):
-            return scene(self.dataset.split, index)
-        return as_picture(self.dataset[index].image)
-
-    def _labels(self) -> list[str]:
-        return [name for name in self.dataset.label_names if name.lower() != self.base.background_label.lower()]
+        labels = [name for name in self.dataset.label_names if name.lower() != self.base.background_label.lower()]
+        behind = RowImages(row, self.config_of(row), self._source_of(row), self._opened, self.dataset)
+        return behind.looks(min(count, self.images), labels, self._make_explorer)
 
     def show(self, row: int) -> None:
         """Draw the images of a row on every screen, in the background."""

@@ -12,17 +12,18 @@ import plotly.graph_objects as go
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.errors import ConfigError, FigureError
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.views.board.board import Board, Look
+from clipdiy_lab.views.board.board import Board
+from clipdiy_lab.views.board.looks import Look
 from clipdiy_lab.views.board.plan import spelled, suggested, values
 from clipdiy_lab.views.explorer import sketches
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.live.widgets import Lines, button, close, mimebundle
+from clipdiy_lab.views.live.widgets import Lines, WidgetScreen, button, close
 
 _SHOWN: Final = 4
 """Images of a row at each end."""
 
 
-class BoardWidgets:
+class BoardWidgets(WidgetScreen):
     """Widgets of a board; a `BoardScreen`.
 
     Parameters
@@ -208,18 +209,6 @@ class BoardWidgets:
     def _open(self, look: Look) -> None:
         self.open_explorer = look.explorer
         self.opened.children = [look.explorer.widget.root]
-
-    def say(self, text: str, kind: str) -> None:
-        """Show a sentence."""
-        self.said.say(text, kind)
-
-    def mimebundle(self) -> dict[str, Any]:
-        """Return what Jupyter displays."""
-        return mimebundle(self.root)
-
-    def close(self) -> None:
-        """Take every widget away."""
-        close(self.root)
 
 
 _BUTTONS: Final = {

@@ -23,7 +23,7 @@ from clipdiy_lab.views.explorer.picture import PictureWidget
 from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
 from clipdiy_lab.views.explorer.tags import Tags
-from clipdiy_lab.views.live.widgets import Lines, button, close, mimebundle
+from clipdiy_lab.views.live.widgets import Lines, WidgetScreen, button, close
 
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
@@ -32,7 +32,7 @@ _STYLE: Final = {"description_width": "11em"}
 _FIRST: Final = ("saliency_weight", "saliency_threshold", "placement", "interpolation", "background", "template")
 
 
-class ExplorerWidgets:
+class ExplorerWidgets(WidgetScreen):
     """Widgets of an explorer; an `ExplorerScreen`.
 
     Parameters
@@ -356,18 +356,6 @@ class ExplorerWidgets:
         """Move the bar."""
         self.bar.max, self.bar.value = total, done
         self.bar.layout.visibility = "visible"
-
-    def say(self, text: str, kind: str) -> None:
-        """Show a sentence."""
-        self.said.say(text, kind)
-
-    def mimebundle(self) -> dict[str, Any]:
-        """Return what Jupyter displays."""
-        return mimebundle(self.root)
-
-    def close(self) -> None:
-        """Take every widget away."""
-        close(self.root)
 
 
 def _counted(painted: int, generation: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -31,7 +32,7 @@ class Screen(Protocol):
 ScreenT = TypeVar("ScreenT", bound=Screen)
 
 
-class Live(Generic[ScreenT]):
+class Live(ABC, Generic[ScreenT]):
     """Something with screens. In a notebook it shows its widgets where there are any, else a picture.
 
     Parameters
@@ -123,9 +124,9 @@ class Live(Generic[ScreenT]):
         self.screens.clear()
         self._widget = None
 
+    @abstractmethod
     def static_html(self) -> str:
         """Return a picture or table for places without widgets."""
-        raise NotImplementedError
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Show the widgets; a frontend without a widget manager finds a picture and a sentence beside them."""

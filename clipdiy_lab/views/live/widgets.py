@@ -34,17 +34,39 @@ class Lines:
         line.layout.display = "block" if text else "none"
 
 
+class WidgetScreen:
+    """A screen made of widgets.
+
+    Attributes
+    ----------
+    root : ipywidgets.VBox
+        Everything.
+    said : Lines
+        Where sentences are shown.
+    """
+
+    root: Any
+    said: Lines
+
+    def say(self, text: str, kind: str) -> None:
+        """Show a sentence."""
+        self.said.say(text, kind)
+
+    def mimebundle(self) -> dict[str, Any]:
+        """Return what Jupyter displays."""
+        bundle: dict[str, Any] = self.root._repr_mimebundle_()
+        return {"application/vnd.jupyter.widget-view+json": bundle["application/vnd.jupyter.widget-view+json"]}
+
+    def close(self) -> None:
+        """Take every widget away."""
+        close(self.root)
+
+
 def button(title: str, name: str) -> w.Button:
     """Make a button as wide as its title, with a CSS class."""
     made = w.Button(description=title, layout={"width": "auto"})
     made.add_class(name)
     return made
-
-
-def mimebundle(root: Any) -> dict[str, Any]:
-    """Return what Jupyter displays of a widget."""
-    bundle: dict[str, Any] = root._repr_mimebundle_()
-    return {"application/vnd.jupyter.widget-view+json": bundle["application/vnd.jupyter.widget-view+json"]}
 
 
 def everything(widget: Any) -> list[Any]:
