@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import hashlib
 import importlib
 import importlib.metadata
@@ -160,6 +161,8 @@ def _local(distributed: Any, workers: int) -> Any:
             security=security,
             dashboard_address="127.0.0.1:0",  # port 0: any that is free
             scheduler_kwargs={"dashboard": False},
+            # A copy of its own: a worker that takes a dead one's place starts when these settings hold no more here.
+            config=copy.deepcopy(dask.config.config),
         )
 
 

@@ -269,8 +269,17 @@ def test_nobody_else_is_heard_though_every_user_reaches_loopback(client, strange
 
 
 def test_the_servers_of_pages_have_no_pages(client):
-    # Of this client alone: clusters that other tests made by dask itself have pages.
+    # The worker that takes a dead one's place starts long after the cluster did.
+    victim, process = client.run(os.getpid).popitem()
+    os.kill(process, signal.SIGKILL)
+    deadline = time.monotonic() + 60
     about = client.scheduler_info()
+    while (victim in about["workers"] or len(about["workers"]) < 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        about = client.scheduler_info()
+    # Of this client alone: clusters that other tests made by dask itself have pages.
+    assert victim not in about["workers"]
+    assert len(about["workers"]) == 2
     numbers = [about["services"]["dashboard"], *(w["services"]["dashboard"] for w in about["workers"].values())]
     served = [f"127.0.0.1:{number}" for number in numbers]
     assert set(served) <= set(ports(wanted=True))
