@@ -5,8 +5,8 @@ own place gets through: other pairs of queries and keys, and some of them withou
 
 With X = LN1(x) of the tokens x after the last block but one, q, k, v the heads of X, d their width and O the output
 projection (with bias): ``A = sum over pairs (a, b) of softmax(a b^T / sqrt(d) + G)``, or the identity where there is no
-pair; ``y = O(A v)``; where the block is whole, ``u = x + y`` and then ``u + MLP(LN2 u)``. The class token takes part as a
-query and as a key.
+pair; ``y = O(A v)``; where the block is whole, ``u = x + y`` and then ``u + MLP(LN2 u)``. The class token takes part as
+a query and as a key.
 """
 
 from __future__ import annotations

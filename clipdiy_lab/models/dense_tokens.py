@@ -26,7 +26,7 @@ class Heads(NamedTuple):
     value: Tensor
 
 
-class DenseTower:
+class TokenTower:
     """An image tower of open_clip that gives patch tokens.
 
     Parameters
@@ -86,14 +86,14 @@ class DenseTower:
 
     def embedding(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B D"]:
         """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave."""
-        pooled: Tensor = self.visual._pool(self._last(tokens))[0]
-        return pooled @ self.visual.proj
+        pooled: Tensor = self.visual._pool(self._last(tokens))[0] @ self.visual.proj
+        return pooled
 
     def heads(self, tokens: Float[Tensor, "B N width"]) -> Heads:
         """Query, key and value of the last block, from what `before_last` gave."""
         layer = self._last.attn
         joined = F.linear(self._last.ln_1(tokens), layer.in_proj_weight, layer.in_proj_bias)
-        return Heads(*joined.unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4))
+        return Heads(*joined.reshape(*tokens.shape[:2], 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4))
 
     def bias(self, block: LastBlock, grid: tuple[int, int]) -> Tensor | None:
         """G of a method in the arithmetic of the tower; None where it has none."""
@@ -120,7 +120,7 @@ class DenseTower:
         if block.whole:
             changed = tokens[:, 1:] + changed
             changed = changed + last.ls_2(last.mlp(last.ln_2(changed)))
-        return self.projected(changed).unflatten(1, grid)
+        return self.projected(changed).reshape(len(tokens), *grid, -1)
 
     def projected(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N D"]:
         """Bring tokens to the space of the texts: pooled one by one, normalised, projected."""
