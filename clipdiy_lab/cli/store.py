@@ -52,13 +52,13 @@ def embed(
     root: Root = None,
     partial: Partial = False,
     limit: Limit = None,
-    shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
+    shard_size: Annotated[int | None, typer.Option(help="Images per shard; default 64.")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
     """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image."""
-    from clipdiy_lab.pipeline.embeddings.care import info as describe
+    from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
     settings = read_config(config).replace(**read_knobs(knobs, context))
@@ -72,7 +72,7 @@ def embed(
 @store_app.command()
 def info(store: Store, as_json: AsJson = False) -> None:
     """Say what a store is, how far it is, and what it was made of."""
-    from clipdiy_lab.pipeline.embeddings.care import info as describe
+    from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
 
     _print(describe(store), as_json)
 
@@ -80,7 +80,7 @@ def info(store: Store, as_json: AsJson = False) -> None:
 @store_app.command()
 def verify(store: Store, as_json: AsJson = False) -> None:
     """Read every byte and compare it with what was written. Exit code 1 if a shard is missing or damaged."""
-    from clipdiy_lab.pipeline.embeddings.care import verify as check
+    from clipdiy_lab.pipeline.embeddings.upkeep import verify as check
 
     table = check(store)
     print_table(table, as_json)
@@ -91,7 +91,7 @@ def verify(store: Store, as_json: AsJson = False) -> None:
 @store_app.command()
 def prune(store: Store) -> None:
     """Remove what killed writers left behind, and everything else that no record vouches for."""
-    from clipdiy_lab.pipeline.embeddings.care import prune as clean
+    from clipdiy_lab.pipeline.embeddings.upkeep import prune as clean
 
     removed = clean(store)
     for one in removed:
@@ -102,7 +102,7 @@ def prune(store: Store) -> None:
 @store_app.command()
 def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")]) -> None:
     """Copy a finished store into one file or folder that any program reads."""
-    from clipdiy_lab.pipeline.embeddings.care import export as copy
+    from clipdiy_lab.pipeline.embeddings.upkeep import export as copy
 
     say(copy(store, out))
 
