@@ -15,7 +15,8 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder, mix, neighbourhood
+from clipdiy_lab.method.attention import mix, neighbourhood
+from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder
 
 
 class Heads(NamedTuple):

@@ -74,6 +74,11 @@ class Crop:
         if name not in plan.names:
             raise RunError(f"the run has no grid {name!r}; it has {', '.join(plan.names)}.")
         grid = plan[name]
+        if grid not in plan.crops:
+            raise RunError(
+                f"the grid {name!r} holds patch tokens, of which no crop is made; explain.token takes a token apart, "
+                f"and the grids of crops are {', '.join(crops.name for crops in plan.crops) or 'none'}."
+            )
         if not (0 <= row < grid.rows and 0 <= col < grid.cols):
             raise RunError(
                 f"there is no window ({name!r}, {row}, {col}); the grid {name} has {grid.rows} x {grid.cols} windows, "

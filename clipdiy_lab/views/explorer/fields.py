@@ -54,7 +54,11 @@ class Field:
 def fields(tier: Tier | None = None) -> dict[str, Field]:
     """Describe every control that a knob of `Config` gets; the weights of the grids belong to the grids."""
     known = Config.knobs(tier) if tier else Config.knobs()
-    return {name: _field(name, meta, meta["form"]) for name, meta in known.items() if meta["form"] != "weights"}
+    return {
+        name: _field(name, meta, meta["form"])
+        for name, meta in known.items()
+        if meta["form"] not in ("weights", "settled")
+    }
 
 
 def weight_field() -> Field:
