@@ -68,7 +68,8 @@ def _linear(positions: FloatArray, n: int) -> FloatArray:
     low = np.minimum(np.floor(positions).astype(int), n - 1)
     high = np.minimum(low + 1, n - 1)
     share = (positions - low)[:, None]
-    return _chosen(low, n) * (1 - share) + _chosen(high, n) * share
+    weights: FloatArray = _chosen(low, n) * (1 - share) + _chosen(high, n) * share
+    return weights
 
 
 def read_only(matrix: FloatArray) -> FloatArray:
