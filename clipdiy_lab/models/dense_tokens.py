@@ -15,7 +15,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.method.attention import mix, neighbourhood
+from clipdiy_lab.method.attention import mix, neighbourhood, weights
 from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder
 
 
@@ -122,6 +122,62 @@ class TokenTower:
             changed = tokens[:, 1:] + changed
             changed = changed + last.ls_2(last.mlp(last.ln_2(changed)))
         return self.projected(changed).reshape(len(tokens), *grid, -1)
+
+    def parts(
+        self, tokens: Float[Tensor, "1 N width"], block: LastBlock, grid: tuple[int, int], patch: int, text: Tensor
+    ) -> tuple[Float[Tensor, "h N"], float]:
+        """Take the cosine of one patch token with a text apart, by head and by the token that it was taken from.
+
+        With y = sum over heads h and tokens j of ``A_hj O_h v_hj``, plus the bias of O, and with the mean and the
+        deviation of the last layer norm and the length of the vector as they are for this token, the cosine is linear
+        in y, so this is exact. (Closest to it: Gandelsman, Efros and Steinhardt, ICLR 2024, for the embedding of an
+        image.)
+
+        Parameters
+        ----------
+        tokens : float tensor, 1 x (1 + rows * cols) x width
+            What `before_last` gave.
+        block : LastBlock
+            Without residual and MLP, and with attention.
+        grid : (int, int)
+        patch : int
+            The token, counted row by row.
+        text : float tensor, D
+            Of length 1.
+
+        Returns
+        -------
+        parts : float64 tensor, heads x (1 + rows * cols)
+            The class token first.
+        bias : float
+            What comes from no token. The parts and the bias sum to the cosine.
+
+        Raises
+        ------
+        ModelError
+            If the block keeps the residual and the MLP or has no attention, or the tower pools by attention.
+        """
+        tower, last = self.visual, self._last
+        if block.whole or not block.pairs or tower.attn_pool is not None:
+            raise ModelError(
+                "only tokens that are attention alone (dense='clearclip' or 'naclip', in a tower that does not pool by "
+                "attention) are a sum over heads and patches; with the residual and the MLP they are none."
+            )
+        query, key, value = self.heads(tokens)
+        own = weights(query, key, block, self.bias(block, grid))[0, :, patch + 1].double()
+        out, norm, gain = last.attn.out_proj, tower.ln_post, getattr(last.ls_1, "gamma", torch.ones(())).double()
+        columns = out.weight.double().reshape(len(out.weight), len(own), -1)  # width x heads x d
+        taken = torch.einsum("hj,hjd,whd->hjw", own, value[0].double(), columns) * gain
+        constant = out.bias.double() * gain
+        whole = taken.sum((0, 1)) + constant
+        deviation = (whole.var(unbiased=False) + norm.eps).sqrt()
+        projected = (
+            (whole - whole.mean()) / deviation * norm.weight.double() + norm.bias.double()
+        ) @ tower.proj.double()
+        along = tower.proj.double() @ text.double() / projected.norm()
+        slope = norm.weight.double() * along / deviation
+        slope = slope - slope.mean()
+        return taken @ slope, float(constant @ slope + norm.bias.double() @ along)
 
     def projected(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N D"]:
         """Bring tokens to the space of the texts: pooled one by one, normalised, projected."""

@@ -68,7 +68,7 @@ class CropBatches:
             embedded = self._embed_windows(frame, config, encoder, plan, watch)
             if plan.tokens and config.dense_from == "frame":
                 watch.check()
-                tokens = as_token_encoder(encoder).encode_tokens(_frame_input(frame, config, encoder), config.dense)
+                tokens = as_token_encoder(encoder).encode_tokens(frame_input(frame, config, encoder), config.dense)
                 embedded[DENSE] = as_vectors(tokens, encoder, "encode_tokens")
         for grid in plan:
             _check_vectors(embedded[grid.name], (grid.rows, grid.cols, encoder.embedding_dim), encoder)
@@ -168,7 +168,7 @@ def _side_by_side(tokens: Tensor) -> Tensor:
     return tokens.transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
-def _frame_input(frame: Tensor, config: Config, encoder: Encoder) -> Tensor:
+def frame_input(frame: Tensor, config: Config, encoder: Encoder) -> Tensor:
     """Bring the frame to what the encoder reads for its patch tokens, 3 x height x width, normalised."""
     read = ops.resize_image(frame, encoder_size(config))
     return ops.normalise(read.permute(2, 0, 1).float(), encoder.mean, encoder.std)
