@@ -15,7 +15,7 @@ from os import PathLike
 from typing import Any, Literal, TypeVar, get_args
 
 from clipdiy_lab.errors import ConfigError, nearest, spelled
-from clipdiy_lab.method import knob_values
+from clipdiy_lab.method import combinations, knob_values
 from clipdiy_lab.method.knob_values import (
     MAX_INPUT,
     MAX_SIDE,
@@ -220,51 +220,10 @@ class Config:
         """Bring the values to their canonical types and check them."""
         for field in fields(self):
             self._set(field.name, knob_values.read(field, getattr(self, field.name)))
-        self._check_words()
-        if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
-            raise ConfigError(
-                "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
-                f"got {self.interpolation!r} and {self.placement!r}."
-            )
-        self._check_grids()
-        for scale in self.scales:
-            if scale > min(self.image_size):
-                raise ConfigError(
-                    f"scale {scale} does not fit into the frame of {self.image_size[0]} x {self.image_size[1]} pixels; "
-                    f"use scales up to {min(self.image_size)} or a larger image_size."
-                )
-            if scale < self.stride:
-                raise ConfigError(f"scale {scale} with stride {self.stride} hops 0 pixels; use a stride up to {scale}.")
-        self._set("weights", knob_values.read_weights(self.weights, self.grids))
-
-    def _check_grids(self) -> None:
         if self.dense == "none":
             self._set("patches", None)
-        if self.grids:
-            return
-        if self.dense == "none":
-            raise ConfigError(
-                "scales is empty and dense is 'none', so there is no grid; give window sides in pixels such as "
-                "(256, 128, 64), or dense='naclip'."
-            )
-        raise ConfigError(
-            "dense_from='crops' takes patch tokens from the crops of the windows, and scales is empty; give window "
-            "sides, or use dense_from='frame'."
-        )
-
-    def _check_words(self) -> None:
-        if self.background != "words":
-            return
-        if not self.background_words:
-            raise ConfigError(
-                "background='words' has no background_words; give what stands for the background, such as "
-                "background_words=('sky', 'wall', 'grass')."
-            )
-        if self.background_label.lower() in (label.lower() for label in self.synonyms):
-            raise ConfigError(
-                f"both background_words and synonyms say what stands for {self.background_label!r}; give it in one of "
-                "the two (synonyms go with background='prompt' or 'saliency')."
-            )
+        combinations.check(self)
+        self._set("weights", knob_values.read_weights(self.weights, self.grids))
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

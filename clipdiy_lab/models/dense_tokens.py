@@ -6,7 +6,7 @@ before it gives the embedding of an image and its patch tokens.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,50 @@ from torch import Tensor, nn
 from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method.attention import mix, neighbourhood, weights
 from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder
+
+
+@runtime_checkable
+class TokenEncoder(Protocol):
+    """What an encoder offers beside `encoders.Encoder` where it can give patch tokens that compare with texts.
+
+    Attributes
+    ----------
+    patch_size : int
+        Side of a patch of its input, pixels.
+    """
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch, pixels."""
+        ...
+
+    def encode_crops_and_tokens(self, crops: Tensor, method: str) -> tuple[Tensor, Tensor]:
+        """Encode N x 3 x s x s normalised crops to N x D vectors and N x rows x cols x D tokens, all of length 1.
+
+        The vectors are those of `encode_crops`; `method` is a name of `method.last_block.METHODS`.
+        """
+        ...
+
+    def encode_tokens(self, image: Tensor, method: str) -> Tensor:
+        """Encode a normalised image, 3 x h x w, to rows x cols x D tokens of length 1."""
+        ...
+
+
+def as_token_encoder(encoder: object) -> TokenEncoder:
+    """Return an encoder that gives patch tokens.
+
+    Raises
+    ------
+    ModelError
+        If it gives none.
+    """
+    if not isinstance(encoder, TokenEncoder):
+        name = getattr(encoder, "name", type(encoder).__name__)
+        raise ModelError(
+            f"the encoder {name!r} gives no patch tokens; use dense='none', or a ViT of open_clip run by torch."
+        )
+    _ = encoder.patch_size  # refuses a tower that has none
+    return encoder
 
 
 class Heads(NamedTuple):
@@ -84,6 +128,57 @@ class TokenTower:
         for block in tower.transformer.resblocks[:-1]:
             tokens = block(tokens)
         return tokens
+
+    def encode_crops(self, crops: Float[Tensor, "B 3 s s"], block: LastBlock) -> tuple[Tensor, Tensor]:
+        """Encode crops as the tower does, and their patches, in one pass.
+
+        Parameters
+        ----------
+        crops : float tensor, N x 3 x s x s
+            Normalised; s a multiple of the patch.
+        block : LastBlock
+            How the patches are computed; position embeddings are those of the ordinary embedding.
+
+        Returns
+        -------
+        vectors : float32 tensor, N x D
+        tokens : float32 tensor, N x rows x cols x D
+            All of length 1.
+        """
+        before = self.before_last(crops.to(self.visual.proj))
+        side = crops.shape[-1] // self.patch
+        tokens = self.dense(before, block, (side, side))
+        return F.normalize(self.embedding(before).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
+
+    def encode_image(self, image: Float[Tensor, "3 H W"], block: LastBlock) -> Float[Tensor, "rows cols D"]:
+        """Encode the patches of an image; its sides and position embeddings follow the rules of the method.
+
+        Parameters
+        ----------
+        image : float tensor, 3 x H x W
+            Normalised; both sides at least a patch.
+        block : LastBlock
+
+        Returns
+        -------
+        float32 tensor, rows x cols x D
+            Of length 1.
+
+        Raises
+        ------
+        ModelError
+            If the image is smaller than a patch.
+        """
+        height, width = image.shape[-2:]
+        if min(height, width) < self.patch:
+            raise ModelError(
+                f"the image has {height} x {width} pixels, which is less than one patch of {self.patch}; give a larger "
+                "one."
+            )
+        whole = fill(image[None].to(self.visual.proj), self.patch, block.remainder)
+        grid = whole.shape[-2] // self.patch, whole.shape[-1] // self.patch
+        tokens = self.dense(self.before_last(whole, block.positions), block, grid)[0]
+        return F.normalize(tokens.float(), dim=-1)
 
     def embedding(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B D"]:
         """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave."""

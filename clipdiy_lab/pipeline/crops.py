@@ -14,7 +14,8 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan, WindowGrid
 from clipdiy_lab.method.naming import DENSE, token_grid_name
 from clipdiy_lab.method.patch_grid import encoder_size
-from clipdiy_lab.models.encoders import Encoder, as_token_encoder, as_vectors, to_input
+from clipdiy_lab.models.dense_tokens import as_token_encoder
+from clipdiy_lab.models.encoders import Encoder, as_vectors, to_input
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 Pass = Callable[[Tensor], tuple[Tensor, ...]]

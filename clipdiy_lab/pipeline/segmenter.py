@@ -18,7 +18,8 @@ from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision, as_config
-from clipdiy_lab.models.encoders import Encoder, as_encoder, as_token_encoder
+from clipdiy_lab.models.dense_tokens import as_token_encoder
+from clipdiy_lab.models.encoders import Encoder, as_encoder
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.openvino import OpenVinoEncoder

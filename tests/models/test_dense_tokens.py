@@ -13,8 +13,8 @@ from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method import attention
 from clipdiy_lab.method.attention import mix, neighbourhood
 from clipdiy_lab.method.last_block import METHODS, LastBlock
-from clipdiy_lab.models.dense_tokens import TokenTower, fill
-from clipdiy_lab.models.encoders import OpenClipEncoder, as_token_encoder
+from clipdiy_lab.models.dense_tokens import TokenTower, as_token_encoder, fill
+from clipdiy_lab.models.encoders import OpenClipEncoder
 
 WHOLE_INPUTS = ("native", "square", "wide", "tall", "same_count", "odd", "small")
 CSA = ("qq", "kk")
@@ -218,7 +218,7 @@ def test_towers_without_such_tokens_are_refused_in_one_sentence(what):
 
 
 def test_an_image_of_less_than_a_patch_is_refused():
-    with pytest.raises(ModelError, match="40 x 7 pixels, which is less than one patch of 8; use a larger dense_side"):
+    with pytest.raises(ModelError, match="40 x 7 pixels, which is less than one patch of 8; give a larger one"):
         small({}).encode_tokens(images(3, 40, 7), "naclip")
 
 

@@ -16,8 +16,8 @@ from clipdiy_lab.analysis.explain.reading import array, label_index, read
 from clipdiy_lab.errors import ModelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import PatchGrid
 from clipdiy_lab.method.last_block import METHODS
+from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.models.dense_tokens import fill
 from clipdiy_lab.models.encoders import to_input
 
@@ -112,7 +112,8 @@ def token(run: xr.DataTree, segmenter: Segmenter, cell: Window, label: str) -> x
     if abs(total - cosine) > _ROUNDING:
         raise RunError(
             f"the cosine of the patch {cell!r} with {label!r} is {cosine:.6f} in the run, its parts sum to "
-            f"{total:.6f}: the run was made in {config.precision} (then segment with precision='fp32'), or stages were changed."
+            f"{total:.6f}: the run was made in {config.precision} (then segment with precision='fp32'), or stages were "
+            "changed."
         )
     heads: dict[Hashable, Any] = {s.HEAD: np.arange(len(parts))}
     patches = parts[:, 1:].reshape(len(parts), *grid.tokens)
@@ -202,6 +203,6 @@ def _story(
     return (
         f"Of the cosine {cosine:.4f} with {label!r}, {by_patch[row, col]:+.4f} came from the patch itself, "
         f"{near - by_patch[row, col]:+.4f} from its neighbours, {by_patch.sum() - near:+.4f} from patches further "
-        f"away, {of_class.sum():+.4f} from the class token and {bias:+.4f} from no token; the patch in row {top[0]}, column "
-        f"{top[1]} gave most ({by_patch[top]:+.4f}), and head {head} had the largest say."
+        f"away, {of_class.sum():+.4f} from the class token and {bias:+.4f} from no token; the patch in row {top[0]}, "
+        f"column {top[1]} gave most ({by_patch[top]:+.4f}), and head {head} had the largest say."
     )
