@@ -1,6 +1,7 @@
 """The command line as a user meets it: real processes, real files, exit codes."""
 
 import json
+import os
 import subprocess
 import sys
 import unicodedata
