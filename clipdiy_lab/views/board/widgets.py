@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any, Final
 
 import ipywidgets as w
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.errors import ConfigError, FigureError
@@ -203,7 +203,8 @@ class BoardWidgets(WidgetScreen):
         score = "nothing to score" if look.miou != look.miou else f"{100 * look.miou:.1f} %"
         tag = markup.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
         keys = markup.legend(look.explorer.shown())
-        text = w.HTML(f'<div style="line-height:1.4">{tag}<br><b>{html.escape(look.image_id)}: {score}</b>{keys}</div>')
+        card = Markup('<div style="line-height:1.4">{}<br><b>{}: {}</b>{}</div>')
+        text = w.HTML(card.format(tag, look.image_id, score, keys))
         opener = button("open in the explorer", "clipdiy-board-open")
         opener.on_click(lambda _: self._guarded(lambda: self._open(look)))
         return w.VBox([text, opener], layout={"width": "200px"})
