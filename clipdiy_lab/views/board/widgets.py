@@ -144,7 +144,7 @@ class BoardWidgets(WidgetScreen):
         rows = len(self.board.plan.trials)
         long = "" if seconds is None else f", about {_spoken(seconds)}"
         text = f"{rows} {'run' if rows == 1 else 'runs'} on {self.board.images} images{long}"
-        self.cost.value = f'<b class="clipdiy-cost">{text}</b>'
+        self.cost.value = Markup('<b class="clipdiy-cost">{}</b>').format(text)
 
     def _estimate(self) -> None:
         self.say("Trying two images …", "busy")
@@ -237,5 +237,5 @@ def _spoken(seconds: float) -> str:
 
 
 def _counted(drawn: int, rows: int) -> str:
-    data = f'data-drawn="{drawn}" data-rows="{rows}"'
-    return f'<span class="clipdiy-board-count" {data} style="opacity:.6">{rows} rows</span>'
+    data = Markup('data-drawn="{}" data-rows="{}"').format(drawn, rows)
+    return Markup('<span class="clipdiy-board-count" {} style="opacity:.6">{} rows</span>').format(data, rows)

@@ -361,5 +361,5 @@ class ExplorerWidgets(WidgetScreen):
 
 
 def _counted(painted: int, generation: int) -> str:
-    data = f'data-painted="{painted}" data-generation="{generation}"'
-    return f'<span class="clipdiy-count" {data} style="opacity:.6">picture {painted}</span>'
+    data = Markup('data-painted="{}" data-generation="{}"').format(painted, generation)
+    return Markup('<span class="clipdiy-count" {} style="opacity:.6">picture {}</span>').format(data, painted)

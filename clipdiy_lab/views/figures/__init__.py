@@ -15,7 +15,7 @@ from clipdiy_lab.views.figures.budget import error_budget
 from clipdiy_lab.views.figures.classes import confusion, dumbbells
 from clipdiy_lab.views.figures.export import at_column_width, save
 from clipdiy_lab.views.figures.extremes import worst_and_best
-from clipdiy_lab.views.figures.maps import explanation, flip_map, importance, pixel_map
+from clipdiy_lab.views.figures.maps import explanation, pixel_map
 from clipdiy_lab.views.figures.paper import comparison, overview
 from clipdiy_lab.views.figures.pixel import contributions
 from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
@@ -45,13 +45,11 @@ __all__ = [
     "dumbbells",
     "error_budget",
     "explanation",
-    "flip_map",
     "fused",
     "grids",
     "guide",
     "guided",
     "image",
-    "importance",
     "margin",
     "merged",
     "miou_bars",

@@ -113,37 +113,3 @@ def _own(array: xr.DataArray, colors: ColorRange) -> Entry:
         unit=name if unit == "1" else unit,
     )
     return Entry(stage=stage, kind="diverging" if colors.low < 0 < colors.high else "sequential", whole=False)
-
-
-def flip_map(array: xr.DataArray) -> go.Figure:
-    """Show at which value of a knob each pixel takes another label; clear where it never does.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        (y, x), NaN where nothing flips.
-
-    Raises
-    ------
-    FigureError
-        For other dimensions.
-    """
-    if isinstance(array, xr.DataArray) and array.ndim != 2:
-        raise FigureError(f"a flip map has dimensions ('{s.Y}', '{s.X}'), got {array.dims}.")
-    return pixel_map(array)
-
-
-def importance(array: xr.DataArray) -> go.Figure:
-    """Show how much each grid (or label) matters at each pixel, as small multiples on one colour range.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        (grid, y, x), or (y, x) for one map.
-
-    Raises
-    ------
-    FigureError
-        For other dimensions.
-    """
-    return pixel_map(array)

@@ -25,7 +25,7 @@ TRUTH = "truth"
 def overview(run: Run, label: str | None = None) -> go.Figure:
     """Show the method on one image: image, the label's map of every grid, merged, saliency, scores, labels.
 
-    The maps of the grids and the merged map share one colour range; it stands in the title. Saliency is coloured from
+    The grids' maps and the merged one share one colour range; it stands in the title. Saliency is coloured from
     0 to 1, the scores over their own range.
 
     Parameters
@@ -64,12 +64,12 @@ def comparison(
     truth: Sequence[npt.NDArray[np.uint8]] | None = None,
     names: Sequence[str] = (),
 ) -> go.Figure:
-    """Show images segmented in several ways: a row an image, a column a way, and the truth where it is known.
+    """Show images segmented in several ways: a row per image, a column per way, and the truth where it is known.
 
     Parameters
     ----------
     columns : mapping of str to sequence of runs
-        Title of a column to its runs, one an image, the images in the same order in all columns.
+        Title of a column to its runs, one per image, the images in the same order in all columns.
     truth : sequence of uint8 arrays, height x width, optional
         One mask an image, of any size: indices into `names`, 255 = ignored.
     names : sequence of str

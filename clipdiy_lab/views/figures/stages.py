@@ -19,7 +19,7 @@ from clipdiy_lab.views.figures.style import ACCENT
 from clipdiy_lab.views.look import Drawing, Look, worth_showing
 
 MAX_LABELS: Final = 8
-"""Labels that a figure of one map a label shows unless told which."""
+"""Labels that a figure of one map per label shows unless told which."""
 
 
 def image(run: Run, grid: str | int | None = None) -> go.Figure:
@@ -135,7 +135,7 @@ def grids_and_merged(run: Run, label: str) -> Drawing:
 
 
 def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the weighted mean of the grids, one map a label on one colour range.
+    """Show the weighted mean of the grids, one map per label on one colour range.
 
     Parameters
     ----------
@@ -157,12 +157,12 @@ def guide(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
 
 
 def fused(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show merged similarity times guide, one map a label on one colour range; `labels` as for `merged`."""
+    """Show merged similarity times guide, one map per label on one colour range; `labels` as for `merged`."""
     return stage(run, "fused", labels)
 
 
 def probability(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the softmax of the scores, one map a label on one colour range; `labels` as for `merged`."""
+    """Show the softmax of the scores, one map per label on one colour range; `labels` as for `merged`."""
     return stage(run, "probability", labels)
 
 
