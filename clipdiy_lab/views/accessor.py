@@ -111,7 +111,7 @@ class DiyAccessor:
         try:
             return _summary(self._tree)
         except ClipdiyError as error:
-            return Markup("<p>Not a run of clipdiy_lab, so there is no summary: {}</p>").format(str(error))
+            return str(Markup("<p>Not a run of clipdiy_lab, so there is no summary: {}</p>").format(str(error)))
 
 
 class DiyDatasetAccessor(DiyAccessor):
@@ -170,7 +170,7 @@ def _summary(run: xr.DataTree) -> str:
         {"name": name, "color": colors[name], "share": f"{row.share:.1%}", "margin": f"{row.mean_margin:.3f}"}
         for name, row in zip(shown.index, shown.itertuples(index=False), strict=True)
     ]
-    return render("summary.html", facts=facts, rows=rows, rest=len(names) - len(shown), strip=_strip(run))
+    return str(render("summary.html", facts=facts, rows=rows, rest=len(names) - len(shown), strip=_strip(run)))
 
 
 def _strip(run: xr.DataTree) -> str:

@@ -16,6 +16,8 @@ from clipdiy_lab.views.colors import css
 def render(template: str, **values: Any) -> Markup:
     """Fill a template of ``views/templates``; a value is text unless it is `Markup`, which templates give.
 
+    What leaves the lab is made a plain str: text that is added to `Markup` is escaped.
+
     Raises
     ------
     jinja2.UndefinedError

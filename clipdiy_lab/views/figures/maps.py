@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import plotly.graph_objects as go
 import xarray as xr
@@ -19,6 +19,9 @@ from clipdiy_lab.views.scales import SEQUENTIAL, ColorRange
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
+
+_NOTHING: Final = "rgba(127,127,127,0.35)"
+"""What shows where a map is clear: on light and on dark paper no colour of a scale."""
 
 
 def drawn(drawing: Drawing, title: str | None = None, unit: str | None = None) -> go.Figure:
@@ -40,10 +43,11 @@ def drawn(drawing: Drawing, title: str | None = None, unit: str | None = None) -
             for name, values in titled.items()
         ]
         keys = panels.legend_keys(list(drawing.keys), [css(color) for color in drawing.keys.values()])
-        return panels.lay_out(shown, title, legend=keys)
+        return panels.lay_out(shown, title, legend=keys).update_layout(plot_bgcolor=_NOTHING)
     unit = drawing.entry.stage.unit if unit is None else unit
     shown = [panels.heat_map(name, values, drawing.colors, unit) for name, values in titled.items()]
-    return panels.lay_out(shown, title, coloraxis=panels.color_axis(drawing.colors, unit))
+    laid = panels.lay_out(shown, title, coloraxis=panels.color_axis(drawing.colors, unit))
+    return laid.update_layout(plot_bgcolor=_NOTHING)
 
 
 def explanation(run: Run, name: str, segmenter: Segmenter | None = None) -> go.Figure:

@@ -39,7 +39,7 @@ def document(look: Look, tables: Mapping[str, pd.DataFrame], segmenter: Segmente
     """
     attrs = look.run.attrs
     maps, reasons = look.explained(segmenter)
-    return render(
+    page = render(
         "page.html",
         image=attrs.get("image_source", "an image"),
         encoder=attrs["encoder"],
@@ -59,6 +59,7 @@ def document(look: Look, tables: Mapping[str, pd.DataFrame], segmenter: Segmente
         prompts={label: _prompts(phrases) for label, phrases in json.loads(attrs.get("prompts", "{}")).items()},
         repeat=_repeat(look),
     )
+    return str(page)
 
 
 def _asset(name: str) -> Markup:
