@@ -54,6 +54,7 @@ def indexed(indices: npt.NDArray[np.integer], palette: npt.NDArray[np.uint8], cl
 
 def colored(values: npt.NDArray[np.floating], colors: ColorRange) -> str:
     """Encode a map of numbers, y x x, in the colours of a range; a pixel without a value is transparent."""
+    values = values.astype(np.float64)  # so that single precision rounds to the same colours
     missing = ~np.isfinite(values)
     share = (np.where(missing, colors.low, values) - colors.low) / (colors.high - colors.low)
     levels = np.round(np.clip(share, 0, 1) * (LEVELS - 1)).astype(np.uint8)

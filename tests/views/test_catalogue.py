@@ -74,11 +74,11 @@ def folder(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def panels(run, golden_encoder):
-    """The explorer's panels of stages and of explanations, of the run's image and configuration."""
+    """The explorer's panels, of the run's image and configuration."""
     segmenter = lab.Segmenter(golden_encoder, lab.saliency.build("constant", value=0.4))
     explorer = Explorer(run["image"].values, LABELS, segmenter, config=CONFIG)
     engine = Engine.of(segmenter)
-    return "".join(markup.panel(replace(explorer.view, panel=name), engine) for name in ("stages", "why"))
+    return "".join(markup.panel(replace(explorer.view, panel=name), engine) for name in ("stages", "why", "numbers"))
 
 
 def numbers(drawing):
@@ -220,9 +220,9 @@ def test_what_is_coloured_by_names_has_the_same_colours_in_figure_page_and_pictu
     for color in drawing.keys.values():
         assert (made == color).all(-1).sum() >= 100  # the square of the legend
     if f"id='{name}'" in page:
-        section = section_of(page, name)
+        section = html.unescape(section_of(page, name))
         for key, color in drawing.keys.items():
-            assert f"style='background:{css(color)}'></span>{html.escape(key)}" in section
+            assert f"style='background:{css(color)}'></span>{key}" in section
 
 
 def test_the_explorer_has_every_title_and_sentence(drawings, panels):

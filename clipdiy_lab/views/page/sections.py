@@ -50,7 +50,7 @@ def section(look: Look, drawing: Drawing) -> Section:
 
 def _source(drawing: Drawing, values: Values) -> str:
     if drawing.entry.scale is not None:
-        return data_uris.colored(values.astype(np.float64), drawing.colors)
+        return data_uris.colored(values, drawing.colors)
     if drawing.entry.kind == "photograph":
         return data_uris.photograph(values)
     nothing = len(drawing.names)
