@@ -21,6 +21,7 @@ ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
+HEAD = "head"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 GRIDS = "grids"

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis import explain
-from clipdiy_lab.analysis.explain import attention, grids, occlusion, saliency_maps, wording
+from clipdiy_lab.analysis.explain import attention, grids, occlusion, saliency_maps, tokens, wording
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.scales import DIVERGING, SEQUENTIAL, ColorRange, Scale
@@ -156,6 +156,7 @@ EXPLANATIONS: Final = [
     Explanation(entries=(Entry(stage=wording.LABEL_CHANGED, kind="mark"),)),
     Explanation(entries=(Entry(stage=occlusion.OCCLUSION, kind="diverging"),)),
     Explanation(entries=(Entry(stage=attention.ATTENTION, kind="sequential"),)),
+    Explanation(entries=(Entry(stage=tokens.EVIDENCE, kind="diverging"),)),
 ]
 
 OVERLAY: Final = Entry(

@@ -52,7 +52,10 @@ def drawings(look, golden_segmenter):
             run, lab.recombine(run, saliency_weight=0.1), differing=["saliency_weight"]
         ),
         "occlusion": lab.explain.occlude(run, golden_segmenter, window, "cat"),
-        "attention": abs(lab.explain.occlude(run, golden_segmenter, window, "cat")),  # the golden model has no ViT
+        "evidence": lab.explain.occlude(run, golden_segmenter, window, "cat"),
+        "attention": abs(
+            lab.explain.occlude(run, golden_segmenter, window, "cat")
+        ),  # values of their kind: they need a ViT
     }
     entries = catalogue.explanations()
     listed = [*look.stages(), *look.explained(golden_segmenter)[0]]
@@ -133,7 +136,7 @@ def test_every_entry_has_words_a_unit_and_a_range(drawings):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_what_has_a_sign_is_about_zero_and_what_has_none_is_not(drawings, name):
     drawing = drawings[name]
-    signed = {"flip_change", "threshold_distance", "grid_contribution", "grid_shapley", "occlusion"}
+    signed = {"flip_change", "threshold_distance", "grid_contribution", "grid_shapley", "occlusion", "evidence"}
     assert (drawing.entry.kind == "diverging") == (name in signed)
     if name in signed:
         assert drawing.colors.low == -drawing.colors.high
@@ -180,7 +183,7 @@ def test_the_figure_has_title_unit_and_scale(run, drawings, name):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_page_has_title_sentence_unit_and_scale(drawings, page, name):
     if name not in page:  # of a window or of two runs, which a page has not
-        assert name in ("occlusion", "attention")
+        assert name in ("occlusion", "attention", "evidence")
         return
     drawing, section = drawings[name], html.unescape(section_of(page, name))
     for words in (drawing.heading, drawing.entry.stage.sentence, f"<span>{drawing.entry.stage.unit}</span>"):

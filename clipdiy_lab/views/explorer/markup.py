@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 from PIL import Image
 
+from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.naming import grid_title
+from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.views import data_uris, pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.explorer.engine import Engine, Shown
@@ -66,9 +67,9 @@ def _grids(view: View, engine: Engine) -> str:
     """Each grid's answer alone beside the answer of all, and under it what each grid says of the labels."""
     look = Look(engine.run(view))
     found = {}
-    for grid in Plan.of(view.config):
-        alone = replace(view, config=view.config.only(grid.name))
-        found[f"{grid.title} alone"] = engine.labels(alone).labels
+    text = s.stage(look.run, "text_embedding")
+    for name in look.config.grids:
+        found[f"{grid_title(name)} alone"] = label_map(look.run, text, look.config.only(name)).values
     found["together"] = look["labels"]
     frame = look["image"]
     answers = [pictures.overlay(frame, labels, look.colors, look.background, view.opacity) for labels in found.values()]
