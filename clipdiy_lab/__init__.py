@@ -20,6 +20,7 @@ from clipdiy_lab._version import __version__ as __version__
 if TYPE_CHECKING:
     from clipdiy_lab.analysis import explain, results
     from clipdiy_lab.analysis.evaluate import evaluate
+    from clipdiy_lab.analysis.methods import list_methods, published_method
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.registry import list_datasets, open_dataset
@@ -50,11 +51,13 @@ _WHERE = {
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
     "list_datasets": "datasets.registry",
+    "list_methods": "analysis.methods",
     "list_models": "models.loading",
     "load": "pipeline.segmenter",
     "open_dataset": "datasets.registry",
     "open_run": "pipeline.runs",
     "open_store": "pipeline.embeddings.opened",
+    "published_method": "analysis.methods",
     "recombine": "pipeline.recombine",
     "report": "views.report",
     "save_run": "pipeline.runs",
@@ -83,11 +86,13 @@ __all__ = [
     "explore",
     "figures",
     "list_datasets",
+    "list_methods",
     "list_models",
     "load",
     "open_dataset",
     "open_run",
     "open_store",
+    "published_method",
     "recombine",
     "report",
     "results",

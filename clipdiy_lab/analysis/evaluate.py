@@ -231,12 +231,9 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
     encoder, oracle = source.segmenter.encoder, block.trials[0].saliency == ORACLE
     benchmark, split = _names(dataset)
     truth = "own size" if protocol.truth_short is None else f"short side {protocol.truth_short}, Pillow's nearest"
-    windows = (
-        f"; windows of {protocol.window}, stride {protocol.stride}, of an image at short side"
-        if protocol.slides
-        else ""
-    )
-    frame = f"{config.image_size[0]} x {config.image_size[1]}, {config.image_resize}{windows}"
+    windows = "" if protocol.window is None else f"; windows of {protocol.window}, stride {protocol.stride},"
+    resized = f"{windows or '; whole'} of an image at short side {protocol.image_short}" if protocol.slides else ""
+    frame = f"{config.image_size[0]} x {config.image_size[1]}, {config.image_resize}{resized}"
     names = json.dumps(list(dataset.label_names))
     return {
         "dataset": dataset.name,
@@ -247,7 +244,7 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
         "filter": getattr(dataset, "filter", None) or "none",
         "protocol": protocol.id,
         "protocol_card": protocol.model_dump_json(),
-        "input": frame + (f" {protocol.image_short}" if protocol.slides else ""),
+        "input": frame,
         "truth_size": truth,
         "absent": "counts 0" if protocol.absent == "zero" else "left out of the mean",
         "background_rule": config.background,

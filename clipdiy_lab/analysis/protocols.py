@@ -40,9 +40,10 @@ class Protocol(BaseModel):
         What a label counts that is neither true nor predicted anywhere.
     image_short, image_long : int or None
         The image is resized to this short side, with a long side of at most `image_long`, before windows are cut;
-        None: the method gets the whole image.
+        None: the method gets the image as it is.
     window, stride : int or None
-        Sliding windows over the resized image, in pixels; each is segmented as an image.
+        Sliding windows over the resized image, in pixels; each is segmented as an image. None with an `image_short`:
+        the resized image is the one window, and the method's frame, whatever its ``image_size``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -58,17 +59,18 @@ class Protocol(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        sliding = (self.image_short, self.window, self.stride)
-        if any(value is None for value in sliding) and any(value is not None for value in (*sliding, self.image_long)):
-            raise ValueError("image_short, window and stride belong together: give all three or none")
+        if (self.window is None) != (self.stride is None):
+            raise ValueError("window and stride belong together: give both or none")
+        if self.image_short is None and (self.window is not None or self.image_long is not None):
+            raise ValueError("window, stride and image_long belong together with image_short: give it, or none of them")
         if self.window is not None and self.stride is not None and self.stride > self.window:
             raise ValueError(f"stride {self.stride} is greater than window {self.window}, so pixels would be left out")
         return self
 
     @property
     def slides(self) -> bool:
-        """Whether the image is segmented window by window."""
-        return self.window is not None
+        """Whether the image is resized first, and segmented window by window (without `window`: in one)."""
+        return self.image_short is not None
 
     def size(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Height and width at which the labels of a mask of this shape are compared."""

@@ -15,6 +15,7 @@ from clipdiy_lab.cli.options import (
     DatasetName,
     Knobs,
     Limit,
+    Method,
     Model,
     OwnProtocol,
     OwnSettings,
@@ -29,6 +30,7 @@ from clipdiy_lab.cli.options import (
     read_config,
     read_dataset,
     read_knobs,
+    read_method,
     read_segmenter,
     wants_progress,
 )
@@ -45,6 +47,7 @@ def evaluate(
     config: OwnSettings = None,
     knobs: Knobs = None,
     protocol: OwnProtocol = None,
+    method: Method = None,
     split: Split = "val",
     root: Root = None,
     partial: Partial = False,
@@ -63,8 +66,12 @@ def evaluate(
     from clipdiy_lab.pipeline.sources import config_for
 
     given, changes = None if config is None else read_config(config), read_knobs(knobs, context)
-    chosen = None if protocol is None else get_protocol(protocol)
-    data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
+    chosen, names = None if protocol is None else get_protocol(protocol), None
+    published = read_method(method, dataset, config, protocol)
+    if published is not None:
+        given, chosen, names = published.config, published.protocol, published.names
+    data = read_dataset(dataset, split, root, partial, names)
+    segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     settings, bar = config_for(data, given, read_config("paper")).replace(**changes), wants_progress()
     with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)

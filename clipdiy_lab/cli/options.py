@@ -49,6 +49,10 @@ OwnProtocol = Annotated[
         "--protocol", help="mmseg, official, sliding, or a .yaml file. Default: the benchmark's own, or mmseg."
     ),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", help="A published method, e.g. naclip: its configuration and its protocol."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DatasetName = Annotated[
@@ -216,8 +220,30 @@ def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, ru
     return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 
 
-def read_dataset(name: str, split: str, root: Path | None, partial: bool) -> Any:
-    """Return the dataset that the options name.
+def read_method(name: str | None, dataset: str, config: str | None, protocol: str | None) -> Any:
+    """Return the published method that an option names, as it is on a dataset; None where it names none.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method, or another option says what the method says.
+    """
+    from clipdiy_lab.analysis.methods import published_method
+    from clipdiy_lab.datasets.manifests import manifest_names
+    from clipdiy_lab.errors import ConfigError
+
+    if name is None:
+        return None
+    if config is not None or protocol is not None:
+        raise ConfigError(
+            f"--method {name} brings its configuration and its protocol; leave out --config and --protocol (--set "
+            "changes single knobs)."
+        )
+    return published_method(name, dataset if dataset in manifest_names() and dataset != "scenes" else None)
+
+
+def read_dataset(name: str, split: str, root: Path | None, partial: bool, names: str | None = None) -> Any:
+    """Return the dataset that the options name, with the label names of a variant where `names` says so.
 
     Of `scenes` and of a folder of one's own everything is always there, so `partial` changes nothing.
     """
@@ -225,6 +251,8 @@ def read_dataset(name: str, split: str, root: Path | None, partial: bool) -> Any
     from clipdiy_lab.datasets.registry import open_dataset
 
     options: dict[str, Any] = {} if root is None else {"root": root}
+    if names is not None:
+        options["names"] = names
     if partial and name != "scenes" and (name in manifest_names() or Path(name).suffix in (".yaml", ".yml")):
         options["partial"] = True
     return open_dataset(name, split=split, **options)

@@ -36,7 +36,7 @@ Article = Literal["official", "grammatical"]
 Background = Literal["saliency", "prompt", "threshold", "words", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 SaliencyInput = Literal["image", "frame"]
-Dense = Literal["none", "maskclip", "sclip", "clearclip", "naclip"]
+Dense = Literal["none", "maskclip", "maskclip_reduced", "sclip", "clearclip", "naclip"]
 DenseFrom = Literal["frame", "crops"]
 
 C = TypeVar("C")
@@ -117,7 +117,7 @@ class Config:
         None keeps the saliency soft; a number makes it ``saliency > threshold``.
     temperature : float
         Of the softmax that turns fused scores into probabilities; it changes no label.
-    dense : {"none", "maskclip", "sclip", "clearclip", "naclip"}
+    dense : {"none", "maskclip", "maskclip_reduced", "sclip", "clearclip", "naclip"}
         Whose way of computing the encoder's last block gives patch tokens, which are grids too, see
         `method.last_block`; ``none``: no such grid. Not the paper.
     dense_from : {"frame", "crops"}

@@ -51,6 +51,8 @@ class LastBlock:
 METHODS = {
     # chongzhou96/MaskCLIP at 245d31f; residual and MLP are kept, unlike in later papers' "MaskCLIP".
     "maskclip": LastBlock(pairs=(), whole=True, positions="exact", remainder="pad"),
+    # What mc-lan/ClearCLIP at ad68a40 runs under MaskCLIP's name: the values alone, without residual and MLP.
+    "maskclip_reduced": LastBlock(pairs=(), whole=False, remainder="centre"),
     # wangf3014/SCLIP at b56bd30; a sum, so that rows add up to 2.
     "sclip": LastBlock(pairs=("qq", "kk"), whole=True),
     # mc-lan/ClearCLIP at ad68a40.

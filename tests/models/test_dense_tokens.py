@@ -35,7 +35,7 @@ VARIANTS = {
     "clearclip_vanilla_residual": LastBlock(pairs=("qk",), whole=True),
     "clearclip_vanilla_noresidual": LastBlock(pairs=("qk",), whole=False),
     "clearclip_maskclip_residual": LastBlock(pairs=(), whole=True),
-    "clearclip_maskclip_noresidual": LastBlock(pairs=(), whole=False),
+    "clearclip_maskclip_noresidual": METHODS["maskclip_reduced"],
     "clearclip_sclip_residual": LastBlock(pairs=CSA, whole=True),
     "clearclip_sclip_noresidual": LastBlock(pairs=CSA, whole=False),
     "clearclip_clearclip_residual": LastBlock(pairs=("qq",), whole=True),

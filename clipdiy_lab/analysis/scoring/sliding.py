@@ -72,15 +72,17 @@ def sliding_labels(
     int16 array
         Averaged scores, brought to `size` bilinearly, then the best label.
     """
-    if protocol.window is None or protocol.stride is None:
-        raise ValueError("the protocol has no windows")
     height, width = resized_size(image.shape, protocol)
     pixels = ops.resize_image(torch.from_numpy(image), (height, width), "bilinear").numpy()
     total: Tensor = torch.zeros(len(s.labels_of(text)), height, width)
     times = torch.zeros(height, width)
-    rows, cols = (window_starts(side, protocol.window, protocol.stride) for side in (height, width))
+    window, stride = protocol.window, protocol.stride
+    if window is None or stride is None:
+        config = config.replace(image_size=(height, width))
+        window = stride = max(height, width)
+    rows, cols = (window_starts(side, window, stride) for side in (height, width))
     for top, left in product(rows, cols):
-        place = slice(top, min(top + protocol.window, height)), slice(left, min(left + protocol.window, width))
+        place = slice(top, min(top + window, height)), slice(left, min(left + window, width))
         part = np.ascontiguousarray(pixels[place])
         scores = s.scores(fuse(segmenter.encoding(part, config), text, config)).values
         total[(slice(None), *place)] += _bilinear(torch.from_numpy(scores), (part.shape[0], part.shape[1]))
