@@ -243,7 +243,12 @@ def list_methods() -> pd.DataFrame:
     for file in map(load_method, method_names()):
         for method in map(file.on, file.benchmarks):
             protocol, settings = method.protocol, method.published_settings
-            row = {"name": file.id, "title": file.title, "benchmark": method.benchmark, "dense": method.config.dense}
+            row: dict[str, Any] = {
+                "name": file.id,
+                "title": file.title,
+                "benchmark": method.benchmark,
+                "dense": method.config.dense,
+            }
             row |= {field: getattr(protocol, field) for field in ("image_short", "window", "stride")}
             row |= {"background": method.config.background, "names": method.names}
             row |= {field: getattr(settings, field, None) for field in PublishedSettings.model_fields}
