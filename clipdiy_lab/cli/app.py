@@ -61,8 +61,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"clipdiy-lab {__version__}")
         raise typer.Exit
 
@@ -111,7 +111,7 @@ class fresh:  # noqa: N801 - reads as a word in `with`
         here = Path.cwd()
         if self.folder.resolve() in (here, *here.parents):
             raise OutputError(f"{self.folder} is the current folder, or holds it; choose another --out.")
-        other = sorted(one.name for one in self.folder.iterdir() if not _RESULT.fullmatch(one.name))
+        other = sorted(path.name for path in self.folder.iterdir() if not _RESULT.fullmatch(path.name))
         if other:
             raise OutputError(
                 f"{self.folder} holds {other[0]!r}, which is no result of this command, so it is not replaced; choose "

@@ -94,8 +94,8 @@ def prune(store: Store) -> None:
     from clipdiy_lab.pipeline.embeddings.upkeep import prune as clean
 
     removed = clean(store)
-    for one in removed:
-        say(one)
+    for path in removed:
+        say(path)
     typer.echo(f"{len(removed)} removed", err=True)
 
 
@@ -114,7 +114,7 @@ def _print(facts: dict[str, object], as_json: bool) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             say(f"{name}:")
-            for inner, said in value.items():
-                say(f"  {inner:22} {said}")
+            for inner, detail in value.items():
+                say(f"  {inner:22} {detail}")
         else:
             say(f"{name:24} {value}")

@@ -145,7 +145,7 @@ def read_grid(given: list[str]) -> dict[str, Any]:
 
     form = "KNOB=JSON LIST, such as 'saliency_weight=[0, 0.5, 1]' or 'placement=[\"stretched\", \"centred\"]'"
     values = {name: from_text(text) for name, text in read_assignments(given, "--grid", form).items()}
-    for name, several in values.items():
-        if not isinstance(several, list):
-            raise ConfigError(f"--grid is {quoted(f'{name}={several}')}; expected {form}.")
+    for name, choices in values.items():
+        if not isinstance(choices, list):
+            raise ConfigError(f"--grid is {quoted(f'{name}={choices}')}; expected {form}.")
     return values

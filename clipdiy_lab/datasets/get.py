@@ -147,8 +147,8 @@ def fetch_dataset(manifest: Manifest, *, offline: bool = False, progress: bool =
 def lost_files(manifest: Manifest, archive: Archive) -> Iterator[str]:
     """Paths, below the data folder, of files that came out of an archive and are gone, or of another size now."""
     sizes: dict[str, set[int]] = defaultdict(set)  # two archives may hold the same file, such as a README
-    for one in manifest.archives:
-        for path, size in read_record(one).files.items():
+    for other in manifest.archives:
+        for path, size in read_record(other).files.items():
             sizes[path].add(size)
     seen, folder = Listing(), data_folder()
     for path in read_record(archive).files:

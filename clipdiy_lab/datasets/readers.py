@@ -220,11 +220,11 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
     present = np.flatnonzero(count_values(raw))
     strange = present[lookup[present] == OUTSIDE]
     if strange.size:
-        known = np.flatnonzero(lookup != OUTSIDE)
+        expected = np.flatnonzero(lookup != OUTSIDE)
         values = f"{strange[0]}" if strange.size == 1 else f"{', '.join(map(str, strange[:6]))}"
         raise DatasetError(
             f"In {origin} stands {'the value' if strange.size == 1 else 'the values'} {values}"
-            f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(known)} ({count} labels; {IGNORE} is ignore "
+            f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(expected)} ({count} labels; {IGNORE} is ignore "
             "where it is listed); check that the mask holds indices and belongs to this dataset."
         )
     return translate(raw, lookup.astype(np.uint8))

@@ -138,8 +138,8 @@ def _turned(drawing: NDArray[np.int32], side: int, angle: int) -> NDArray[np.int
 
 def _throw_drawing(dice: Dice, thing: Thing, allowed: tuple[str, ...]) -> tuple[str, NDArray[np.int32]]:
     """Any drawing of a thing from the allowed families, perhaps mirrored, a little brighter or darker."""
-    known = [family for family in allowed if family in thing.drawings]
-    family = known[dice.below(len(known))]
+    drawn = [family for family in allowed if family in thing.drawings]
+    family = drawn[dice.below(len(drawn))]
     cells = thing.drawings[family]
     drawing = pixels(family, cells[dice.below(len(cells))])
     if dice.percent(50):
@@ -206,10 +206,10 @@ def compose(dice: Dice, vocabulary: tuple[tuple[Thing, str], ...], allowed: tupl
         # As in photographs: one main object, the others smaller or as large.
         low, high = (30, 65) if order == 0 else (15, 50)
         for _ in range(_TRIES):
-            found = _place(dice, drawing, (height, width), low, high)
-            if found is None:
+            placement = _place(dice, drawing, (height, width), low, high)
+            if placement is None:
                 continue
-            part, where = found
+            part, where = placement
             solid = part[..., 3] >= 128
             if _hides_too_much(owner, full, solid, where):
                 continue

@@ -266,7 +266,7 @@ def _flatten(content: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 def _bare_names(tensors: dict[str, Tensor], where: str | Path) -> dict[str, Tensor]:
     names = [name.replace(_COMPILED, "") for name in tensors]
-    while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in names)), None):
+    while prefix := next((start for start in _PREFIXES if all(name.startswith(start) for name in names)), None):
         names = [name.removeprefix(prefix) for name in names]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

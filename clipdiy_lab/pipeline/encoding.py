@@ -64,12 +64,12 @@ class Encoding:
 
     def root(self) -> dict[str, xr.DataArray]:
         """Return the stages of a run that have no grid: ``image`` and ``saliency``, where they are there."""
-        found = {}
+        arrays = {}
         if self.frame is not None:
-            found["image"] = stages.image(self.frame)
+            arrays["image"] = stages.image(self.frame)
         if self.saliency is not None:
-            found["saliency"] = stages.saliency(self.saliency)
-        return found
+            arrays["saliency"] = stages.saliency(self.saliency)
+        return arrays
 
     def tree(self) -> xr.DataTree:
         """Return the encoding as a run without labels."""

@@ -67,9 +67,9 @@ def read_netcdf(path: str | PathLike[str]) -> xr.DataTree:
         }
         with _reading(file, limits) as answer:
             groups = json.loads(_frame(answer, 16 * untrusted.TEXTS))
-            found = {group["path"]: _dataset(group, answer) for group in groups}
+            datasets = {group["path"]: _dataset(group, answer) for group in groups}
     try:
-        return xr.DataTree.from_dict(found)
+        return xr.DataTree.from_dict(datasets)
     except Exception as error:  # xarray raises whatever does not fit together
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 

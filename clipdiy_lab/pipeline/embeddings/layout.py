@@ -133,9 +133,9 @@ def read_header(store: Path) -> Header:
             f"The store {store} has format version {brief(content.get('version'))}, this clipdiy_lab reads {VERSION}; "
             "use the release that wrote it, or make the store again."
         )
-    said = content.pop("sha256", None)
+    own_hash = content.pop("sha256", None)
     try:
-        whole = said == digest(content) and text == canonical(content | {"sha256": said})
+        whole = own_hash == digest(content) and text == canonical(content | {"sha256": own_hash})
     except (ValueError, RecursionError):  # ValueError: half a character, which UTF-8 cannot hold
         whole = False
     if not whole:
@@ -159,7 +159,7 @@ def _checked(content: dict[str, Any]) -> Header:
     key, attrs, ids, shard_size = (content[name] for name in ("key", "attrs", "ids", "shard_size"))
     if not isinstance(key, dict) or not isinstance(attrs, dict):
         raise TypeError("its key and its attributes are no objects")
-    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
+    if not isinstance(ids, list) or not ids or not all(isinstance(image_id, str) for image_id in ids):
         raise TypeError("its ids are no list of texts")
     for name, value, most in (
         ("shard_size", shard_size, 2**63),
