@@ -153,7 +153,7 @@ def _read(url: str, headers: dict[str, str], items: queue.Queue[Any], closed: th
 
 
 def _meaning(error: Exception) -> WebError:
-    """What it means for the file that no reply came, or only a part of one."""
+    """Return the error that describes a missing or incomplete reply."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         words = f"answers {error.code} {error.reason:.80}"

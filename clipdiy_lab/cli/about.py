@@ -1,4 +1,4 @@
-"""What is here: models, the machine."""
+"""Commands that report the models and the state of this machine."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
-    """Commands that say what is kept when Ctrl-C ends them, and what is wrong usage without obeying it."""
+    """Command group that reports what is kept after Ctrl-C, and prints usage errors with control characters escaped."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _printable_usage():
@@ -138,7 +138,7 @@ def refuse_inside(image: Path, folder: Path) -> None:
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Print lines, each as one line on which a terminal obeys nothing, whatever names stand in it."""
+    """Print lines with control characters escaped, so that a name in them cannot steer the terminal."""
     for line in lines:
         typer.echo(printable(str(line)), err=err)
 

@@ -1,4 +1,4 @@
-"""Datasets: fetch, verify, where, list."""
+"""Commands that fetch, verify, locate and list datasets."""
 
 from __future__ import annotations
 

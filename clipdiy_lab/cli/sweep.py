@@ -1,4 +1,4 @@
-"""Score every configuration of a grid."""
+"""Command that scores every configuration of a grid."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def sweep(
 
 
 def _fail_if_all_failed(table: Any) -> None:
-    """Say so and end with 1 if no row has a score."""
+    """Print the errors and exit with code 1 if no row has a score."""
     failed = table["error"] != ""
     if failed.any():
         first = in_shell(str(table.loc[failed, "error"].iloc[0]))

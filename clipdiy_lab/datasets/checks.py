@@ -30,7 +30,7 @@ _MUCH_IGNORED: Final = 0.5  # share of the pixels above which it is said even if
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a check found.
+    """A problem that a check found.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def _nowhere(names: Sequence[str], nowhere: npt.NDArray[np.intp]) -> str:
 
 
 def _numbered(names: Sequence[str]) -> Finding | None:
-    """Whether each line has a number that counts up."""
+    """Return an error if every name has a number and the numbers count up."""
     for form, number, word in ((_NUMBER_FIRST, 1, 2), (_NUMBER_LAST, 2, 1)):
         matches = [match for match in map(form.fullmatch, names) if match is not None]
         numbers, words = [int(match[number]) for match in matches], {match[word] for match in matches}

@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Record:
-    """What came out of an archive.
+    """The files that were unpacked from an archive.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def archives_folder() -> Path:
 
 
 def plan(manifest: Manifest) -> list[Step]:
-    """See what a benchmark still needs; nothing is opened but the records of earlier runs."""
+    """Return what a benchmark still needs; only the records of earlier runs are opened."""
     return [_step(manifest, archive) for archive in manifest.archives]
 
 
@@ -157,7 +157,7 @@ def lost_files(manifest: Manifest, archive: Archive) -> Iterator[str]:
 
 
 def _tidy(step: Step) -> None:
-    """Take away what a run left that was killed after its last word."""
+    """Remove leftovers of a run that was killed after it had finished its work."""
     record = _record_path(step.archive)
     if _stage(step).exists() or record.with_name(record.name + ".lock").exists():
         with contextlib.suppress(OSError), exclusive(record):
@@ -214,7 +214,7 @@ def _put_in_place(step: Step, content: Path, progress: bool) -> dict[str, int]:
 
 
 def _stage(step: Step) -> Path:
-    """Folder for what is half done; of a fixed name, so that the next run finds and clears it."""
+    """Return the folder for unfinished work; its name is fixed, so that the next run finds and clears it."""
     return archives_folder() / f"{step.archive.name}.unpacking"
 
 

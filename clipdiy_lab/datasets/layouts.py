@@ -26,13 +26,13 @@ _DERIVED: Final = (
 
 
 class Listing:
-    """Folders looked into once: asking for ten thousand files one by one is slow on a network disk."""
+    """Cached listings of folders: checking ten thousand files one by one is slow on a network disk."""
 
     def __init__(self) -> None:
         self._names: dict[Path, frozenset[str]] = {}
 
     def names(self, folder: Path) -> frozenset[str]:
-        """Names in a folder; none if it is not there."""
+        """Return the names in a folder; none if it does not exist."""
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(os.listdir(folder))
@@ -46,7 +46,7 @@ class Listing:
         return self._names[folder]
 
     def has(self, path: Path) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         return path.name in self.names(path.parent)
 
 
@@ -85,7 +85,7 @@ def split_of(manifest: Manifest, split: str) -> Split:
 
 
 def is_here(manifest: Manifest, split: str) -> bool:
-    """Whether the folders and files of a split are in the data folder; what they hold is not looked at."""
+    """Whether the folders and files of a split are in the data folder; their content is not checked."""
     if manifest.layout is None:
         return True
     layout, facts, root = manifest.layout, split_of(manifest, split), find_root(manifest, None)
@@ -97,7 +97,7 @@ def is_here(manifest: Manifest, split: str) -> bool:
 
 
 def missing(manifest: Manifest, path: Path) -> DatasetError:
-    """Error for a file that is not there, or whose name is there in other code points."""
+    """Return the error for a file that is missing, or whose name exists in other code points."""
     with contextlib.suppress(OSError):
         twin = lookalike(path.name, os.listdir(path.parent))
         if twin is not None:
@@ -112,7 +112,7 @@ def missing(manifest: Manifest, path: Path) -> DatasetError:
 
 
 def wrong_count(manifest: Manifest, split: str, count: int) -> DatasetError:
-    """Error for a split of another size."""
+    """Return the error for a split of another size."""
     return DatasetError(
         f"The split {split!r} of {manifest.id!r} has {count} images here. Expected {manifest.splits[split].images}; "
         f"the dataset is half extracted, or its list is another. {_how_to_get(manifest)}, "

@@ -42,7 +42,7 @@ class _Facts(BaseModel):
 
 
 class Archive(_Facts):
-    """A file to fetch.
+    """An archive to download.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ class Palette(_Facts):
 
 
 class Licence(_Facts):
-    """What one may do with the data.
+    """The terms under which the data may be used.
 
     Attributes
     ----------
@@ -294,7 +294,7 @@ class Manifest(_Facts):
 
     @property
     def reference(self) -> str:
-        """What commands call it: its name, or the path of the file where it is not the lab's own."""
+        """How commands refer to it: its name, or the path of the file where it is not the lab's own."""
         return self._file or self.id
 
     def found_at(self, reference: str) -> Self:
@@ -305,7 +305,7 @@ class Manifest(_Facts):
 
     @property
     def access(self) -> str:
-        """How one gets it: "embedded", "open" or "login"."""
+        """How to get the benchmark: "embedded", "open" or "login"."""
         kinds = {archive.access for archive in self.archives}
         return "login" if "login" in kinds else "open" if kinds else "embedded"
 

@@ -24,7 +24,7 @@ OUTSIDE: Final = -1  # what a lookup table gives for a value that a mask must no
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a sample is.
+    """The files of a sample.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class FileDataset(ABC):
         """Values as the file stores them, height x width, before the label table."""
 
     def _origin(self, entry: Entry) -> str:
-        """What the mask comes from, for messages."""
+        """Name the source of the mask, for messages."""
         return f"the mask {entry.mask}"
 
 
@@ -231,7 +231,7 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
 
 
 def _ranges(values: NDArray[np.intp]) -> str:
-    """Say which values, runs in short.
+    """List values, with runs shortened.
 
     Examples
     --------

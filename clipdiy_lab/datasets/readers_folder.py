@@ -110,7 +110,7 @@ def _dataset(root: Path, names: list[str], entries: list[Entry]) -> FolderDatase
 
 
 def _survey(root: Path) -> tuple[list[str], list[Entry], list[_Problem]]:
-    """Class names, pairs of files, and what names and pairs have wrong."""
+    """Return the class names, the pairs of files, and the problems of both."""
     try:
         exists = is_folder(root)
     except DatasetError as error:
@@ -195,7 +195,7 @@ def _listed(endings: frozenset[str]) -> str:
 
 
 def _read_all(root: Path, dataset: FolderDataset, entries: list[Entry], complete: bool) -> list[_Problem]:
-    """Read every image and mask; what is wrong with them, and with the labels that they have.
+    """Read every image and mask; return the problems of the files and of their labels.
 
     `complete`: no mask is missing. Masks that are missing or cannot be read may hold labels that occur nowhere else.
     """

@@ -151,7 +151,7 @@ def _throw_drawing(dice: Dice, thing: Thing, allowed: tuple[str, ...]) -> tuple[
 
 
 def _throw_angle(dice: Dice) -> int:
-    """Mostly upright; one in eight lies anyhow."""
+    """Return a random angle: mostly upright, one in eight arbitrary."""
     return dice.between(0, 359) if dice.percent(12) else (dice.between(-30, 30) + dice.between(-30, 30)) // 2
 
 
@@ -181,7 +181,7 @@ def _hides_too_much(owner: NDArray[np.int16], full: list[int], solid: Mask, wher
 
 
 def compose(dice: Dice, vocabulary: tuple[tuple[Thing, str], ...], allowed: tuple[str, ...]) -> Scene:
-    """Throw one scene.
+    """Compose one random scene.
 
     Parameters
     ----------
@@ -278,7 +278,7 @@ class Scenes:
 
     @property
     def things(self) -> tuple[Thing, ...]:
-        """What the labels from 1 on stand for."""
+        """The things that the labels from 1 on stand for."""
         return tuple(thing for thing, _ in self._things)
 
     @property

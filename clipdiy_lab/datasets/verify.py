@@ -53,7 +53,7 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
 
 
 def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
-    """Say where datasets are, or go.
+    """Return where datasets are, or would be put.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def _open(manifest: Manifest, split: str, partial: bool = False) -> Dataset:
 
 
 def _count(manifest: Manifest, split: str) -> int:
-    """Samples that are whole, of a split that is not."""
+    """Count the complete samples of an incomplete split."""
     try:
         return len(_open(manifest, split, partial=True))
     except DatasetError:

@@ -117,7 +117,7 @@ def read_file(path: Path) -> bytes:
 
 
 def refuse_impostor(content: bytes, where: str | Path) -> None:
-    """Refuse what often lies where weights should: nothing, a web page, a pointer of Git LFS.
+    """Refuse files that are often saved in place of weights: an empty one, a web page, a Git LFS pointer.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From texts to tokens: the tokenizer that a text tower was trained with, or one that a user gives."""
+"""Tokenizers: the one that a text tower was trained with, or one that a user gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One image as the networks have seen it: a value that everything below the networks starts from.
+"""One image as encoded by the networks: the value that all later stages start from.
 
 A segmenter makes it, a store keeps it (`sources`); `fusion` turns it into labels or a whole run. Inside the lab it goes
 from hand to hand as it is; as a labelled tree it stands only where a user meets it.

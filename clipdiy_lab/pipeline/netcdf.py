@@ -76,7 +76,7 @@ def read_netcdf(path: str | PathLike[str]) -> xr.DataTree:
 
 @contextlib.contextmanager
 def _reading(file: BinaryIO, limits: dict[str, int]) -> Iterator[IO[bytes]]:
-    """Lend what the reading process answers; it is gone afterwards, whatever happens."""
+    """Yield the answer of the reading process, which is ended when the block is left."""
     command = [str(sys.executable), "-P", str(_READER), json.dumps(limits)]
     try:
         process = subprocess.Popen(  # noqa: S603 - this Python, and a script of the lab

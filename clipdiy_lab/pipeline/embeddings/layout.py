@@ -39,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a store is: written before the first shard, never changed.
+    """The header of a store: written before the first shard, never changed.
 
     Attributes
     ----------
@@ -179,12 +179,12 @@ def _checked(content: dict[str, Any]) -> Header:
 
 
 def write_record(store: Path, record: Record) -> None:
-    """Vouch for a shard."""
+    """Write the record of a shard."""
     write_text(record_path(store, record.shard), canonical(asdict(record)))
 
 
 def read_record(store: Path, header: Header, shard: int) -> Record | None:
-    """Return the record of a shard; None where nobody vouches for it under this header's key.
+    """Return the record of a shard; None where it has none under this header's key.
 
     Raises
     ------

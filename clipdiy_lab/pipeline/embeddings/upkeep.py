@@ -1,4 +1,4 @@
-"""Looking after a store: what it is, whether it is whole, what may go, and a copy for other programs."""
+"""Maintenance of a store: describe, verify, prune and export it."""
 
 from __future__ import annotations
 

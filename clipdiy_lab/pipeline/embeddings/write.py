@@ -146,7 +146,7 @@ def plan(
 
 @dataclass(frozen=True)
 class Job:
-    """A store to be filled.
+    """The work of filling a store.
 
     Attributes
     ----------
@@ -218,7 +218,7 @@ class Job:
         )
 
     def write(self, shard: int, *, wait: bool, counting: ImageProgress | None = None) -> bool:
-        """Do one shard, unless it is there and whole.
+        """Write one shard, unless it exists and is intact.
 
         Parameters
         ----------
