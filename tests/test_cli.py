@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, real files, exit codes."""
 
+import html
 import json
 import os
 import subprocess
@@ -55,7 +56,7 @@ def test_labels_with_commas_in_quotes_and_from_a_file(photo, tmp_path, monkeypat
             said = {row["label"] for row in json.loads(done.stdout)["labels"]}
             assert said == {"background", "building, edifice", "sky"}
     for page in (tmp_path / "out/index.html", tmp_path / "page.html"):
-        assert "--labels &#x27;background, &quot;building, edifice&quot;, sky&#x27;" in page.read_text()
+        assert "--labels 'background, \"building, edifice\", sky'" in html.unescape(page.read_text())
 
 
 @pytest.mark.parametrize(

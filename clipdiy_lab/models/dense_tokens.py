@@ -147,7 +147,7 @@ class TokenTower:
         """
         before = self.before_last(crops.to(self.visual.proj))
         side = crops.shape[-1] // self.patch
-        tokens = self.dense(before, block, (side, side))
+        tokens = self.dense(before, self.heads(before), block, (side, side))
         return F.normalize(self.embedding(before).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
 
     def encode_image(self, image: Float[Tensor, "3 H W"], block: LastBlock) -> Float[Tensor, "rows cols D"]:
@@ -177,8 +177,8 @@ class TokenTower:
             )
         whole = fill(image[None].to(self.visual.proj), self.patch, block.remainder)
         grid = whole.shape[-2] // self.patch, whole.shape[-1] // self.patch
-        tokens = self.dense(self.before_last(whole, block.positions), block, grid)[0]
-        return F.normalize(tokens.float(), dim=-1)
+        before = self.before_last(whole, block.positions)
+        return F.normalize(self.dense(before, self.heads(before), block, grid)[0].float(), dim=-1)
 
     def embedding(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B D"]:
         """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave."""
@@ -198,7 +198,7 @@ class TokenTower:
         return neighbourhood(grid, block.sigma).to(self.visual.proj)
 
     def dense(
-        self, tokens: Float[Tensor, "B N width"], block: LastBlock, grid: tuple[int, int]
+        self, tokens: Float[Tensor, "B N width"], heads: Heads, block: LastBlock, grid: tuple[int, int]
     ) -> Float[Tensor, "B rows cols D"]:
         """Patch tokens through a changed last block, not yet of length 1.
 
@@ -206,12 +206,14 @@ class TokenTower:
         ----------
         tokens : float tensor, B x (1 + rows * cols) x width
             What `before_last` gave.
+        heads : Heads
+            What `heads` gave of them; one for all blocks.
         block : LastBlock
         grid : (int, int)
             Rows and columns of patches.
         """
         last = self._last
-        mixed = mix(*self.heads(tokens), block, self.bias(block, grid))
+        mixed = mix(*heads, block, self.bias(block, grid))
         changed = last.ls_1(last.attn.out_proj(mixed.transpose(1, 2).flatten(2)[:, 1:]))
         if block.whole:
             changed = tokens[:, 1:] + changed

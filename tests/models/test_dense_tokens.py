@@ -97,7 +97,8 @@ def close(found, expected, bound):
 def run(tower, image, block):
     images = fill(image[None], tower.patch, block.remainder)
     grid = images.shape[-2] // tower.patch, images.shape[-1] // tower.patch
-    return tower.dense(tower.before_last(images, block.positions), block, grid)[0]
+    before = tower.before_last(images, block.positions)
+    return tower.dense(before, tower.heads(before), block, grid)[0]
 
 
 @pytest.mark.parametrize("file", [*DEFAULTS, *VARIANTS])
@@ -159,7 +160,9 @@ def test_the_ordinary_last_block_gives_the_tokens_that_open_clips_own_forward_ha
     visual = encoder.visual
     with torch.inference_mode():
         _, tokens = visual(crops)
-        plain = encoder.tokens.dense(encoder.tokens.before_last(crops), LastBlock(pairs=("qk",), whole=True), (4, 4))
+        before = encoder.tokens.before_last(crops)
+        heads = encoder.tokens.heads(before)
+        plain = encoder.tokens.dense(before, heads, LastBlock(pairs=("qk",), whole=True), (4, 4))
         torch.testing.assert_close(plain.flatten(1, 2), tokens @ visual.proj, atol=2e-6, rtol=0)
 
 

@@ -56,7 +56,7 @@ def test_the_place_of_the_warning_is_the_call(tiny):
 
 def test_the_page_has_a_banner_only_where_there_is_a_caution(run, tiny, tmp_path):
     lab.report(run, tmp_path / "page.html")
-    assert "<p class='caution' role='note'>The model &#x27;tiny&#x27; was" in (tmp_path / "page.html").read_text()
+    assert "<p class='caution' role='note'>The model &#39;tiny&#39; was" in (tmp_path / "page.html").read_text()
     scene = tiny.segment(lab.open_dataset("scenes")[1].image, ["cat", "car"], CONFIG)
     lab.report(scene, tmp_path / "page.html")
     assert "class='caution'" not in (tmp_path / "page.html").read_text()
