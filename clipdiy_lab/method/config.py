@@ -37,6 +37,7 @@ Article = Literal["official", "grammatical"]
 Background = Literal["saliency", "prompt", "threshold", "words", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 SaliencyInput = Literal["image", "frame"]
+Refine = Literal["none", "pamr", "guided"]
 
 C = TypeVar("C")
 
@@ -118,6 +119,18 @@ class Config:
         ``guide_w = (1 - w) + w * guide``: 1 is the paper, 0 ignores saliency.
     saliency_threshold : float or None
         None keeps the saliency soft; a number makes it ``saliency > threshold``.
+    refine : {"none", "pamr", "guided"}
+        What the edges of the image do to the fused scores: ``pamr`` spreads them among pixels of like colours
+        (`method.refine.Pamr`), ``guided`` is the guided filter (`method.refine.Guided`). Not the paper.
+    refine_iterations : int
+        Of ``pamr``. 0 changes nothing.
+    refine_dilations : tuple of int
+        Of ``pamr``: distances in pixels of the frame at which a pixel's neighbours are, below its shorter side. The
+        default is NACLIP's; smaller ones keep smaller things.
+    refine_radius : int
+        Of ``guided``: radius of its windows in pixels of the frame, below its shorter side.
+    refine_eps : float
+        Of ``guided``: variance of a colour, on the scale [0, 1], that counts as no edge.
     temperature : float
         Of the softmax that turns fused scores into probabilities; it changes no label.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
@@ -165,6 +178,13 @@ class Config:
     logit_scale: float = _knob(50.0, "fuse", "of the probabilities of 'threshold'", min=1.0, max=200.0, step=1.0)
     saliency_weight: float = _knob(1.0, "fuse", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05)
     saliency_threshold: float | None = _knob(None, "fuse", "hard saliency above this", min=0.0, max=1.0, step=0.05)
+    refine: Refine = _knob("none", "fuse", "what edges do to the fused scores", choices=get_args(Refine))
+    refine_iterations: int = _knob(10, "fuse", "steps of 'pamr'", min=0, max=100, step=1)
+    refine_dilations: tuple[int, ...] = _knob(
+        (8, 16), "fuse", "distances of neighbours of 'pamr', pixels", min=1, max=MAX_SIDE
+    )
+    refine_radius: int = _knob(8, "fuse", "radius of the windows of 'guided', pixels", min=1, max=MAX_SIDE, step=1)
+    refine_eps: float = _knob(1e-3, "fuse", "variance that is no edge to 'guided'", min=1e-6, max=1.0, step=1e-3)
     temperature: float = _knob(1.0, "fuse", "of the softmax", min=1e-3, max=100.0, step=0.01)
 
     def __post_init__(self) -> None:
@@ -174,6 +194,7 @@ class Config:
             read = _READERS.get(knob.name)
             self._set(knob.name, knob_values.read_plain(knob, given) if read is None else read(given))
         self._check_words()
+        self._check_refinement()
         if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
             raise ConfigError(
                 "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
@@ -201,6 +222,15 @@ class Config:
             raise ConfigError(
                 f"both background_words and synonyms say what stands for {self.background_label!r}; give it in one of "
                 "the two (synonyms go with background='prompt' or 'saliency')."
+            )
+
+    def _check_refinement(self) -> None:
+        reach = {"pamr": max(self.refine_dilations), "guided": self.refine_radius}.get(self.refine, 0)
+        if reach >= min(self.image_size):
+            knob = "refine_dilations" if self.refine == "pamr" else "refine_radius"
+            raise ConfigError(
+                f"{knob} reaches {reach} pixels, the frame has {self.image_size[0]} x {self.image_size[1]}; "
+                f"use at most {min(self.image_size) - 1}."
             )
 
     def _set(self, name: str, value: Any) -> None:
@@ -305,6 +335,7 @@ class Config:
 # Knobs that are more than a number, a choice or a switch.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "scales": knob_values.read_scales,
+    "refine_dilations": knob_values.read_dilations,
     "image_size": knob_values.read_size,
     "template": knob_values.read_template,
     "synonyms": knob_values.read_synonyms,

@@ -16,6 +16,7 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.refine import refinement
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,6 +79,11 @@ def _asked(config: Config) -> list[s.Stage]:
     return [stage for name, stage in s.STAGES.items() if name in MAKERS and stage.asked(config)]
 
 
+def needs_image(config: Config) -> bool:
+    """Whether a stage that a configuration asks for is made of the frame."""
+    return any("image" in stage.needs for stage in _asked(config))
+
+
 def lacking(config: Config, given: Iterable[str]) -> str:
     """Say which stage that a configuration asks for does not find what it needs; empty if all do.
 
@@ -130,11 +136,17 @@ def _fused(inputs: Inputs, made: Made) -> Tensor:
     return scores
 
 
+def _refined(inputs: Inputs, made: Made) -> Tensor:
+    assert inputs.image is not None, "the stage needs the image"  # `lacking` has seen to it
+    return refinement(inputs.image, inputs.config)(made["fused"])
+
+
 MAKERS: dict[str, Callable[[Inputs, Made], Tensor]] = {
     "logits": _logits,
     "merged": _merged,
     "guide": _guide,
     "fused": _fused,
+    "refined": _refined,
     "probability": lambda inputs, made: ops.probability(made[s.SCORES], inputs.config.temperature),
     # The first of equals wins, as torch's argmax has it.
     "labels": lambda inputs, made: made[s.SCORES].argmax(0),

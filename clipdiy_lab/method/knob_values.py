@@ -109,6 +109,17 @@ def read_scales(given: Any) -> tuple[int, ...]:
     return scales
 
 
+def read_dilations(given: Any) -> tuple[int, ...]:
+    """Distances in pixels, each once, in the order given."""
+    members = _sequence(given)
+    if not members:
+        raise ConfigError(f"refine_dilations is {given!r}; expected distances in pixels such as (8, 16).")
+    dilations = tuple(dict.fromkeys(_integer(dilation, "refine_dilations") for dilation in members))
+    if min(dilations) < 1:
+        raise ConfigError(f"refine_dilations {dilations} holds a distance below one pixel; expected positive ones.")
+    return dilations
+
+
 def read_size(given: Any) -> tuple[int, int]:
     """Height and width of the frame; one number means a square."""
     members = _sequence(given)

@@ -21,6 +21,7 @@ ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
+LABEL_BEFORE = "label_before"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 GRIDS = "grids"
@@ -51,7 +52,7 @@ class Stage:
         Name of the variable in the tree.
     dims : tuple of str
         Its dimensions, in order.
-    kind : {"u1", "f4", "i2", "b1"}
+    kind : {"u1", "f4", "i2", "i8", "b1"}
         Numpy kind and size of its values.
     title, sentence : str
         Its name for people, and how to read it.
@@ -135,6 +136,11 @@ _TABLE = (
         title="Fused", sentence="Merged times guide, or the threshold as a score of the background.",
     ),
     Stage(
+        name="refined", dims=(LABEL, Y, X), kind="f4", unit="score", needs=("image", "fused"), is_score=True,
+        asked=lambda config: config.refine != "none", title="Refined",
+        sentence="The fused scores, moved to the edges of the image: each a weighted sum of those around it.",
+    ),
+    Stage(
         name="probability", dims=(LABEL, Y, X), kind="f4", low=0, high=1, unit="probability", needs=(SCORES,),
         title="Probability",
         sentence="Softmax of the scores that decide. Nearly flat at temperature 1, because cosines lie close together.",
@@ -177,6 +183,9 @@ _MAPS = (
         low=0,
         high=1,
     ),
+    Stage(name="label_unrefined", dims=(Y, X), kind="i2", title="index of the label before the refinement", low=0),
+    Stage(name="refine_changed", dims=(Y, X), kind="b1", title="the refinement changed the label"),
+    Stage(name="moved", dims=(LABEL_BEFORE, LABEL), kind="i8", title="pixels by label before and now", low=0),
     Stage(name="occlusion", dims=(Y, X), kind="f4", title="fall of the cosine when the part is hidden"),
     Stage(name="attention", dims=(Y, X), kind="f4", title="gradient times attention, all layers", low=0),
     Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with the share hidden"),

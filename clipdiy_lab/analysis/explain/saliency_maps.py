@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, two_labels, values
+from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, refined, two_labels, values
 from clipdiy_lab.method import attribution, ops
 from clipdiy_lab.method import schema as s
 
@@ -14,8 +14,8 @@ from clipdiy_lab.method import schema as s
 def flip_weight(run: xr.DataTree) -> xr.Dataset:
     """Smallest change of the saliency weight at which each pixel changes its label, and to which.
 
-    Every label's score is a line in the weight w, so the crossing has a closed form (``docs/explain.md``); both
-    directions within [0, 1] are looked at.
+    Every label's score is a line in the weight w, refined or not, so the crossing has a closed form
+    (``docs/explain.md``); both directions within [0, 1] are looked at.
 
     Parameters
     ----------
@@ -31,14 +31,15 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     RunError
-        If a stage is missing saliency does not enter the scores, or a later score decides.
+        If a stage is missing, saliency does not enter the scores, or an unknown score decides.
     """
     config = read(run, "merged", s.SCORES, "labels")
-    soft, background = applied_saliency(run, config)
+    soft, background = applied_saliency(run, config, "fused", "refined")
     merged = values(run, "merged")
     guide = ops.guide(torch.from_numpy(soft), len(merged), background).numpy()
     winner = s.stage(run, "labels").values.astype(np.int64)
-    change, rival = attribution.flip_weights(merged, guide, config.saliency_weight, winner)
+    plain, guided = (refined(run, config, maps) for maps in (merged, merged * guide))
+    change, rival = attribution.flip_weights(plain, guided, config.saliency_weight, winner)
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
         {"flip_change": array("flip_change", change, coords), "flip_label": array("flip_label", rival, coords)},
@@ -65,11 +66,12 @@ def background_threshold(run: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     RunError
-        If a stage is missing, saliency does not enter the scores, or there is no label beside the background.
+        If a stage is missing, saliency does not enter the scores, or there is no label beside the background; also
+        where a refinement decides, since a pixel's score then depends on the saliency around it.
     """
     config = read(run, "merged", s.SCORES)
     two_labels(run)
-    soft, background = applied_saliency(run, config)
+    soft, background = applied_saliency(run, config, "fused")
     found = attribution.background_thresholds(values(run, "merged"), background, config.saliency_weight)
     coords = s.stage(run, "merged").coords
     return xr.Dataset(

@@ -1,4 +1,4 @@
-"""Why this pixel, in three sentences made of the numbers."""
+"""Why this pixel, in a few sentences made of the numbers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def story(
     Returns
     -------
     str
-        Three lines: the scores, the grid and the window that weigh most, and what saliency did.
+        Three lines: the scores, the grid and the window that weigh most, and what saliency did; a fourth where a
+        refinement decides, since the score is then a weighted sum of the scores around the pixel.
 
     Raises
     ------
