@@ -19,6 +19,7 @@ from clipdiy_lab.errors import ConfigError, nearest, spelled
 from clipdiy_lab.method import knob_values
 from clipdiy_lab.method.knob_values import (
     MAX_INPUT,
+    MAX_LABELS,
     MAX_SIDE,
     MIN_INPUT,
     OFFICIAL_TEMPLATE,
@@ -119,6 +120,9 @@ class Config:
         ``guide_w = (1 - w) + w * guide``: 1 is the paper, 0 ignores saliency.
     saliency_threshold : float or None
         None keeps the saliency soft; a number makes it ``saliency > threshold``.
+    keep_labels : int or None
+        None: all labels compete for every pixel. A number: only so many of them, beside the background, those that
+        the windows speak for most clearly (`method.presence.evidence`). At most the labels there are.
     refine : {"none", "pamr", "guided"}
         What the edges of the image do to the fused scores: ``pamr`` spreads them among pixels of like colours
         (`method.refine.Pamr`), ``guided`` is the guided filter (`method.refine.Guided`). Not the paper.
@@ -178,6 +182,7 @@ class Config:
     logit_scale: float = _knob(50.0, "fuse", "of the probabilities of 'threshold'", min=1.0, max=200.0, step=1.0)
     saliency_weight: float = _knob(1.0, "fuse", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05)
     saliency_threshold: float | None = _knob(None, "fuse", "hard saliency above this", min=0.0, max=1.0, step=0.05)
+    keep_labels: int | None = _knob(None, "fuse", "labels that compete, by evidence", min=1, max=MAX_LABELS, step=1)
     refine: Refine = _knob("none", "fuse", "what edges do to the fused scores", choices=get_args(Refine))
     refine_iterations: int = _knob(10, "fuse", "steps of 'pamr'", min=0, max=100, step=1)
     refine_dilations: tuple[int, ...] = _knob(
@@ -225,6 +230,11 @@ class Config:
             )
 
     def _check_refinement(self) -> None:
+        if self.keep_labels == 1 and self.background == "threshold":
+            raise ConfigError(
+                "keep_labels=1 leaves background='threshold' one label to compare, whose probability is always 1; keep "
+                "at least two."
+            )
         reach = {"pamr": max(self.refine_dilations), "guided": self.refine_radius}.get(self.refine, 0)
         if reach >= min(self.image_size):
             knob = "refine_dilations" if self.refine == "pamr" else "refine_radius"
@@ -335,6 +345,7 @@ class Config:
 # Knobs that are more than a number, a choice or a switch.
 _READERS: dict[str, Callable[[Any], Any]] = {
     "scales": knob_values.read_scales,
+    "keep_labels": knob_values.read_keep_labels,
     "refine_dilations": knob_values.read_dilations,
     "image_size": knob_values.read_size,
     "template": knob_values.read_template,

@@ -19,6 +19,9 @@ MAX_SIDE = 8192
 """Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
 
 
+MAX_LABELS = 10_000
+"""Most labels that `Config.keep_labels` may keep."""
+
 OFFICIAL_TEMPLATE = "a photo of a {label}"
 TEMPLATE_SETS = ("imagenet80",)
 """Names that stand for many templates; `models.prompts.templates` knows their texts."""
@@ -107,6 +110,14 @@ def read_scales(given: Any) -> tuple[int, ...]:
     if min(scales) < 1:
         raise ConfigError(f"scales {scales} holds a side below one pixel; expected positive sides.")
     return scales
+
+
+def read_keep_labels(given: Any) -> int | None:
+    """A number of labels, or None for all of them."""
+    number = None if given is None else _number(given)
+    if given is not None and (number is None or number != int(number) or not 1 <= number <= MAX_LABELS):
+        raise ConfigError(f"keep_labels is {given!r}; expected a whole number from 1 up, or None to let all compete.")
+    return None if number is None else int(number)
 
 
 def read_dilations(given: Any) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.errors import RunError
@@ -112,6 +113,16 @@ _TABLE = (
         name="best_phrase", dims=(ROW, COL, LABEL), kind="i2", low=0, needs=("embedding", "text_embedding"),
         title="The phrase that won",
         sentence="Of the phrases of a label, the index of the one with the highest cosine.",
+    ),
+    Stage(
+        name="evidence", dims=(LABEL,), kind="f4", low=-2, high=2, unit="cosine", needs=("similarity",),
+        asked=lambda config: config.keep_labels is not None, title="Evidence that the label is there",
+        sentence="Its largest lead over the best other label in any window; the background has 2.",
+    ),
+    Stage(
+        name="kept", dims=(LABEL,), kind="b1", needs=("evidence",),
+        asked=lambda config: config.keep_labels is not None, title="Whether the label competes",
+        sentence="The labels with the most evidence, and the background.",
     ),
     Stage(
         name="logits", dims=(GRID, LABEL, Y, X), kind="f4", low=-1, high=1, unit="cosine", needs=("similarity",),
@@ -248,6 +259,13 @@ def scores(run: xr.DataTree) -> xr.DataArray:
     known = [name for name, row in STAGES.items() if row.is_score]
     held = [name for name in known if name in run.data_vars]
     return stage(run, held[-1] if held else known[0])
+
+
+def competing(run: xr.DataTree) -> npt.NDArray[np.bool_]:
+    """Whether each label of a run competes: all do where the configuration keeps them all."""
+    if "kept" in run.data_vars:
+        return np.asarray(stage(run, "kept").values, dtype=bool)
+    return np.ones(len(labels_of(run)), dtype=bool)
 
 
 def labels_of(data: xr.DataTree | xr.Dataset | xr.DataArray) -> tuple[str, ...]:

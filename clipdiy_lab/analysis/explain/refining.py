@@ -37,7 +37,8 @@ def refine_changed(run: xr.DataTree) -> xr.Dataset:
             f"the stage {decides!r} decides the labels of this run, so no refinement changed any; use "
             "recombine(run, refine='pamr')."
         )
-    before, labels = s.stage(run, "fused").values.argmax(0), s.stage(run, "labels")
+    labels, competing = s.stage(run, "labels"), np.flatnonzero(s.competing(run))
+    before = competing[s.stage(run, "fused").values[competing].argmax(0)]
     after = labels.values.astype(np.int64)
     names = s.labels_of(run)
     moved = np.bincount((before * len(names) + after).ravel(), minlength=len(names) ** 2)

@@ -39,7 +39,10 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     guide = ops.guide(torch.from_numpy(soft), len(merged), background).numpy()
     winner = s.stage(run, "labels").values.astype(np.int64)
     plain, guided = (refined(run, config, maps) for maps in (merged, merged * guide))
-    change, rival = attribution.flip_weights(plain, guided, config.saliency_weight, winner)
+    competing = np.flatnonzero(s.competing(run))
+    winner = np.searchsorted(competing, winner)
+    change, rival = attribution.flip_weights(plain[competing], guided[competing], config.saliency_weight, winner)
+    rival = np.where(rival < 0, rival, competing[rival])
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
         {"flip_change": array("flip_change", change, coords), "flip_label": array("flip_label", rival, coords)},
@@ -72,7 +75,9 @@ def background_threshold(run: xr.DataTree) -> xr.Dataset:
     config = read(run, "merged", s.SCORES)
     two_labels(run)
     soft, background = applied_saliency(run, config, "fused")
-    found = attribution.background_thresholds(values(run, "merged"), background, config.saliency_weight)
+    competing = np.flatnonzero(s.competing(run))
+    place = int(np.searchsorted(competing, background))
+    found = attribution.background_thresholds(values(run, "merged")[competing], place, config.saliency_weight)
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
         {

@@ -48,6 +48,8 @@ def inspector(run: xr.DataTree, y: int, x: int) -> str:
         parts = pixel(run, y, x)
     except RunError as error:  # the scores that decide are no sum of windows
         return f"{start}{_paragraph(str(error))}</div>"
+    competing = [name for name, competes in zip(names, s.competing(run), strict=True) if competes]
+    parts = parts[parts["label"].isin(competing)]
     scores = parts.groupby("label")["contribution"].sum().sort_values(ascending=False)
     return "".join(
         [
