@@ -133,7 +133,7 @@ def refinement_of(run: xr.DataTree, config: Config) -> Refinement | None:
     """
     if str(s.scores(run).name) != "refined":
         return None
-    return refinement(torch.tensor(s.stage(run, "image").values), config)
+    return refinement(torch.tensor(np.ascontiguousarray(s.stage(run, "image").values)), config)
 
 
 def refined(run: xr.DataTree, config: Config, maps: Floats) -> Floats:
