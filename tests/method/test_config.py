@@ -167,7 +167,7 @@ CHOSEN = [
         ({"refine": "pamr", "image_size": (16, 40), "scales": (8,)}, "reaches 16 pixels, the frame has 16 x 40"),
         ({"refine_radius": 0}, "refine_radius is 0; expected 1 to"),
         (
-            {"refine": "guided", "refine_radius": 90, "image_size": 64, "scales": (64,)},
+            {"refine": "guided", "refine_radius": 90, "image_size": 64, "scales": (64,)}, "reaches 90 pixels, the frame"),
             "refine_radius reaches 90 pixels, the frame has 64 x 64",
         ),
         ({"refine_eps": 0}, "refine_eps is 0; expected 1e-05 to 1"),
