@@ -17,7 +17,7 @@ MAPS = ("logits", "merged", "guide", "fused", "probability")
 def whole_run(golden_segmenter):
     rng = np.random.default_rng(2)
     picture = rng.integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    config = lab.Config(scales=(16, 8), image_size=(24, 32))
+    config = lab.Config(scales=(16, 8), image_size=(24, 32), keep_labels=2, refine="pamr", refine_dilations=(1, 3))
     return golden_segmenter.segment(picture, ["cat", "bus"], config, saliency=rng.random((30, 50)))
 
 
