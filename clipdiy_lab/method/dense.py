@@ -120,12 +120,12 @@ def lacking(config: Config, given: Iterable[str]) -> str:
     return ""
 
 
-def _evidence(inputs: Inputs, made: Made) -> Tensor:
+def _presence(inputs: Inputs, made: Made) -> Tensor:
     return presence.evidence(inputs.similarities, inputs.config, inputs.background)
 
 
 def _kept(inputs: Inputs, made: Made) -> Tensor:
-    return presence.kept(made["evidence"], inputs.config, inputs.background)
+    return presence.kept(made["presence"], inputs.config, inputs.background)
 
 
 def _contest(made: Made) -> Tensor:
@@ -174,7 +174,7 @@ def _refined(inputs: Inputs, made: Made) -> Tensor:
 
 
 MAKERS: dict[str, Callable[[Inputs, Made], Tensor]] = {
-    "evidence": _evidence,
+    "presence": _presence,
     "kept": _kept,
     "logits": _logits,
     "merged": _merged,

@@ -23,6 +23,7 @@ PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
 LABEL_BEFORE = "label_before"
+HEAD = "head"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 GRIDS = "grids"
@@ -115,12 +116,12 @@ _TABLE = (
         sentence="Of the phrases of a label, the index of the one with the highest cosine.",
     ),
     Stage(
-        name="evidence", dims=(LABEL,), kind="f4", low=-2, high=2, unit="cosine", needs=("similarity",),
+        name="presence", dims=(LABEL,), kind="f4", low=-2, high=2, unit="cosine", needs=("similarity",),
         asked=lambda config: config.keep_labels is not None, title="Evidence that the label is there",
         sentence="Its largest lead over the best other label in any window; the background has 2.",
     ),
     Stage(
-        name="kept", dims=(LABEL,), kind="b1", needs=("evidence",),
+        name="kept", dims=(LABEL,), kind="b1", needs=("presence",),
         asked=lambda config: config.keep_labels is not None, title="Whether the label competes",
         sentence="The labels with the most evidence, and the background.",
     ),
@@ -199,6 +200,9 @@ _MAPS = (
     Stage(name="moved", dims=(LABEL_BEFORE, LABEL), kind="i8", title="pixels by label before and now", low=0),
     Stage(name="occlusion", dims=(Y, X), kind="f4", title="fall of the cosine when the part is hidden"),
     Stage(name="attention", dims=(Y, X), kind="f4", title="gradient times attention, all layers", low=0),
+    Stage(name="token_part", dims=(HEAD, ROW, COL), kind="f8", title="part of the cosine, by head and patch"),
+    Stage(name="class_part", dims=(HEAD,), kind="f8", title="part of the cosine from the class token"),
+    Stage(name="evidence", dims=(Y, X), kind="f4", title="part of the cosine from the patch at the pixel"),
     Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with the share hidden"),
     Stage(name="insertion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with only the share shown"),
     Stage(name="deletion_auc", dims=(EXPLANATION,), kind="f4", title="area under deletion (low is faithful)"),
