@@ -6,15 +6,12 @@ Each is declared with `knobs.knob`: what says where it acts also says what depen
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
-from functools import wraps
-from os import PathLike
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from clipdiy_lab.errors import ConfigError, nearest, spelled
+from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method import combinations, knob_values
 from clipdiy_lab.method.knob_values import (
     MAX_INPUT,
@@ -26,7 +23,7 @@ from clipdiy_lab.method.knob_values import (
     Synonyms,
     Weights,
 )
-from clipdiy_lab.method.knobs import Place, Tier, knob
+from clipdiy_lab.method.knobs import Place, Tier, knob, refuses_unknown
 from clipdiy_lab.method.naming import grid_name, grid_names, token_grid_name, window_grid_name
 
 Resize = Literal["bilinear", "nearest"]
@@ -40,23 +37,8 @@ Refine = Literal["none", "pamr", "guided"]
 Dense = Literal["none", "maskclip", "sclip", "clearclip", "naclip"]
 DenseFrom = Literal["frame", "crops"]
 
-C = TypeVar("C")
 
-
-def _refuses_unknown_knobs(cls: type[C]) -> type[C]:
-    """Let the constructor name the nearest knobs instead of raising a bare TypeError."""
-    made = cls.__init__
-
-    @wraps(made)
-    def init(self: C, **knobs: Any) -> None:
-        cls.require_known(knobs)  # type: ignore[attr-defined]
-        made(self, **knobs)
-
-    cls.__init__ = init  # type: ignore[assignment]
-    return cls
-
-
-@_refuses_unknown_knobs
+@refuses_unknown
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The method's knobs. The defaults are the official evaluation of the paper, in the encoder's own precision.
@@ -398,18 +380,7 @@ class Config:
         ConfigError
             If it is not JSON, names an unknown knob or holds a value that makes no sense.
         """
-        try:
-            values = json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            if isinstance(text, PathLike) or (isinstance(text, str) and text.strip().endswith(".json")):
-                raise ConfigError(
-                    f"the configuration is {spelled(text)}, which looks like a path; from_json takes the file's text: "
-                    f"Config.from_json(Path({os.fspath(text)!r}).read_text())."
-                ) from None
-            raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
-        return cls(**values)
+        return cls(**knob_values.read_json(text))
 
 
 def as_config(config: Config | None) -> Config:

@@ -22,8 +22,7 @@ ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
-LABEL_BEFORE = "label_before"
-HEAD = "head"
+HEAD, LABEL_BEFORE = "head", "label_before"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 GRIDS = "grids"
@@ -31,7 +30,6 @@ GRIDS = "grids"
 
 SCHEMA_VERSION = 3
 """Written into every run; a reader refuses a run of another version rather than guess."""
-
 
 SCORES = "scores"
 """What a stage needs that reads the scores that decide, whichever stage they are of; see `scores`."""
@@ -121,9 +119,8 @@ _TABLE = (
         sentence="Its largest lead over the best other label in any window; the background has 2.",
     ),
     Stage(
-        name="kept", dims=(LABEL,), kind="b1", needs=("presence",),
-        asked=lambda config: config.keep_labels is not None, title="Whether the label competes",
-        sentence="The labels with the most evidence, and the background.",
+        name="kept", dims=(LABEL,), kind="b1", needs=("presence",), title="Whether the label competes",
+        asked=lambda config: config.keep_labels is not None, sentence="The labels with most evidence, and background.",
     ),
     Stage(
         name="logits", dims=(GRID, LABEL, Y, X), kind="f4", low=-1, high=1, unit="cosine", needs=("similarity",),
