@@ -74,7 +74,8 @@ def test_the_parts_sum_to_the_score(segmenter, config, seed, data):
     # The windows of a grid lie inside the frame and share the pixel among them; without a refinement at most four do.
     windows = parts[parts["label"] == "cat"]
     assert config.refine != "none" or windows.groupby("grid").size().max() <= 4
-    np.testing.assert_allclose(windows.groupby("grid")["interpolation_weight"].sum(), 1)
+    rounding = 1e-7 if config.refine == "none" else 1e-5  # the weights of a refinement are single precision
+    np.testing.assert_allclose(windows.groupby("grid")["interpolation_weight"].sum(), 1, rtol=rounding)
     assert (windows["bottom"] - windows["top"] == windows["window"]).all()
     assert (windows["right"] - windows["left"] == windows["window"]).all()
     assert (windows["grid"] == windows["window"].map("s{:03d}".format)).all()
