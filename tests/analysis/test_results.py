@@ -24,8 +24,8 @@ GUESSES = ([[0, 1, 1]], [[1, 0, 1]], [[0, 1, 2]])
 def result(benchmark="voc21", protocol="official", images=3, **facts):
     counts = TrialCounts(1, 3, per_image=True)
     for i, (truth, guess) in enumerate(zip(TRUTHS, GUESSES, strict=True)):
-        counts = metrics.confusion(np.array(truth), np.array(guess), 3)
-        counts.add(i, f"image{i}", [counts], 3 - int(counts.sum()))
+        confusion = metrics.confusion(np.array(truth), np.array(guess), 3)
+        counts.add(i, f"image{i}", [confusion], 3 - int(confusion.sum()))
     chosen = get_protocol(protocol)
     card = {
         "benchmark": benchmark,
@@ -70,6 +70,19 @@ def test_published_cells_are_those_of_the_file():
     assert sorted(zip(cells["source"], cells["miou"], strict=True)) == sorted(wanted)
     assert len(lab.results.published("voc21")) == len(published("VOC21"))
     assert lab.results.published("scenes").empty
+
+
+def test_every_published_cell_is_there_once_with_backbone_benchmark_and_source():
+    with (manifest_folder() / "published_results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (len(rows), len({row["method"] for row in rows})) == (1539, 72)
+    assert len({tuple(row.values()) for row in rows}) == len(rows)
+    assert all(row["backbone"] and row["dataset"] and row["protocol_notes"] and row["source"] for row in rows)
+    assert all(0 < float(row["miou"]) < 100 for row in rows)
+    # SC-CLIP's authors' row and the line of RF-CLIP with its refinement, as other papers print them.
+    cells = lab.results.published("voc21", ["SC-CLIP", "RF-CLIP"])
+    assert {64.6, 65.0} <= set(cells["miou"])
+    assert cells[cells["protocol_notes"].str.contains("PAMR")]["miou"].tolist() == [67.2]
 
 
 def test_the_published_score_of_the_paper_is_there():

@@ -9,6 +9,24 @@ from clipdiy_lab.analysis.explain.reading import array, read
 from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 
+LABEL_UNREFINED = s.Stage(
+    name="label_unrefined",
+    dims=(s.Y, s.X),
+    kind="i2",
+    title="Labels before the refinement",
+    sentence="The label that the fused scores alone would give.",
+    low=0,
+)
+REFINE_CHANGED = s.Stage(
+    name="refine_changed",
+    dims=(s.Y, s.X),
+    kind="b1",
+    title="Where the refinement changes the label",
+    sentence="Where the refined scores give another label than the fused ones.",
+    unit="changes its label",
+)
+_MOVED = s.Stage(name="moved", dims=(s.LABEL_BEFORE, s.LABEL), kind="i8", title="Pixels by label before and now", low=0)
+
 
 def refine_changed(run: xr.DataTree) -> xr.Dataset:
     """Say which pixels have another label than the scores before the refinement give.
@@ -45,9 +63,9 @@ def refine_changed(run: xr.DataTree) -> xr.Dataset:
     coords = {**labels.coords, s.LABEL_BEFORE: list(names), s.LABEL: list(names)}
     return xr.Dataset(
         {
-            "label_unrefined": array("label_unrefined", before, coords),
-            "refine_changed": array("refine_changed", before != after, coords),
-            "moved": array("moved", moved.reshape(len(names), -1), coords),
+            "label_unrefined": array(LABEL_UNREFINED, before, coords),
+            "refine_changed": array(REFINE_CHANGED, before != after, coords),
+            "moved": array(_MOVED, moved.reshape(len(names), -1), coords),
         },
         attrs={"changed_share": float((before != after).mean())},
     )
