@@ -304,7 +304,7 @@ class _Sweep:
         return f"{has_not}; give a segmenter, and stores= to keep it."
 
     def _text_error(self, trial: Trial) -> str:
-        key = text_key(trial)
+        key = (text_key(trial), (trial.config or Config()).keep_labels)
         if key not in self.text_errors:
             try:
                 text_of(trial, self.maker, self.dataset)

@@ -17,16 +17,16 @@ Ints = npt.NDArray[np.int64]
 _ROUNDING = 1e-12
 
 
-def flip_weights(merged: Floats, guide: Floats, weight: float, winner: Ints) -> tuple[Floats, Ints]:
+def flip_weights(plain: Floats, guided: Floats, weight: float, winner: Ints) -> tuple[Floats, Ints]:
     """Smallest change of the saliency weight at which another label wins.
 
-    The score of a label is a line in the weight w, ``merged * ((1 - w) + w * guide)``; the winner falls where a rival's
+    The score of a label is a line in the weight w, ``(1 - w) * plain + w * guided``; the winner falls where a rival's
     line crosses its own.
 
     Parameters
     ----------
-    merged, guide : arrays, L x y x x
-        Similarities, and the factor of the saliency at w = 1.
+    plain, guided : arrays, L x y x x
+        Scores without saliency, and at w = 1.
     weight : float
         The weight that the winner won at, in [0, 1].
     winner : array of int, y x x
@@ -38,9 +38,9 @@ def flip_weights(merged: Floats, guide: Floats, weight: float, winner: Ints) -> 
     rival : array of int, y x x
         Index of the label that takes over; -1 where none does.
     """
-    slopes = merged * (guide - 1)
+    slopes = guided - plain
     at = winner[None]
-    gaps = merged + weight * slopes
+    gaps = plain + weight * slopes
     gaps = np.maximum(np.take_along_axis(gaps, at, 0) - gaps, 0)  # float32 may have decided a tie the other way
     steeper = slopes - np.take_along_axis(slopes, at, 0)
     up, up_rival = _first_crossing(gaps, steeper, 1 - weight, winner)

@@ -21,6 +21,12 @@ def check(config: Config) -> None:
     _check_grids(config)
     _check_scales(config)
     _check_words(config)
+    _check_refinement(config)
+    if config.keep_labels == 1 and config.background == "threshold":
+        raise ConfigError(
+            "keep_labels=1 leaves background='threshold' one label to compare, whose probability is always 1; keep at "
+            "least two."
+        )
     if config.align_corners and (config.interpolation, config.placement) != ("bilinear", "stretched"):
         raise ConfigError(
             "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
@@ -66,4 +72,17 @@ def _check_words(config: Config) -> None:
         raise ConfigError(
             f"both background_words and synonyms say what stands for {config.background_label!r}; give it in one of "
             "the two (synonyms go with background='prompt' or 'saliency')."
+        )
+
+
+def _check_refinement(config: Config) -> None:
+    reaches = {
+        "pamr": ("refine_dilations", max(config.refine_dilations)),
+        "guided": ("refine_radius", config.refine_radius),
+    }
+    knob, reach = reaches.get(config.refine, ("", 0))
+    height, width = config.image_size
+    if reach >= min(height, width):
+        raise ConfigError(
+            f"{knob} reaches {reach} pixels, the frame has {height} x {width}; use at most {min(height, width) - 1}."
         )

@@ -6,15 +6,12 @@ Each is declared with `knobs.knob`: what says where it acts also says what depen
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
-from functools import wraps
-from os import PathLike
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from clipdiy_lab.errors import ConfigError, nearest, spelled
+from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method import combinations, knob_values
 from clipdiy_lab.method.knob_values import (
     MAX_INPUT,
@@ -26,7 +23,7 @@ from clipdiy_lab.method.knob_values import (
     Synonyms,
     Weights,
 )
-from clipdiy_lab.method.knobs import Place, Tier, knob
+from clipdiy_lab.method.knobs import Place, Tier, knob, refuses_unknown
 from clipdiy_lab.method.naming import grid_name, grid_names, token_grid_name, window_grid_name
 
 Resize = Literal["bilinear", "nearest"]
@@ -36,26 +33,12 @@ Article = Literal["official", "grammatical"]
 Background = Literal["saliency", "prompt", "threshold", "words", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 SaliencyInput = Literal["image", "frame"]
+Refine = Literal["none", "pamr", "guided"]
 Dense = Literal["none", "maskclip", "maskclip_reduced", "sclip", "clearclip", "naclip"]
 DenseFrom = Literal["frame", "crops"]
 
-C = TypeVar("C")
 
-
-def _refuses_unknown_knobs(cls: type[C]) -> type[C]:
-    """Let the constructor name the nearest knobs instead of raising a bare TypeError."""
-    made = cls.__init__
-
-    @wraps(made)
-    def init(self: C, **knobs: Any) -> None:
-        cls.require_known(knobs)  # type: ignore[attr-defined]
-        made(self, **knobs)
-
-    cls.__init__ = init  # type: ignore[assignment]
-    return cls
-
-
-@_refuses_unknown_knobs
+@refuses_unknown
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """The method's knobs. The defaults are the official evaluation of the paper, in the encoder's own precision.
@@ -115,6 +98,21 @@ class Config:
         ``guide_w = (1 - w) + w * guide``: 1 is the paper, 0 ignores saliency.
     saliency_threshold : float or None
         None keeps the saliency soft; a number makes it ``saliency > threshold``.
+    keep_labels : int or None
+        None: all labels compete for every pixel. A number: only so many of them, beside the background, those that
+        the windows speak for most clearly (`method.presence.evidence`). No more than there are.
+    refine : {"none", "pamr", "guided"}
+        What the edges of the image do to the fused scores: ``pamr`` spreads them among pixels of like colours
+        (`method.refine.Pamr`), ``guided`` is the guided filter (`method.refine.Guided`). Not the paper.
+    refine_iterations : int
+        Of ``pamr``. 0 changes nothing.
+    refine_dilations : tuple of int
+        Of ``pamr``: distances in pixels of the frame at which a pixel's neighbours are, below its shorter side. The
+        default is NACLIP's; smaller ones keep smaller things.
+    refine_radius : int
+        Of ``guided``: radius of its windows in pixels of the frame, below its shorter side.
+    refine_eps : float
+        Of ``guided``: variance of a colour, on the scale [0, 1], that counts as no edge.
     temperature : float
         Of the softmax that turns fused scores into probabilities; it changes no label.
     dense : {"none", "maskclip", "maskclip_reduced", "sclip", "clearclip", "naclip"}
@@ -213,6 +211,23 @@ class Config:
     )
     saliency_threshold: float | None = knob(
         None, "guide", "optional", "hard saliency above this", min=0.0, max=1.0, step=0.05, often=True
+    )
+    keep_labels: int | None = knob(
+        None, "fused", "optional", "labels that compete, by evidence", min=1, max=100, step=1,
+        suggestions=(3, 5),
+    )  # fmt: skip
+    refine: Refine = knob(
+        "none", "refined", "choice", "what edges do to the fused scores", choices=get_args(Refine), often=True
+    )
+    refine_iterations: int = knob(10, "refined", "count", "steps of 'pamr'", min=0, max=100, step=1)
+    refine_dilations: tuple[int, ...] = knob(
+        (8, 16), "refined", "numbers", "distances in pixels of the neighbours of 'pamr'", min=1, max=MAX_SIDE
+    )
+    refine_radius: int = knob(
+        8, "refined", "count", "radius in pixels of the windows of 'guided'", min=1, max=100, step=1
+    )
+    refine_eps: float = knob(
+        1e-3, "refined", "number", "variance that is no edge to 'guided'", min=1e-5, max=1.0, step=1e-5
     )
     temperature: float = knob(1.0, "probability", "number", "of the softmax", min=1e-3, max=100.0, step=0.01)
 
@@ -365,18 +380,7 @@ class Config:
         ConfigError
             If it is not JSON, names an unknown knob or holds a value that makes no sense.
         """
-        try:
-            values = json.loads(text)
-        except (TypeError, ValueError, RecursionError) as error:
-            if isinstance(text, PathLike) or (isinstance(text, str) and text.strip().endswith(".json")):
-                raise ConfigError(
-                    f"the configuration is {spelled(text)}, which looks like a path; from_json takes the file's text: "
-                    f"Config.from_json(Path({os.fspath(text)!r}).read_text())."
-                ) from None
-            raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
-        return cls(**values)
+        return cls(**knob_values.read_json(text))
 
 
 def as_config(config: Config | None) -> Config:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from clipdiy_lab.errors import RunError
-from clipdiy_lab.method import ops
+from clipdiy_lab.method import ops, presence
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.refine import refinement
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,20 +63,43 @@ def dense_stages(inputs: Inputs) -> dict[str, Tensor]:
     RunError
         If a stage needs one that is not there.
     """
+    made = _make(inputs, _asked(inputs.config))
+    del made[s.SCORES]
+    return made
+
+
+def contest(inputs: Inputs) -> Tensor:
+    """Make no more than the scores that decide, L x y x x; minus infinity for labels that do not compete.
+
+    Raises
+    ------
+    RunError
+        If a stage needs one that is not there.
+    """
+    stages = _asked(inputs.config)
+    last = max(place for place, stage in enumerate(stages) if stage.is_score)
+    return _contest(_make(inputs, stages[: last + 1]))
+
+
+def _make(inputs: Inputs, stages: Iterable[s.Stage]) -> dict[str, Tensor]:
     problem = lacking(inputs.config, [name for name in ("saliency", "image") if getattr(inputs, name) is not None])
     if problem:
         raise RunError(f"{problem}; segment the image itself, or leave the stage out.")
     made: dict[str, Tensor] = {}
-    for stage in _asked(inputs.config):
+    for stage in stages:
         made[stage.name] = MAKERS[stage.name](inputs, made)
         if stage.is_score:
             made[s.SCORES] = made[stage.name]
-    del made[s.SCORES]
     return made
 
 
 def _asked(config: Config) -> list[s.Stage]:
     return [stage for name, stage in s.STAGES.items() if name in MAKERS and stage.asked(config)]
+
+
+def needs_image(config: Config) -> bool:
+    """Whether a stage that a configuration asks for is made of the frame."""
+    return any("image" in stage.needs for stage in _asked(config))
 
 
 def lacking(config: Config, given: Iterable[str]) -> str:
@@ -94,6 +118,19 @@ def lacking(config: Config, given: Iterable[str]) -> str:
                 return f"the stage {stage.name!r} needs {need!r}, which is not at hand"
         at_hand |= {stage.name, s.SCORES} if stage.is_score else {stage.name}
     return ""
+
+
+def _presence(inputs: Inputs, made: Made) -> Tensor:
+    return presence.evidence(inputs.similarities, inputs.config, inputs.background)
+
+
+def _kept(inputs: Inputs, made: Made) -> Tensor:
+    return presence.kept(made["presence"], inputs.config, inputs.background)
+
+
+def _contest(made: Made) -> Tensor:
+    scores, kept = made[s.SCORES], made.get("kept")
+    return scores if kept is None else scores.masked_fill(~kept[:, None, None], -torch.inf)
 
 
 def _logits(inputs: Inputs, made: Made) -> Tensor:
@@ -125,19 +162,28 @@ def _fused(inputs: Inputs, made: Made) -> Tensor:
     config, background = inputs.config, inputs.background
     scores = ops.fuse(made["merged"], made["guide"])
     if config.background == "threshold" and background is not None:
-        others = [label for label in range(len(scores)) if label != background]
+        kept = made.get("kept")
+        others = [label for label in range(len(scores)) if label != background and (kept is None or kept[label])]
         scores[background] = ops.threshold_score(scores[others], config.background_threshold, config.logit_scale)
     return scores
 
 
+def _refined(inputs: Inputs, made: Made) -> Tensor:
+    assert inputs.image is not None, "the stage needs the image"  # `lacking` has seen to it
+    return refinement(inputs.image, inputs.config)(made["fused"])
+
+
 MAKERS: dict[str, Callable[[Inputs, Made], Tensor]] = {
+    "presence": _presence,
+    "kept": _kept,
     "logits": _logits,
     "merged": _merged,
     "guide": _guide,
     "fused": _fused,
-    "probability": lambda inputs, made: ops.probability(made[s.SCORES], inputs.config.temperature),
+    "refined": _refined,
+    "probability": lambda inputs, made: ops.probability(_contest(made), inputs.config.temperature),
     # The first of equals wins, as torch's argmax has it.
-    "labels": lambda inputs, made: made[s.SCORES].argmax(0),
-    "margin": lambda inputs, made: ops.margin(made[s.SCORES]),
+    "labels": lambda inputs, made: _contest(made).argmax(0),
+    "margin": lambda inputs, made: ops.margin(_contest(made)),
 }
 """How each stage is made of `Inputs` and of the stages before it."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field
+from os import PathLike
 from typing import Any, Generic, TypeVar
 
-from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.errors import ConfigError, nearest, spelled
 from clipdiy_lab.method.knobs import Form
 from clipdiy_lab.method.naming import grid_name, named
 from clipdiy_lab.text import quoted, unseen
@@ -117,6 +119,28 @@ def from_text(text: str, form: Form | None = None) -> Any:
             continue
         break
     return value if form not in ("text", "choice", "template") or isinstance(value, str | list | tuple) else text
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """Return the values of knobs that `Config.to_json` wrote.
+
+    Raises
+    ------
+    ConfigError
+        If it is no JSON object.
+    """
+    try:
+        values = json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        if isinstance(text, PathLike) or (isinstance(text, str) and text.strip().endswith(".json")):
+            raise ConfigError(
+                f"the configuration is {spelled(text)}, which looks like a path; from_json takes the file's text: "
+                f"Config.from_json(Path({os.fspath(text)!r}).read_text())."
+            ) from None
+        raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
+    return values
 
 
 def read(knob: Field[Any], value: Any) -> Any:

@@ -6,7 +6,8 @@ Command line, controls, sweeps and cache keys are built from that and from nothi
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar
 
 Tier = Literal["encode", "fuse"]
 """Whether a knob touches a network (``encode``) or never does (``fuse``)."""
@@ -27,6 +28,22 @@ a text; ``template`` one text with the field ``{label}``, several, or the name o
 pixels or None, which the encoder fills in: no control shows it."""
 ENCODED: tuple[Place, ...] = ("embedding", "saliency")
 """Places that need a network."""
+
+
+C = TypeVar("C")
+
+
+def refuses_unknown(cls: type[C]) -> type[C]:
+    """Let a constructor name the nearest knobs instead of raising a bare TypeError."""
+    made = cls.__init__
+
+    @wraps(made)
+    def init(self: C, **knobs: Any) -> None:
+        cls.require_known(knobs)  # type: ignore[attr-defined]
+        made(self, **knobs)
+
+    cls.__init__ = init  # type: ignore[assignment]
+    return cls
 
 
 def knob(default: Any, acts_on: Place, form: Form, help: str, **meta: Any) -> Any:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clipdiy_lab.method import ops
+from clipdiy_lab.method import ops, presence
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import Inputs, dense_stages
+from clipdiy_lab.method.dense import Inputs, contest
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.knobs import Place
 
@@ -33,8 +33,14 @@ def knows(config: Config) -> bool:
     return s.deciding(config) == LAST_STAGE
 
 
-def label_map(inputs: Inputs) -> Int[Tensor, "y x"]:
+def label_map(inputs: Inputs, among: Sequence[int] | None = None) -> Int[Tensor, "y x"]:
     """Index of the winning label at every pixel, the same as the stage ``labels``.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    among : sequence of int, optional
+        See `candidates`.
 
     Raises
     ------
@@ -42,10 +48,14 @@ def label_map(inputs: Inputs) -> Int[Tensor, "y x"]:
         If a stage after `LAST_STAGE` needs one that is not there.
     """
     config = inputs.config
-    if not knows(config):
-        return dense_stages(inputs)["labels"]
-    found = candidates([inputs.similarities[name] for name in config.grids], config, inputs.background)
-    return choose(found, inputs.saliency, config)
+    if knows(config):
+        ordered = [inputs.similarities[name] for name in config.grids]
+        return choose(candidates(ordered, config, inputs.background, among), inputs.saliency, config)
+    if among is None:
+        return contest(inputs).argmax(0)
+    scores = contest(replace(inputs, config=config.replace(keep_labels=None)))
+    barred = [label for label in range(len(scores)) if label not in {*among, inputs.background}]
+    return scores.index_fill(0, torch.tensor(barred, dtype=torch.int64), -math.inf).argmax(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +125,11 @@ def candidates(
     background : int or None
         Index of the background label.
     among : sequence of int, optional
-        Labels that may win beside the background; default: all. The others still count in a policy's probabilities.
+        Labels that may win beside the background, whatever their evidence; default: those that the configuration
+        keeps. The others still count in a policy's probabilities, but for labels that were not kept.
     """
+    if among is None and config.keep_labels is not None:
+        return _among_kept(similarities, config, background)
     scores = merged_scores(similarities, config)
     barred = [] if among is None else [label for label in range(scores.shape[1]) if label not in {*among, background}]
     if background is None:
@@ -130,6 +143,18 @@ def candidates(
         own = ops.threshold_score(rest.permute(1, 0, 2), config.background_threshold, config.logit_scale)
     best = _barring(rest, [label - (label > background) for label in barred]).max(dim=1)
     return Candidates(best.indices + (best.indices >= background), best.values, own, background)
+
+
+def _among_kept(
+    similarities: Sequence[Float[Tensor, "rows cols L"]], config: Config, background: int | None
+) -> Candidates:
+    """Find the best of the labels that are kept, as if there were no others."""
+    leads = presence.evidence(dict(zip(config.grids, similarities, strict=True)), config, background)
+    labels = presence.kept(leads, config, background).nonzero().flatten()
+    fewer = [values[..., labels] for values in similarities]
+    place = None if background is None else int((labels < background).sum())
+    found = candidates(fewer, config.replace(keep_labels=None), place)
+    return replace(found, label=labels[found.label], index=background)
 
 
 def _barring(scores: Float[Tensor, "y L x"], labels: list[int]) -> Float[Tensor, "y L x"]:

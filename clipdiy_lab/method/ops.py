@@ -309,11 +309,11 @@ def probability(scores: Float[Tensor, "L y x"], temperature: float = 1.0) -> Flo
 
 
 def margin(scores: Float[Tensor, "L y x"]) -> Float[Tensor, "y x"]:
-    """Score of the winner minus the runner-up's; with one label the score has no rival and the margin is 0."""
+    """Score of the winner minus the runner-up's; 0 where it has no rival, or only such with minus infinity."""
     if scores.shape[0] == 1:
         return torch.zeros_like(scores[0])
     best = scores.topk(2, dim=0).values
-    return best[0] - best[1]
+    return torch.where(best[1].isinf(), 0.0, best[0] - best[1])
 
 
 def resize_labels(labels: Integer[Tensor, "y x"], size: tuple[int, int]) -> Integer[Tensor, "H W"]:

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from clipdiy_lab.method.config import Config
+
 
 class Refinement(ABC):
     """What an image does to maps of scores: a linear map, the same for every label."""
@@ -25,6 +27,21 @@ class Refinement(ABC):
     @abstractmethod
     def neighbours(self, y: int, x: int) -> Float[Tensor, "y x"]:
         """Weight of every pixel's score in the refined score of one pixel, in double precision; they sum to 1."""
+
+
+def refinement(image: Shaped[Tensor, "y x 3"], config: Config) -> Refinement:
+    """Return the refinement that a configuration asks for, on the frame.
+
+    Raises
+    ------
+    ValueError
+        If it asks for none.
+    """
+    if config.refine == "pamr":
+        return Pamr(image, config.refine_iterations, config.refine_dilations)
+    if config.refine == "guided":
+        return Guided(image, config.refine_radius, config.refine_eps)
+    raise ValueError("the configuration asks for no refinement")
 
 
 class Pamr(Refinement):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.errors import RunError
@@ -21,7 +22,7 @@ ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
-HEAD = "head"
+HEAD, LABEL_BEFORE = "head", "label_before"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 GRIDS = "grids"
@@ -29,7 +30,6 @@ GRIDS = "grids"
 
 SCHEMA_VERSION = 3
 """Written into every run; a reader refuses a run of another version rather than guess."""
-
 
 SCORES = "scores"
 """What a stage needs that reads the scores that decide, whichever stage they are of; see `scores`."""
@@ -52,7 +52,7 @@ class Stage:
         Name of the variable in the tree.
     dims : tuple of str
         Its dimensions, in order.
-    kind : {"u1", "f4", "i2", "b1"}
+    kind : {"u1", "f4", "i2", "i8", "b1"}
         Numpy kind and size of its values.
     title, sentence : str
         Its name for people, and how to read it.
@@ -114,6 +114,15 @@ _TABLE = (
         sentence="Of the phrases of a label, the index of the one with the highest cosine.",
     ),
     Stage(
+        name="presence", dims=(LABEL,), kind="f4", low=-2, high=2, unit="cosine", needs=("similarity",),
+        asked=lambda config: config.keep_labels is not None, title="Evidence that the label is there",
+        sentence="Its largest lead over the best other label in any window; the background has 2.",
+    ),
+    Stage(
+        name="kept", dims=(LABEL,), kind="b1", needs=("presence",), title="Whether the label competes",
+        asked=lambda config: config.keep_labels is not None, sentence="The labels with most evidence, and background.",
+    ),
+    Stage(
         name="logits", dims=(GRID, LABEL, Y, X), kind="f4", low=-1, high=1, unit="cosine", needs=("similarity",),
         title="The maps of the grids",
         sentence="The same cosines spread over the frame. Large windows say what is in the image, small ones where.",
@@ -134,6 +143,11 @@ _TABLE = (
     Stage(
         name="fused", dims=(LABEL, Y, X), kind="f4", unit="score", needs=("merged", "guide"), is_score=True,
         title="Fused", sentence="Merged times guide, or the threshold as a score of the background.",
+    ),
+    Stage(
+        name="refined", dims=(LABEL, Y, X), kind="f4", unit="score", needs=("image", "fused"), is_score=True,
+        asked=lambda config: config.refine != "none", title="Refined",
+        sentence="The fused scores, moved to the edges of the image: each a weighted sum of those around it.",
     ),
     Stage(
         name="probability", dims=(LABEL, Y, X), kind="f4", low=0, high=1, unit="probability", needs=(SCORES,),
@@ -208,6 +222,13 @@ def scores(run: xr.DataTree) -> xr.DataArray:
     known = [name for name, row in STAGES.items() if row.is_score]
     held = [name for name in known if name in run.data_vars]
     return stage(run, held[-1] if held else known[0])
+
+
+def competing(run: xr.DataTree) -> npt.NDArray[np.bool_]:
+    """Whether each label of a run competes: all do where the configuration keeps them all."""
+    if "kept" in run.data_vars:
+        return np.asarray(stage(run, "kept").values, dtype=bool)
+    return np.ones(len(labels_of(run)), dtype=bool)
 
 
 def labels_of(data: xr.DataTree | xr.Dataset | xr.DataArray) -> tuple[str, ...]:

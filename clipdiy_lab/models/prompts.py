@@ -15,6 +15,7 @@ from torch import Tensor
 
 from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.presence import check_kept
 from clipdiy_lab.models.encoders import Encoder, as_vectors
 from clipdiy_lab.text import MAX_LABEL, leveled, listed, quoted, unseen
 
@@ -100,7 +101,15 @@ def with_background(labels: tuple[str, ...], config: Config) -> tuple[tuple[str,
     LabelError
         If the background is the only label; or if the policy is ``threshold`` and fewer than two other labels are
         there: a softmax over one is always 1.
+    ConfigError
+        If more labels are kept than there are.
     """
+    all_labels, background = _with_background(labels, config)
+    check_kept(len(all_labels), config, background)
+    return all_labels, background
+
+
+def _with_background(labels: tuple[str, ...], config: Config) -> tuple[tuple[str, ...], int | None]:
     if config.background == "none":
         return labels, None
     name = config.background_label

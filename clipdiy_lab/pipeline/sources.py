@@ -23,7 +23,7 @@ from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
-from clipdiy_lab.pipeline.stored import AnyStore, capital, places_in, text_segmenter, unfit
+from clipdiy_lab.pipeline.stored import AnyStore, capital, places_in, require_same_image, text_segmenter, unfit
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 MASK_BYTES = 2**28
@@ -90,13 +90,17 @@ class Source(Protocol):
         """Return where an image stands in the dataset."""
         ...
 
-    def images(self, positions: Iterable[int], watch: Watch = UNWATCHED) -> Iterator[EncodedImage]:
-        """Yield images in the order asked for.
+    def images(
+        self, positions: Iterable[int], watch: Watch = UNWATCHED, *, frames: bool = False
+    ) -> Iterator[EncodedImage]:
+        """Yield images in the order asked for; with `frames`, each encoding has its frame.
 
         Raises
         ------
         StoppedError
             If the watch stops the work.
+        StoreError
+            If the dataset's image is not the one that a store holds.
         """
         ...
 
@@ -208,8 +212,10 @@ class SegmenterSource:
         """Return where an image stands in the dataset: here at its own position."""
         return position
 
-    def images(self, positions: Iterable[int], watch: Watch = UNWATCHED) -> Iterator[EncodedImage]:
-        """Encode images."""
+    def images(
+        self, positions: Iterable[int], watch: Watch = UNWATCHED, *, frames: bool = True
+    ) -> Iterator[EncodedImage]:
+        """Encode images; their frames come with them."""
         wanted = list(positions)
         for position, sample in zip(wanted, ahead(self.dataset.__getitem__, wanted), strict=True):
             encoding = self.segmenter.encoding(sample.image, self.config, watch=watch.silent)
@@ -282,13 +288,19 @@ class StoreSource:
         """Return where an image stands in the dataset."""
         return self._places[position]
 
-    def images(self, positions: Iterable[int], watch: Watch = UNWATCHED) -> Iterator[EncodedImage]:
-        """Read images; the masks are the dataset's, its images are left alone where it can do that."""
+    def images(
+        self, positions: Iterable[int], watch: Watch = UNWATCHED, *, frames: bool = False
+    ) -> Iterator[EncodedImage]:
+        """Read images; masks are the dataset's. Its images are read for `frames` only, where it can do without."""
         for position in positions:
             watch.check()
-            yield EncodedImage(
-                position, self.store.ids[position], self.store.encoding(position), self._mask(self._places[position])
-            )
+            name, place = self.store.ids[position], self._places[position]
+            if frames:
+                sample = self.dataset[place]
+                encoding = require_same_image(self.store, position, self.dataset, sample)
+                yield EncodedImage(position, name, encoding.seen(sample.image), sample.mask)
+            else:
+                yield EncodedImage(position, name, self.store.encoding(position), self._mask(place))
 
     def _mask(self, place: int) -> Mask:
         if place in self._masks:

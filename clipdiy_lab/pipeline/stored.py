@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from clipdiy_lab.datasets.images import content_hash
-from clipdiy_lab.datasets.sample import Dataset, ids_of
+from clipdiy_lab.datasets.sample import Dataset, Sample, ids_of
 from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import lacking
 from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 
 AnyStore = EmbeddingStore | OpenedStore
@@ -21,8 +21,7 @@ def unfit(store: AnyStore, config: Config) -> str:
     lost = [grid_title(name) for name in config.grids if name not in store.config.grids]
     differs = config.unlike(store.config)
     if not lost and not differs:
-        problem = lacking(config, ("saliency",))
-        return f"{problem}: {store.title} keeps no images; give a segmenter." if problem else ""
+        return ""
     knobs = ", ".join(f"{name}={getattr(config, name)!r}" for name in differs)
     asked = f"the grids of {', '.join(lost)}" if lost else knobs
     return f"{store.title} was not encoded with {asked}; give a segmenter, and stores= to keep it."
@@ -84,13 +83,25 @@ def places_in(store: AnyStore, dataset: Dataset) -> list[int]:
             )
         places = [known[name] for name in ids]
     for position in {0, len(ids) - 1}:
-        expected = store.encoding(position).provenance["image_sha256"]
-        if content_hash(dataset[places[position]].image) != expected:
-            raise StoreError(
-                f"{capital(store.title)} is of other images: {ids[position]!r} shows something else in "
-                f"{dataset.name!r}. Open the dataset that it was made of, with the same options."
-            )
+        require_same_image(store, position, dataset, dataset[places[position]])
     return places
+
+
+def require_same_image(store: AnyStore, position: int, dataset: Dataset, sample: Sample) -> Encoding:
+    """Return what a store holds of an image, once its pixels are seen to be those of a sample of the dataset.
+
+    Raises
+    ------
+    StoreError
+        If they are not.
+    """
+    encoding = store.encoding(position)
+    if content_hash(sample.image) != encoding.provenance["image_sha256"]:
+        raise StoreError(
+            f"{capital(store.title)} is of other images: {store.ids[position]!r} shows something else in "
+            f"{dataset.name!r}. Open the dataset that it was made of, with the same options."
+        )
+    return encoding
 
 
 def capital(text: str) -> str:

@@ -43,7 +43,7 @@ def test_flip_weight_against_a_fine_grid_of_weights(seed, weight, labels, low):
     saliency[0] = rng.integers(0, 2, 4)  # a hard map's values
     guide = np.stack([1 - saliency, *[saliency] * (labels - 1)])
     winner = winners(merged, guide, weight)
-    change, rival = attribution.flip_weights(merged, guide, weight, winner)
+    change, rival = attribution.flip_weights(merged, merged * guide, weight, winner)
     np.testing.assert_array_equal(np.isnan(change), rival < 0)
     assert ((weight + change[rival >= 0] >= -1e-12) & (weight + change[rival >= 0] <= 1 + 1e-12)).all()
     reach = np.where(np.isnan(change), np.inf, np.abs(change))

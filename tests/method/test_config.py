@@ -23,11 +23,14 @@ NUMERIC = [
     "logit_scale",
     "saliency_weight",
     "saliency_threshold",
+    "refine_iterations",
+    "refine_radius",
+    "refine_eps",
     "temperature",
     "dense_side",
 ]
 CHOSEN = ["image_resize", "precision", "saliency_input", "placement", "interpolation", "article", "background"]
-CHOSEN += ["dense", "dense_from"]
+CHOSEN += ["dense", "dense_from", "refine"]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +143,25 @@ CHOSEN += ["dense", "dense_from"]
         ({"saliency_weight": None}, "saliency_weight is None"),
         ({"saliency_threshold": -0.1}, "saliency_threshold is -0.1"),
         ({"saliency_threshold": 1.1}, "saliency_threshold is 1.1"),
+        ({"keep_labels": 0}, "keep_labels is 0; expected 1 to 100"),
+        ({"keep_labels": -3}, "keep_labels is -3"),
+        ({"keep_labels": 2.5}, "keep_labels is 2.5; expected a whole number"),
+        ({"keep_labels": True}, "keep_labels is True"),
+        ({"keep_labels": "4"}, "keep_labels is '4'"),
+        ({"keep_labels": HUGE}, "keep_labels is 1.*; expected a"),
+        ({"keep_labels": 1, "background": "threshold"}, "keep_labels=1 leaves background='threshold' one label"),
+        ({"refine": "pamrr"}, "refine is 'pamrr'; expected one of none, pamr, guided. Did you mean 'pamr'"),
+        ({"refine_iterations": -1}, "refine_iterations is -1; expected 0 to 100"),
+        ({"refine_iterations": 2.5}, "refine_iterations is 2.5; expected a whole number"),
+        ({"refine_dilations": ()}, r"refine_dilations is empty; expected distances in pixels .* such as \(8, 16\)"),
+        ({"refine_dilations": 8}, "refine_dilations is 8; expected distances"),
+        ({"refine_dilations": (8, 0)}, r"refine_dilations holds 0; expected 1 to"),
+        ({"refine_dilations": (8.5,)}, "refine_dilations holds 8.5"),
+        ({"refine": "pamr", "refine_dilations": (8, 256)}, "refine_dilations reaches 256 pixels, .* use at most 255"),
+        ({"refine": "pamr", "image_size": (16, 40), "scales": (8,)}, "reaches 16 pixels, the frame has 16 x 40"),
+        ({"refine_radius": 0}, "refine_radius is 0; expected 1 to"),
+        ({"refine": "guided", "refine_radius": 90, "image_size": 64, "scales": (64,)}, "reaches 90 pixels, the frame"),
+        ({"refine_eps": 0}, "refine_eps is 0; expected 1e-05 to 1"),
         ({"temperature": 0}, "temperature is 0; expected 0.001 to 100"),
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": 101}, "temperature is 101"),
@@ -237,7 +259,9 @@ def test_every_knob_has_a_tier_and_help_and_what_its_control_needs():
     assert lab.Config.knobs("encode").keys() ^ lab.Config.knobs("fuse").keys() == knobs.keys()
     for name, meta in knobs.items():
         assert meta["help"], name
-        numeric = name in NUMERIC or name in ("scales", "image_size", "weights", "crop_input", "patches")
+        numeric = name in NUMERIC or name in (
+            *("scales", "image_size", "weights", "crop_input", "patches", "keep_labels", "refine_dilations"),
+        )
         assert numeric == ("min" in meta and "max" in meta), name
         assert (name in CHOSEN) == ("choices" in meta), name
         if name in (*NUMERIC, "weights"):

@@ -17,7 +17,7 @@ MAPS = ("logits", "merged", "guide", "fused", "probability")
 def whole_run(golden_segmenter):
     rng = np.random.default_rng(2)
     picture = rng.integers(0, 256, (30, 50, 3), dtype=np.uint8)
-    config = lab.Config(scales=(16, 8), image_size=(24, 32))
+    config = lab.Config(scales=(16, 8), image_size=(24, 32), keep_labels=2, refine="pamr", refine_dilations=(1, 3))
     return golden_segmenter.segment(picture, ["cat", "bus"], config, saliency=rng.random((30, 50)))
 
 
@@ -84,7 +84,7 @@ def test_a_missing_stage(run, name):
 
 
 def test_stages_that_nobody_needs_may_be_missing(run):
-    del run["fused"]
+    del run["fused"], run["refined"]
     schema.validate(run, need=("labels",))
     refused(run, "no stage 'fused'")
 
@@ -95,7 +95,7 @@ def turned(tree, name):
     return dataset.assign({name: tree[name].transpose(*reversed(tree[name].dims))})
 
 
-@pytest.mark.parametrize("name", EVERYTHING)
+@pytest.mark.parametrize("name", [name for name in EVERYTHING if len(schema.STAGES[name].dims) > 1])
 def test_wrong_dimensions(run, name):
     run.dataset = turned(run, name)
     refused(run, f"stage '{name}' has dimensions .* expected")
@@ -203,6 +203,9 @@ def test_a_run_says_its_labels_its_background_and_the_scores_that_decide(run):
     with pytest.raises(RunError, match="has no labels; segment"):
         schema.labels_of(run["saliency"].drop_vars("label", errors="ignore"))
     assert schema.background_of(run) == 0
+    assert schema.scores(run).equals(run["refined"])
+    assert schema.deciding(lab.Config.from_json(run.attrs["config"])) == "refined"
+    del run["refined"]
     assert schema.scores(run).equals(run["fused"])
     assert schema.deciding(lab.Config()) == "fused"
     del run["fused"]

@@ -14,6 +14,7 @@ from clipdiy_lab.analysis.explain.faithfulness import faithfulness
 from clipdiy_lab.analysis.explain.grids import grid_importance, uncertainty
 from clipdiy_lab.analysis.explain.occlusion import occlude
 from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel
+from clipdiy_lab.analysis.explain.refining import refine_changed
 from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
 from clipdiy_lab.analysis.explain.sentences import story
 from clipdiy_lab.analysis.explain.tokens import token
@@ -32,6 +33,7 @@ __all__ = [
     "occlude",
     "pixel",
     "prompt_sensitivity",
+    "refine_changed",
     "story",
     "token",
     "uncertainty",

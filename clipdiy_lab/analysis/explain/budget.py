@@ -12,8 +12,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis.evaluate import IMAGE, count_images
-from clipdiy_lab.analysis.explain.losses import LOSSES, bins
-from clipdiy_lab.analysis.explain.oracles import AS_IS, INGREDIENTS, Case
+from clipdiy_lab.analysis.explain.losses import LOSSES, RIGHT, bins
+from clipdiy_lab.analysis.explain.oracles import AS_IS, UNREFINED, Case, ingredients
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.shared import text_of
 from clipdiy_lab.analysis.trials import Trial
@@ -22,7 +22,7 @@ from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.labelling import LAST_STAGE, knows
+from clipdiy_lab.method.dense import needs_image
 from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.fusion import Texts
 from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -72,15 +72,18 @@ def error_budget(
     Returns
     -------
     xarray.Dataset
-        By ``ingredient`` (``as_is``; ``saliency``, ``labels``, ``windows`` true; ``all`` three; ``frame``, its
-        ceiling): ``miou``, ``gain`` over as it is, ``pixel_accuracy``; ``iou`` (ingredient, label); ``image_accuracy``
-        (ingredient, image_id); ``area_accuracy`` (ingredient, area), the share of true foreground pixels that are found
-        where their label covers so much of the image.
+        By ``ingredient`` (``as_is``; where the configuration refines, ``unrefined``, and where it keeps some labels,
+        ``all_labels``: everything but that as it is; ``saliency``, ``labels``, ``windows`` true; ``all`` three;
+        ``frame``, its ceiling): ``miou``, ``gain`` over as it is, ``pixel_accuracy``; ``iou`` (ingredient, label);
+        ``image_accuracy`` (ingredient, image_id); ``area_accuracy`` (ingredient, area), the share of true foreground
+        pixels that are found where their label covers so much of the image.
         By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``grid``, ``confusion``; every wrong pixel
         in exactly one): ``wrong`` pixels and ``wrong_share`` of all that count; ``lost_miou``, which sums to
         1 - ``miou`` (for a protocol in which an absent label counts 0, with the attribute ``lost_to_absent``);
         ``miou_if_right``, were these pixels right; ``lost_iou`` (loss, label), which sums to 1 - ``iou``;
-        ``image_wrong`` (loss, image_id); ``area_wrong`` (loss, area).
+        ``image_wrong`` (loss, image_id); ``area_wrong`` (loss, area); where the configuration refines, ``repaired``,
+        pixels of this kind without the refinement that are right with it, and ``broken``, pixels of this kind that are
+        right without it.
         ``pixels`` (label), ``image_pixels`` (image_id), ``area_pixels`` (area): true ones that count.
 
     Raises
@@ -103,17 +106,12 @@ def error_budget(
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
     images = count_images(dataset, limit)
     opened, settings = open_source(source, dataset, config, segmenter)
-    if not knows(settings):
-        raise ConfigError(
-            f"an error budget knows scores up to {LAST_STAGE!r}, and this configuration asks for "
-            f"{s.deciding(settings)!r} after it; leave that out."
-        )
     warn(of_dataset(opened.segmenter.encoder, dataset))
     images = min(images, len(opened))
     texts = Texts.of(text_of(Trial(config=settings), opened.segmenter, dataset), settings)
-    counts, settled = _BudgetCounts(len(dataset.label_names)), settings.settled_by(opened.config)
+    counts, settled = _BudgetCounts(len(dataset.label_names), ingredients(settings)), settings.settled_by(opened.config)
     with ImageProgress(images, dataset.name, show=progress) as counting:
-        for image in opened.images(range(images)):
+        for image in opened.images(range(images), frames=needs_image(settings)):
             case = Case(image.encoding, texts, settled, chosen.truth(image.mask), image.mask)
             counts.add(image.id, case, texts.background, band)
             counting.seen()
@@ -125,6 +123,7 @@ class _BudgetCounts:
     """Counts so far: pooled matrices, and a few numbers an image."""
 
     labels: int
+    ingredients: tuple[str, ...]
     confusion: dict[str, Counts] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     image_right: list[list[int]] = field(default_factory=list)
@@ -132,24 +131,31 @@ class _BudgetCounts:
 
     def __post_init__(self) -> None:
         square = (self.labels, self.labels)
-        self.confusion = {name: np.zeros(square, dtype=np.int64) for name in (*INGREDIENTS, *LOSSES)}
+        self.confusion = {name: np.zeros(square, dtype=np.int64) for name in (*self.ingredients, *LOSSES)}
         areas = len(AREA_NAMES)
         self.area_pixels = np.zeros(areas, dtype=np.int64)
-        self.area_found = np.zeros((len(INGREDIENTS), areas), dtype=np.int64)
+        self.area_found = np.zeros((len(self.ingredients), areas), dtype=np.int64)
         self.area_wrong = np.zeros((len(LOSSES), areas), dtype=np.int64)
+        self.repaired, self.broken = np.zeros((2, len(LOSSES)), dtype=np.int64)
 
     def add(self, name: str, case: Case, background: int | None, band: int) -> None:
         """Count an image."""
         maps = dict(case.label_maps())
         fresh = {what: metrics.confusion(case.mask, labels, self.labels) for what, labels in maps.items()}
-        kinds = bins(case.mask, maps[AS_IS], background, band, case.single_grids())
+        singles = list(case.single_grids())
+        kinds = bins(case.mask, maps[AS_IS], background, band, singles)
+        if UNREFINED in maps:
+            before = bins(case.mask, maps[UNREFINED], background, band, singles)
+            for place in range(len(LOSSES)):
+                self.repaired[place] += int(((before == place) & (kinds == RIGHT)).sum())
+                self.broken[place] += int(((before == RIGHT) & (kinds == place)).sum())
         for place, loss in enumerate(LOSSES):
             hidden = np.where(kinds == place, case.mask, metrics.IGNORE).astype(np.uint8)
             fresh[loss] = metrics.confusion(hidden, maps[AS_IS], self.labels)
         for what, counts in fresh.items():
             self.confusion[what] += counts
         self.ids.append(name)
-        self.image_right.append([int(fresh[what].trace()) for what in INGREDIENTS])
+        self.image_right.append([int(fresh[what].trace()) for what in self.ingredients])
         self.image_wrong.append([int(fresh[what].sum()) for what in LOSSES])
         self._add_areas(fresh, background)
 
@@ -158,7 +164,7 @@ class _BudgetCounts:
         labels = [label for label in np.flatnonzero(true) if label != background]
         places = np.searchsorted(AREAS, true[labels] / max(int(true.sum()), 1), side="right")
         np.add.at(self.area_pixels, places, true[labels])
-        for row, what in enumerate(INGREDIENTS):
+        for row, what in enumerate(self.ingredients):
             np.add.at(self.area_found[row], places, fresh[what].diagonal()[labels])
         for row, what in enumerate(LOSSES):
             np.add.at(self.area_wrong[row], places, fresh[what].sum(1)[labels])
@@ -167,7 +173,7 @@ class _BudgetCounts:
 def _summary(
     counts: _BudgetCounts, dataset: Dataset, protocol: Protocol, config: Config, source: Source, band: int
 ) -> xr.Dataset:
-    by_ingredient = {what: counts.confusion[what] for what in INGREDIENTS}
+    by_ingredient = {what: counts.confusion[what] for what in counts.ingredients}
     by_loss = [counts.confusion[what] for what in LOSSES]
     miou = np.array([metrics.mean_iou(counts, protocol.absent) for counts in by_ingredient.values()])
     whole = by_ingredient[AS_IS]
@@ -195,10 +201,12 @@ def _summary(
         "image_pixels": (IMAGE, image_pixels),
         "area_pixels": (s.AREA, counts.area_pixels),
     }
+    if UNREFINED in counts.ingredients:
+        parts |= {"repaired": (s.LOSS, counts.repaired), "broken": (s.LOSS, counts.broken)}
     return xr.Dataset(
         {name: (*given, _attrs(str(name))) for name, given in parts.items()},
         coords={
-            s.INGREDIENT: list(INGREDIENTS),
+            s.INGREDIENT: list(counts.ingredients),
             s.LOSS: list(LOSSES),
             s.LABEL: np.array(dataset.label_names, dtype=object),
             s.AREA: list(AREA_NAMES),
@@ -232,6 +240,8 @@ _LONG_NAMES = {
     "lost_iou": "part of the lost IoU",
     "image_wrong": "wrong pixels of the image",
     "area_wrong": "wrong pixels of labels with this share of their image",
+    "repaired": "wrong pixels without the refinement that are right with it",
+    "broken": "wrong pixels with the refinement that are right without it",
     "pixels": "true pixels",
     "image_pixels": "pixels of the image that count",
     "area_pixels": "true foreground pixels",

@@ -73,7 +73,8 @@ def grid_importance(run: xr.DataTree) -> xr.Dataset:
     """Importance of each grid at each pixel.
 
     The game of the Shapley values: the players are the grids; a coalition is worth the lead of the run's winner over
-    the best other label when only its grids are summed; no grid at all is worth 0 (``docs/explain.md``).
+    the best other label when only its grids are summed; no grid at all is worth 0 (``docs/explain.md``). Where only
+    some labels are kept, the others are left out here too, whatever the grids.
 
     Parameters
     ----------
@@ -95,10 +96,11 @@ def grid_importance(run: xr.DataTree) -> xr.Dataset:
     """
     config = read(run, "logits", "guide", s.SCORES, "labels")
     two_labels(run)
-    scores = grid_scores(run, config)
+    competing = s.competing(run)
+    scores = grid_scores(run, config)[:, competing]
     if len(scores) > _MOST_GRIDS:
         raise RunError(f"the run has {len(scores)} grids; exact Shapley values take up to {_MOST_GRIDS}.")
-    winner = s.stage(run, "labels").values.astype(np.int64)[None]
+    winner = np.searchsorted(np.flatnonzero(competing), s.stage(run, "labels").values)[None]
     rivals = scores.sum(0)
     np.put_along_axis(rivals, winner, -np.inf, 0)
     own, other = (np.take_along_axis(scores, at[None], 1)[:, 0] for at in (winner, rivals.argmax(0)[None]))
@@ -149,11 +151,11 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
     heat = config.temperature if temperature is None else temperature
     if isinstance(heat, bool) or not isinstance(heat, (int, float)) or not (0 < heat < float("inf")):
         raise ConfigError(f"temperature is {temperature!r}; expected a number above 0, such as 0.01.")
-    scores = s.scores(run)
+    competing, scores = s.competing(run), s.scores(run)
     used = [config.weight(grid.name) > 0 for grid in Plan.of(config)]
-    alone = grid_scores(run, config)[used].argmax(1)
+    alone = np.flatnonzero(competing)[grid_scores(run, config)[used][:, competing].argmax(1)]
     agreement = (alone == s.stage(run, "labels").values).mean(0)
-    entropy = np.maximum(attribution.entropy(scores.values.astype(np.float64), heat), 0)
+    entropy = np.maximum(attribution.entropy(scores.values[competing].astype(np.float64), heat), 0)
     return xr.Dataset(
         {
             "margin": s.stage(run, "margin").drop_vars(s.LABEL, errors="ignore"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,17 +16,29 @@ from clipdiy_lab.analysis.scoring.shared import true_saliency
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import Inputs
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.method.labelling import Candidates, candidates, choose
+from clipdiy_lab.method.labelling import label_map
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import Texts
 
-AS_IS = "as_is"
-INGREDIENTS = (AS_IS, "saliency", "labels", "windows", "all", "frame")
-"""What is replaced by the truth: nothing, one thing, the three together, and everything but the frame."""
+AS_IS, UNREFINED, ALL_LABELS = "as_is", "unrefined", "all_labels"
+TRUE = ("saliency", "labels", "windows", "all", "frame")
+"""What is replaced by the truth: one thing, the three together, and everything but the frame."""
 
 Mask = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+
+
+def without(config: Config) -> dict[str, dict[str, Any]]:
+    """Return what a configuration adds to the method, by name, and the knobs that leave it out."""
+    added = {UNREFINED: ("refine", "none"), ALL_LABELS: ("keep_labels", None)}
+    return {name: {knob: off} for name, (knob, off) in added.items() if getattr(config, knob) != off}
+
+
+def ingredients(config: Config) -> tuple[str, ...]:
+    """Return what label maps are made of: everything as it is, without what is added, and with the truth instead."""
+    return (AS_IS, *without(config), *TRUE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,23 +64,23 @@ class Case:
     own_mask: Mask
 
     def label_maps(self) -> Iterator[tuple[str, Labels]]:
-        """Yield the name of every ingredient and the label map, H x W, with it replaced by the truth."""
-        usual, given, truth = self._found, self.encoding.saliency, self._true_saliency
-        yield AS_IS, self._labels(usual, given)
-        yield "saliency", self._labels(usual, truth)
+        """Yield the name of every ingredient and the label map, H x W, that it gives; see `ingredients`."""
+        truth = self._true_saliency
         present = [int(label) for label in np.unique(self.mask) if label != IGNORE]
-        yield "labels", self._labels(self._search(self._similarities, present), given)
-        yield "windows", self._labels(self._search(self._votes(given)), given)
-        yield "all", self._labels(self._search(self._votes(truth), present), truth)
+        yield AS_IS, self._labels()
+        for name, knobs in without(self.config).items():
+            yield name, self._labels(config=self.config.replace(**knobs))
+        yield "saliency", self._labels(saliency=truth)
+        yield "labels", self._labels(among=present)
+        yield "windows", self._labels(similarities=self._votes(self.encoding.saliency))
+        yield "all", self._labels(similarities=self._votes(truth), saliency=truth, among=present)
         frame = self.true_frame
         yield "frame", self._full(np.where(frame == IGNORE, 0, frame))
 
     def single_grids(self) -> Iterator[Labels]:
         """Yield the label map of each grid alone, everything else as it is; none where there is only one."""
         for grid in self.config.grids if len(self.config.grids) > 1 else ():
-            alone = self.config.only(grid)
-            similarities = [self._similarities[name] for name in alone.grids]
-            yield self._labels(candidates(similarities, alone, self.texts.background), self.encoding.saliency)
+            yield self._labels(config=self.config.only(grid))
 
     @cached_property
     def true_frame(self) -> Mask:
@@ -89,28 +101,26 @@ class Case:
         return frame
 
     @cached_property
-    def _similarities(self) -> Mapping[str, Tensor]:
-        return self.texts.similarities(self.encoding)
-
-    @cached_property
-    def _found(self) -> Candidates:
-        return self._search(self._similarities)
-
-    @cached_property
     def _true_saliency(self) -> Tensor:
         return true_saliency(self.own_mask, self.texts.background, self.config)
 
     def _votes(self, saliency: Tensor | None) -> dict[str, Tensor]:
         by_saliency = saliency is not None and self.config.background == "saliency" and self.config.saliency_weight > 0
         background = self.texts.background if by_saliency else None
-        return window_votes(self.true_frame, self._similarities, background, self.config)
+        return window_votes(self.true_frame, self._as_is.similarities, background, self.config)
 
-    def _search(self, similarities: Mapping[str, Tensor], among: list[int] | None = None) -> Candidates:
-        ordered = [similarities[grid] for grid in self.config.grids]
-        return candidates(ordered, self.config, self.texts.background, among)
+    @cached_property
+    def _as_is(self) -> Inputs:
+        return Inputs(
+            similarities=self.texts.similarities(self.encoding),
+            saliency=self.encoding.saliency,
+            background=self.texts.background,
+            config=self.config,
+            image=self.encoding.frame,
+        )
 
-    def _labels(self, found: Candidates, saliency: Tensor | None) -> Labels:
-        return self._full(choose(found, saliency, self.config).numpy())
+    def _labels(self, among: list[int] | None = None, **changes: Any) -> Labels:
+        return self._full(label_map(replace(self._as_is, **changes), among).numpy())
 
     def _full(self, frame: npt.NDArray[np.integer]) -> Labels:
         return _at_size(frame, self.mask.shape).astype(np.int64)

@@ -8,7 +8,16 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, rounding
+from clipdiy_lab.analysis.explain.reading import (
+    Floats,
+    Frame,
+    at_pixel,
+    label_index,
+    read,
+    refinement_of,
+    rounding,
+    values,
+)
 from clipdiy_lab.errors import LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -41,6 +50,9 @@ def pixel(
         ``interpolation_weight`` of the window at the pixel, ``cosine`` of window and label, ``grid_weight`` (the
         grid's weight divided by the number of grids), ``saliency_factor`` (the guide), and ``contribution``, the
         product of the four. The contributions of a label sum to its score at the pixel.
+        A refined score is a weighted sum of the scores around it. There ``interpolation_weight`` is the window's
+        weighted sum over those pixels, and ``saliency_factor`` its mean guide there; the guided filter has negative
+        weights too, so that both may leave [0, 1].
 
     Raises
     ------
@@ -53,21 +65,35 @@ def pixel(
     at_y, at_x = at_pixel(run, y, x, frame)
     chosen = _chosen(run, config, labels)
     places = [label_index(run, label) for label in chosen]
-    windows = _windows(run, config, at_y, at_x)
     point = {s.Y: at_y, s.X: at_x}
-    factors = s.stage(run, "guide").isel(point).values.astype(np.float64)
+    shares = pixel_shares(run, config, at_y, at_x)
+    windows = _windows(run, config, shares)
+    guided = values(run, "guide")[places] * shares
     tables = []
-    for label, place in zip(chosen, places, strict=True):
+    for label, place, guided_shares in zip(chosen, places, guided, strict=True):
         table = windows[[*WINDOW, "interpolation_weight"]].assign(label=label)
         table["cosine"] = [cosines[place] for cosines in windows["cosines"]]
         table["grid_weight"] = windows["grid_weight"]
-        table["saliency_factor"] = factors[place]
+        weights = _window_weights(config, guided_shares)
+        at = zip(windows[s.GRID], windows["row"], windows["col"], strict=True)
+        table["saliency_factor"] = [weights[grid][row, col] for grid, row, col in at] / windows["interpolation_weight"]
         numbers = ["interpolation_weight", "cosine", "grid_weight", "saliency_factor"]
         table["contribution"] = table[numbers].prod(axis=1)
         tables.append(table)
         _check_sum(run, config, label, float(table["contribution"].sum()), point)
     parts = pd.concat(tables, ignore_index=True)
     return parts[[*WINDOW, "label", *numbers, "contribution"]]
+
+
+def pixel_shares(run: xr.DataTree, config: Config, y: int, x: int) -> Floats:
+    """Share of every pixel's fused score in the score that decides at one pixel, y x x."""
+    operator = refinement_of(run, config)
+    if operator is not None:
+        found: Floats = operator.neighbours(y, x).numpy()
+        return found
+    alone = np.zeros(s.scores(run).shape[1:])
+    alone[y, x] = 1
+    return alone
 
 
 def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, frame: Frame = "frame") -> pd.DataFrame:
@@ -116,26 +142,33 @@ def _chosen(run: xr.DataTree, config: Config, labels: Sequence[str] | None) -> l
     return known
 
 
-def _windows(run: xr.DataTree, config: Config, y: int, x: int) -> pd.DataFrame:
-    """Every window with a weight at the pixel: place, box, weights, and its cosines with all labels."""
-    rows = []
-    plan = Plan.of(config)
-    for grid in plan:
+def _window_weights(config: Config, shares: Floats) -> dict[str, Floats]:
+    """Weight of every window in a weighted sum of the pixels of a map, rows x cols by the name of the grid."""
+    weights = {}
+    for grid in Plan.of(config):
         down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
+        weights[grid.name] = down.T @ shares @ across
+    return weights
+
+
+def _windows(run: xr.DataTree, config: Config, shares: Floats) -> pd.DataFrame:
+    """Every window with a weight in a weighted sum of pixels: place, box, weights, and its cosines with all labels."""
+    rows = []
+    plan, weights = Plan.of(config), _window_weights(config, shares)
+    for grid in plan:
         cosines = s.stage(run, "similarity", grid.name).values.astype(np.float64)
-        for row in np.flatnonzero(down[y]):
-            for col in np.flatnonzero(across[x]):
-                top, left = int(grid.tops[row]), int(grid.lefts[col])
-                rows.append(
-                    {
-                        **dict(zip(WINDOW, (grid.name, grid.window, int(row), int(col), top, left), strict=False)),
-                        "bottom": top + grid.window,
-                        "right": left + grid.window,
-                        "interpolation_weight": down[y, row] * across[x, col],
-                        "grid_weight": config.weight(grid.name) / len(plan),
-                        "cosines": cosines[row, col],
-                    }
-                )
+        for row, col in np.argwhere(weights[grid.name]):
+            top, left = int(grid.tops[row]), int(grid.lefts[col])
+            rows.append(
+                {
+                    **dict(zip(WINDOW, (grid.name, grid.window, int(row), int(col), top, left), strict=False)),
+                    "bottom": top + grid.window,
+                    "right": left + grid.window,
+                    "interpolation_weight": weights[grid.name][row, col],
+                    "grid_weight": config.weight(grid.name) / len(plan),
+                    "cosines": cosines[row, col],
+                }
+            )
     return pd.DataFrame(rows)
 
 

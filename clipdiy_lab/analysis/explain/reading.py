@@ -15,6 +15,7 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.refine import Refinement, refinement
 
 Floats = npt.NDArray[np.float64]
 Frame = Literal["frame", "image"]
@@ -92,13 +93,13 @@ def two_labels(run: xr.DataTree) -> None:
         raise RunError("the run has one label, so there is no runner-up to compare with; segment with two or more.")
 
 
-def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
+def applied_saliency(run: xr.DataTree, config: Config, *deciders: str) -> tuple[Floats, int]:
     """Saliency as it entered the guide (hard where there is a threshold), and the index of the background label.
 
     Raises
     ------
     RunError
-        If saliency did not enter the scores, with what to do.
+        If saliency did not enter the scores, or another stage than one of `deciders` decides, with what to do.
     """
     background = s.background_of(run)
     if config.background != "saliency" or background is None:
@@ -112,13 +113,35 @@ def applied_saliency(run: xr.DataTree, config: Config) -> tuple[Floats, int]:
             "map: recombine(run, saliency=array)."
         )
     decides = str(s.scores(run).name)
-    if decides != "fused":
+    if decides not in deciders:
         raise RunError(
             f"the stage {decides!r} decides the labels of this run, after saliency; what saliency decides can be said "
-            "only where 'fused' decides."
+            f"only where {' or '.join(map(repr, deciders))} decides."
         )
     soft = torch.from_numpy(s.stage(run, "saliency").values)
     return ops.harden(soft, config.saliency_threshold).numpy().astype(np.float64), background
+
+
+def refinement_of(run: xr.DataTree, config: Config) -> Refinement | None:
+    """Return what made the scores that decide of the fused ones; None where they are the fused ones.
+
+    Raises
+    ------
+    RunError
+        If the run has lost its image.
+    """
+    if str(s.scores(run).name) != "refined":
+        return None
+    return refinement(torch.tensor(np.ascontiguousarray(s.stage(run, "image").values)), config)
+
+
+def refined(run: xr.DataTree, config: Config, maps: Floats) -> Floats:
+    """Refine maps, ... x y x x, as the run's scores were; unchanged where they were not."""
+    operator = refinement_of(run, config)
+    if operator is None:
+        return maps
+    found: Floats = operator(torch.from_numpy(maps.reshape(-1, *maps.shape[-2:]))).numpy().reshape(maps.shape)
+    return found
 
 
 def grid_scores(run: xr.DataTree, config: Config) -> Floats:
@@ -131,7 +154,7 @@ def grid_scores(run: xr.DataTree, config: Config) -> Floats:
     """
     plan = Plan.of(config)
     shares = np.array([config.weight(grid.name) for grid in plan])[:, None, None, None] / len(plan)
-    scores: Floats = values(run, "logits") * shares * values(run, "guide")[None]
+    scores = refined(run, config, values(run, "logits") * shares * values(run, "guide")[None])
     off = np.abs(scores.sum(0) - s.scores(run).values.astype(np.float64)).max((1, 2)) > rounding(run, config)
     if off.any():
         label = s.labels_of(run)[int(off.argmax())]

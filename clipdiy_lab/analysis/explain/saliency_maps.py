@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, two_labels, values
+from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, refined, two_labels, values
 from clipdiy_lab.method import attribution, ops
 from clipdiy_lab.method import schema as s
 
@@ -52,8 +52,8 @@ THRESHOLD_DISTANCE = s.Stage(
 def flip_weight(run: xr.DataTree) -> xr.Dataset:
     """Smallest change of the saliency weight at which each pixel changes its label, and to which.
 
-    Every label's score is a line in the weight w, so the crossing has a closed form (``docs/explain.md``); both
-    directions within [0, 1] are looked at.
+    Every label's score is a line in the weight w, refined or not, so the crossing has a closed form
+    (``docs/explain.md``); both directions within [0, 1] are looked at.
 
     Parameters
     ----------
@@ -69,14 +69,18 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     RunError
-        If a stage is missing saliency does not enter the scores, or a later score decides.
+        If a stage is missing, saliency does not enter the scores, or an unknown score decides.
     """
     config = read(run, "merged", s.SCORES, "labels")
-    soft, background = applied_saliency(run, config)
+    soft, background = applied_saliency(run, config, "fused", "refined")
     merged = values(run, "merged")
     guide = ops.guide(torch.from_numpy(soft), len(merged), background).numpy()
     winner = s.stage(run, "labels").values.astype(np.int64)
-    change, rival = attribution.flip_weights(merged, guide, config.saliency_weight, winner)
+    plain, guided = (refined(run, config, maps) for maps in (merged, merged * guide))
+    competing = np.flatnonzero(s.competing(run))
+    winner = np.searchsorted(competing, winner)
+    change, rival = attribution.flip_weights(plain[competing], guided[competing], config.saliency_weight, winner)
+    rival = np.where(rival < 0, rival, competing[rival])
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
         {"flip_change": array(FLIP_CHANGE, change, coords), "flip_label": array(FLIP_LABEL, rival, coords)},
@@ -103,12 +107,15 @@ def background_threshold(run: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     RunError
-        If a stage is missing, saliency does not enter the scores, or there is no label beside the background.
+        If a stage is missing, saliency does not enter the scores, or there is no label beside the background; also
+        where a refinement decides, since a pixel's score then depends on the saliency around it.
     """
     config = read(run, "merged", s.SCORES)
     two_labels(run)
-    soft, background = applied_saliency(run, config)
-    found = attribution.background_thresholds(values(run, "merged"), background, config.saliency_weight)
+    soft, background = applied_saliency(run, config, "fused")
+    competing = np.flatnonzero(s.competing(run))
+    place = int(np.searchsorted(competing, background))
+    found = attribution.background_thresholds(values(run, "merged")[competing], place, config.saliency_weight)
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
         {

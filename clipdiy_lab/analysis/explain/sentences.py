@@ -1,11 +1,12 @@
-"""Why this pixel, in three sentences made of the numbers."""
+"""Why this pixel, in a few sentences made of the numbers."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.pixel_parts import contrast
+from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel_shares
 from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, two_labels, values
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -38,31 +39,40 @@ def story(
     Returns
     -------
     str
-        Three lines: the scores, the grid and the window that weigh most, and what saliency did.
+        Three lines: the scores, the grid and the window that weigh most, and what saliency did; a further
+        line where a refinement decides, since the score is then a weighted sum of scores around the pixel, and where
+        not all labels compete.
 
     Raises
     ------
     RunError, LabelError
         As `pixel`; also for a run with one label.
     """
-    read(run, "merged", "guide", s.SCORES, "labels")
+    config = read(run, "merged", "guide", s.SCORES, "labels")
     two_labels(run)
     at_y, at_x = at_pixel(run, y, x, frame)
-    names = s.labels_of(run)
-    merged, guide = (values(run, name)[:, at_y, at_x] for name in ("merged", "guide"))
-    scores = s.scores(run).values[:, at_y, at_x].astype(np.float64)
+    names, competing = s.labels_of(run), s.competing(run)
+    scores = np.where(competing, s.scores(run).values[:, at_y, at_x].astype(np.float64), -np.inf)
     own = int(s.stage(run, "labels").values[at_y, at_x]) if label is None else label_index(run, label)
     others = np.where(np.arange(len(names)) == own, -np.inf, scores)
     other = int(others.argmax()) if against is None else label_index(run, against)
-    first = _scores(names[own], names[other], scores[own], scores[other], (at_y, at_x))
-    third = _saliency(names, own, other, merged, guide, scores)
-    return "\n".join((first, _windows(run, at_y, at_x, names[own], names[other]), third))
+    lines = [
+        _scores(run, names[own], names[other], at_y, at_x),
+        _windows(run, at_y, at_x, names[own], names[other]),
+        _saliency(run, config, own, other, at_y, at_x),
+    ]
+    if str(s.scores(run).name) == "refined":
+        lines.append(_refinement(run, config, at_y, at_x))
+    if not competing.all():
+        lines.append(_kept(names, competing, [own, other]))
+    return "\n".join(lines)
 
 
-def _scores(label: str, against: str, own: float, other: float, at: tuple[int, int]) -> str:
+def _scores(run: xr.DataTree, label: str, against: str, y: int, x: int) -> str:
+    own, other = (float(s.scores(run).values[label_index(run, name), y, x]) for name in (label, against))
     sign = "above" if own >= other else "below"
     return (
-        f"At y={at[0]}, x={at[1]} the score of {label!r} is {own:.4f}, {abs(own - other):.4f} {sign} that of "
+        f"At y={y}, x={x} the score of {label!r} is {own:.4f}, {abs(own - other):.4f} {sign} that of "
         f"{against!r} ({other:.4f})."
     )
 
@@ -82,19 +92,34 @@ def _windows(run: xr.DataTree, y: int, x: int, label: str, against: str) -> str:
     )
 
 
-def _saliency(
-    names: tuple[str, ...],
-    own: int,
-    other: int,
-    merged: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    guide: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-    scores: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> str:
-    without = names[int(merged.argmax())]
-    same = "too" if without == names[int(scores.argmax())] else "instead"
-    if (guide == 1).all():
+def _saliency(run: xr.DataTree, config: Config, own: int, other: int, y: int, x: int) -> str:
+    names, competing = s.labels_of(run), s.competing(run)
+    merged, guide, shares = values(run, "merged"), values(run, "guide"), pixel_shares(run, config, y, x)
+    reached = shares != 0
+    plain = (merged * shares).sum((1, 2))
+    without = names[int(np.where(competing, plain, -np.inf).argmax())]
+    if (guide[:, reached] == 1).all():
         return f"Saliency did nothing here (every factor is 1), so {without!r} wins by its cosines alone."
+    same = "too" if without == names[int(s.stage(run, "labels").values[y, x])] else "instead"
+    factors = (merged * guide * shares).sum((1, 2)) / plain
+    on_average = " on average" if reached.sum() > 1 else ""
     return (
-        f"Saliency multiplies {names[own]!r} by {guide[own]:.3f} and {names[other]!r} by {guide[other]:.3f}; "
-        f"without saliency {without!r} would win here {same}."
+        f"Saliency multiplies {names[own]!r} by {factors[own]:.3f} and {names[other]!r} by {factors[other]:.3f}"
+        f"{on_average}; without saliency {without!r} would win here {same}."
     )
+
+
+def _refinement(run: xr.DataTree, config: Config, y: int, x: int) -> str:
+    names, shares = s.labels_of(run), pixel_shares(run, config, y, x)
+    before = np.where(s.competing(run), values(run, "fused")[:, y, x], -np.inf).argmax()
+    same = "too" if before == s.stage(run, "labels").values[y, x] else "instead"
+    return (
+        f"Refinement ({config.refine}) makes these scores of those of {np.count_nonzero(shares)} pixels, each weighed "
+        f"by how its colour fits; before it {names[before]!r} would win here {same}."
+    )
+
+
+def _kept(names: tuple[str, ...], competing: npt.NDArray[np.bool_], asked: list[int]) -> str:
+    out = [repr(names[place]) for place in asked if not competing[place]]
+    about = f"; {' and '.join(out)} cannot win" if out else ""
+    return f"Of {len(names)} labels the {int(competing.sum())} with the most evidence compete{about}."

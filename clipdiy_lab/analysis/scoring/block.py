@@ -19,6 +19,7 @@ from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.datasets.sample import ahead
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.dense import needs_image
 from clipdiy_lab.pipeline.sources import Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
 
@@ -100,7 +101,8 @@ class Counter:
             yield position
 
     def _whole(self, positions: Sequence[int], watch: Watch) -> Iterator[_Predicted]:
-        for image in self.block.source.images(positions, watch):
+        frames = any(needs_image(trial.config or Config()) for trial in self.block.trials)
+        for image in self.block.source.images(positions, watch, frames=frames):
             maps = (shared.label_maps(image.encoding, image.mask) for shared in self._shared)
             yield image.position, image.id, image.mask, chain.from_iterable(maps)
 

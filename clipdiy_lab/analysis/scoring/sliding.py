@@ -76,6 +76,7 @@ def sliding_labels(
     pixels = ops.resize_image(torch.from_numpy(image), (height, width), "bilinear").numpy()
     total: Tensor = torch.zeros(len(s.labels_of(text)), height, width)
     times = torch.zeros(height, width)
+    competes = np.zeros(len(total), dtype=bool)
     window, stride = protocol.window, protocol.stride
     if window is None or stride is None:
         config = config.replace(image_size=(height, width))
@@ -84,20 +85,26 @@ def sliding_labels(
     for top, left in product(rows, cols):
         place = slice(top, min(top + window, height)), slice(left, min(left + window, width))
         part = np.ascontiguousarray(pixels[place])
-        scores = s.scores(fuse(segmenter.encoding(part, config), text, config)).values
+        run = fuse(segmenter.encoding(part, config), text, config)
+        scores = s.scores(run).values
+        competes |= s.competing(run)
         total[(slice(None), *place)] += _bilinear(torch.from_numpy(scores), (part.shape[0], part.shape[1]))
         times[place] += 1
-    return _best(total / times, size)
+    return _best(total / times, [int(label) for label in np.flatnonzero(competes)], size)
 
 
 def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=False)[0]
 
 
-def _best(scores: Tensor, size: tuple[int, int]) -> npt.NDArray[np.int16]:
-    """Best label at another size, one label after the other: 171 maps of a large photograph would fill the memory."""
-    best, label = _bilinear(scores[:1], size)[0], torch.zeros(size, dtype=torch.int16)
-    for index in range(1, len(scores)):
+def _best(scores: Tensor, labels: list[int], size: tuple[int, int]) -> npt.NDArray[np.int16]:
+    """Best of some labels at another size, one after the other: 171 maps of a large photograph would fill the memory.
+
+    A label competes that was kept in one window at least.
+    """
+    first, *others = labels
+    best, label = _bilinear(scores[first : first + 1], size)[0], torch.full(size, first, dtype=torch.int16)
+    for index in others:
         score = _bilinear(scores[index : index + 1], size)[0]
         label[score > best] = index
         best = torch.maximum(best, score)

@@ -31,7 +31,7 @@ def suggested(knob: str) -> list[Any]:
     form = meta["form"]
     if form == "numbers":
         return [default, *((number,) for number in default)]
-    if form in ("choice", "template"):
+    if "choices" in meta or "suggestions" in meta:
         return list(dict.fromkeys([default, *meta.get("choices", meta.get("suggestions", ()))]))
     if form == "switch":
         return [default, not default]

@@ -53,7 +53,8 @@ class Control:
 
     def _optional(self, field: Field, value: float | None) -> w.HBox:
         on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "12em"})
-        start = (field.meta["min"] + field.meta["max"]) / 2 if value is None else value
+        likely = field.meta.get("suggestions", [(field.meta["min"] + field.meta["max"]) / 2])[0]
+        start = likely if value is None else value
         slider = w.FloatSlider(value=start, disabled=value is None, tooltip=field.meta["help"],
                                layout={"width": "auto", "flex": "1"}, **bounds(field))  # fmt: skip
         self._parts = (on, slider)

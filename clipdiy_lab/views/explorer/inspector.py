@@ -47,6 +47,8 @@ def inspector(run: xr.DataTree, y: int, x: int) -> str:
         parts = pixel(run, y, x)
     except RunError as error:  # the scores that decide are no sum of windows
         return render("explorer_pixel.html", **known, story=[str(error)])
+    competing = [name for name, competes in zip(names, s.competing(run), strict=True) if competes]
+    parts = parts[parts["label"].isin(competing)]
     scores = parts.groupby("label")["contribution"].sum().sort_values(ascending=False)
     known |= {"story": _story(run, y, x), "flips": flips(run, parts, y, x), "left_out": max(0, len(scores) - LABELS)}
     return render("explorer_pixel.html", **known | _bars(parts, scores, colors) | _crops(run, parts, scores, won))

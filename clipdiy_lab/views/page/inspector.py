@@ -35,9 +35,10 @@ def inspector_data(look: Look) -> dict[str, Any]:
     """
     ys, xs = (_centres(look.run.sizes[dim]) for dim in (s.Y, s.X))
     at = np.ix_(ys, xs)
+    competing = s.competing(look.run)
     scores = s.scores(look.run).values[:, at[0], at[1]]
-    scores = scores.reshape(len(scores), -1).T
-    best = np.argsort(-scores, axis=1, kind="stable")[:, : min(RIVALS, scores.shape[1])]
+    scores = np.where(competing, scores.reshape(len(scores), -1).T, -np.inf)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, : min(RIVALS, int(competing.sum()))]
     return {
         "ys": ys.tolist(),
         "xs": xs.tolist(),
@@ -71,7 +72,10 @@ def _parts(look: Look, at: tuple[Any, ...], best: npt.NDArray[np.int64]) -> dict
         return {"parts": None, "without": None, "no_parts": str(error)}
     flat = scores.reshape(*scores.shape[:2], -1).transpose(2, 1, 0)
     parts = np.take_along_axis(flat, best[..., None], 1)
-    without = np.argmax(flat.sum(2, keepdims=True) - flat, axis=1) if flat.shape[2] > 1 else None
+    without = None
+    if flat.shape[2] > 1:
+        rest = flat.sum(2, keepdims=True) - flat
+        without = np.argmax(np.where(s.competing(look.run)[:, None], rest, -np.inf), axis=1)
     return {"parts": _millionths(parts), "without": None if without is None else without.tolist()}
 
 
