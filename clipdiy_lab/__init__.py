@@ -20,6 +20,7 @@ from clipdiy_lab._version import __version__ as __version__
 if TYPE_CHECKING:
     from clipdiy_lab.analysis import explain, results
     from clipdiy_lab.analysis.evaluate import evaluate
+    from clipdiy_lab.analysis.score import score
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.registry import list_datasets, open_dataset
@@ -58,6 +59,7 @@ _WHERE = {
     "recombine": "pipeline.recombine",
     "report": "views.report",
     "save_run": "pipeline.runs",
+    "score": "analysis.score",
     "sweep": "analysis.sweep",
     "validate_folder": "datasets.readers_folder",
 }
@@ -93,6 +95,7 @@ __all__ = [
     "results",
     "saliency",
     "save_run",
+    "score",
     "sweep",
     "validate_folder",
 ]

@@ -73,7 +73,7 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     Parameters
     ----------
     *results : xarray.Dataset
-        From `evaluate` or `open_result`.
+        From `evaluate`, `score` or `open_result`.
     methods : list of str, optional
         Only these published methods; by default all.
 
@@ -106,16 +106,22 @@ def _own_row(result: xr.Dataset) -> dict[str, Any]:
     facts = plain_attrs(result)
     images, whole = facts["images"], facts["images_of_split"]
     partial = f"only {images} of {whole} images" if images < whole else ""
+    if "method" in facts:  # of `score`
+        made = {"method": facts["method"], "backbone": "", "source": f"predictions {facts['predictions_sha256'][:12]}"}
+    else:
+        made = {
+            "method": "CLIP-DIY (clipdiy_lab)",
+            "backbone": f"{facts['encoder']} + {facts['saliency_source']}",
+            "source": f"clipdiy_lab, weights {facts['encoder_fingerprint'][:12]}",
+        }
     return {
         "dataset": facts["benchmark"],
-        "method": "CLIP-DIY (clipdiy_lab)",
-        "backbone": f"{facts['encoder']} + {facts['saliency_source']}",
+        **made,
         **{name: 100 * facts[name] for name in ("miou", "miou_low", "miou_high")},
         "images": images,
         "protocol": facts["protocol"],
         "ours": True,
         "note": _joined(partial, f"split {facts['split']}", f"filter {facts['filter']}"),
-        "source": f"clipdiy_lab, weights {facts['encoder_fingerprint'][:12]}",
     }
 
 

@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 
 from clipdiy_lab.analysis.protocols import Protocol
@@ -16,8 +17,9 @@ from clipdiy_lab.analysis.scoring.resume import Parts
 from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of
 from clipdiy_lab.analysis.scoring.sliding import sliding_labels
 from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import ahead
-from clipdiy_lab.method import metrics
+from clipdiy_lab.method import metrics, ops
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.sources import Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
@@ -40,6 +42,8 @@ class Block:
         The first so many images of the source.
     per_image : bool
         Whether the counts of every image are kept.
+    predictions : PredictionFolder or None
+        Where the label maps of the only trial are written to, at the size of the masks, before they count.
     """
 
     source: Source
@@ -47,6 +51,7 @@ class Block:
     protocol: Protocol
     images: int
     per_image: bool = False
+    predictions: PredictionFolder | None = None
 
     def tally(self) -> Tally:
         """Return counts of nothing."""
@@ -83,16 +88,21 @@ class Counter:
         ------
         DatasetError
             If a mask holds a label that the dataset does not name.
+        OutputError
+            If a prediction cannot be written.
         StoppedError
             If the watch stops the work.
         """
         protocol, labels = self.block.protocol, tally.confusion.shape[-1]
         predicted = self._sliding(positions) if protocol.slides else self._whole(positions, watch)
         for position, image_id, mask, maps in predicted:
-            truth = protocol.truth(mask)
-            counts = {
-                place: metrics.confusion(truth, protocol.prediction(found, mask.shape), labels) for place, found in maps
-            }
+            truth, counts = protocol.truth(mask), {}
+            for place, found in maps:
+                counts[place] = metrics.confusion(truth, protocol.prediction(found, mask.shape), labels)
+                if self.block.predictions is not None:
+                    self.block.predictions.write(
+                        image_id, ops.resize_labels(torch.from_numpy(found), mask.shape).numpy()
+                    )
             ordered = [counts[place] for place in range(len(counts))]
             tally.add(position, image_id, ordered, truth.size - int(ordered[0].sum()))
             yield position

@@ -13,6 +13,7 @@ from clipdiy_lab.analysis.scoring.block import Block, Counter, count_here
 from clipdiy_lab.analysis.scoring.counts import Tally
 from clipdiy_lab.analysis.scoring.resume import Parts
 from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.errors import ClusterError
 from clipdiy_lab.pipeline import cluster
 from clipdiy_lab.pipeline.sources import SentSource
@@ -72,7 +73,8 @@ def ranges(length: int, size: int | None = None, start: int = 0) -> list[range]:
 
 def _count_there(client: Client, block: Block, tally: Tally, done: int, counting: ImageProgress, parts: Parts) -> None:
     tasks = ranges(block.images, block.source.shard_size, done)
-    job = _Job(block.source.sent(), block.trials, block.protocol, block.per_image, parts.folder.absolute())
+    folder = parts.folder.absolute()
+    job = _Job(block.source.sent(), block.trials, block.protocol, block.per_image, block.predictions, folder)
     with contextlib.closing(cluster.run(client, job, tasks)) as finished:
         for images, _ in finished:
             counting.seen(len(images))
@@ -94,13 +96,14 @@ class _Job:
     trials: tuple[Trial, ...]
     protocol: Protocol
     per_image: bool
+    predictions: PredictionFolder | None
     folder: Path
 
     def open(self) -> Callable[[range], None]:
         """Return what counts a range, and writes the counts whole, unless they are there."""
         cluster.require_path(self.folder)
         parts, source = Parts(self.folder), self.source.open()
-        block = Block(source, self.trials, self.protocol, len(source), self.per_image)
+        block = Block(source, self.trials, self.protocol, len(source), self.per_image, self.predictions)
         counter = Counter(block)
 
         def commit(images: range) -> None:
