@@ -19,8 +19,8 @@ from clipdiy_lab.analysis.diagnosis import diagnosed
 from clipdiy_lab.analysis.evaluate import count_images, kept, summarise
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.results import read_result, result_path, write_result
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.datasets.prediction_files import ColourKey, Problem, find_predictions, name_problems, read_label_map
 from clipdiy_lab.datasets.predictions import read_card
 from clipdiy_lab.datasets.sample import IGNORE, Dataset, as_dataset, ids_of
@@ -104,25 +104,25 @@ def score(
         held = read_result(target, card["key"])
         if held is not None:
             return diagnosed(held, dataset)
-        parts = Parts.beside(target, card["key"])
-    tally = Tally(1, len(dataset.label_names), per_image=True)
+        parts = PartialCounts.beside(target, card["key"])
+    counts = TrialCounts(1, len(dataset.label_names), per_image=True)
     work = _Work(dataset, chosen, root, files, key, problems)
     with (
         interruptible(lambda: kept(parts, images)),
         ImageProgress(images, dataset.name, show=progress) as counting,
     ):
-        done = 0 if parts is None else parts.take_up(tally)
+        done = 0 if parts is None else parts.take_up(counts)
         counting.seen(done)
         for position in range(done, images):
-            work.count(position, ids[position], tally)
+            work.count(position, ids[position], counts)
             if parts is not None and not problems:
-                parts.keep(tally, position + 1)
+                parts.keep(counts, position + 1)
             counting.seen()
     if problems:
         if parts is not None:
             parts.remove()
         raise _report(root, problems, images)
-    result = summarise(tally, dataset.label_names, chosen, card)
+    result = summarise(counts, dataset.label_names, chosen, card)
     if parts is not None and target is not None:
         write_result(result, target)
         parts.remove()
@@ -144,8 +144,8 @@ class _Work:
         self.dataset, self.protocol, self.root, self.files, self.key = dataset, protocol, root, files, key
         self.problems = problems
 
-    def count(self, position: int, image_id: str, tally: Tally) -> None:
-        """Add an image to the tally, or a problem to the problems."""
+    def count(self, position: int, image_id: str, counts: TrialCounts) -> None:
+        """Add an image to the counts, or a problem to the problems."""
         path = self.files.get(image_id)
         if path is None:
             return  # among the problems already
@@ -164,8 +164,9 @@ class _Work:
         # Where the truth is ignored any value may stand, which resizing could move by a pixel.
         labels[labels >= len(self.dataset.label_names)] = 0
         truth = self.protocol.truth(mask)
-        counts = metrics.confusion(truth, self.protocol.prediction(labels, mask.shape), len(self.dataset.label_names))
-        tally.add(position, image_id, [counts], truth.size - int(counts.sum()))
+        predicted = self.protocol.prediction(labels, mask.shape)
+        confusion = metrics.confusion(truth, predicted, len(self.dataset.label_names))
+        counts.add(position, image_id, [confusion], truth.size - int(confusion.sum()))
 
 
 def _misfit(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from clipdiy_lab.analysis.protocols import Protocol
 from clipdiy_lab.analysis.scoring.block import Block, Counter, count_here
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.errors import ClusterError
@@ -26,7 +26,9 @@ IMAGES_A_TASK = 16
 """Images that a worker counts at once where no store says otherwise; what the loss of a worker costs at most."""
 
 
-def score(block: Block, counting: ImageProgress, parts: Parts | None = None, client: Client | None = None) -> Tally:
+def score(
+    block: Block, counting: ImageProgress, parts: PartialCounts | None = None, client: Client | None = None
+) -> TrialCounts:
     """Count the images of a block for its trials, from where an earlier run of the same work was stopped.
 
     Parameters
@@ -34,7 +36,7 @@ def score(block: Block, counting: ImageProgress, parts: Parts | None = None, cli
     block : Block
     counting : ImageProgress
         Told of every image.
-    parts : Parts, optional
+    parts : PartialCounts, optional
         Where counts are kept; needed with a client.
     client : distributed.Client, optional
         Let its workers count.
@@ -46,17 +48,17 @@ def score(block: Block, counting: ImageProgress, parts: Parts | None = None, cli
     StoppedError
         If the watch of `counting` stops the work.
     """
-    tally = block.tally()
-    done = 0 if parts is None else parts.take_up(tally)
+    counts = block.counts()
+    done = 0 if parts is None else parts.take_up(counts)
     if done:
         counting.seen(done)
     if client is None:
-        count_here(block, tally, done, counting, parts)
+        count_here(block, counts, done, counting, parts)
     elif parts is None:
         raise ValueError("workers need a place for their counts")
     else:
-        _count_there(client, block, tally, done, counting, parts)
-    return tally
+        _count_there(client, block, counts, done, counting, parts)
+    return counts
 
 
 def ranges(length: int, size: int | None = None, start: int = 0) -> list[range]:
@@ -71,7 +73,9 @@ def ranges(length: int, size: int | None = None, start: int = 0) -> list[range]:
     return [range(max(at, start), min(at + size, length)) for at in range(start - start % size, length, size)]
 
 
-def _count_there(client: Client, block: Block, tally: Tally, done: int, counting: ImageProgress, parts: Parts) -> None:
+def _count_there(
+    client: Client, block: Block, counts: TrialCounts, done: int, counting: ImageProgress, parts: PartialCounts
+) -> None:
     tasks = ranges(block.images, block.source.shard_size, done)
     folder = parts.folder.absolute()
     job = _Job(block.source.sent(), block.trials, block.protocol, block.per_image, block.predictions, folder)
@@ -85,7 +89,7 @@ def _count_there(client: Client, block: Block, tally: Tally, done: int, counting
                 f"A worker wrote the counts of the images {images.start} to {images.stop - 1} into {parts.folder}, and "
                 "they are not to be found whole here; use a folder that every machine sees under the same path."
             )
-        tally.merge(arrays)
+        counts.merge(arrays)
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,16 @@ class _Job:
     def open(self) -> Callable[[range], None]:
         """Return what counts a range, and writes the counts whole, unless they are there."""
         cluster.require_path(self.folder)
-        parts, source = Parts(self.folder), self.source.open()
+        parts, source = PartialCounts(self.folder), self.source.open()
         block = Block(source, self.trials, self.protocol, len(source), self.per_image, self.predictions)
         counter = Counter(block)
 
         def commit(images: range) -> None:
             if parts.read(images) is None:
                 cluster.require_files(source.dataset, images.start)
-                tally = block.tally()
-                for _ in counter.count(images, tally):
+                counts = block.counts()
+                for _ in counter.count(images, counts):
                     pass
-                parts.write(images, tally.arrays())
+                parts.write(images, counts.arrays())
 
         return commit
