@@ -151,6 +151,7 @@ class _Work:
             return  # among the problems already
         alone: Any = getattr(self.dataset, "mask", None)
         mask = self.dataset[position].mask if alone is None else alone(position)
+        misfit: tuple[str, str] | tuple[()]
         try:
             labels = read_label_map(path, self.key).astype(np.int32)
         except DatasetError as error:

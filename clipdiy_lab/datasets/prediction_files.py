@@ -166,8 +166,9 @@ class ColourKey:
             If there is another number of colours than labels, or two labels share one.
         """
         manifest, count = getattr(dataset, "manifest", None), len(dataset.label_names)
-        palette = manifest.palette if isinstance(manifest, Manifest) else None
-        table = None if palette is None or count > IGNORE else table_of_manifest(manifest, identity(count))
+        palette, table = None, None
+        if isinstance(manifest, Manifest) and count <= IGNORE:
+            palette, table = manifest.palette, table_of_manifest(manifest, identity(count))
         if colours is None:
             known = {} if palette is None else dict(zip(palette.colours, range(count), strict=True))
             if len(known) < count:  # labels that share a colour cannot be told apart
@@ -251,4 +252,5 @@ def _from_colours(pixels: UInt8[np.ndarray, "y x 3"], labels: Mapping[Colour, in
             f"{len(strange)} of its pixels have the colours of no label, the first {colour}; give the right colours=, "
             "or save it without smoothing"
         )
-    return np.array(list(labels.values()))[places]
+    indices: NDArray[np.integer[Any]] = np.array(list(labels.values()))[places]
+    return indices

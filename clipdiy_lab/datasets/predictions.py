@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Integer, UInt8
-from numpy.typing import NDArray
 
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.palette import voc_colormap, write_label_png
@@ -120,7 +119,7 @@ class PredictionFolder:
         """
         target = self.path(image_id)
         if target.exists():
-            if not np.array_equal(self._read(target), labels):
+            if not _holds(target, labels):
                 raise OutputError(
                     f"{target} is there already and holds another prediction, so it is not replaced; remove it, or "
                     "choose another folder."
@@ -129,11 +128,13 @@ class PredictionFolder:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_label_png(target, labels, self.colours)
 
-    def _read(self, target: Path) -> NDArray[np.integer[Any]] | None:
-        try:
-            return read_label_map(target)
-        except DatasetError:
-            return None
+
+def _holds(path: Path, labels: Integer[np.ndarray, "y x"]) -> bool:
+    """Whether a file holds these labels."""
+    try:
+        return np.array_equal(read_label_map(path), labels)
+    except DatasetError:
+        return False
 
 
 def read_card(folder: Path) -> dict[str, Any]:
