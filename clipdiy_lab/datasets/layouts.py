@@ -125,7 +125,7 @@ def fill(template: str, facts: Split, **values: str) -> str:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Ids of a list file, one a line; empty lines do not count, nor does a missing end of the last line.
+    """Ids of a list file, one per line; empty lines do not count, nor does a missing end of the last line.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a manifest holds: one YAML file a benchmark, with every fact that reading and scoring it needs, and its sources.
+"""What a manifest holds: one YAML file per benchmark, with all facts that reading and scoring it needs, and sources.
 
 The classes are the documentation of that file. Unknown fields, wrong types and facts that contradict each other are
 refused, because a mistyped key would otherwise change a score in silence.
@@ -121,7 +121,7 @@ class Split(_Facts):
     folder : str or None
         What `{folder}` stands for.
     list : str or None
-        File of ids, one a line, below the root; None: every image of the folder, in the order of paths.
+        File of ids, one per line, below the root; None: every image of the folder, in the order of paths.
     note : str or None
         What to know about it.
     source : str

@@ -151,7 +151,7 @@ def list_datasets() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a split: `name`, `title`, `split`, `images` (expected), `labels`, `access` ("embedded", "open" or
+        One row per split: `name`, `title`, `split`, `images` (expected), `labels`, `access` ("embedded", "open" or
         "login") and `here`, whether its folders are in the data folder.
     """
     rows = []

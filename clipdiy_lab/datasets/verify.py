@@ -36,7 +36,7 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
     Returns
     -------
     pandas.DataFrame
-        One row an archive and one a split: `kind` ("archive" or "split"), `name`, `expected` and `found` (bytes of an
+        One row per archive and per split: `kind` ("archive" or "split"), `name`, `expected` and `found` (bytes of an
         archive, images of a split; missing where nobody knows, or where an archive is not kept) and `problem`, the
         first thing that is wrong, or "".
 
@@ -62,7 +62,7 @@ def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a dataset: `name`, `state` ("embedded", "complete", "incomplete" or "absent"), `root` and `archives`
+        One row per dataset: `name`, `state` ("embedded", "complete", "incomplete" or "absent"), `root` and `archives`
         (folders; None for an embedded one). Complete means that files are all there, by name and number; what they
         hold is for `verify_dataset` to say.
     """

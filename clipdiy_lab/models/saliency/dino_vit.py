@@ -66,7 +66,7 @@ class KeyBackbone(Protocol):
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """What is subtracted from images after division by 255, one value a channel, RGB."""
+        """What is subtracted from images after division by 255, one value per channel, RGB."""
         ...
 
     @property
