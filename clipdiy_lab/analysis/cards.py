@@ -9,11 +9,25 @@ from typing import Any
 
 from clipdiy_lab.analysis.protocols import Protocol
 from clipdiy_lab.datasets.sample import Dataset
-from clipdiy_lab.errors import DatasetError
+from clipdiy_lab.errors import ConfigError, DatasetError
+from clipdiy_lab.method.outlines import BAND
+
+_WIDEST = 0.5
 
 
-def subject_card(dataset: Dataset, protocol: Protocol, images: int) -> dict[str, Any]:
-    """Collect what dataset and protocol decide about a score of so many images."""
+def subject_card(dataset: Dataset, protocol: Protocol, images: int, boundary: float) -> dict[str, Any]:
+    """Collect what dataset, protocol and the band of Boundary IoU decide about a score of so many images.
+
+    Raises
+    ------
+    ConfigError
+        If the band is no share of the diagonal.
+    """
+    if isinstance(boundary, bool) or not isinstance(boundary, int | float) or not 0 < boundary <= _WIDEST:
+        raise ConfigError(
+            f"boundary is {boundary!r}; expected the width of the band as a share of the diagonal, above 0 and at most "
+            f"{_WIDEST}, such as {BAND}."
+        )
     benchmark, split = _names(dataset)
     truth = "own size" if protocol.truth_short is None else f"short side {protocol.truth_short}, Pillow's nearest"
     names = json.dumps(list(dataset.label_names))
@@ -28,6 +42,7 @@ def subject_card(dataset: Dataset, protocol: Protocol, images: int) -> dict[str,
         "protocol_card": protocol.model_dump_json(),
         "truth_size": truth,
         "absent": "counts 0" if protocol.absent == "zero" else "left out of the mean",
+        "boundary": float(boundary),
         "labels_sha256": hashlib.sha256(names.encode()).hexdigest(),
     }
 

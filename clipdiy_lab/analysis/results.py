@@ -210,8 +210,8 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per label: ``label``, ``iou``, ``accuracy``, ``pixels``."""
-    return _frame(result, ["iou", "accuracy", "pixels"])
+    """One row per label: ``label``, ``iou`` with its interval, ``boundary_iou``, ``accuracy``, ``pixels``."""
+    return _frame(result, ["iou", "iou_low", "iou_high", "boundary_iou", "accuracy", "pixels"])
 
 
 def image_scores(result: xr.Dataset) -> pd.DataFrame:

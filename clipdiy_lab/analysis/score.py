@@ -16,16 +16,18 @@ import xarray as xr
 
 from clipdiy_lab.analysis.cards import subject_card, work_key
 from clipdiy_lab.analysis.diagnosis import diagnosed
-from clipdiy_lab.analysis.evaluate import count_images, kept, summarise
+from clipdiy_lab.analysis.evaluate import count_images, kept
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.results import read_result, result_path, write_result
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
+from clipdiy_lab.analysis.summary import summarise
 from clipdiy_lab.datasets.prediction_files import ColourKey, Problem, find_predictions, name_problems, read_label_map
 from clipdiy_lab.datasets.predictions import read_card
 from clipdiy_lab.datasets.sample import IGNORE, Dataset, as_dataset, ids_of
 from clipdiy_lab.errors import DatasetError, PredictionError
 from clipdiy_lab.method import metrics
+from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.pipeline.provenance import versions
 from clipdiy_lab.pipeline.watch import ImageProgress, interruptible
 
@@ -38,6 +40,7 @@ def score(
     protocol: str | os.PathLike[str] | Protocol | None = None,
     method: str | None = None,
     colours: npt.ArrayLike | None = None,
+    boundary: float = BAND,
     out: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
@@ -59,6 +62,8 @@ def score(
         Name of the method, for tables. Default: the folder's name.
     colours : integer array, labels x 3, optional
         RGB of each label, for RGB files. Default: the colours of the benchmark, where it has any.
+    boundary : float
+        As for `evaluate`.
     out : path, optional
         As for `evaluate`; the bytes of all files are part of what makes two runs the same.
     progress : bool
@@ -91,7 +96,7 @@ def score(
     files, problems = find_predictions(root, ids, images)
     problems += name_problems(root, dataset.label_names)
     card = {
-        **subject_card(dataset, chosen, images),
+        **subject_card(dataset, chosen, images, boundary),
         "method": method or root.resolve().name,
         "predictions_sha256": _fingerprint(root, files),
         "predictions_card": json.dumps(read_card(root), sort_keys=True),
@@ -106,7 +111,7 @@ def score(
             return diagnosed(held, dataset)
         parts = PartialCounts.beside(target, card["key"])
     counts = TrialCounts(1, len(dataset.label_names), per_image=True)
-    work = _Work(dataset, chosen, root, files, key, problems)
+    work = _Work(dataset, chosen, root, files, key, problems, boundary)
     with (
         interruptible(lambda: kept(parts, images)),
         ImageProgress(images, dataset.name, show=progress) as counting,
@@ -140,7 +145,9 @@ class _Work:
         files: Mapping[str, Path],
         key: ColourKey,
         problems: list[Problem],
+        boundary: float,
     ) -> None:
+        self.boundary = boundary
         self.dataset, self.protocol, self.root, self.files, self.key = dataset, protocol, root, files, key
         self.problems = problems
 
@@ -167,7 +174,8 @@ class _Work:
         truth = self.protocol.truth(mask)
         predicted = self.protocol.prediction(labels, mask.shape)
         confusion = metrics.confusion(truth, predicted, len(self.dataset.label_names))
-        counts.add(position, image_id, [confusion], truth.size - int(confusion.sum()))
+        near = Outlines.of(truth, predicted, len(self.dataset.label_names), self.boundary)
+        counts.add(position, image_id, [confusion], truth.size - int(confusion.sum()), [near])
 
 
 def _misfit(

@@ -10,9 +10,12 @@ from PIL import Image
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.scoring import resume
+from clipdiy_lab.analysis.scoring.counts import draws
 from clipdiy_lab.datasets.palette import read_palette_png, voc_colormap
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import ConfigError, DatasetError, OutputError, PredictionError
+from clipdiy_lab.method.metrics import Hits
+from clipdiy_lab.method.outlines import WIDTHS, Outlines
 
 COUNTS = ["confusion", "tp", "fp", "fn", "ignored", "iou", "accuracy", "pixels", "image_miou"]
 CONFIG = lab.Config(scales=(16, 8), image_size=(16, 24))
@@ -274,3 +277,32 @@ def test_a_scored_folder_is_read_again_and_other_bytes_are_another_result(folder
     Image.fromarray(np.zeros_like(labels["p000"])).save(masks / "p000.png")
     assert lab.score(masks, dataset, out=out, method="SCLIP").attrs["miou"] < first.attrs["miou"]
     assert len(list(out.iterdir())) == 2
+
+
+def test_intervals_of_labels_and_scores_near_outlines(segmenter, tmp_path):
+    dataset = Pictures()
+    result = evaluate(segmenter, dataset, predictions=tmp_path / "masks", boundary=0.1)
+    near = [
+        Outlines.of(dataset[index].mask, read_palette_png(tmp_path / f"masks/{image_id}.png"), 3, 0.1)
+        for index, image_id in enumerate(dataset.ids)
+    ]
+    for place, part in enumerate(("tp", "fp", "fn")):
+        np.testing.assert_array_equal(result[f"boundary_{part}"], [one.boundary[place] for one in near])
+    pooled = Hits(*sum(one.boundary for one in near))
+    np.testing.assert_array_equal(result["boundary_iou"], pooled.iou())
+    assert result.attrs["boundary_miou"] == np.nanmean(pooled.iou())
+    assert result.attrs["boundary_miou_low"] <= result.attrs["boundary_miou"] <= result.attrs["boundary_miou_high"]
+    trimap = sum(one.trimap for one in near)
+    expected = [np.nanmean(Hits(*counts).iou()) for counts in trimap]
+    np.testing.assert_array_equal(result["trimap_miou"], expected)
+    assert result["trimap_width"].values.tolist() == list(WIDTHS)
+    assert ((result["iou_low"] <= result["iou"]) & (result["iou"] <= result["iou_high"])).all()
+    times = np.stack([draws(position) for position in range(len(dataset))])
+    cats = [np.einsum("ir,i->r", times, result[part].sel(label="cat").values) for part in ("tp", "fp", "fn")]
+    scores = cats[0] / sum(cats)
+    assert float(result["iou_low"].sel(label="cat")) == np.quantile(scores, 0.025)
+    scored = lab.score(tmp_path / "masks", dataset, boundary=0.1)
+    xr.testing.assert_identical(scored["boundary_tp"], result["boundary_tp"])
+    for bad in (0, 0.6, True, "wide"):
+        with pytest.raises(ConfigError, match="width of the band"):
+            lab.score(tmp_path / "masks", dataset, boundary=bad)

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import clipdiy_lab as lab
-from clipdiy_lab.analysis.evaluate import summarise
 from clipdiy_lab.analysis.protocols import get_protocol
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.summary import summarise
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError
 from clipdiy_lab.method import metrics
@@ -24,8 +24,8 @@ GUESSES = ([[0, 1, 1]], [[1, 0, 1]], [[0, 1, 2]])
 def result(benchmark="voc21", protocol="official", images=3, **facts):
     counts = TrialCounts(1, 3, per_image=True)
     for i, (truth, guess) in enumerate(zip(TRUTHS, GUESSES, strict=True)):
-        counts = metrics.confusion(np.array(truth), np.array(guess), 3)
-        counts.add(i, f"image{i}", [counts], 3 - int(counts.sum()))
+        confusion = metrics.confusion(np.array(truth), np.array(guess), 3)
+        counts.add(i, f"image{i}", [confusion], 3 - int(confusion.sum()))
     chosen = get_protocol(protocol)
     card = {
         "benchmark": benchmark,

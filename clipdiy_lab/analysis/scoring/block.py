@@ -21,6 +21,7 @@ from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import ahead
 from clipdiy_lab.method import metrics, ops
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.pipeline.sources import Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
 
@@ -42,6 +43,8 @@ class Block:
         The first so many images of the source.
     per_image : bool
         Whether the counts of every image are kept.
+    boundary : float
+        Where they are, width of the band of Boundary IoU, as a share of the diagonal.
     predictions : PredictionFolder or None
         Where the label maps of the only trial are written to, at the size of the masks, before they count.
     """
@@ -51,6 +54,7 @@ class Block:
     protocol: Protocol
     images: int
     per_image: bool = False
+    boundary: float = BAND
     predictions: PredictionFolder | None = None
 
     def counts(self) -> TrialCounts:
@@ -96,14 +100,18 @@ class Counter:
         protocol, labels = self.block.protocol, counts.confusion.shape[-1]
         predicted = self._sliding(positions) if protocol.slides else self._whole(positions, watch)
         for position, image_id, mask, maps in predicted:
-            truth, by_place = protocol.truth(mask), {}
+            truth, by_place, outlines = protocol.truth(mask), {}, {}
             for place, found in maps:
-                by_place[place] = metrics.confusion(truth, protocol.prediction(found, mask.shape), labels)
+                resized = protocol.prediction(found, mask.shape)
+                by_place[place] = metrics.confusion(truth, resized, labels)
+                if self.block.per_image:
+                    outlines[place] = Outlines.of(truth, resized, labels, self.block.boundary)
                 if self.block.predictions is not None:
                     own_size = ops.resize_labels(torch.from_numpy(found), mask.shape)
                     self.block.predictions.write(image_id, own_size.numpy())
             ordered = [by_place[place] for place in range(len(by_place))]
-            counts.add(position, image_id, ordered, truth.size - int(ordered[0].sum()))
+            near = [outlines[place] for place in sorted(outlines)]
+            counts.add(position, image_id, ordered, truth.size - int(ordered[0].sum()), near)
             yield position
 
     def _whole(self, positions: Sequence[int], watch: Watch) -> Iterator[_Predicted]:

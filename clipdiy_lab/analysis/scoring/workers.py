@@ -78,7 +78,8 @@ def _count_there(
 ) -> None:
     tasks = ranges(block.images, block.source.shard_size, done)
     folder = parts.folder.absolute()
-    job = _Job(block.source.sent(), block.trials, block.protocol, block.per_image, block.predictions, folder)
+    options = (block.per_image, block.boundary, block.predictions)
+    job = _Job(block.source.sent(), block.trials, block.protocol, options, folder)
     with contextlib.closing(cluster.run(client, job, tasks)) as finished:
         for images, _ in finished:
             counting.seen(len(images))
@@ -99,15 +100,14 @@ class _Job:
     source: SentSource
     trials: tuple[Trial, ...]
     protocol: Protocol
-    per_image: bool
-    predictions: PredictionFolder | None
+    options: tuple[bool, float, PredictionFolder | None]
     folder: Path
 
     def open(self) -> Callable[[range], None]:
         """Return what counts a range, and writes the counts whole, unless they are there."""
         cluster.require_path(self.folder)
         parts, source = PartialCounts(self.folder), self.source.open()
-        block = Block(source, self.trials, self.protocol, len(source), self.per_image, self.predictions)
+        block = Block(source, self.trials, self.protocol, len(source), *self.options)
         counter = Counter(block)
 
         def commit(images: range) -> None:
