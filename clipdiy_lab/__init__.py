@@ -19,6 +19,7 @@ from clipdiy_lab._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from clipdiy_lab.analysis import explain, results
+    from clipdiy_lab.analysis.compare import compare
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.score import score
     from clipdiy_lab.analysis.sweep import sweep
@@ -47,6 +48,7 @@ _WHERE = {
     "Segmenter": "pipeline.segmenter",
     "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.opened",
+    "compare": "analysis.compare",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
@@ -79,6 +81,7 @@ __all__ = [
     "Segmenter",
     "ablation_board",
     "as_encoded",
+    "compare",
     "embed",
     "evaluate",
     "explain",

@@ -95,3 +95,25 @@ def test_predictions_are_written_and_scored(photos):
     assert "surplus.png: the dataset has no such image" in broken.stderr
     printed = run("score", "masks", "scenes", "--colours", "quick.json")
     assert "--colours quick.json cannot be read" in str(printed.exception)
+
+
+def test_two_results_are_compared(photos):
+    options = ["--limit", "3", "--saliency", "none", "--json"]
+    for name, scales in (("coarse", (256,)), ("fine", (128,))):
+        (photos.parent / f"{name}.json").write_text(lab.Config(scales=scales).to_json())
+        assert run("evaluate", "scenes", "--config", f"{name}.json", "--out", f"{name}.nc", *options).exit_code == 0
+    done = run("compare", "coarse.nc", "fine.nc")
+    assert done.exit_code == 0, done.output
+    opened = [lab.results.open_result(f"{name}.nc") for name in ("coarse", "fine")]
+    found = lab.compare(*opened, names=("coarse", "fine"))
+    assert found.attrs["summary"] in done.stdout
+    assert "config.scales: [256] / [128]" in done.stdout
+    assert "helps most:" in done.stdout
+    said = json.loads(run("compare", "coarse.nc", "fine.nc", "--json").stdout)
+    assert said["miou_difference"] == found.attrs["miou_difference"]
+    assert len(said["images"]) == 3
+    assert (
+        run("evaluate", "scenes", "--config", "fine.json", "--out", "less.nc", *options, "--limit", "2").exit_code == 0
+    )
+    assert "common=True" in str(run("compare", "coarse.nc", "less.nc").exception)
+    assert run("compare", "coarse.nc", "less.nc", "--common").exit_code == 0

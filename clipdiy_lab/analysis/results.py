@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Hashable, Mapping
@@ -22,12 +23,15 @@ __all__ = [
     "best",
     "confusions",
     "export",
+    "image_differences",
     "image_label_scores",
     "image_scores",
+    "label_differences",
     "label_scores",
     "open_result",
     "plain_attrs",
     "published",
+    "setting_differences",
     "table",
     "to_csv",
     "to_latex",
@@ -239,6 +243,40 @@ def worst(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
 def best(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
     """Return the rows of `image_scores` with the highest mean IoU, highest first."""
     return image_scores(result).dropna(subset=["image_miou"]).iloc[::-1].head(n).reset_index(drop=True)
+
+
+def label_differences(comparison: xr.Dataset) -> pd.DataFrame:
+    """One row per label of what `compare` gives, the largest gain first; IoU in percent, differences in points.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``label``, ``iou_percent`` of both results with their names, ``difference_points`` with its interval
+        ``low_points``, ``high_points``, and ``sign_holds``, a share of the replicates.
+    """
+    frame = _frame(comparison, ["difference", "difference_low", "difference_high", "sign_holds"])
+    points = {"difference": "difference_points", "difference_low": "low_points", "difference_high": "high_points"}
+    frame = frame.assign(**{name: 100 * frame[name] for name in points}).rename(columns=points)
+    for place, name in enumerate(comparison["result"].values):
+        frame.insert(1 + place, f"iou_percent {name}", 100 * comparison["iou"].values[place])
+    return frame.sort_values("difference_points", ascending=False, kind="stable", ignore_index=True)
+
+
+def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
+    """One row per image of what `compare` gives, from the largest gain to the largest loss; in percent and points."""
+    frame = _frame(comparison, ["image_difference"]).rename(columns={"image_difference": "difference_points"})
+    frame["difference_points"] *= 100
+    for place, name in enumerate(comparison["result"].values):
+        frame.insert(1 + place, f"image_miou_percent {name}", 100 * comparison["image_miou"].values[place])
+    return frame.sort_values("difference_points", ascending=False, kind="stable", ignore_index=True)
+
+
+def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
+    """One row per setting, weight or version in which the two results of `compare` differ: ``setting``, both values."""
+    _frame(comparison, ["difference"])
+    names = [str(name) for name in comparison["result"].values]
+    rows = [[name, *values] for name, values in json.loads(comparison.attrs["differs"]).items()]
+    return pd.DataFrame(rows, columns=["setting", *names])
 
 
 def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:

@@ -15,6 +15,7 @@ _OPTIONS: Final = {
     r"give a segmenter, and stores=": "leave out --store, and give --stores",
     r"checkpoint=PATH": "--checkpoint PATH",
     r"partial=True": "--partial",
+    r"common=True": "--common",
     r"(root|stores|colours)=": r"--\1",
     r"segmenter=": "--model",
     # No option does these.

@@ -13,6 +13,7 @@ from clipdiy_lab.analysis.explain.faithfulness import faithfulness
 from clipdiy_lab.analysis.explain.grids import grid_importance, uncertainty
 from clipdiy_lab.analysis.explain.occlusion import occlude
 from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel
+from clipdiy_lab.analysis.explain.region_parts import region, region_story
 from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
 from clipdiy_lab.analysis.explain.sentences import story
 from clipdiy_lab.analysis.explain.wording import compare, prompt_sensitivity
@@ -30,6 +31,8 @@ __all__ = [
     "occlude",
     "pixel",
     "prompt_sensitivity",
+    "region",
+    "region_story",
     "story",
     "uncertainty",
 ]

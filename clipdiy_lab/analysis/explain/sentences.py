@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from clipdiy_lab.analysis.explain.pixel_parts import contrast
@@ -56,7 +57,8 @@ def story(
     other = int(others.argmax()) if against is None else label_index(run, against)
     first = _scores(names[own], names[other], scores[own], scores[other], (at_y, at_x))
     third = _saliency(names, own, other, merged, guide, scores)
-    return "\n".join((first, _windows(run, at_y, at_x, names[own], names[other]), third))
+    parts = contrast(run, at_y, at_x, names[own], names[other])
+    return "\n".join((first, leading_windows(run, parts), third))
 
 
 def _scores(label: str, against: str, own: float, other: float, at: tuple[int, int]) -> str:
@@ -67,8 +69,8 @@ def _scores(label: str, against: str, own: float, other: float, at: tuple[int, i
     )
 
 
-def _windows(run: xr.DataTree, y: int, x: int, label: str, against: str) -> str:
-    parts = contrast(run, y, x, label, against)
+def leading_windows(run: xr.DataTree, parts: pd.DataFrame) -> str:
+    """Say which grid and which window weigh most in a lead that `contrast` took apart."""
     by_grid = parts.groupby(s.GRID)["difference"].sum()
     grids = [grid for grid in Plan.of(Config.from_json(run.attrs["config"])) if grid.name in by_grid.index]
     listed = ", ".join(f"{by_grid[grid.name]:+.4f} at {grid.title}" for grid in grids)

@@ -12,7 +12,7 @@ True
 """
 
 from clipdiy_lab.views.figures.budget import error_budget
-from clipdiy_lab.views.figures.classes import confusion, dumbbells
+from clipdiy_lab.views.figures.classes import confusion, differences, dumbbells
 from clipdiy_lab.views.figures.explanations import contributions, flip_map, importance
 from clipdiy_lab.views.figures.export import at_column_width, save
 from clipdiy_lab.views.figures.extremes import worst_and_best
@@ -42,6 +42,7 @@ __all__ = [
     "confusion",
     "contributions",
     "cost",
+    "differences",
     "dumbbells",
     "error_budget",
     "flip_map",
