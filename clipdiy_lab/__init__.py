@@ -19,6 +19,7 @@ from clipdiy_lab._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from clipdiy_lab.analysis import explain, results
+    from clipdiy_lab.analysis.calibration import calibration
     from clipdiy_lab.analysis.compare import compare
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.score import score
@@ -48,6 +49,7 @@ _WHERE = {
     "Segmenter": "pipeline.segmenter",
     "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.opened",
+    "calibration": "analysis.calibration",
     "compare": "analysis.compare",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
@@ -81,6 +83,7 @@ __all__ = [
     "Segmenter",
     "ablation_board",
     "as_encoded",
+    "calibration",
     "compare",
     "embed",
     "evaluate",

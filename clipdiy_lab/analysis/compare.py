@@ -46,7 +46,7 @@ def compare(a: xr.Dataset, b: xr.Dataset, *, names: tuple[str, str] = ("a", "b")
         ``iou`` (result, label); per label ``difference`` (b minus a, a share) with its 95 % interval
         ``difference_low``, ``difference_high``, and ``sign_holds``, the share of replicates in which the difference has
         the same sign; NaN for labels that one of them has no IoU of. ``image_miou`` (result, image_id) and
-        ``image_difference``. Attributes: ``miou_difference`` with ``_low``, ``_high`` and ``sign_holds``, both mIoU,
+        ``image_difference``. Attributes: ``mious``, ``miou_difference`` with ``_low``, ``_high`` and ``sign_holds``,
         ``differs`` (JSON: setting to both values), ``summary`` (a sentence), protocol and number of images.
         `results.label_differences`, `results.image_differences` and `results.setting_differences` make tables of it,
         `figures.differences` a figure.
@@ -102,7 +102,7 @@ def compare(a: xr.Dataset, b: xr.Dataset, *, names: tuple[str, str] = ("a", "b")
             "protocol_card": cards[0]["protocol_card"],
             "images": len(ids),
             "interval": f"{INTERVAL}, paired",
-            "miou": mious,
+            "mious": mious,
             "miou_difference": total,
             "miou_difference_low": low,
             "miou_difference_high": high,

@@ -147,7 +147,7 @@ def evaluate(
     block = Block(
         opened, (trial,), chosen, min(images, len(opened)), per_image=True, boundary=boundary, predictions=folder
     )
-    card = _card(block, config)
+    card = block_card(block, config)
     warn(card)
     target = None
     if out is not None or folder is not None:
@@ -195,7 +195,7 @@ def count_images(dataset: Dataset, limit: int | None) -> int:
     return len(dataset) if limit is None else min(limit, len(dataset))
 
 
-def _card(block: Block, config: Config) -> dict[str, Any]:
+def block_card(block: Block, config: Config) -> dict[str, Any]:
     """Collect everything that decides the score, as attributes that a file can hold."""
     source, protocol, dataset = block.source, block.protocol, block.source.dataset
     encoder, oracle = source.segmenter.encoder, block.trials[0].saliency == ORACLE

@@ -16,6 +16,7 @@ import xarray as xr
 
 from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
+from clipdiy_lab.datasets.prediction_rle import export_coco
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
 from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
@@ -23,6 +24,7 @@ __all__ = [
     "best",
     "confusions",
     "export",
+    "export_coco",
     "image_differences",
     "image_label_scores",
     "image_scores",
@@ -188,7 +190,7 @@ def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
     ConfigError
         If it is no result of `evaluate`.
     """
-    if not isinstance(result, xr.Dataset) or "protocol_card" not in result.attrs:
+    if not isinstance(result, xr.Dataset) or not {"protocol_card", "miou"} <= result.attrs.keys():
         raise _no_result(result)
     return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in result.attrs.items()}
 

@@ -35,7 +35,7 @@ def compare(
     if as_json:
         tables = {"labels": labels, "images": ranked, "settings": settings}
         records = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-        facts = {name: found.attrs[name] for name in ("summary", "miou", "miou_difference", "sign_holds", "images")}
+        facts = {name: found.attrs[name] for name in ("summary", "mious", "miou_difference", "sign_holds", "images")}
         bounds = [found.attrs["miou_difference_low"], found.attrs["miou_difference_high"]]
         typer.echo(json.dumps({**facts, "interval": bounds, **records}))
         return

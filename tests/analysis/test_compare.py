@@ -113,7 +113,7 @@ def test_other_images_are_refused_or_left_out(results, segmenter):
         lab.compare(results[1], fewer)
     found = lab.compare(results[1], fewer, common=True)
     assert found.attrs["images"] == 9
-    assert found.attrs["miou"][1] == pytest.approx(fewer.attrs["miou"], abs=1e-12)
+    assert found.attrs["mious"][1] == pytest.approx(fewer.attrs["miou"], abs=1e-12)
     shuffled = results[0].isel(image_id=slice(None, None, -1))
     again = lab.compare(results[1], shuffled)
     np.testing.assert_array_equal(again["difference"], lab.compare(results[1], results[0])["difference"])

@@ -12,6 +12,7 @@ import clipdiy_lab as lab
 from clipdiy_lab.analysis.scoring import resume
 from clipdiy_lab.analysis.scoring.counts import draws
 from clipdiy_lab.datasets.palette import read_palette_png, voc_colormap
+from clipdiy_lab.datasets.readers_json import drawn_from
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import ConfigError, DatasetError, OutputError, PredictionError
 from clipdiy_lab.method.metrics import Hits
@@ -300,9 +301,30 @@ def test_intervals_of_labels_and_scores_near_outlines(segmenter, tmp_path):
     times = np.stack([draws(position) for position in range(len(dataset))])
     cats = [np.einsum("ir,i->r", times, result[part].sel(label="cat").values) for part in ("tp", "fp", "fn")]
     scores = cats[0] / sum(cats)
-    assert float(result["iou_low"].sel(label="cat")) == np.quantile(scores, 0.025)
+    assert float(result["iou_low"].sel(label="cat")) == pytest.approx(np.quantile(scores, 0.025), abs=1e-12)
     scored = lab.score(tmp_path / "masks", dataset, boundary=0.1)
     xr.testing.assert_identical(scored["boundary_tp"], result["boundary_tp"])
     for bad in (0, 0.6, True, "wide"):
         with pytest.raises(ConfigError, match="width of the band"):
             lab.score(tmp_path / "masks", dataset, boundary=bad)
+
+
+def test_predictions_become_run_lengths_and_back(folder, tmp_path):
+    _, masks, labels = folder
+    (masks / "p005.png").rename(masks / "000139.png")
+    count = lab.results.export_coco(masks, tmp_path / "coco.json")
+    records = json.loads((tmp_path / "coco.json").read_text())
+    assert len(records) == count
+    back = {image_id: np.full(values.shape, 255, np.uint8) for image_id, values in labels.items()}
+    for record in records:
+        image_id = "p005" if record["image_id"] == 139 else record["image_id"]
+        size, counts = record["segmentation"]["size"], record["segmentation"]["counts"].encode()
+        back[image_id][drawn_from({"size": size, "counts": counts})] = record["category_id"]
+    for image_id, values in labels.items():
+        np.testing.assert_array_equal(back[image_id], values)
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(masks / "rgb.png")
+    with pytest.raises(DatasetError, match=r"rgb\.png: it is RGB"):
+        lab.results.export_coco(masks, tmp_path / "other.json")
+    with pytest.raises(DatasetError, match="no PNG in"):
+        lab.results.export_coco(tmp_path / "nowhere", tmp_path / "other.json")
+    assert not (tmp_path / "other.json").exists()

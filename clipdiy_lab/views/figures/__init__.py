@@ -17,6 +17,7 @@ from clipdiy_lab.views.figures.explanations import contributions, flip_map, impo
 from clipdiy_lab.views.figures.export import at_column_width, save
 from clipdiy_lab.views.figures.extremes import worst_and_best
 from clipdiy_lab.views.figures.paper import comparison, overview
+from clipdiy_lab.views.figures.quality import reliability, trimap
 from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
 from clipdiy_lab.views.figures.stages import (
     fused,
@@ -59,6 +60,7 @@ __all__ = [
     "overview",
     "pixel_map",
     "probability",
+    "reliability",
     "saliency",
     "save",
     "similarity",
@@ -66,6 +68,7 @@ __all__ = [
     "sweep_heat",
     "sweep_line",
     "theme",
+    "trimap",
     "windows",
     "worst_and_best",
 ]
