@@ -301,7 +301,6 @@ def test_lists(tmp_path):
     }
 
 
-@pytest.mark.slow
 def test_the_demo_shows_everything_and_can_be_repeated(tmp_path):
     done = run("demo", "--out", "out/demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
