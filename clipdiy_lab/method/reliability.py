@@ -47,8 +47,8 @@ class Reliability(NamedTuple):
     @classmethod
     def empty(cls, temperatures: int) -> Reliability:
         """Return counts of nothing."""
-        shape = (temperatures, BINS)
-        return cls(*(np.zeros(shape, dtype=np.int64) for _ in range(3)), np.zeros(temperatures, dtype=np.int64))
+        pixels, right, confidence = np.zeros((3, temperatures, BINS), dtype=np.int64)
+        return cls(pixels, right, confidence, np.zeros(temperatures, dtype=np.int64))
 
     @classmethod
     def of(cls, scores: Tensor, pairs: Tensor, counts: Tensor, temperatures: tuple[float, ...]) -> Reliability:

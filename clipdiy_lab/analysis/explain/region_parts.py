@@ -92,7 +92,8 @@ def _weights(run: xr.DataTree, mask: object, frame: str) -> Floats:
         rows, cols = (ops.nearest(old, new).numpy() for old, new in zip((height, width), given.shape, strict=True))
         weights = np.zeros((height, width))
         np.add.at(weights, (rows[:, None], cols), given)
-    return weights / weights.sum()
+    shares: Floats = weights / weights.sum()
+    return shares
 
 
 def _chosen(run: xr.DataTree, config: Config, labels: Sequence[str] | None, background: int | None) -> list[str]:

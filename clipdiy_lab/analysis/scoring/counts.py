@@ -67,7 +67,7 @@ class TrialCounts:
     @staticmethod
     def bytes_per_trial(labels: int) -> int:
         """Bytes that the counts of one trial take, those of single images apart."""
-        return 8 * (labels**2 + 3 * REPLICATES * labels)
+        return 8 * labels * (labels + 3 * (REPLICATES + len(WIDTHS)))
 
     def add(
         self,
