@@ -405,3 +405,43 @@ def test_every_command_takes_a_configuration_the_same_way(command, tmp_path, mon
         assert done.exit_code == 1
         assert said in str(done.exception)
     assert {path.name for path in tmp_path.iterdir()} == {"bad.json"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["segment x.png --labels cat", "explain x.png --labels cat", "evaluate scenes", "embed scenes --store s",
+     "sweep scenes --grid align_corners=[false]"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["saliency_wieght=1"], "there is no knob 'saliency_wieght'. Did you mean 'saliency_weight'"),
+        (["saliency_weight=high"], "saliency_weight is 'high'; expected a number."),
+        (["scales=[64", "stride=3"], "scales is '[64'; expected window sides"),
+        (["temperature"], "--set is 'temperature'; expected KNOB=VALUE"),
+        (["temperature=1", "temperature=2"], "--set names 'temperature' twice"),
+        (["saliency=none"], "--set names 'saliency', which is no knob; use the option --saliency."),
+    ],
+)
+def test_set_refuses_in_one_sentence_before_anything_is_done(command, given, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sets = [part for text in given for part in ("--set", text)]
+    done = CliRunner().invoke(app, [*command.split(), *sets])
+    assert done.exit_code == 1
+    assert said in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_set_and_grid_of_one_knob_are_refused():
+    done = CliRunner().invoke(app, ["sweep", "scenes", "--grid", "stride=[1, 2]", "--set", "stride=4"])
+    assert "--set and --grid both name 'stride'" in str(done.exception)
+
+
+def test_set_stands_on_top_of_a_configuration(photo, tmp_path):
+    (tmp_path / "own.json").write_text(lab.Config(stride=1, scales=(128,), template="a {label}").to_json())
+    sets = ("--set", "template=the {label}", "--set", "saliency_threshold=None", "--set", 'weights={"128": 2}')
+    done = run("segment", "photo.png", "--labels", "cat", "--config", "own.json", *sets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = lab.open_run(tmp_path / "out/photo/run.nc")
+    expected = lab.Config(stride=1, scales=(128,), template="the {label}", weights={128: 2}, precision="fp32")
+    assert lab.Config.from_json(made.attrs["config"]) == expected

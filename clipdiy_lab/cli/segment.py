@@ -13,6 +13,7 @@ from clipdiy_lab.cli.batch import find_images, segment_all, targets_of, write_al
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
+    Knobs,
     Labels,
     LabelsFile,
     Model,
@@ -20,6 +21,7 @@ from clipdiy_lab.cli.options import (
     Saliency,
     Settings,
     read_config,
+    read_knobs,
     read_labels,
     read_segmenter,
 )
@@ -27,6 +29,7 @@ from clipdiy_lab.cli.options import (
 
 @app.command()
 def segment(
+    context: typer.Context,
     images: Annotated[
         list[str], typer.Argument(help="Image files, folders of images, patterns such as 'photos/*.jpg' in quotes.")
     ],
@@ -37,6 +40,7 @@ def segment(
     runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
+    knobs: Knobs = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE, of several images out.")
     ] = None,
@@ -54,7 +58,7 @@ def segment(
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table
 
-    wanted, settings = read_labels(labels, labels_file), read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config).replace(**read_knobs(knobs, context))
     paths = find_images(images)
     if flat or paths != [Path(images[0])]:
         targets = targets_of(paths, out or Path("out"), flat)

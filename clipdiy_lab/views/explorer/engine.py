@@ -18,6 +18,7 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.knobs import Place
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.models.saliency import Saliency, build
@@ -26,7 +27,7 @@ from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.pipeline.segmenter import Segmenter, load
 from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
-from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter, unfit
+from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
 from clipdiy_lab.views.repeat import Maker, load_options
@@ -165,11 +166,14 @@ class Engine:
         frame = cast(Tensor, encoding.frame)
         source, applied = self._keep(_saliency_of(view), lambda: self._saliency(view, frame))
         named = {"image_source": f"{view.image.kind} {view.image.name}"}
-        return replace(encoding, saliency=applied, provenance={**encoding.provenance, **source, **named}), frame, text
+        # Embeddings are kept when a knob of the saliency changes.
+        settled = view.config.replace(precision=encoding.config.precision)
+        provenance = {**encoding.provenance, **source, **named}
+        return replace(encoding, config=settled, saliency=applied, provenance=provenance), frame, text
 
     def _encoding(self, view: View, maker: Segmenter, watch: Watch) -> Encoding:
         """Return an encoding with the grids of the view; those that were encoded before are not encoded again."""
-        known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view)
+        known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view, "embedding")
         if known is None or not _has(known, view.config):
             held = {} if known is None else known.embeddings
             config = view.config.only(*(grid for grid in view.config.grids if grid not in held))
@@ -178,12 +182,12 @@ class Engine:
         self._put(_embeddings_of(view), known)
         return known
 
-    def _stored(self, view: View) -> Encoding | None:
-        """Return what the store holds of the image of a view; None where it was not encoded as the view asks."""
+    def _stored(self, view: View, place: Place) -> Encoding | None:
+        """Return what the store holds of the image of a view; None where embedding or saliency are made otherwise."""
         store = self.store
         if store is None or view.model != store.attrs["encoder"]:
             return None
-        if unfit(store, view.config.replace(scales=store.config.scales, weights={})):
+        if view.config.unlike(store.config, place):
             return None
         position = self._keep(("position", view.image.sha256), lambda: store.find(view.image.sha256))
         if position is None:
@@ -195,7 +199,7 @@ class Engine:
     def _saliency(self, view: View, frame: Tensor) -> tuple[dict[str, Any], Tensor | None]:
         """Return what the source says of itself, and its map in the frame."""
         names = ("saliency_source", "saliency_options", "saliency_fingerprint")
-        stored = self._stored(view)
+        stored = self._stored(view, "saliency")
         if stored is not None and view.saliency == stored.provenance["saliency_source"]:
             options = json.loads(stored.provenance["saliency_options"])
             if not view.saliency_options or view.saliency_options == options:
@@ -251,11 +255,9 @@ def _has(encoding: Encoding, config: Config) -> bool:
 
 
 def _embeddings_of(view: View) -> Hashable:
-    return ("embeddings", view.asks_the_network)
+    return ("embeddings", view.image.sha256, view.model, *view.config.key_at("embedding"))
 
 
 def _saliency_of(view: View) -> Hashable:
-    config = view.config
     options = tuple(view.saliency_options.items())
-    return ("map", view.image.sha256, view.saliency, options, config.saliency_input, config.image_size,
-            config.image_resize if config.saliency_input == "frame" else "")  # fmt: skip
+    return ("map", view.image.sha256, view.saliency, options, *view.config.key_at("saliency"))
