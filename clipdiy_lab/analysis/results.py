@@ -22,6 +22,7 @@ from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
 __all__ = [
     "best",
+    "calibration_bins",
     "confusions",
     "export",
     "export_coco",
@@ -279,6 +280,15 @@ def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
     names = [str(name) for name in comparison["result"].values]
     rows = [[name, *values] for name, values in json.loads(comparison.attrs["differs"]).items()]
     return pd.DataFrame(rows, columns=["setting", *names])
+
+
+def calibration_bins(calibration: xr.Dataset) -> pd.DataFrame:
+    """One row per temperature and bin with pixels of what `calibration` gives; accuracy and confidence in percent."""
+    frame = _frame(calibration, ["pixels", "bin_confidence", "bin_accuracy"])
+    frame = frame[frame["pixels"] > 0].reset_index(drop=True)
+    for name in ("bin_confidence", "bin_accuracy"):
+        frame[name] = 100 * frame[name]
+    return frame.rename(columns={"bin_confidence": "confidence_percent", "bin_accuracy": "accuracy_percent"})
 
 
 def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:

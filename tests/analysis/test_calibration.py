@@ -128,6 +128,9 @@ def test_figures(segmenter, fitted, reported):
     assert [trace.name[:12] for trace in figure.data[1:]] == ["temperature "] * 2
     there = reported["pixels"].values[0] > 0
     np.testing.assert_allclose(figure.data[1].y, 100 * reported["bin_accuracy"].values[0][there])
+    table = lab.results.calibration_bins(reported)
+    np.testing.assert_allclose(table["accuracy_percent"][: there.sum()], figure.data[1].y)
+    assert table["pixels"].sum() == int(reported["pixels"].sum())
     result = lab.evaluate(segmenter, Pictures(), OWN)
     curve = lab.figures.trimap(result, result, names=["one", "two"]).data
     np.testing.assert_allclose(curve[0].y, 100 * result["trimap_miou"])

@@ -1,6 +1,7 @@
 """Predictions that an evaluation writes, and label maps of any tool that are scored: the same counts."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -328,3 +329,42 @@ def test_predictions_become_run_lengths_and_back(folder, tmp_path):
     with pytest.raises(DatasetError, match="no PNG in"):
         lab.results.export_coco(tmp_path / "nowhere", tmp_path / "other.json")
     assert not (tmp_path / "other.json").exists()
+
+
+@pytest.fixture
+def voc(shared, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "datasets"))
+    from reading import copy_voc
+
+    root = copy_voc(shared("samples/voc2012"), tmp_path / "VOCdevkit/VOC2012")
+    return lab.open_dataset("voc21", root=root, partial=True), root / "SegmentationClass"
+
+
+@pytest.mark.filterwarnings("ignore::clipdiy_lab.errors.ClipdiyWarning")
+def test_real_masks_score_as_perfect_predictions_by_index_and_by_colour(voc, tmp_path):
+    dataset, masks = voc
+    indices, colours = tmp_path / "indices", tmp_path / "colours"
+    for folder in (indices, colours):
+        folder.mkdir()
+    for image_id in dataset.ids:
+        (indices / f"{image_id}.png").write_bytes((masks / f"{image_id}.png").read_bytes())
+        Image.open(masks / f"{image_id}.png").convert("RGB").save(colours / f"{image_id}.png")
+    for folder in (indices, colours):
+        found = lab.score(folder, dataset)
+        assert found.attrs["miou"] == 1
+        assert found.attrs["boundary_miou"] == 1
+        assert int(found["confusion"].sum()) == sum(int((dataset.mask(i) != 255).sum()) for i in range(len(dataset)))
+    table = lab.results.table(found)
+    assert table["ours"].sum() == 1
+    assert len(table) > 10  # beside the published ones
+    first = dataset.ids[0]
+    renumbered = Image.open(masks / f"{first}.png").convert("RGB").quantize(dither=Image.Dither.NONE)
+    renumbered.save(indices / f"{first}.png")
+    transparent = Image.open(masks / f"{dataset.ids[1]}.png").convert("RGBA")
+    transparent.putalpha(200)
+    transparent.save(indices / f"{dataset.ids[1]}.png")
+    with pytest.raises(PredictionError) as caught:
+        lab.score(indices, dataset)
+    problems = dict(caught.value.problems)
+    assert "have another index" in problems[f"{first}.png"]
+    assert "transparent pixels" in problems[f"{dataset.ids[1]}.png"]

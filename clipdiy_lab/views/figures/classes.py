@@ -116,10 +116,10 @@ def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
         )
     )
     figure.add_vline(0, line={"color": OTHER, "width": 1})
-    figure.update_xaxes(title=f"IoU of {second} minus IoU of {first}, points")
+    figure.update_xaxes(title="difference in IoU, points")
     figure.update_yaxes(autorange="reversed", type="category")
     left_out = f", {len(kept)} of {given.sizes[s.LABEL]} labels" if len(kept) < given.sizes[s.LABEL] else ""
-    return charted(figure, f"what {second} gains and loses against {first}{left_out}", names=listed)
+    return charted(figure, f"IoU, {second} minus {first}{left_out}", names=listed)
 
 
 def _percent(result: xr.Dataset) -> pd.Series[float]:

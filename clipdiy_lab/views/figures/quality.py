@@ -44,7 +44,7 @@ def trimap(*results: xr.Dataset, names: Sequence[str] | None = None) -> go.Figur
             marker={"symbol": SYMBOLS[style], "size": 9},
             hovertemplate="within %{x} pixels<br>mIoU %{y:.1f} %<extra></extra>",
         )
-    figure.update_xaxes(title="width of the band around true outlines, pixels", type="log", dtick="D1")
+    figure.update_xaxes(title="at most so many pixels from an outline", type="log", dtick="D1")
     widths = results[0]["trimap_width"].values
     figure.update_xaxes(tickvals=widths, ticktext=[str(width) for width in widths])
     figure.update_yaxes(title="mIoU, %").update_layout(showlegend=len(results) > 1)
@@ -82,6 +82,7 @@ def reliability(calibration: xr.Dataset) -> go.Figure:
             name=f"temperature {temperature:.3g}: ECE {100 * float(row['ece']):.1f} %",
             line={"color": SERIES[place], "dash": DASHES[place]},
             marker={"symbol": SYMBOLS[place], "size": 6 + 14 * np.sqrt(share)},
+            cliponaxis=False,
             customdata=100.0 * share,
             hovertemplate="probability %{x:.1f} %<br>right %{y:.1f} %<br>%{customdata:.1f} % of pixels<extra></extra>",
         )
