@@ -5,28 +5,16 @@ import os
 import subprocess
 import sys
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from PIL import Image
 from typer.testing import CliRunner
 
 import clipdiy_lab as lab
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.palette import read_palette_png
-
-
-def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning", "-m", "clipdiy_lab", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TQDM_DISABLE": "1", **env},
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -285,7 +273,9 @@ def test_doctor_says_what_is_here(tmp_path):
 def test_doctor_recognises_torch_and_torchvision_of_different_builds(tmp_path):
     broken = tmp_path / "torchvision.py"
     broken.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    done = run("doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "clipdiy_lab", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "not a pair" in done.stdout
     assert "--force-reinstall torch torchvision" in done.stdout
