@@ -25,7 +25,7 @@ from clipdiy_lab.analysis.summary import summarise
 from clipdiy_lab.datasets.prediction_files import ColourKey, Problem, find_predictions, name_problems, read_label_map
 from clipdiy_lab.datasets.predictions import read_card
 from clipdiy_lab.datasets.sample import IGNORE, Dataset, as_dataset, ids_of
-from clipdiy_lab.errors import DatasetError, PredictionError
+from clipdiy_lab.errors import DatasetError, OutputError, PredictionError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.pipeline.provenance import versions
@@ -98,15 +98,15 @@ def score(
     card = {
         **subject_card(dataset, chosen, images, boundary),
         "method": method or root.resolve().name,
-        "predictions_sha256": _fingerprint(root, files),
-        "predictions_card": json.dumps(read_card(root), sort_keys=True),
+        "predictions_sha256": _fingerprint(files),
+        "predictions_card": _origin(root),
         "versions": json.dumps(versions()),
     }
     parts = target = None
     if out is not None:
         card["key"] = work_key(card, repr(key.labels), dataset, (0, images - 1))
         target = result_path(out, f"{dataset.name}-{chosen.id}-{card['method']}-{card['key'][:12]}.nc")
-        held = read_result(target, card["key"])
+        held = None if problems else read_result(target, card["key"])
         if held is not None:
             return diagnosed(held, dataset)
         parts = PartialCounts.beside(target, card["key"])
@@ -192,7 +192,15 @@ def _misfit(
     return "values", f"{beyond.size} pixels that count have the values {values}; labels end at {count - 1}"
 
 
-def _fingerprint(root: Path, files: Mapping[str, Path]) -> str:
+def _origin(root: Path) -> str:
+    """What the folder says of its origin, as JSON; nothing if its card is that of another program."""
+    try:
+        return json.dumps(read_card(root), sort_keys=True)
+    except OutputError:
+        return "{}"
+
+
+def _fingerprint(files: Mapping[str, Path]) -> str:
     """Hash names and bytes of all predictions."""
     digest = hashlib.sha256()
     for image_id, path in sorted(files.items()):

@@ -279,6 +279,11 @@ def test_a_scored_folder_is_read_again_and_other_bytes_are_another_result(folder
     Image.fromarray(np.zeros_like(labels["p000"])).save(masks / "p000.png")
     assert lab.score(masks, dataset, out=out, method="SCLIP").attrs["miou"] < first.attrs["miou"]
     assert len(list(out.iterdir())) == 2
+    (masks / "card.json").write_text("another program's")
+    lab.score(masks, dataset, out=out, method="SCLIP")
+    Image.fromarray(labels["p001"]).save(masks / "surplus.png")
+    with pytest.raises(PredictionError, match="1 surplus"):
+        lab.score(masks, dataset, out=out, method="SCLIP")
 
 
 def test_intervals_of_labels_and_scores_near_outlines(segmenter, tmp_path):
