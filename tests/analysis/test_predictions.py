@@ -355,7 +355,7 @@ def test_real_masks_score_as_perfect_predictions_by_index_and_by_colour(voc, tmp
         (indices / f"{image_id}.png").write_bytes((masks / f"{image_id}.png").read_bytes())
         Image.open(masks / f"{image_id}.png").convert("RGB").save(colours / f"{image_id}.png")
     for folder in (indices, colours):
-        found = lab.score(folder, dataset)
+        found = lab.score(folder, dataset, protocol="mmseg")
         assert found.attrs["miou"] == 1
         assert found.attrs["boundary_miou"] == 1
         assert int(found["confusion"].sum()) == sum(int((dataset.mask(i) != 255).sum()) for i in range(len(dataset)))
@@ -369,7 +369,7 @@ def test_real_masks_score_as_perfect_predictions_by_index_and_by_colour(voc, tmp
     transparent.putalpha(200)
     transparent.save(indices / f"{dataset.ids[1]}.png")
     with pytest.raises(PredictionError) as caught:
-        lab.score(indices, dataset)
+        lab.score(indices, dataset, protocol="mmseg")
     problems = dict(caught.value.problems)
     assert "have another index" in problems[f"{first}.png"]
     assert "transparent pixels" in problems[f"{dataset.ids[1]}.png"]
