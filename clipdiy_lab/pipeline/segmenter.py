@@ -18,6 +18,7 @@ from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision, as_config
+from clipdiy_lab.models.dense_tokens import as_token_encoder
 from clipdiy_lab.models.encoders import Encoder, as_encoder
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openclip import EMBEDDED
@@ -173,12 +174,12 @@ class Segmenter:
         StoppedError
             If the watch stops it.
         """
-        config = as_config(config)
+        config = self.settled(as_config(config))
         pixels = read_image(image)
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
         applied = self.saliency_map(pixels, frame, config, saliency)
         return Encoding(
-            config=self.settled(config),
+            config=config,
             embeddings=self._batches.embed(frame, config, self._at(config), watch),
             saliency=applied,
             frame=frame,
@@ -282,8 +283,18 @@ class Segmenter:
         return self._precisions[wanted]
 
     def settled(self, config: Config) -> Config:
-        """Return the configuration with the precision that is used for it."""
-        return config.replace(precision=getattr(self._at(config), "precision", config.precision))
+        """Return the configuration with what is left to the encoder: the precision, and the size of patches.
+
+        Raises
+        ------
+        ModelError
+            If it asks for patch tokens and the encoder gives none.
+        """
+        encoder = self._at(config)
+        config = config.replace(precision=getattr(encoder, "precision", config.precision))
+        if config.dense == "none":
+            return config
+        return config.replace(patches=(encoder.image_size, as_token_encoder(encoder).patch_size))
 
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
