@@ -21,6 +21,8 @@ BAND: Final = 0.02
 WIDTHS: Final = (1, 2, 4, 8, 16, 32)
 """Widths of the bands of a trimap, in pixels at the size of comparison."""
 
+_NO_LABEL: Final = -1
+
 Bools = npt.NDArray[np.bool_]
 
 
@@ -48,15 +50,16 @@ class Outlines(NamedTuple):
         Parameters
         ----------
         truth, predicted : integer arrays of one shape, y x x
-            Label indices; where the truth is 255 no pixel counts, and an ignored region bounds the labels around it as
-            another label would.
+            Label indices; where the truth is 255 no pixel counts, and the ignored region bounds the labels around it, in
+            truth and prediction alike: what is predicted there does not matter.
         labels : int
         share : float
             Width of the band as a share of the image's diagonal; at least one pixel.
         """
         valid = truth != IGNORE
         width = max(1, round(share * float(np.hypot(*truth.shape))))
-        inner = [spread(edges(values, frame=True), width - 1) for values in (truth, predicted)]
+        outlined = (truth, np.where(valid, predicted, _NO_LABEL))
+        inner = [spread(edges(values, frame=True), width - 1) for values in outlined]
         boundary = _hits(truth, predicted, valid & inner[0], valid & inner[1], labels)
         near, reached, bands = edges(truth, frame=False), 1, []
         for wanted in WIDTHS:

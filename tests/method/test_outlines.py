@@ -31,7 +31,7 @@ def test_boundary_iou_is_that_of_the_paper(share):
     valid = truth != 255
     found = Hits(*Outlines.of(truth, predicted, LABELS, share).boundary)
     for label in range(LABELS):
-        true, guess = (band_inside(labels == label, width) & valid for labels in (truth, predicted))
+        true, guess = (band_inside((labels == label) & valid, width) for labels in (truth, predicted))
         assert found.tp[label] == (true & guess).sum()
         assert found.fp[label] == (guess & ~true).sum()
         assert found.fn[label] == (true & ~guess).sum()
@@ -65,6 +65,15 @@ def test_a_perfect_prediction_and_one_that_is_a_pixel_off():
     trimap = Hits(*np.moveaxis(Outlines.of(truth, shifted, LABELS).trimap, 1, 0))
     shares = trimap.tp.sum(1) / (trimap.tp + trimap.fn).sum(1)
     assert (np.diff(shares[:4]) > 0).all()  # the wider the band, the less it shows
+
+
+def test_what_is_predicted_where_the_truth_is_ignored_does_not_matter():
+    truth, predicted = blobs(5), blobs(6, ignored=False)
+    changed = np.where(truth == 255, (predicted + 1) % LABELS, predicted)
+    for found, expected in zip(Outlines.of(truth, changed, LABELS), Outlines.of(truth, predicted, LABELS), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    perfect = Outlines.of(truth, np.where(truth == 255, 0, truth), LABELS)
+    assert np.nanmin(Hits(*perfect.boundary).iou()) == 1
 
 
 def test_one_label_everywhere_has_only_the_edge_of_the_image():
