@@ -50,8 +50,8 @@ class Outlines(NamedTuple):
         Parameters
         ----------
         truth, predicted : integer arrays of one shape, y x x
-            Label indices; where the truth is 255 no pixel counts, and the ignored region bounds the labels around it, in
-            truth and prediction alike: what is predicted there does not matter.
+            Label indices. Where the truth is 255 no pixel counts, and what is predicted does not matter: an ignored
+            region bounds the labels around it in truth and prediction alike.
         labels : int
         share : float
             Width of the band as a share of the image's diagonal; at least one pixel.
