@@ -134,10 +134,11 @@ def test_explanations_of_sums_refuse_and_the_others_go_on(run, tiny, scenes):
 
 
 def test_it_is_drawn_everywhere(run, tmp_path):
-    names = [picture.name for picture in gallery(run)]
+    shown = {drawing.entry.name: drawing for drawing, _ in gallery(run)}
+    names = list(shown)
     assert names[names.index("fused") + 1] == "smoothed"
-    shown = next(picture for picture in gallery(run) if picture.name == "smoothed")
-    assert (shown.title, shown.caption) == ("8. Smoothed", "The fused scores, averaged over 9 x 9 pixels.")
+    assert shown["smoothed"].heading == "8. Smoothed"
+    assert shown["smoothed"].entry.stage.sentence == "The fused scores, averaged over 9 x 9 pixels."
     figure = figures.stage(run, "smoothed", ["cat"])
     assert figure.layout.title.text == "Smoothed"
     assert "smoothed" in [note.text for note in figures.overview(run).layout.annotations]

@@ -95,14 +95,19 @@ def test_embedded_files_stay_small():
     assert sum(path.stat().st_size for path in files) < 15_000_000
 
 
-def test_the_wheel_carries_the_manifests_and_finds_them(tmp_path):
+def test_the_wheel_carries_templates_and_manifests_and_finds_them(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as book:
         names = [name for name in book.namelist() if name.startswith("clipdiy_lab/data_manifests/")]
         shipped = {name.rpartition("/")[2]: book.read(name) for name in names}
+        carried = set(book.namelist())
         book.extractall(tmp_path / "installed")
+    views = ROOT / "clipdiy_lab" / "views"
+    files = [*views.glob("templates/*.html"), *views.glob("page/*.css"), *views.glob("page/*.js")]
+    assert len(files) > 8
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= carried
     beside = {path.name: path.read_bytes() for path in (ROOT / "data_manifests").iterdir()}
     assert shipped == beside
     assert {"voc21.yaml", "published_results.csv"} <= set(shipped)

@@ -44,7 +44,7 @@ def _always(config: Config) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What one stage of a run is.
+    """What one stage of a run, or one map that explains a run, is.
 
     Attributes
     ----------
@@ -156,41 +156,6 @@ _TABLE = (
 
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _TABLE}
 """Every stage of a run, in the order in which they are made."""
-
-_MAPS = (
-    Stage(name="flip_change", dims=(Y, X), kind="f4", title="smallest change of the saliency weight that flips"),
-    Stage(name="flip_label", dims=(Y, X), kind="i2", title="index of the label that takes over", low=-1),
-    Stage(name="background_threshold", dims=(Y, X), kind="f4", title="saliency below which it is background"),
-    Stage(name="threshold_distance", dims=(Y, X), kind="f4", title="saliency minus background threshold"),
-    Stage(name="grid_flips", dims=(GRID, Y, X), kind="b1", title="label changes without the grid"),
-    Stage(name="grid_contribution", dims=(GRID, Y, X), kind="f4", title="part of the grid in the margin"),
-    Stage(name="grid_shapley", dims=(GRID, Y, X), kind="f4", title="Shapley value of the grid on the margin"),
-    Stage(name="deciding_grid", dims=(Y, X), kind="i2", title="index of the grid of the largest value", low=0),
-    Stage(name="entropy", dims=(Y, X), kind="f4", title="entropy of the labels", low=0, unit="nat"),
-    Stage(name="grid_agreement", dims=(Y, X), kind="f4", title="share of grids that agree", low=0, high=1),
-    Stage(name="label_changed", dims=(VARIATION, Y, X), kind="b1", title="label differs from the run's"),
-    Stage(name="changed_share", dims=(VARIATION,), kind="f4", title="share of changed pixels", low=0, high=1),
-    Stage(
-        name="changed_share_of_label",
-        dims=(VARIATION, LABEL),
-        kind="f4",
-        title="share of a label's pixels, before or after, that changed",
-        low=0,
-        high=1,
-    ),
-    Stage(name="occlusion", dims=(Y, X), kind="f4", title="fall of the cosine when the part is hidden"),
-    Stage(name="attention", dims=(Y, X), kind="f4", title="gradient times attention, all layers", low=0),
-    Stage(name="token_part", dims=(HEAD, ROW, COL), kind="f8", title="part of the cosine, by head and patch"),
-    Stage(name="class_part", dims=(HEAD,), kind="f8", title="part of the cosine from the class token"),
-    Stage(name="evidence", dims=(Y, X), kind="f4", title="part of the cosine from the patch at the pixel"),
-    Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with the share hidden"),
-    Stage(name="insertion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with only the share shown"),
-    Stage(name="deletion_auc", dims=(EXPLANATION,), kind="f4", title="area under deletion (low is faithful)"),
-    Stage(name="insertion_auc", dims=(EXPLANATION,), kind="f4", title="area under insertion (high is faithful)"),
-)
-
-EXPLAIN_STAGES: dict[str, Stage] = {stage.name: stage for stage in _MAPS}
-"""What `analysis.explain` makes of a run; no part of a run."""
 
 RUN_ATTRS = ("config", "encoder", "encoder_fingerprint", "saliency_source", "image_sha256", "schema_version")
 """Attributes that every run carries; the rest are listed in `pipeline.stages`."""

@@ -6,21 +6,21 @@ brings xarray. Methods only delegate; plotly is imported when the first figure i
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 import xarray as xr
+from markupsafe import Markup
 
 from clipdiy_lab.errors import ClipdiyError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.text import printable
+from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.gallery import strip
+from clipdiy_lab.views.html import render
 from clipdiy_lab.views.report import label_table
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 NAME: Final = "diy"
 MAX_LABELS: Final = 12
 _STRIP_WIDTH: Final = 1100
-_NUMBER: Final = "text-align:right;padding-left:1em"
 
 
 class DiyAccessor:
@@ -112,7 +111,7 @@ class DiyAccessor:
         try:
             return _summary(self._tree)
         except ClipdiyError as error:
-            return f"<p>Not a run of clipdiy_lab, so there is no summary: {html.escape(str(error))}</p>"
+            return str(Markup("<p>Not a run of clipdiy_lab, so there is no summary: {}</p>").format(str(error)))
 
 
 class DiyDatasetAccessor(DiyAccessor):
@@ -163,41 +162,20 @@ def _summary(run: xr.DataTree) -> str:
     """Write the summary as HTML that stands on light and on dark paper, the same at every call."""
     facts = _facts(run)
     del facts["labels"]
-    rows = "".join(f"<tr>{_cell('th', key)}{_cell('td', value)}</tr>" for key, value in facts.items())
-    return f"<div><table style='font-size:90%'>{rows}</table>{_labels(run)}{_thumbnails(run)}</div>"
-
-
-def _cell(kind: str, text: str) -> str:
-    return (
-        f"<{kind} style='text-align:left;vertical-align:top;padding-right:1em'>{html.escape(printable(text))}</{kind}>"
-    )
-
-
-def _labels(run: xr.DataTree) -> str:
     names = s.labels_of(run)
     colors = label_css(names, s.background_of(run))
     table = label_table(run)
     shown = table[table["share"] > 0].head(MAX_LABELS)
-    rest = len(names) - len(shown)
-    rows = "".join(
-        f"<tr><td style='text-align:left'><span style='display:inline-block;width:.8em;height:.8em;"
-        f"border:1px solid #8888;background:{colors[name]}'></span> {html.escape(printable(name))}</td>"
-        f"<td style='{_NUMBER}'>{row.share:.1%}</td><td style='{_NUMBER}'>{row.mean_margin:.3f}</td></tr>"
+    rows = [
+        {"name": name, "color": colors[name], "share": f"{row.share:.1%}", "margin": f"{row.mean_margin:.3f}"}
         for name, row in zip(shown.index, shown.itertuples(index=False), strict=True)
-    )
-    more = f"<p style='font-size:85%'>Not listed: {rest} labels that won less or nothing.</p>" if rest else ""
-    columns = "".join(f"<th style='{_NUMBER}'>{name}</th>" for name in ("share", "mean margin"))
-    head = f"<tr><th style='text-align:left'>label</th>{columns}</tr>"
-    return f"<table style='font-size:90%'>{head}{rows}</table>{more}"
+    ]
+    return str(render("summary.html", facts=facts, rows=rows, rest=len(names) - len(shown), strip=_strip(run)))
 
 
-def _thumbnails(run: xr.DataTree) -> str:
+def _strip(run: xr.DataTree) -> str:
     picture = strip(run)
-    height = round(picture.height * _STRIP_WIDTH / picture.width)
-    buffer = BytesIO()
-    picture.resize((_STRIP_WIDTH, height)).save(buffer, format="WEBP", quality=80)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f"<img alt='The method in one row' style='max-width:100%' src='data:image/webp;base64,{data}'>"
+    return data_uris.picture(picture.resize((_STRIP_WIDTH, round(picture.height * _STRIP_WIDTH / picture.width))))
 
 
 xr.register_datatree_accessor(NAME)(DiyAccessor)  # type: ignore[no-untyped-call]

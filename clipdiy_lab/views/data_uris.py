@@ -13,16 +13,24 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from clipdiy_lab.views.scales import LEVELS, ColorRange
+
 _WEBP_QUALITY: Final = 88
+_DRAWN_QUALITY: Final = 80
 _PALETTE: Final = 256
 """Colours that the palette of a PNG holds."""
-_LEVELS: Final = 255
-"""Colours of a map; entry 255 of its palette is left for pixels without a value, which are clear."""
 
 
 def photograph(image: npt.NDArray[np.uint8]) -> str:
     """Encode an RGB image, y x x x 3, as WebP."""
     return _uri(Image.fromarray(image), "webp", quality=_WEBP_QUALITY)
+
+
+def picture(image: Image.Image) -> str:
+    """Encode a drawn picture: as palette PNG where few colours make it exact and small, else as WebP."""
+    if image.convert("RGB").getcolors(_PALETTE) is None:
+        return _uri(image, "webp", quality=_DRAWN_QUALITY)
+    return _uri(image.convert("P", palette=Image.Palette.ADAPTIVE), "png", optimize=True)
 
 
 def indexed(indices: npt.NDArray[np.integer], palette: npt.NDArray[np.uint8], clear: tuple[int, ...] = ()) -> str:
@@ -44,20 +52,15 @@ def indexed(indices: npt.NDArray[np.integer], palette: npt.NDArray[np.uint8], cl
     return _uri(picture, "png", optimize=True, **({} if opaque.all() else {"transparency": alphas}))
 
 
-def levels(values: npt.NDArray[np.floating], low: float, high: float) -> npt.NDArray[np.uint8]:
-    """Round a map to 0..254 between `low` and `high`; what is not a number becomes 255."""
-    span = high - low if high > low else 1.0
+def colored(values: npt.NDArray[np.floating], colors: ColorRange) -> str:
+    """Encode a map of numbers, y x x, in the colours of a range; a pixel without a value is transparent."""
+    values = values.astype(np.float64)  # so that single precision rounds to the same colours
     missing = ~np.isfinite(values)
-    share = np.clip((np.where(missing, low, values) - low) / span, 0, 1)
-    placed = np.round(share * (_LEVELS - 1)).astype(np.uint8)
-    placed[missing] = _LEVELS
-    return placed
-
-
-def colored(values: npt.NDArray[np.floating], low: float, high: float, ramp: npt.NDArray[np.uint8]) -> str:
-    """Encode a map, y x x, in the colours of a ramp of 255; a pixel without a value is transparent."""
-    clear = (_LEVELS,) if not np.isfinite(values).all() else ()
-    return indexed(levels(values, low, high), np.concatenate([ramp, ramp[:1]]), clear)
+    share = (np.where(missing, colors.low, values) - colors.low) / (colors.high - colors.low)
+    levels = np.round(np.clip(share, 0, 1) * (LEVELS - 1)).astype(np.uint8)
+    levels[missing] = LEVELS
+    ramp = colors.scale.ramp
+    return indexed(levels, np.concatenate([ramp, ramp[:1]]), (LEVELS,) if missing.any() else ())
 
 
 def _uri(picture: Image.Image, kind: str, **options: object) -> str:

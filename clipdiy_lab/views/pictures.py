@@ -1,4 +1,4 @@
-"""Arrays as pictures: heat maps, label maps, legends, small multiples. Needs Pillow only."""
+"""Arrays as pictures: maps, overlays, legends, colour bars, small multiples. Needs Pillow only."""
 
 from __future__ import annotations
 
@@ -10,31 +10,25 @@ from PIL import Image, ImageDraw, ImageFont
 
 from clipdiy_lab.text import printable
 from clipdiy_lab.views.colors import Rgb
-
-# Viridis at ten even steps (matplotlib's colour map, CC0): even in lightness, readable without colour vision.
-_VIRIDIS = ("440154", "482878", "3e4a89", "31688e", "26828e", "1f9e89", "35b779", "6ece58", "b5de2b", "fde725")
+from clipdiy_lab.views.scales import ColorRange
 
 _INK, _PAPER, _QUIET = (28, 28, 32), (255, 255, 255), (110, 110, 118)
 _GAP, _LINE = 6, 18
-
-
-def _rgb(hexes: Sequence[str]) -> npt.NDArray[np.float64]:
-    return np.array([[int(one[i : i + 2], 16) for i in (0, 2, 4)] for one in hexes], dtype=np.float64)
-
-
-def heat(values: npt.NDArray[np.floating], low: float, high: float) -> Rgb:
-    """Colour a map of numbers, y x x, with viridis from `low` to `high`; values beyond are clipped."""
-    span = high - low if high > low else 1.0
-    place = np.clip((values - low) / span, 0, 1) * (len(_VIRIDIS) - 1)
-    steps = np.arange(len(_VIRIDIS))
-    channels = [np.interp(place, steps, channel) for channel in _rgb(_VIRIDIS).T]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
+_TILE, _TILES = 8, np.array([(245, 245, 248), (217, 217, 224)], dtype=np.uint8)
 
 
 def paint(labels: npt.NDArray[np.integer], colors: Rgb) -> Rgb:
     """Colour a label map, y x x."""
     painted: Rgb = colors[labels]
     return painted
+
+
+def cleared(picture: Rgb, missing: npt.NDArray[np.bool_]) -> Rgb:
+    """Put the chequers that stand for nothing where a map has no value, so that no colour is taken for one."""
+    rows, columns = (np.arange(length) // _TILE for length in missing.shape)
+    chequers = _TILES[(rows[:, None] + columns) % 2]
+    made: Rgb = np.where(missing[..., None], chequers, picture)
+    return made
 
 
 def overlay(
@@ -82,17 +76,18 @@ def legend(names: Sequence[str], colors: Rgb, width: int) -> Image.Image:
     return canvas
 
 
-def scale_bar(low: float, high: float, width: int, caption: str = "") -> Image.Image:
-    """Draw the colour scale of `heat` with its two ends."""
+def scale_bar(colors: ColorRange, width: int, caption: str = "") -> Image.Image:
+    """Draw a colour range with its two ends; a caption that is wider than the rest is cut."""
     canvas = Image.new("RGB", (width, 2 * _LINE), _PAPER)
     draw = ImageDraw.Draw(canvas)
     bar = min(180, width // 3)
-    ramp = heat(np.tile(np.linspace(0, 1, bar), (10, 1)), 0, 1)
-    first = f"{low:.3g}"
+    first, last = f"{colors.low:.3g}", f"{colors.high:.3g}   "
     left = _GAP + round(draw.textlength(first, font())) + 4
+    right = left + bar + 4
     draw.text((_GAP, 8), first, _QUIET, font())
-    canvas.paste(Image.fromarray(ramp), (left, 11))
-    draw.text((left + bar + 4, 8), f"{high:.3g}   {caption}", _QUIET, font())
+    canvas.paste(Image.fromarray(np.tile(colors.scale.at(np.linspace(0, 1, bar)), (10, 1, 1))), (left, 11))
+    room = width - right - round(draw.textlength(last, font())) - _GAP
+    draw.text((right, 8), last + _fit(draw, caption, room), _QUIET, font())
     return canvas
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
@@ -15,12 +15,14 @@ from PIL import Image
 from clipdiy_lab.datasets.palette import write_label_png
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.gallery import gallery, strip
+from clipdiy_lab.views.gallery import picture, strip
+from clipdiy_lab.views.look import Look
 from clipdiy_lab.views.page.document import document
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
+
+_NEEDED: Final = ("image", "text_embedding", "logits", "merged", "guide", s.SCORES, "labels", "margin")
 
 
 def label_table(run: xr.DataTree) -> pd.DataFrame:
@@ -76,13 +78,18 @@ def report(
     OutputError
         If the place cannot be written to.
     """
-    s.validate(run, need=("image", "text_embedding", "logits", "merged", "guide", s.SCORES, "labels", "margin"))
+    s.validate(run, need=_NEEDED)
     if segmenter is not None:
         from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
 
         require_same_encoder(run, segmenter)
-    target = Path(path)
-    page = document(run, {"Labels": label_table(run), **(tables or {})}, segmenter)
+    return _write_page(Look(run), Path(path), tables, segmenter)
+
+
+def _write_page(
+    look: Look, target: Path, tables: Mapping[str, pd.DataFrame] | None, segmenter: Segmenter | None = None
+) -> Path:
+    page = document(look, {"Labels": label_table(look.run), **(tables or {})}, segmenter)
     with atomic_path(target) as part:
         part.write_text(page, encoding="utf-8")
     return target
@@ -91,7 +98,7 @@ def report(
 def write_folder(
     run: xr.DataTree, folder: str | PathLike[str], tables: Mapping[str, pd.DataFrame] | None = None
 ) -> Path:
-    """Write a run's pictures into a folder that exists: every stage, strip, label map, and ``index.html``.
+    """Write a run's pictures into a folder that exists: stages, explanations, strip, label map, and ``index.html``.
 
     ``labels.png`` is the label map at the image's own size: its pixel values are label indices, in a palette PNG, or of
     more than 255 labels in a gray PNG of 16 bits.
@@ -101,15 +108,15 @@ def write_folder(
     RunError, OutputError
         As `report`.
     """
-    where = Path(folder)
-    for number, one in enumerate(gallery(run), 1):
-        _save(one.picture, where / f"{number:02d}_{one.name}.png")
+    s.validate(run, need=_NEEDED)
+    where, look = Path(folder), Look(run)
+    for number, drawing in enumerate([*look.stages(), *look.explained()[0]], 1):
+        _save(picture(drawing), where / f"{number:02d}_{drawing.entry.name}.png")
     _save(strip(run), where / "strip.png")
-    colors = label_colors(s.labels_of(run), s.background_of(run))
-    write_label_png(where / "labels.png", s.stage(run, "labels_full").values, colors)
-    return report(run, where / "index.html", tables)
+    write_label_png(where / "labels.png", s.stage(run, "labels_full").values, look.colors)
+    return _write_page(look, where / "index.html", tables)
 
 
-def _save(picture: Image.Image, path: Path) -> None:
+def _save(made: Image.Image, path: Path) -> None:
     with atomic_path(path) as part:
-        picture.save(part, format="PNG", optimize=True)
+        made.save(part, format="PNG", optimize=True)

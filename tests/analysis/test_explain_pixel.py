@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.method import schema
 
 LABELS = ["cat", "bus", "sofa"]
 
@@ -174,7 +173,3 @@ def test_a_score_that_is_no_sum_of_windows_is_said_to_be_none(run):
     with pytest.raises(errors.RunError, match=r"'background' .* no weighted sum of windows"):
         lab.explain.pixel(run, 3, 3, ["background"])
     assert set(lab.explain.pixel(run, 3, 3, ["cat"])["label"]) == {"cat"}
-
-
-def test_the_schema_knows_every_stage_name():
-    assert not schema.EXPLAIN_STAGES.keys() & schema.STAGES.keys()

@@ -72,6 +72,19 @@ def test_published_cells_are_those_of_the_file():
     assert lab.results.published("scenes").empty
 
 
+def test_every_published_cell_is_there_once_with_backbone_benchmark_and_source():
+    with (manifest_folder() / "published_results.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert (len(rows), len({row["method"] for row in rows})) == (1539, 72)
+    assert len({tuple(row.values()) for row in rows}) == len(rows)
+    assert all(row["backbone"] and row["dataset"] and row["protocol_notes"] and row["source"] for row in rows)
+    assert all(0 < float(row["miou"]) < 100 for row in rows)
+    # SC-CLIP's authors' row and the line of RF-CLIP with its refinement, as other papers print them.
+    cells = lab.results.published("voc21", ["SC-CLIP", "RF-CLIP"])
+    assert {64.6, 65.0} <= set(cells["miou"])
+    assert cells[cells["protocol_notes"].str.contains("PAMR")]["miou"].tolist() == [67.2]
+
+
 def test_the_published_score_of_the_paper_is_there():
     table = lab.results.table(result("voc21"), result("coco_object_diy"), methods=["CLIP-DIY"])
     theirs = table[~table["ours"].astype(bool)]

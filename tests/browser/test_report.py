@@ -73,9 +73,7 @@ def test_the_page_is_one_small_file_that_shows_everything(run, page_file, opened
     titles = page.locator("h3").all_inner_texts()
     for stage in ("1. The image in the frame", "7. Fused", "9. Labels", "10. Margin"):
         assert stage in titles
-    for name in (
-        *("flip_weight", "background_threshold", "grid_importance", "grid_flips", "entropy", "grid_agreement"),
-    ):
+    for name in (*("flip_change", "background_threshold", "grid_shapley", "grid_flips", "entropy", "grid_agreement"),):
         assert page.locator(f"#{name} figure img").count() >= 1
         assert page.locator(f"#{name} p.how").inner_text().endswith(".")
     pictures = page.evaluate("[...document.images].map(i => [i.complete && i.naturalWidth > 0, i.alt.length > 0])")
@@ -178,7 +176,7 @@ def test_without_javascript_the_rest_is_there(page_file, chromium):
     page.goto(page_file.as_uri())
     assert page.locator("noscript").count() == 1
     assert not page.is_visible("#inspector-picture")
-    assert page.is_visible("#flip_weight img")
+    assert page.is_visible("#flip_change img")
     context.close()
 
 
@@ -226,4 +224,4 @@ def test_the_code_in_the_page_repeats_it(segmenter, photo, opened, tmp_path, mon
     for row in told["labels"]:
         assert row["share"] == pytest.approx(float((run["labels"] == index.index(row["label"])).mean()))
     again = opened(tmp_path / "page.html")
-    assert again.locator("#prompt_sensitivity img").count() == 1
+    assert again.locator("#wording_sensitivity img").count() == 1

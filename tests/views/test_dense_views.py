@@ -64,7 +64,7 @@ def test_every_figure_and_picture_can_be_drawn(run):
         assert figures.windows(run, str(grid), "cat").data
     assert figures.similarity(run, "cat").data
     assert figures.grids(run, "cat").data
-    assert {"similarity", "logits", "labels"} <= {shown.name for shown in gallery(run)}
+    assert {"similarity", "logits", "labels"} <= {drawing.entry.name for drawing, _ in gallery(run)}
     assert len(label_table(run))
 
 

@@ -45,7 +45,7 @@ def test_every_picture_and_page_of_many_labels(many, tmp_path):
     layer = figures.overlay(many).data[1]
     np.testing.assert_array_equal(opened(layer.source)[..., :3], painted)
     page = (tmp_path / "index.html").read_text()
-    shown = re.search(r"<img src='(data:image/png[^']*)' alt='labels: ", page).group(1)
+    shown = re.search(r"<img src='(data:image/png[^']*)' alt='Labels: ", page).group(1)
     np.testing.assert_array_equal(opened(shown)[..., :3], painted)
     assert many.diy._repr_html_().count("<tr>") <= 20
 
@@ -93,8 +93,8 @@ def test_nothing_of_a_foreign_run_is_obeyed(foreign, tmp_path):
     assert not [c for c in said if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
     assert r"\x1b[31mred" in page
     assert r"\u202egpj.exe" in page
-    for one in gallery(foreign):
-        assert one.picture.width < 3000
+    for _, picture in gallery(foreign):
+        assert picture.width < 3000
     assert strip(foreign).width < 3000
 
 

@@ -4,15 +4,23 @@ import numpy as np
 
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
+from clipdiy_lab.views.scales import SEQUENTIAL, ColorRange
 
 
-def test_heat_runs_from_dark_to_bright_and_clips():
-    ramp = pictures.heat(np.linspace(-1, 2, 301)[None], 0, 1)
-    lightness = ramp[0] @ np.array([0.2126, 0.7152, 0.0722])
-    assert (np.diff(lightness[100:201]) >= -0.5).all()
-    assert (ramp[0, :100] == ramp[0, 100]).all()
-    assert (ramp[0, 201:] == ramp[0, 200]).all()
-    assert (pictures.heat(np.full((2, 2), 5.0), 5, 5) == pictures.heat(np.zeros((2, 2)), 0, 1)).all()
+def test_pixels_without_a_value_are_chequered():
+    missing = np.zeros((32, 32), bool)
+    missing[:, 16:] = True
+    made = pictures.cleared(np.full((32, 32, 3), 9, np.uint8), missing)
+    assert (made[:, :16] == 9).all()
+    assert len(np.unique(made[:, 16:].reshape(-1, 3), axis=0)) == 2
+
+
+def test_a_bar_shows_the_scale_and_cuts_a_long_caption():
+    colors = ColorRange(SEQUENTIAL, 0.25, 0.75)
+    bar = np.asarray(pictures.scale_bar(colors, 400, "a caption " * 40))
+    assert bar.shape == (36, 400, 3)
+    for end in (0.0, 1.0):
+        assert (bar == SEQUENTIAL.at(end)).all(-1).any()
 
 
 def test_overlay_leaves_the_background_clear():

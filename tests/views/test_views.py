@@ -27,18 +27,18 @@ def run(golden_segmenter):
 
 def test_the_gallery_shows_every_stage_in_order(run):
     shown = list(gallery(run))
-    names = [one.name for one in shown]
+    names = [drawing.entry.name for drawing, _ in shown]
     assert names == [
         "image", "similarity", "logits", "merged", "saliency", "guide", "fused", "probability", "labels", "margin",
         "overlay",
     ]  # fmt: skip
-    assert all(one.picture.width > 90 and one.caption.endswith(".") for one in shown)
-    assert (np.asarray(shown[0].picture) == run["image"].values).all()
+    assert all(picture.width > 90 and drawing.entry.stage.sentence.endswith(".") for drawing, picture in shown)
+    assert (np.asarray(shown[0][1]) == run["image"].values).all()
 
 
 def test_a_run_without_saliency_has_a_gallery_too(golden_segmenter):
     plain = golden_segmenter.segment(np.zeros((70, 110, 3), np.uint8), ["cat"], SMALL)
-    assert "saliency" not in [one.name for one in gallery(plain)]
+    assert "saliency" not in [drawing.entry.name for drawing, _ in gallery(plain)]
     assert strip(plain).width > 0
 
 
@@ -79,6 +79,6 @@ def test_pictures_and_pages_use_the_colours_of_the_names(run, tmp_path):
     write_folder(run, tmp_path)
     with Image.open(tmp_path / "labels.png") as mask:
         assert mask.getpalette()[: 3 * len(names)] == colors.ravel().tolist()
-    labels = next(one.picture for one in gallery(run) if one.name == "labels")
+    labels = next(picture for drawing, picture in gallery(run) if drawing.entry.name == "labels")
     painted = np.asarray(labels)[: run.sizes["y"], : run.sizes["x"]]
     np.testing.assert_array_equal(painted, colors[run["labels"].values])

@@ -13,10 +13,22 @@ from torch import Tensor, nn
 
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.method import schema as s
 from clipdiy_lab.models.encoders import pooled
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
+
+ATTENTION = s.Stage(
+    name="attention",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Where the window's attention made the cosine",
+    sentence="Gradient times attention through all layers. Bright parts made the cosine; only order and ratios mean "
+    "something.",
+    unit="relevance",
+    low=0,
+)
 
 
 def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -> xr.DataArray:
@@ -60,7 +72,7 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     pixels = len(crop.pixels)
     grid = relevance.reshape(1, 1, side, side)
     spread = F.interpolate(grid, size=(pixels, pixels), mode="bilinear", align_corners=False)[0, 0]
-    return crop.map("attention", spread.cpu().numpy())
+    return crop.map(ATTENTION, spread.cpu().numpy())
 
 
 def _rollout(attentions: list[Tensor], gradients: list[Tensor]) -> Tensor:

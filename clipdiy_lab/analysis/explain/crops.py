@@ -106,7 +106,7 @@ class Crop:
                 found.append((vectors.numpy().astype(np.float64) @ self.texts.T).max(1))
         return np.concatenate(found)
 
-    def map(self, name: str, values: npt.NDArray[np.floating]) -> xr.DataArray:
+    def map(self, stage: s.Stage, values: npt.NDArray[np.floating]) -> xr.DataArray:
         """Wrap a map of the crop; y and x are pixels of the frame."""
         height, width = values.shape
         pixel = {"units": "pixel"}
@@ -114,7 +114,7 @@ class Crop:
             s.Y: (s.Y, self.top + np.arange(height), pixel),
             s.X: (s.X, self.left + np.arange(width), pixel),
         }
-        return array(name, values, coords)
+        return array(stage, values, coords)
 
 
 def cell_of(config: Config, cell: Window) -> tuple[Grid, int, int]:

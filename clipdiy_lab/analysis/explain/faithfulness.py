@@ -19,6 +19,20 @@ if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
 
 RANDOM = "random"
+_CURVES = tuple(
+    s.Stage(name=name, dims=(s.EXPLANATION, s.SHARE), kind="f4", title=title, unit="cosine")
+    for name, title in (
+        ("deletion", "Cosine with the share hidden"),
+        ("insertion", "Cosine with only the share shown"),
+    )
+)
+_AREAS = tuple(
+    s.Stage(name=f"{name}_auc", dims=(s.EXPLANATION,), kind="f4", title=title)
+    for name, title in (
+        ("deletion", "Area under deletion (low is faithful)"),
+        ("insertion", "Area under insertion (high is faithful)"),
+    )
+)
 
 Order = npt.NDArray[np.int64]
 
@@ -90,9 +104,9 @@ def faithfulness(
     curves, areas = (np.concatenate([of[:own], of[own:].mean(0, keepdims=True)]) for of in (curves, areas))
     coords: dict[Hashable, Any] = {s.EXPLANATION: [*explanations, RANDOM], s.SHARE: np.linspace(0, 1, steps + 1)}
     made = {}
-    for place, name in enumerate(("deletion", "insertion")):
-        made[name] = array(name, curves[:, place], coords)
-        made[f"{name}_auc"] = array(f"{name}_auc", areas[:, place], coords)
+    for place, (curve, area) in enumerate(zip(_CURVES, _AREAS, strict=True)):
+        made[curve.name] = array(curve, curves[:, place], coords)
+        made[area.name] = array(area, areas[:, place], coords)
     attrs = {"random_deletion_sd": float(spread[0]), "random_insertion_sd": float(spread[1]), "repeats": repeats}
     return xr.Dataset(made, attrs=attrs)
 

@@ -11,6 +11,61 @@ from clipdiy_lab.method import attribution
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.grid import Plan
 
+GRID_FLIPS = s.Stage(
+    name="grid_flips",
+    dims=(s.GRID, s.Y, s.X),
+    kind="b1",
+    title="One grid left out",
+    sentence="Where the label changes when one grid is left out. A grid without marks could be dropped for this image.",
+    unit="changes its label",
+)
+GRID_CONTRIBUTION = s.Stage(
+    name="grid_contribution",
+    dims=(s.GRID, s.Y, s.X),
+    kind="f4",
+    title="Part of each grid in the margin",
+    sentence="What each grid adds to the lead of the winner over the runner-up. Orange: the grid speaks for the label; "
+    "blue: against it.",
+    unit="score",
+)
+GRID_SHAPLEY = s.Stage(
+    name="grid_shapley",
+    dims=(s.GRID, s.Y, s.X),
+    kind="f4",
+    title="What each grid does for the winner",
+    sentence="Shapley value of each grid on the lead of the winner; the values sum to the margin. Orange: the grid "
+    "speaks for the label; blue: against it.",
+    unit="score",
+)
+DECIDING_GRID = s.Stage(
+    name="deciding_grid",
+    dims=(s.Y, s.X),
+    kind="i2",
+    title="The grid that decides",
+    sentence="The grid with the largest Shapley value. Large windows decide what is there, small ones where it ends.",
+    low=0,
+)
+ENTROPY = s.Stage(
+    name="entropy",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Uncertainty",
+    sentence="Entropy of the softmax over the labels. Bright pixels hesitate between several.",
+    unit="nat",
+    low=0,
+)
+GRID_AGREEMENT = s.Stage(
+    name="grid_agreement",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Agreement of the grids",
+    sentence="The share of the grids that would give this label on their own. Where it is low, the label is a "
+    "compromise.",
+    unit="share of the grids",
+    low=0,
+    high=1,
+)
+
 _MOST_GRIDS = 10
 
 
@@ -51,10 +106,10 @@ def grid_importance(run: xr.DataTree) -> xr.Dataset:
     logits = s.stage(run, "logits")
     return xr.Dataset(
         {
-            "grid_flips": array("grid_flips", _flips(scores, winner[0]), logits.coords),
-            "grid_contribution": array("grid_contribution", own - other, logits.coords),
-            "grid_shapley": array("grid_shapley", shapley, logits.coords),
-            "deciding_grid": array("deciding_grid", shapley.argmax(0), logits.coords),
+            "grid_flips": array(GRID_FLIPS, _flips(scores, winner[0]), logits.coords),
+            "grid_contribution": array(GRID_CONTRIBUTION, own - other, logits.coords),
+            "grid_shapley": array(GRID_SHAPLEY, shapley, logits.coords),
+            "deciding_grid": array(DECIDING_GRID, shapley.argmax(0), logits.coords),
         }
     )
 
@@ -102,8 +157,8 @@ def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Datase
     return xr.Dataset(
         {
             "margin": s.stage(run, "margin").drop_vars(s.LABEL, errors="ignore"),
-            "entropy": array("entropy", entropy, scores.coords),
-            "grid_agreement": array("grid_agreement", agreement, scores.coords),
+            "entropy": array(ENTROPY, entropy, scores.coords),
+            "grid_agreement": array(GRID_AGREEMENT, agreement, scores.coords),
         },
         attrs={"temperature": float(heat)},
     )

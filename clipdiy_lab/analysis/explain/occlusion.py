@@ -9,9 +9,21 @@ import xarray as xr
 
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ConfigError
+from clipdiy_lab.method import schema as s
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
+
+OCCLUSION = s.Stage(
+    name="occlusion",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="What hiding a part of the window costs",
+    sentence="How far the cosine falls when the pixel is hidden. Orange parts made it; hiding blue ones helps.",
+    unit="cosine",
+    low=-2,
+    high=2,
+)
 
 
 def occlude(
@@ -69,4 +81,4 @@ def occlude(
     for (y, x), cosine in zip(places, cosines, strict=True):
         total[y : y + patch, x : x + patch] += whole - cosine
         times[y : y + patch, x : x + patch] += 1
-    return crop.map("occlusion", total / times)
+    return crop.map(OCCLUSION, total / times)

@@ -38,11 +38,10 @@ def values(run: xr.DataTree, name: str) -> Floats:
     return found
 
 
-def array(name: str, data: npt.NDArray[Any], coords: Mapping[Hashable, Any]) -> xr.DataArray:
-    """Wrap what an explanation computed, with the dimensions and units of `schema.EXPLAIN_STAGES`."""
-    known = s.EXPLAIN_STAGES[name]
-    kept = s.coords_of(known.dims, coords)
-    return xr.DataArray(data.astype(known.kind), dims=known.dims, coords=kept, name=name, attrs=known.attrs())
+def array(stage: s.Stage, data: npt.NDArray[Any], coords: Mapping[Hashable, Any]) -> xr.DataArray:
+    """Wrap what an explanation computed, with the name, dimensions and units of its stage."""
+    kept = s.coords_of(stage.dims, coords)
+    return xr.DataArray(data.astype(stage.kind), dims=stage.dims, coords=kept, name=stage.name, attrs=stage.attrs())
 
 
 def at_pixel(run: xr.DataTree, y: int, x: int, frame: Frame = "frame") -> tuple[int, int]:

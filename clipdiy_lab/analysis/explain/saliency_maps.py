@@ -10,6 +10,44 @@ from clipdiy_lab.analysis.explain.reading import applied_saliency, array, read, 
 from clipdiy_lab.method import attribution, ops
 from clipdiy_lab.method import schema as s
 
+FLIP_CHANGE = s.Stage(
+    name="flip_change",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Change of the saliency weight that flips the label",
+    sentence="The smallest change at which another label wins. Blue: the weight falls; orange: it rises; pale: very "
+    "little is enough. Clear pixels keep their label at every weight.",
+    unit="change of the weight",
+    low=-1,
+    high=1,
+)
+FLIP_LABEL = s.Stage(
+    name="flip_label",
+    dims=(s.Y, s.X),
+    kind="i2",
+    title="Label that takes over",
+    sentence="The label that wins beyond that change of the saliency weight. Clear where none does.",
+    low=-1,
+)
+BACKGROUND_THRESHOLD = s.Stage(
+    name="background_threshold",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Background threshold",
+    sentence="The saliency below which the pixel is background. Where it is high, the windows see no object worth "
+    "keeping.",
+    unit="saliency",
+)
+THRESHOLD_DISTANCE = s.Stage(
+    name="threshold_distance",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Distance to the background threshold",
+    sentence="Saliency minus the threshold. Orange pixels are foreground, blue ones background; where it is pale, the "
+    "localiser decides by a hair.",
+    unit="saliency",
+)
+
 
 def flip_weight(run: xr.DataTree) -> xr.Dataset:
     """Smallest change of the saliency weight at which each pixel changes its label, and to which.
@@ -41,7 +79,7 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     change, rival = attribution.flip_weights(merged, guide, config.saliency_weight, winner)
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
-        {"flip_change": array("flip_change", change, coords), "flip_label": array("flip_label", rival, coords)},
+        {"flip_change": array(FLIP_CHANGE, change, coords), "flip_label": array(FLIP_LABEL, rival, coords)},
         attrs={"saliency_weight": config.saliency_weight},
     )
 
@@ -74,7 +112,7 @@ def background_threshold(run: xr.DataTree) -> xr.Dataset:
     coords = s.stage(run, "merged").coords
     return xr.Dataset(
         {
-            "background_threshold": array("background_threshold", found, coords),
-            "threshold_distance": array("threshold_distance", soft - found, coords),
+            "background_threshold": array(BACKGROUND_THRESHOLD, found, coords),
+            "threshold_distance": array(THRESHOLD_DISTANCE, soft - found, coords),
         }
     )

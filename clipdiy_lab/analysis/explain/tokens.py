@@ -24,6 +24,25 @@ from clipdiy_lab.models.encoders import to_input
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
 
+TOKEN_PART = s.Stage(
+    name="token_part",
+    dims=(s.HEAD, s.ROW, s.COL),
+    kind="f8",
+    title="Part of the cosine, by head and patch",
+    unit="cosine",
+)
+CLASS_PART = s.Stage(
+    name="class_part", dims=(s.HEAD,), kind="f8", title="Part of the cosine from the class token", unit="cosine"
+)
+EVIDENCE = s.Stage(
+    name="evidence",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="Where the cosine of a patch came from",
+    sentence="The part of the cosine from the patch at the pixel, all heads together. Orange parts made it; blue ones "
+    "spoke against it.",
+    unit="cosine",
+)
 _ROUNDING = 1e-5
 
 
@@ -121,8 +140,8 @@ def token(run: xr.DataTree, segmenter: Segmenter, cell: Window, label: str) -> x
     told = {"cosine": cosine, "bias": bias, "grid": grid.name, "cell": [row, col], "label": label}
     return xr.Dataset(
         {
-            "token_part": array("token_part", patches, heads),
-            "class_part": array("class_part", parts[:, 0], heads),
+            "token_part": array(TOKEN_PART, patches, heads),
+            "class_part": array(CLASS_PART, parts[:, 0], heads),
             "evidence": evidence,
         },
         attrs=told | {"story": _story(patches, parts[:, 0], bias, cosine, given.patch, label)},
@@ -185,7 +204,7 @@ def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], given: _R
         s.Y: (s.Y, given.top + np.arange(given.size[0]), pixel),
         s.X: (s.X, given.left + np.arange(given.size[1]), pixel),
     }
-    return array("evidence", values[np.ix_(rows, cols)], coords)
+    return array(EVIDENCE, values[np.ix_(rows, cols)], coords)
 
 
 def _story(

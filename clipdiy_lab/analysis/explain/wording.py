@@ -23,6 +23,37 @@ if TYPE_CHECKING:
 TEMPLATES = ("{label}", "a picture of a {label}", "a photo of the {label}", "a close-up photo of a {label}")
 """Templates that `prompt_sensitivity` tries unless it is given others."""
 
+LABEL_CHANGED = s.Stage(
+    name="label_changed",
+    dims=(s.VARIATION, s.Y, s.X),
+    kind="b1",
+    title="Where the words change the label",
+    sentence="Where a variation of the words, or another run, has another label.",
+    unit="changes its label",
+)
+WORDING_SENSITIVITY = s.Stage(
+    name="wording_sensitivity",
+    dims=(s.Y, s.X),
+    kind="f4",
+    title="What the words do",
+    sentence="How many ways of saying it otherwise (article, template, one label dropped) change the pixel. Bright "
+    "pixels hang on the wording.",
+    unit="share of the variations",
+    low=0,
+    high=1,
+)
+_CHANGED_SHARE = s.Stage(
+    name="changed_share", dims=(s.VARIATION,), kind="f4", title="Share of changed pixels", low=0, high=1
+)
+_CHANGED_SHARE_OF_LABEL = s.Stage(
+    name="changed_share_of_label",
+    dims=(s.VARIATION, s.LABEL),
+    kind="f4",
+    title="Share of a label's pixels, before or after, that changed",
+    low=0,
+    high=1,
+)
+
 Places = npt.NDArray[np.int64]
 
 
@@ -57,7 +88,8 @@ def prompt_sensitivity(
     Returns
     -------
     xarray.Dataset
-        ``label_changed`` (variation, y, x) bool; ``changed_share`` (variation): share of the image's pixels;
+        ``label_changed`` (variation, y, x) bool; ``wording_sensitivity`` (y, x): share of the variations that change
+        the pixel; ``changed_share`` (variation): share of the image's pixels;
         ``changed_share_of_label`` (variation, label): of the pixels that have the label before or after, the share that
         has it only once (NaN where there are none). A synonym counts as its label. The attribute ``left_out`` lists
         the variations that were left out.
@@ -92,13 +124,15 @@ def prompt_sensitivity(
         _warn_of_left_out(left_out)
     after = np.stack(list(found.values())) if found else np.empty((0, *before.shape), dtype=np.int64)
     changed = after != before
+    often = changed.mean(0) if found else np.zeros(before.shape)
     coords = {**s.stage(run, "labels").coords, s.VARIATION: np.array(list(found), dtype=object), s.LABEL: list(known)}
     of_label = np.array([_changed_share_of(before, one, len(known)) for one in after]).reshape(-1, len(known))
     return xr.Dataset(
         {
-            "label_changed": array("label_changed", changed, coords),
-            "changed_share": array("changed_share", changed.mean((1, 2)), coords),
-            "changed_share_of_label": array("changed_share_of_label", of_label, coords),
+            "label_changed": array(LABEL_CHANGED, changed, coords),
+            "wording_sensitivity": array(WORDING_SENSITIVITY, often, coords),
+            "changed_share": array(_CHANGED_SHARE, changed.mean((1, 2)), coords),
+            "changed_share_of_label": array(_CHANGED_SHARE_OF_LABEL, of_label, coords),
         },
         attrs={"left_out": list(left_out)},
     )
@@ -214,4 +248,4 @@ def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = 
     known = s.labels_of(run)
     changed = (_places(run, known, {}) != _places(other, known, {}))[None]
     coords = s.stage(run, "labels").coords
-    return array("label_changed", changed, coords).isel({s.VARIATION: 0})
+    return array(LABEL_CHANGED, changed, coords).isel({s.VARIATION: 0})

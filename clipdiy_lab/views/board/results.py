@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from clipdiy_lab.analysis.trials import plain_table
 from clipdiy_lab.errors import FigureError, OutputError
 from clipdiy_lab.views.board.grid import BoardPlan
 from clipdiy_lab.views.figures.inputs import knob_text
+from clipdiy_lab.views.html import table, tables
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -146,18 +146,14 @@ class BoardResults:
 
     def html_table(self) -> str:
         """Return the rows so far as HTML, scores in percent."""
-        from clipdiy_lab.views.explorer.markup import rows_of
-
         rows = []
-        known = self.published
         for number, row in self.table.iterrows():
-            knobs = [html.escape(knob_text(row[name])) for name in self.ran]
             score = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_low']:.1f} to {100 * row['miou_high']:.1f}"]
-            cells = score if row["miou"] == row["miou"] else ["", html.escape(row["error"])]
-            rows.append([str(number), *knobs, *cells])
-        ours = rows_of(["row", *self.ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
-        if known.empty:
-            return f"{ours}<p>No published values on {html.escape(self.dataset)} are known.</p>"
+            cells = score if row["miou"] == row["miou"] else ["", row["error"]]
+            rows.append([number, *(knob_text(row[name]) for name in self.ran), *cells])
+        ours = table(["row", *self.ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
+        if self.published.empty:
+            return tables([ours], f"No published values on {self.dataset} are known.")
         columns = ["method", "backbone", "miou", "protocol_notes", "source"]
-        theirs = [[html.escape(str(cell[name])) for name in columns] for cell in known.to_dict("records")]
-        return ours + rows_of(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)
+        theirs = self.published[columns].to_numpy().tolist()
+        return tables([ours, table(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from typing import Any, Final
 
 import ipywidgets as w
 import plotly.graph_objects as go
+from markupsafe import Markup
 
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.errors import ConfigError, FigureError
@@ -144,7 +144,7 @@ class BoardWidgets(WidgetScreen):
         rows = len(self.board.plan.trials)
         long = "" if seconds is None else f", about {_spoken(seconds)}"
         text = f"{rows} {'run' if rows == 1 else 'runs'} on {self.board.images} images{long}"
-        self.cost.value = f'<b class="clipdiy-cost">{text}</b>'
+        self.cost.value = Markup('<b class="clipdiy-cost">{}</b>').format(text)
 
     def _estimate(self) -> None:
         self.say("Trying two images …", "busy")
@@ -203,7 +203,8 @@ class BoardWidgets(WidgetScreen):
         score = "nothing to score" if look.miou != look.miou else f"{100 * look.miou:.1f} %"
         tag = markup.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
         keys = markup.legend(look.explorer.shown())
-        text = w.HTML(f'<div style="line-height:1.4">{tag}<br><b>{html.escape(look.image_id)}: {score}</b>{keys}</div>')
+        card = Markup('<div style="line-height:1.4">{}<br><b>{}: {}</b>{}</div>')
+        text = w.HTML(card.format(tag, look.image_id, score, keys))
         opener = button("open in the explorer", "clipdiy-board-open")
         opener.on_click(lambda _: self._guarded(lambda: self._open(look)))
         return w.VBox([text, opener], layout={"width": "200px"})
@@ -236,5 +237,5 @@ def _spoken(seconds: float) -> str:
 
 
 def _counted(drawn: int, rows: int) -> str:
-    data = f'data-drawn="{drawn}" data-rows="{rows}"'
-    return f'<span class="clipdiy-board-count" {data} style="opacity:.6">{rows} rows</span>'
+    data = Markup('data-drawn="{}" data-rows="{}"').format(drawn, rows)
+    return Markup('<span class="clipdiy-board-count" {} style="opacity:.6">{} rows</span>').format(data, rows)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,8 +14,9 @@ from clipdiy_lab.errors import ClipdiyError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_title
+from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.colors import label_css
-from clipdiy_lab.views.explorer.markup import image_tag, rows_of, short, swatch
+from clipdiy_lab.views.html import render, short
 
 CROPS: Final = 6
 LABELS: Final = 6
@@ -42,42 +42,21 @@ def inspector(run: xr.DataTree, y: int, x: int) -> str:
     names = s.labels_of(run)
     colors = label_css(names, s.background_of(run))
     won = names[int(s.stage(run, "labels").values[y, x])]
-    head = f"<b>Pixel row {y}, column {x}: {swatch(colors[won])} {short(won)}</b>"
-    start = f'<div class="clipdiy-inspector" data-pixel="{y},{x}" data-label="{html.escape(won)}">{head}'
+    known: dict[str, Any] = {"y": y, "x": x, "label": won, "color": colors[won], "bars": []}
     try:
         parts = pixel(run, y, x)
     except RunError as error:  # the scores that decide are no sum of windows
-        return f"{start}{_paragraph(str(error))}</div>"
+        return render("explorer_pixel.html", **known, story=[str(error)])
     scores = parts.groupby("label")["contribution"].sum().sort_values(ascending=False)
-    return "".join(
-        [
-            start,
-            _story(run, y, x),
-            "<h4>What would flip it</h4>",
-            _list(flips(run, parts, y, x)),
-            "<h4>What each grid gives each label</h4>",
-            _bars(parts, scores, colors),
-            "<h4>The crops that voted</h4>",
-            _crops(run, parts, scores, won),
-            "</div>",
-        ]
-    )
+    known |= {"story": _story(run, y, x), "flips": flips(run, parts, y, x), "left_out": max(0, len(scores) - LABELS)}
+    return render("explorer_pixel.html", **known | _bars(parts, scores, colors) | _crops(run, parts, scores, won))
 
 
-def _paragraph(text: str) -> str:
-    return f'<p style="margin:.3em 0;line-height:1.35">{html.escape(text)}</p>'
-
-
-def _story(run: xr.DataTree, y: int, x: int) -> str:
+def _story(run: xr.DataTree, y: int, x: int) -> list[str]:
     try:
-        text = story(run, y, x)
+        return story(run, y, x).splitlines()
     except ClipdiyError as error:  # a single label has nothing to be compared with
-        text = str(error)
-    return "".join(map(_paragraph, text.splitlines()))
-
-
-def _list(lines: list[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+        return [str(error)]
 
 
 def flips(run: xr.DataTree, parts: pd.DataFrame, y: int, x: int) -> list[str]:
@@ -113,7 +92,7 @@ def _saliency_flips(run: xr.DataTree, config: Config, names: tuple[str, ...], y:
     return lines
 
 
-def _bars(parts: pd.DataFrame, scores: pd.Series, colors: dict[str, str]) -> str:
+def _bars(parts: pd.DataFrame, scores: pd.Series, colors: dict[str, str]) -> dict[str, Any]:
     """Stack what the grids give each label; the first grid has the fullest shade."""
     grids = {str(name): grid_title(str(name)) for name in parts[s.GRID].unique()}
     shades = np.linspace(1, 0.4, len(grids))
@@ -122,21 +101,22 @@ def _bars(parts: pd.DataFrame, scores: pd.Series, colors: dict[str, str]) -> str
     by = parts.pivot_table(index="label", columns=s.GRID, values="contribution", aggfunc="sum")
     rows = []
     for label in scores.index[:LABELS]:
-        bars = "".join(
-            f'<span title="{title}: {by.loc[label, name]:.4f}" style="display:inline-block;height:.9em;'
-            f"width:{max(0.0, by.loc[label, name]) / widest * _BAR:.0f}px;background:{colors[label]};"
-            f'opacity:{shade:.2f}"></span>'
-            for (name, title), shade in zip(grids.items(), shades, strict=True)
-        )
-        each = [f"{by.loc[label, name]:+.4f}" for name in grids]
-        bar = f'<span style="display:inline-block;width:{_BAR + 6}px;text-align:left;white-space:nowrap">{bars}</span>'
-        rows.append([short(str(label), 18), bar, *each, f"<b>{scores[label]:.4f}</b>"])
-    left = len(scores) - LABELS
-    more = f"<div>{left} lower labels left out</div>" if left > 0 else ""
-    return rows_of(["label", "", *grids.values(), "score"], rows) + more
+        own = {name: float(by.loc[label, name]) for name in grids}
+        bars = [
+            {
+                "title": f"{grids[name]}: {value:.4f}",
+                "width": f"{max(0.0, value) / widest * _BAR:.0f}",
+                "color": colors[label],
+                "shade": f"{shade:.2f}",
+            }
+            for (name, value), shade in zip(own.items(), shades, strict=True)
+        ]
+        numbers = [f"{value:+.4f}" for value in own.values()]
+        rows.append({"label": label, "parts": bars, "contributions": numbers, "score": f"{scores[label]:.4f}"})
+    return {"bars": rows, "grids": list(grids.values()), "width": _BAR}
 
 
-def _crops(run: xr.DataTree, parts: pd.DataFrame, scores: pd.Series, won: str) -> str:
+def _crops(run: xr.DataTree, parts: pd.DataFrame, scores: pd.Series, won: str) -> dict[str, Any]:
     """Show the windows with the largest say in the lead of the winner over the next label."""
     other = next((str(label) for label in scores.index if label != won), None)
     mine = parts[parts["label"] == won].reset_index(drop=True)
@@ -147,14 +127,19 @@ def _crops(run: xr.DataTree, parts: pd.DataFrame, scores: pd.Series, won: str) -
     rival = parts[parts["label"] == other].reset_index(drop=True) if other is not None else None
     say = mine["contribution"] - (0 if rival is None else rival["contribution"])
     frame = s.stage(run, "image").values
-    rows = []
+    crops = []
     for at in say.abs().sort_values(ascending=False, kind="stable").index[:CROPS]:
         one = mine.loc[at]
         top, left, bottom, right = (int(one[side]) for side in ("top", "left", "bottom", "right"))
         crop = Image.fromarray(frame[top:bottom, left:right]).resize((_THUMB, _THUMB))
-        picture = image_tag(crop, f"crop at row {top}, column {left}", f"width:{_THUMB}px;height:{_THUMB}px")
         cosines = [f"{one['cosine']:.3f}"] + ([] if rival is None else [f"{rival.loc[at, 'cosine']:.3f}"])
-        where = f"{grid_title(one[s.GRID])}<br>rows {top}-{bottom - 1}<br>columns {left}-{right - 1}"
-        rows.append([picture, where, f"{one['interpolation_weight']:.2f}", *cosines, f"{say[at]:+.4f}"])
-    versus = [f"cosine {won[:14]}"] + ([] if other is None else [f"cosine {other[:14]}"])
-    return rows_of(["crop", "window", "weight here", *versus, "part of the lead"], rows)
+        crops.append(
+            {
+                "source": data_uris.picture(crop),
+                "alt": f"crop at row {top}, column {left}",
+                "where": [grid_title(one[s.GRID]), f"rows {top}-{bottom - 1}", f"columns {left}-{right - 1}"],
+                "numbers": [f"{one['interpolation_weight']:.2f}", *cosines, f"{say[at]:+.4f}"],
+            }
+        )
+    versus = [f"cosine {short(name, 14)}" for name in (won, other) if name is not None]
+    return {"crops": crops, "versus": versus, "thumb": _THUMB}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import ipywidgets as w
+from markupsafe import Markup
 
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method.naming import DENSE, grid_name, grid_title, of_tokens
@@ -302,7 +302,7 @@ class ExplorerWidgets(WidgetScreen):
         self.filed.value = ""
 
         def tell() -> None:
-            self.filed.value = f'<div class="clipdiy-filed">{html.escape(f"{said} {act()}")}</div>'
+            self.filed.value = Markup('<div class="clipdiy-filed">{} {}</div>').format(said, act())
 
         self.explorer.attempt(tell)
 
@@ -311,7 +311,9 @@ class ExplorerWidgets(WidgetScreen):
         return str(self.place.value)
 
     def _show_code(self) -> None:
-        self.code.value = f'<pre style="white-space:pre-wrap;line-height:1.3">{html.escape(self.explorer.code())}</pre>'
+        self.code.value = Markup('<pre style="white-space:pre-wrap;line-height:1.3">{}</pre>').format(
+            self.explorer.code()
+        )
 
     def read_draft(self) -> None:
         """Show what the explorer's draft holds, unless a widget of ours has just put it there."""
@@ -372,5 +374,5 @@ class ExplorerWidgets(WidgetScreen):
 
 
 def _counted(painted: int, generation: int) -> str:
-    data = f'data-painted="{painted}" data-generation="{generation}"'
-    return f'<span class="clipdiy-count" {data} style="opacity:.6">picture {painted}</span>'
+    data = Markup('data-painted="{}" data-generation="{}"').format(painted, generation)
+    return Markup('<span class="clipdiy-count" {} style="opacity:.6">picture {}</span>').format(data, painted)

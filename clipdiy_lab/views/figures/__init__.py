@@ -13,10 +13,11 @@ True
 
 from clipdiy_lab.views.figures.budget import error_budget
 from clipdiy_lab.views.figures.classes import confusion, differences, dumbbells
-from clipdiy_lab.views.figures.explanations import contributions, flip_map, importance
 from clipdiy_lab.views.figures.export import at_column_width, save
 from clipdiy_lab.views.figures.extremes import worst_and_best
+from clipdiy_lab.views.figures.maps import explanation, pixel_map
 from clipdiy_lab.views.figures.paper import comparison, overview
+from clipdiy_lab.views.figures.pixel import contributions
 from clipdiy_lab.views.figures.quality import reliability, trimap
 from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
 from clipdiy_lab.views.figures.stages import (
@@ -28,7 +29,6 @@ from clipdiy_lab.views.figures.stages import (
     margin,
     merged,
     overlay,
-    pixel_map,
     probability,
     saliency,
     similarity,
@@ -46,13 +46,12 @@ __all__ = [
     "differences",
     "dumbbells",
     "error_budget",
-    "flip_map",
+    "explanation",
     "fused",
     "grids",
     "guide",
     "guided",
     "image",
-    "importance",
     "margin",
     "merged",
     "miou_bars",

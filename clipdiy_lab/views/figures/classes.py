@@ -14,7 +14,8 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.figures import inputs
 from clipdiy_lab.views.figures.panels import legend_keys
-from clipdiy_lab.views.figures.style import ACCENT, OTHER, SEQUENTIAL, charted, plain
+from clipdiy_lab.views.figures.style import ACCENT, OTHER, charted, plain
+from clipdiy_lab.views.scales import SEQUENTIAL
 
 TRUTH: Final = "true_label"
 _MOST_TEXT = 12
@@ -163,5 +164,5 @@ def confusion(result: xr.Dataset) -> go.Figure:
     figure.update_xaxes(title="predicted label", tickangle=-60, type="category", showgrid=False, dtick=1)
     figure.update_yaxes(title="true label", autorange="reversed", type="category", showgrid=False, dtick=1)
     bar = {"title": {"text": "share of the true label's pixels, %", "side": "right"}}
-    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 100, "colorbar": bar})
+    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL.stops, "cmin": 0, "cmax": 100, "colorbar": bar})
     return charted(figure, "what is taken for what", width=side + 100, height=side + 20)

@@ -16,14 +16,14 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from clipdiy_lab.views import data_uris, pictures
-from clipdiy_lab.views.figures.style import DIVERGING, OTHER, SEQUENTIAL, TEMPLATES, plain
+from clipdiy_lab.views import data_uris
+from clipdiy_lab.views.figures.style import OTHER, TEMPLATES, plain
+from clipdiy_lab.views.scales import ColorRange
 
 HOVER_CELLS: Final = 32
 """Samples a side for hover."""
 _SIDE, _GAP, _TOP, _EDGE = 230, 14, 26, 12
 _ROW_OF_LEGEND = 21
-_LEEWAY = 0.05
 
 
 @dataclass(frozen=True)
@@ -44,47 +44,14 @@ class Panel:
     traces: Sequence[go.Image | go.Heatmap | go.Scatter] = field(default_factory=tuple)
 
 
-@dataclass(frozen=True)
-class ColorRange:
-    """The one colour range of all maps of a figure: from viridis, or blue over white to orange about zero."""
-
-    low: float
-    high: float
-    diverging: bool = False
-
-    @classmethod
-    def of(cls, maps: Sequence[npt.NDArray[np.floating]], diverging: bool = False) -> ColorRange:
-        """Return the range that all maps share; of values that are numbers."""
-        known = [one[np.isfinite(one)] for one in maps]
-        low = min((float(one.min()) for one in known if one.size), default=0.0)
-        high = max((float(one.max()) for one in known if one.size), default=1.0)
-        if diverging:
-            end = max(abs(low), abs(high))
-            return cls(-end, end, True)
-        # A range of no width would be widened by plotly, and the colour bar would say something else than the picture.
-        return cls(low, high) if high > low else cls(low - _LEEWAY, low + _LEEWAY)
-
-    def ramp(self) -> npt.NDArray[np.uint8]:
-        """Return its 255 colours."""
-        if not self.diverging:
-            shades: npt.NDArray[np.uint8] = pictures.heat(np.linspace(0, 1, 255)[None], 0, 1)[0]
-            return shades
-        stops = np.array([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for _, color in DIVERGING])
-        places = [place for place, _ in DIVERGING]
-        channels = [np.interp(np.linspace(0, 1, 255), places, channel) for channel in stops.T]
-        made: npt.NDArray[np.uint8] = np.stack(channels, -1).round().astype(np.uint8)
-        return made
-
-    def axis(self, unit: str) -> dict[str, object]:
-        """Return it as plotly's colour axis."""
-        title = {"text": unit, "side": "right"}
-        scale = [list(stop) for stop in DIVERGING] if self.diverging else SEQUENTIAL
-        return {
-            "cmin": self.low,
-            "cmax": self.high,
-            "colorscale": scale,
-            "colorbar": {"title": title, "exponentformat": "none", "ypad": 0},
-        }
+def color_axis(colors: ColorRange, unit: str) -> dict[str, object]:
+    """Return a colour range as plotly's colour axis."""
+    return {
+        "cmin": colors.low,
+        "cmax": colors.high,
+        "colorscale": colors.scale.stops,
+        "colorbar": {"title": {"text": unit, "side": "right"}, "exponentformat": "none", "ypad": 0},
+    }
 
 
 def photograph(title: str, image: npt.NDArray[np.uint8], hover: bool = True) -> Panel:
@@ -98,7 +65,7 @@ def heat_map(
     title: str, values: npt.NDArray[np.floating], colors: ColorRange, name: str, where: str = "row %{y}, column %{x}"
 ) -> Panel:
     """Show a map of numbers; hover gives sampled values, under their name."""
-    source = data_uris.colored(values, colors.low, colors.high, colors.ramp())
+    source = data_uris.colored(values, colors)
     ys, xs = (_sampled(length) for length in values.shape)
     hover = go.Heatmap(
         z=values[np.ix_(ys, xs)].astype(np.float32),
@@ -110,6 +77,35 @@ def heat_map(
         hovertemplate=f"{where}<br>{name} %{{z:.3f}}<extra></extra>",
     )
     return Panel(title, _shape(values), (go.Image(source=source, hoverinfo="skip"), hover))
+
+
+def name_layers(
+    indices: npt.NDArray[np.integer],
+    names: Sequence[str],
+    colors: npt.NDArray[np.uint8],
+    clear: int | None = None,
+    opacity: float = 1.0,
+) -> Sequence[go.Image | go.Heatmap]:
+    """Return the traces of a map of names, y x x: their colours, and hover with the name.
+
+    The index `clear` and negative ones are clear; the latter have no name.
+    """
+    nothing = len(names)
+    placed = np.where(indices < 0, nothing, indices)
+    palette = np.concatenate([colors, np.zeros((1, 3), np.uint8)])
+    source = data_uris.indexed(placed, palette, (nothing,) if clear is None else (nothing, clear))
+    ys, xs = (_sampled(length) for length in indices.shape)
+    sampled = placed[np.ix_(ys, xs)]
+    hover = go.Heatmap(
+        z=sampled.astype(np.uint16),
+        x=xs,
+        y=ys,
+        text=np.array([*map(plain, names), ""], dtype=object)[sampled].tolist(),
+        opacity=0,
+        showscale=False,
+        hovertemplate="row %{y}, column %{x}<br>%{text}<extra></extra>",
+    )
+    return go.Image(source=source, opacity=opacity, hoverinfo="skip"), hover
 
 
 def label_layers(
@@ -124,23 +120,8 @@ def label_layers(
 
     The background stays clear.
     """
-    ys, xs = (_sampled(length) for length in labels.shape)
-    sampled = labels[np.ix_(ys, xs)]
-    hover = go.Heatmap(
-        z=sampled.astype(np.uint16),
-        x=xs,
-        y=ys,
-        text=np.array([plain(name) for name in names], dtype=object)[sampled].tolist(),
-        opacity=0,
-        showscale=False,
-        hovertemplate="row %{y}, column %{x}<br>%{text}<extra></extra>",
-    )
-    clear = () if background is None else (background,)
-    return (
-        go.Image(source=data_uris.photograph(image), hoverinfo="skip"),
-        go.Image(source=data_uris.indexed(labels, colors, clear), opacity=opacity, hoverinfo="skip"),
-        hover,
-    )
+    photo = go.Image(source=data_uris.photograph(image), hoverinfo="skip")
+    return photo, *name_layers(labels, names, colors, background, opacity)
 
 
 def legend_keys(names: Sequence[str], colors: Sequence[str], symbol: str = "square") -> list[go.Scatter]:
@@ -179,7 +160,7 @@ def lay_out(
     side : int
         Height of a panel in pixels; one that stands alone is larger.
     coloraxis : dict, optional
-        As `ColorRange.axis` gives it.
+        As `color_axis` gives it.
     legend : sequence of traces
         As `legend_keys` gives them.
     """
@@ -213,7 +194,7 @@ def lay_out(
     figure.add_traces(list(legend), rows=1, cols=1) if legend else None
     return figure.update_layout(
         template=TEMPLATES["light"],
-        title={"text": title, "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 12, "l": 12}},
+        title={"text": plain(title), "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 12, "l": 12}},
         width=max(inner[0] + _EDGE + right, 320),
         height=height,
         margin={"l": _EDGE, "r": right, "t": top, "b": height - top - inner[1]},

@@ -11,10 +11,11 @@ import plotly.graph_objects as go
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.views import catalogue
 from clipdiy_lab.views.colors import css, label_colors
-from clipdiy_lab.views.figures import inputs, panels
+from clipdiy_lab.views.figures import inputs, panels, stages
 from clipdiy_lab.views.figures.inputs import Run
-from clipdiy_lab.views.gallery import worth_showing
+from clipdiy_lab.views.look import worth_showing
 
 _OPACITY = 0.55
 _IGNORED = "ignored"
@@ -24,7 +25,7 @@ TRUTH = "truth"
 def overview(run: Run, label: str | None = None) -> go.Figure:
     """Show the method on one image: image, the label's map of every grid, merged, saliency, scores, labels.
 
-    The maps of the grids and the merged map share one colour range; it stands in the title. Saliency is coloured from
+    The grids' maps and the merged one share one colour range; it stands in the title. Saliency is coloured from
     0 to 1, the scores over their own range.
 
     Parameters
@@ -40,23 +41,21 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     LabelError
         If the run has no such label.
     """
-    logits, merged, decides = inputs.stage(run, "logits"), inputs.stage(run, "merged"), inputs.scores(run)
+    decides, known = inputs.scores(run), catalogue.stages()
     shown = _foremost(run) if label is None else label
-    index = inputs.label_index(merged, shown)
-    maps = inputs.maps_of(logits[:, index]) | {"merged": merged.values[index]}
-    shared = panels.ColorRange.of(list(maps.values()))
+    together = stages.grids_and_merged(run, shown)
     made = [panels.photograph("image", inputs.stage(run, "image").values)]
-    made += [panels.heat_map(name, values, shared, "cosine") for name, values in maps.items()]
+    made += [panels.heat_map(name, values, together.colors, "cosine") for (_, name), values in together.maps.items()]
     if "saliency" in run.data_vars:
-        whole = panels.ColorRange(0.0, 1.0)
-        made.append(panels.heat_map("saliency", inputs.stage(run, "saliency").values, whole, "saliency"))
-    scores = decides.values[index]
-    made.append(panels.heat_map(str(decides.name), scores, panels.ColorRange.of([scores]), "score"))
+        soft = inputs.stage(run, "saliency").values
+        made.append(panels.heat_map("saliency", soft, known["saliency"].colors([soft]), "saliency"))
+    name, scores = str(decides.name), decides.values[inputs.label_index(decides, shown)]
+    made.append(panels.heat_map(name, scores, known[name].colors([scores]), "score"))
     names = s.labels_of(decides)
     colors = dict(zip(names, label_colors(names, s.background_of(run)), strict=True))
     layers, won = _labels(run, colors)
     made.append(panels.Panel("labels", _frame(run), layers))
-    title = f"'{shown}': cosines from {shared.low:.2f} (dark) to {shared.high:.2f} (bright)"
+    title = f"'{shown}': cosines from {together.colors.low:.2f} (dark) to {together.colors.high:.2f} (bright)"
     return panels.lay_out(made, title, coloraxis={"showscale": False}, legend=_legend(won, colors))
 
 

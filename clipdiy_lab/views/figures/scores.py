@@ -13,7 +13,8 @@ import plotly.graph_objects as go
 
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.views.figures import inputs
-from clipdiy_lab.views.figures.style import ACCENT, DASHES, OTHER, SEQUENTIAL, SERIES, SYMBOLS, charted, plain
+from clipdiy_lab.views.figures.style import ACCENT, DASHES, OTHER, SERIES, SYMBOLS, charted, plain
+from clipdiy_lab.views.scales import SEQUENTIAL
 
 _LOW, _HIGH = "miou_low", "miou_high"
 
@@ -160,7 +161,7 @@ def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
     bar = {"title": {"text": "mIoU, %", "side": "right"}}
     figure.update_xaxes(title=x, type="category", showgrid=False)
     figure.update_yaxes(title=y, type="category", showgrid=False, autorange="reversed")
-    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL, "colorbar": bar})
+    figure.update_layout(coloraxis={"colorscale": SEQUENTIAL.stops, "colorbar": bar})
     return charted(
         figure, f"mIoU over {x} and {y}", width=max(440, 240 + 62 * len(across)), height=170 + 44 * max(2, len(down))
     )

@@ -6,18 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import plotly.graph_objects as go
-import xarray as xr
 
 from clipdiy_lab.errors import FigureError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.grid import Grid
+from clipdiy_lab.views import catalogue
 from clipdiy_lab.views.colors import css, label_colors
-from clipdiy_lab.views.figures import inputs, panels
+from clipdiy_lab.views.figures import inputs, maps, panels
 from clipdiy_lab.views.figures.inputs import Run
 from clipdiy_lab.views.figures.style import ACCENT
-from clipdiy_lab.views.gallery import worth_showing
+from clipdiy_lab.views.look import Drawing, Look, worth_showing
 
 MAX_LABELS: Final = 8
 """Labels that a figure of one map per label shows unless told which."""
@@ -80,7 +79,7 @@ def box(top: int, left: int, side: int) -> str:
 def windows(run: Run, grid: str | int, label: str) -> go.Figure:
     """Show the cosines of one grid, given by name or window side, with hover: cosine and pixel box of every window."""
     shown = inputs.grid_of(run, grid)
-    return _cosines(run, [shown], label).update_layout(title_text=f"{shown.title} windows against '{label}'")
+    return _cosines(run, [shown], label, f"{shown.title} windows against '{label}'")
 
 
 def similarity(run: Run, label: str) -> go.Figure:
@@ -91,15 +90,16 @@ def similarity(run: Run, label: str) -> go.Figure:
     LabelError
         If the run has no such label.
     """
-    return _cosines(run, inputs.plan_of(run), label)
+    return _cosines(run, inputs.plan_of(run), label, f"windows against '{label}'")
 
 
-def _cosines(run: Run, grids: Iterable[Grid], label: str) -> go.Figure:
+def _cosines(run: Run, grids: Iterable[Grid], label: str, title: str) -> go.Figure:
     maps = []
     for grid in grids:
         cosines = inputs.stage(run, "similarity", grid.name)
         maps.append((grid, cosines.values[..., inputs.label_index(cosines, label)]))
-    colors = panels.ColorRange.of([values for _, values in maps])
+    entry = catalogue.stages()["similarity"]
+    colors = entry.colors([values for _, values in maps])
     shown = []
     for grid, values in maps:
         trace = go.Heatmap(
@@ -110,7 +110,7 @@ def _cosines(run: Run, grids: Iterable[Grid], label: str) -> go.Figure:
         )
         shown.append(panels.Panel(grid.title, (grid.rows, grid.cols), (trace,)))
     # Grids of all sizes are drawn square: they lie over the same frame.
-    return panels.lay_out(shown, f"windows against '{label}'", coloraxis=colors.axis("cosine"))
+    return panels.lay_out(shown, title, coloraxis=panels.color_axis(colors, entry.stage.unit))
 
 
 def grids(run: Run, label: str) -> go.Figure:
@@ -121,10 +121,17 @@ def grids(run: Run, label: str) -> go.Figure:
     LabelError
         If the run has no such label.
     """
+    drawing = grids_and_merged(run, label)
+    return maps.drawn(drawing, f"similarity with '{label}'")
+
+
+def grids_and_merged(run: Run, label: str) -> Drawing:
+    """Return a label's map of every grid and the merged one, which share one colour range."""
     together = inputs.stage(run, "merged")
     index = inputs.label_index(together, label)
-    maps = inputs.maps_of(inputs.stage(run, "logits")[:, index])
-    return _maps(maps | {"merged": together.values[index]}, f"similarity with '{label}'", "cosine")
+    of_grids = inputs.maps_of(inputs.stage(run, "logits")[:, index])
+    listed = of_grids | {"merged": together.values[index]}
+    return Drawing.of(catalogue.stages()["logits"], {("", title): values for title, values in listed.items()})
 
 
 def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
@@ -193,41 +200,16 @@ def stage(run: Run, name: str, labels: Sequence[str] | None = None) -> go.Figure
     LabelError
         If the run lacks one of the labels.
     """
-    known = s.STAGES.get(name)
-    if known is None or known.kind != "f4" or known.dims not in ((s.Y, s.X), (s.LABEL, s.Y, s.X)):
+    entry = catalogue.stages().get(name)
+    if entry is None or entry.scale is None or entry.stage.dims not in ((s.Y, s.X), (s.LABEL, s.Y, s.X)):
         raise RunError(f"{name!r} is no stage of numbers by pixel; see image, similarity, windows, grids and overlay.")
-    array = inputs.stage(run, name)
-    if s.LABEL not in array.dims:
-        return pixel_map(array, unit=known.unit)
-    names = s.labels_of(array)
-    wanted = [names[i] for i in worth_showing(inputs.as_tree(run), MAX_LABELS)] if labels is None else labels
-    maps = {label: array.values[inputs.label_index(array, label)] for label in wanted}
-    return _maps(maps, known.title, known.unit)
-
-
-def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = None) -> go.Figure:
-    """Show one map, or one per value of a further dimension on one colour range; clear where there is no value.
-
-    Values on both sides of zero are coloured from blue over white to orange.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        (y, x), or (y, x) and one more dimension, such as ``grid`` or ``label``, in any order.
-    title, unit : str, optional
-        Default: the array's ``long_name`` and ``units``.
-
-    Raises
-    ------
-    FigureError
-        For other dimensions.
-    """
-    maps = inputs.maps_of(array)
-    title = str(array.attrs.get("long_name", array.name or "")) if title is None else title
-    found = str(array.attrs.get("units", "1"))
-    unit = (str(array.name or "value") if found == "1" else found) if unit is None else unit
-    ends = panels.ColorRange.of(list(maps.values()))
-    return _maps(maps, title, unit, diverging=ends.low < 0 < ends.high)
+    array, tree = inputs.stage(run, name), inputs.as_tree(run)
+    shown: list[int] = []
+    if s.LABEL in array.dims and labels is None:
+        shown = worth_showing(tree, MAX_LABELS)
+    elif s.LABEL in array.dims:
+        shown = [inputs.label_index(array, label) for label in labels or ()]
+    return maps.drawn(Look(tree, shown).stage(entry))
 
 
 def guided(run: Run, label: str) -> go.Figure:
@@ -236,7 +218,7 @@ def guided(run: Run, label: str) -> go.Figure:
     for name in ("merged", "guide", "fused"):
         array = inputs.stage(run, name)
         values = array.values[inputs.label_index(array, label)]
-        colors = panels.ColorRange.of([values])
+        colors = catalogue.stages()[name].colors([values])
         # Adding 0.0 turns a rounded -0.0 into 0.0.
         low, high = round(colors.low, 2) + 0.0, round(colors.high, 2) + 0.0
         shown.append(panels.heat_map(f"{name}: {low} to {high}", values, colors, name))
@@ -270,11 +252,3 @@ def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
     won = np.unique(labels)
     keys = panels.legend_keys([names[i] for i in won], [css(colors[i]) for i in won])
     return panels.lay_out([panel], "labels over the image", legend=keys)
-
-
-def _maps(maps: dict[str, npt.NDArray[np.floating]], title: str, unit: str, diverging: bool = False) -> go.Figure:
-    """Maps side by side on one colour range, with one colour bar."""
-    values = list(maps.values())
-    colors = panels.ColorRange.of(values, diverging)
-    shown = [panels.heat_map(name, one, colors, unit) for name, one in maps.items()]
-    return panels.lay_out(shown, title, coloraxis=colors.axis(unit))

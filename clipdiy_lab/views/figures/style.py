@@ -19,8 +19,6 @@ OTHER: Final = "#8c8c96"
 SERIES: Final = ("#3b87c8", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#8778ff")
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS: Final = ("circle", "diamond", "square", "triangle-up", "cross", "x")
-SEQUENTIAL: Final = "Viridis"
-DIVERGING: Final = ((0.0, "#0072b2"), (0.5, "#f2f2f2"), (1.0, "#d55e00"))
 _CLEAR: Final = "rgba(0,0,0,0)"
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+from markupsafe import Markup
 
 from clipdiy_lab.errors import ClipdiyError, StateError
 
@@ -131,7 +132,8 @@ class Live(ABC, Generic[ScreenT]):
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Show the widgets; a frontend without a widget manager finds a picture and a sentence beside them."""
         sentence = f"Live, this {NEEDS}."
-        bundle = {"text/plain": repr(self), "text/html": f"{self.static_html()}<p>{html.escape(sentence)}</p>"}
+        shown = str(self.static_html()) + str(Markup("<p>{}</p>").format(sentence))
+        bundle = {"text/plain": repr(self), "text/html": shown}
         if self._make_widgets is not None:
             try:
                 bundle |= self.widget.mimebundle()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 from typing import Any, Final
 
 import ipywidgets as w
+from markupsafe import Markup
 
 _COLORS: Final = {"error": "#c0392b", "note": "#8a6d00", "wait": "#2f6fa7", "busy": "#2f6fa7"}
 
@@ -30,7 +30,9 @@ class Lines:
         """Show a sentence; an empty one clears the line."""
         line = self.widgets[kind]
         style = f"color:{_COLORS[kind]};line-height:1.35;overflow-wrap:anywhere"
-        line.value = f'<div class="{self._prefix}-{kind}" style="{style}">{html.escape(text)}</div>' if text else ""
+        line.value = (
+            Markup('<div class="{}-{}" style="{}">{}</div>').format(self._prefix, kind, style, text) if text else ""
+        )
         line.layout.display = "block" if text else "none"
 
 

@@ -12,7 +12,7 @@ from clipdiy_lab.analysis.explain.reading import grid_scores
 from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import css
-from clipdiy_lab.views.page.sections import Look
+from clipdiy_lab.views.look import Look
 
 CELLS = 32
 """Pixels a side."""

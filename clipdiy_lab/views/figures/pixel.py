@@ -1,19 +1,17 @@
-"""Why a pixel is what it is: contributions of windows, what would flip it, which grid mattered."""
+"""Why a pixel is what it is: what the windows of each grid contribute."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-import xarray as xr
 
-from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.figures import inputs
 from clipdiy_lab.views.figures.panels import legend_keys
-from clipdiy_lab.views.figures.stages import box, pixel_map
+from clipdiy_lab.views.figures.stages import box
 from clipdiy_lab.views.figures.style import OTHER, charted, plain
 
 MAX_LABELS = 12
@@ -99,37 +97,3 @@ def _windows(part: pd.DataFrame) -> str:
             f"<br>{box(int(row['top']), int(row['left']), int(row[s.WINDOW]))}: {row['contribution']:.4f}{cosine}"
         )
     return "".join(lines)
-
-
-def flip_map(array: xr.DataArray) -> go.Figure:
-    """Show at which value of a knob each pixel takes another label; clear where it never does.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        (y, x), NaN where nothing flips.
-
-    Raises
-    ------
-    FigureError
-        For other dimensions.
-    """
-    if isinstance(array, xr.DataArray) and array.ndim != 2:
-        raise FigureError(f"a flip map has dimensions ('{s.Y}', '{s.X}'), got {array.dims}.")
-    return pixel_map(array)
-
-
-def importance(array: xr.DataArray) -> go.Figure:
-    """Show how much each grid (or label) matters at each pixel, as small multiples on one colour range.
-
-    Parameters
-    ----------
-    array : xarray.DataArray
-        (grid, y, x), or (y, x) for one map.
-
-    Raises
-    ------
-    FigureError
-        For other dimensions.
-    """
-    return pixel_map(array)
