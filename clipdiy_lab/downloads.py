@@ -165,7 +165,7 @@ def _raised_limit() -> int:
 
 
 def _is_there(job: _Job) -> bool:
-    """Whether the file is there already; another file in its place is neither kept nor replaced silently."""
+    """Whether the file exists already; another file in its place is neither kept nor replaced silently."""
     if not job.target.exists():
         return False
     if not job.target.is_file():
@@ -264,7 +264,7 @@ def _store(reply: Reply, end: int | None, job: _Job, bar: Any) -> None:
 
 
 def _say(words: str, bar: Any) -> None:
-    """Tell at once what happens, on a line that the bar does not share."""
+    """Print a message at once, on a line of its own beside the progress bar."""
     if bar.disable:
         _log.warning("%s", printable(words))
     else:

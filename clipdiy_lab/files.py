@@ -154,7 +154,7 @@ def _files_in(part: Path) -> list[Path]:
 
 
 def _flush_entry(parent: Path) -> None:
-    """Push the rename itself to the disk; only POSIX systems can, and some of their file systems refuse."""
+    """Flush the rename itself to the disk; only POSIX systems can, and some of their file systems refuse."""
     if os.name != "posix":
         return
     with contextlib.suppress(OSError):
@@ -172,7 +172,7 @@ def _move(part: Path, target: Path) -> None:
 
 
 def open_file(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
-    """Open a regular file for reading, and nothing that a program could wait for without end.
+    """Open a regular file for reading; refuse pipes and devices, on which a program could wait forever.
 
     Parameters
     ----------
@@ -350,7 +350,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def problem_of(path: Path, size: int | None, hashes: Mapping[str, str]) -> str:
-    """Say what is wrong with a file.
+    """Describe what is wrong with a file.
 
     Parameters
     ----------

@@ -153,7 +153,7 @@ def _read(url: str, headers: dict[str, str], items: queue.Queue[Any], closed: th
 
 
 def _meaning(error: Exception) -> WebError:
-    """What it means for the file that no reply came, or only a part of one."""
+    """Return the error that describes a missing or incomplete reply."""
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         words = f"answers {error.code} {error.reason:.80}"
@@ -174,9 +174,9 @@ def _meaning(error: Exception) -> WebError:
 def _extent(head: http.client.HTTPResponse) -> tuple[int, int | None]:
     """Position of the first byte of a reply in the file, and bytes of the whole file."""
     if head.status == http.client.PARTIAL_CONTENT:
-        said = head.headers.get("Content-Range", "")
-        if not (span := re.fullmatch("bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", said)):
-            raise StaleError(f"sends a range that cannot be read ({said!r:.80})", wait=0.0)
+        content_range = head.headers.get("Content-Range", "")
+        if not (span := re.fullmatch("bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", content_range)):
+            raise StaleError(f"sends a range that cannot be read ({content_range!r:.80})", wait=0.0)
         return int(span[1]), int(span[2])
     if head.status != http.client.OK:
         raise PermanentError(f"answers {head.status} {head.reason:.80}, of no use here")

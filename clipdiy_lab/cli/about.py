@@ -1,4 +1,4 @@
-"""What is here: models, the machine."""
+"""Commands that report the models and the state of this machine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def models(as_json: AsJson = False) -> None:
     """List the models that can be named, and which of them are on this machine."""
     from clipdiy_lab.models.loading import list_models
 
-    found = list_models().sort_values("here", ascending=False, kind="stable")
-    print_table(found, as_json)
+    table = list_models().sort_values("here", ascending=False, kind="stable")
+    print_table(table, as_json)
 
 
 @app.command()

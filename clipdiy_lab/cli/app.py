@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 
 class _Commands(TyperGroup):
-    """Commands that say what is kept when Ctrl-C ends them, and what is wrong usage without obeying it."""
+    """Command group that reports what is kept after Ctrl-C, and prints usage errors with control characters escaped."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         with _printable_usage():
@@ -61,8 +61,8 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"clipdiy-lab {__version__}")
         raise typer.Exit
 
@@ -111,7 +111,7 @@ class fresh:  # noqa: N801 - reads as a word in `with`
         here = Path.cwd()
         if self.folder.resolve() in (here, *here.parents):
             raise OutputError(f"{self.folder} is the current folder, or holds it; choose another --out.")
-        other = sorted(one.name for one in self.folder.iterdir() if not _RESULT.fullmatch(one.name))
+        other = sorted(path.name for path in self.folder.iterdir() if not _RESULT.fullmatch(path.name))
         if other:
             raise OutputError(
                 f"{self.folder} holds {other[0]!r}, which is no result of this command, so it is not replaced; choose "
@@ -138,7 +138,7 @@ def refuse_inside(image: Path, folder: Path) -> None:
 
 
 def say(*lines: object, err: bool = False) -> None:
-    """Print lines, each as one line on which a terminal obeys nothing, whatever names stand in it."""
+    """Print lines with control characters escaped, so that a name in them cannot steer the terminal."""
     for line in lines:
         typer.echo(printable(str(line)), err=err)
 

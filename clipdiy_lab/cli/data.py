@@ -1,4 +1,4 @@
-"""Datasets: fetch, verify, where, list."""
+"""Commands that fetch, verify, locate and list datasets."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def verify(
 
     folder = Path(name).is_dir() and name not in manifest_names()
     report = validate_folder(name) if folder else verify_dataset(_manifest(name), deep=deep, progress=True)
-    found = report.loc[report["level"] == "error" if folder else report["problem"] != ""]
-    problems = [tuple(row) for row in found[["file" if folder else "name", "problem"]].values]
+    faulty = report.loc[report["level"] == "error" if folder else report["problem"] != ""]
+    problems = [tuple(row) for row in faulty[["file" if folder else "name", "problem"]].values]
     warned = report.loc[report["level"] == "warning"] if folder else report.iloc[:0]
     if as_json:
         print_table(report, as_json)

@@ -1,4 +1,4 @@
-"""Take the segmentation of an image apart, as a page."""
+"""Command that explains the segmentation of an image on a page."""
 
 from __future__ import annotations
 

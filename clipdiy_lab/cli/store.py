@@ -1,4 +1,4 @@
-"""Embeddings of whole datasets: make a store, look after it."""
+"""Commands that make and maintain stores of embeddings of whole datasets."""
 
 from __future__ import annotations
 
@@ -90,18 +90,18 @@ def verify(store: Store, as_json: AsJson = False) -> None:
 
 @store_app.command()
 def prune(store: Store) -> None:
-    """Remove what killed writers left behind, and everything else that no record vouches for."""
+    """Remove files that killed writers left behind, and all other files that no record names."""
     from clipdiy_lab.pipeline.embeddings.upkeep import prune as clean
 
     removed = clean(store)
-    for one in removed:
-        say(one)
+    for path in removed:
+        say(path)
     typer.echo(f"{len(removed)} removed", err=True)
 
 
 @store_app.command()
 def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")]) -> None:
-    """Copy a finished store into one file or folder that any program reads."""
+    """Copy a finished store into one file or folder that other programs can read."""
     from clipdiy_lab.pipeline.embeddings.upkeep import export as copy
 
     say(copy(store, out))
@@ -114,7 +114,7 @@ def _print(facts: dict[str, object], as_json: bool) -> None:
     for name, value in facts.items():
         if isinstance(value, dict):
             say(f"{name}:")
-            for inner, said in value.items():
-                say(f"  {inner:22} {said}")
+            for inner, detail in value.items():
+                say(f"  {inner:22} {detail}")
         else:
             say(f"{name:24} {value}")

@@ -1,4 +1,4 @@
-"""Score every configuration of a grid."""
+"""Command that scores every configuration of a grid."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def sweep(
 
 
 def _fail_if_all_failed(table: Any) -> None:
-    """Say so and end with 1 if no row has a score."""
+    """Print the errors and exit with code 1 if no row has a score."""
     failed = table["error"] != ""
     if failed.any():
         first = in_shell(str(table.loc[failed, "error"].iloc[0]))
@@ -145,7 +145,7 @@ def read_grid(given: list[str]) -> dict[str, Any]:
 
     form = "KNOB=JSON LIST, such as 'saliency_weight=[0, 0.5, 1]' or 'placement=[\"stretched\", \"centred\"]'"
     values = {name: from_text(text) for name, text in read_assignments(given, "--grid", form).items()}
-    for name, several in values.items():
-        if not isinstance(several, list):
-            raise ConfigError(f"--grid is {quoted(f'{name}={several}')}; expected {form}.")
+    for name, choices in values.items():
+        if not isinstance(choices, list):
+            raise ConfigError(f"--grid is {quoted(f'{name}={choices}')}; expected {form}.")
     return values

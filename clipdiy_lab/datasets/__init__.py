@@ -1,1 +1,1 @@
-"""What the method looks at: images, datasets, label maps."""
+"""Images, datasets and label maps: the input of the method."""

@@ -97,7 +97,7 @@ def extract(archive: Path, folder: Path, *, progress: _Progress | None = None) -
 
 @contextmanager
 def _reading(archive: Any) -> Iterator[None]:
-    """Name failures of the disk that is read, which are none of the disk that is written."""
+    """Report errors of reading the archive as such, apart from errors of writing its files."""
     try:
         yield
     except OSError as error:
@@ -113,7 +113,7 @@ class _ArchiveFile(io.FileIO):
 
 
 def _reader_of(archive: Path, head: bytes) -> Callable[[IO[bytes], Callable[[int], None]], Iterator[Member]]:
-    """Function that gives the members of this kind of archive."""
+    """Return the function that reads the members of this kind of archive."""
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _zip_members
     if head.startswith(tuple(PACKED)) or head == bytes(BLOCK):

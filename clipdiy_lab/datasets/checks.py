@@ -30,7 +30,7 @@ _MUCH_IGNORED: Final = 0.5  # share of the pixels above which it is said even if
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a check found.
+    """A problem that a check found.
 
     Parameters
     ----------
@@ -171,17 +171,17 @@ def _nowhere(names: Sequence[str], nowhere: npt.NDArray[np.intp]) -> str:
 
 
 def _numbered(names: Sequence[str]) -> Finding | None:
-    """Whether each line has a number that counts up."""
+    """Return an error if every name has a number and the numbers count up."""
     for form, number, word in ((_NUMBER_FIRST, 1, 2), (_NUMBER_LAST, 2, 1)):
-        found = [match for match in map(form.fullmatch, names) if match is not None]
-        numbers, words = [int(match[number]) for match in found], {match[word] for match in found}
+        matches = [match for match in map(form.fullmatch, names) if match is not None]
+        numbers, words = [int(match[number]) for match in matches], {match[word] for match in matches}
         # Where the words alone are not unique, as in class_0 and class_1, the number belongs to the name.
         if 1 < len(names) == len(words) and numbers == list(range(numbers[0], numbers[0] + len(names))):
             start = "" if numbers[0] == 0 else f" Line 1 is numbered {numbers[0]}, but names the mask value 0."
             return Finding(
                 "error",
                 f"Each line has a number, as in {names[0]!r}, which would be part of the name and of its prompt. "
-                f"Write {found[0][word]!r} alone: line n, from 0, names the mask value n.{start}",
+                f"Write {matches[0][word]!r} alone: line n, from 0, names the mask value n.{start}",
             )
     return None
 

@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ColourTable:
-    """Which mask values a colour stands for.
+    """The mask values that each colour stands for.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Dice:
             self._state = _mix((self._state + key + _GOLDEN) & _WORD)
 
     def raw(self) -> int:
-        """Sixty-four random bits."""
+        """Return sixty-four random bits."""
         self._state = (self._state + _GOLDEN) & _WORD
         return _mix(self._state)
 
@@ -44,7 +44,7 @@ class Dice:
         return low + self.below(high - low + 1)
 
     def percent(self, chance: int) -> bool:
-        """True in `chance` of a hundred throws."""
+        """Return True with a probability of `chance` percent."""
         return self.below(100) < chance
 
     def field(self, height: int, width: int) -> NDArray[np.int32]:

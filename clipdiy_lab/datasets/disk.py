@@ -1,4 +1,4 @@
-"""Disks that fail and links that lead nowhere: what is the matter, and what to do about it."""
+"""Explanations of disk errors and broken links, each with what to do about it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def explain(error: OSError, path: str | os.PathLike[str] | None = None) -> str:
 
 
 def broken_link(path: Path) -> str | None:
-    """Say which link on the way to a path leads nowhere; None if there is none."""
+    """Describe the broken link on the way to a path; None if there is none."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: a null character
         for link in (path, *path.parents):
             if link.is_symlink() and not link.exists():
@@ -76,7 +76,7 @@ def _circular(link: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there.
+    """Whether a folder exists.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there.
+    """Whether a file exists.
 
     Raises
     ------

@@ -22,7 +22,7 @@ _FOLDER = resources.files("clipdiy_lab") / "assets" / "drawings"
 
 @dataclass(frozen=True)
 class Thing:
-    """A name that drawings exist for.
+    """A kind of object that drawings exist for.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _atlas(family: str) -> NDArray[np.uint8]:
 
 @functools.lru_cache(maxsize=4096)
 def pixels(family: str, cell: tuple[int, int, int]) -> NDArray[np.int32]:
-    """One drawing, height x width x 4, RGB premultiplied by alpha, 0 to 255."""
+    """Return one drawing, height x width x 4, RGB premultiplied by alpha, 0 to 255."""
     number, width, height = cell
     side, columns = _index()["side"], _index()["columns"]
     top, left = number // columns * side, number % columns * side

@@ -65,7 +65,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Record:
-    """What came out of an archive.
+    """The files that were unpacked from an archive.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def archives_folder() -> Path:
 
 
 def plan(manifest: Manifest) -> list[Step]:
-    """See what a benchmark still needs; nothing is opened but the records of earlier runs."""
+    """Return what a benchmark still needs; only the records of earlier runs are opened."""
     return [_step(manifest, archive) for archive in manifest.archives]
 
 
@@ -147,8 +147,8 @@ def fetch_dataset(manifest: Manifest, *, offline: bool = False, progress: bool =
 def lost_files(manifest: Manifest, archive: Archive) -> Iterator[str]:
     """Paths, below the data folder, of files that came out of an archive and are gone, or of another size now."""
     sizes: dict[str, set[int]] = defaultdict(set)  # two archives may hold the same file, such as a README
-    for one in manifest.archives:
-        for path, size in read_record(one).files.items():
+    for other in manifest.archives:
+        for path, size in read_record(other).files.items():
             sizes[path].add(size)
     seen, folder = Listing(), data_folder()
     for path in read_record(archive).files:
@@ -157,7 +157,7 @@ def lost_files(manifest: Manifest, archive: Archive) -> Iterator[str]:
 
 
 def _tidy(step: Step) -> None:
-    """Take away what a run left that was killed after its last word."""
+    """Remove leftovers of a run that was killed after it had finished its work."""
     record = _record_path(step.archive)
     if _stage(step).exists() or record.with_name(record.name + ".lock").exists():
         with contextlib.suppress(OSError), exclusive(record):
@@ -214,7 +214,7 @@ def _put_in_place(step: Step, content: Path, progress: bool) -> dict[str, int]:
 
 
 def _stage(step: Step) -> Path:
-    """Folder for what is half done; of a fixed name, so that the next run finds and clears it."""
+    """Return the folder for unfinished work; its name is fixed, so that the next run finds and clears it."""
     return archives_folder() / f"{step.archive.name}.unpacking"
 
 

@@ -26,13 +26,13 @@ _DERIVED: Final = (
 
 
 class Listing:
-    """Folders looked into once: asking for ten thousand files one by one is slow on a network disk."""
+    """Cached listings of folders: checking ten thousand files one by one is slow on a network disk."""
 
     def __init__(self) -> None:
         self._names: dict[Path, frozenset[str]] = {}
 
     def names(self, folder: Path) -> frozenset[str]:
-        """Names in a folder; none if it is not there."""
+        """Return the names in a folder; none if it does not exist."""
         if folder not in self._names:
             try:
                 self._names[folder] = frozenset(os.listdir(folder))
@@ -46,7 +46,7 @@ class Listing:
         return self._names[folder]
 
     def has(self, path: Path) -> bool:
-        """Whether a file is there."""
+        """Whether a file exists."""
         return path.name in self.names(path.parent)
 
 
@@ -85,11 +85,11 @@ def split_of(manifest: Manifest, split: str) -> Split:
 
 
 def is_here(manifest: Manifest, split: str) -> bool:
-    """Whether the folders and files of a split are in the data folder; what they hold is not looked at."""
+    """Whether the folders and files of a split are in the data folder; their content is not checked."""
     if manifest.layout is None:
         return True
     layout, facts, root = manifest.layout, split_of(manifest, split), find_root(manifest, None)
-    folders = [_fixed_part(fill(one, facts)) for one in (layout.image, layout.mask) if one]
+    folders = [_fixed_part(fill(template, facts)) for template in (layout.image, layout.mask) if template]
     images, *masks = [is_folder(root / folder) for folder in folders]
     listed = facts.list is None or is_file(root / facts.list)
     annotations = layout.annotations is not None and is_file(root / fill(layout.annotations, facts))
@@ -97,7 +97,7 @@ def is_here(manifest: Manifest, split: str) -> bool:
 
 
 def missing(manifest: Manifest, path: Path) -> DatasetError:
-    """Error for a file that is not there, or whose name is there in other code points."""
+    """Return the error for a file that is missing, or whose name exists in other code points."""
     with contextlib.suppress(OSError):
         twin = lookalike(path.name, os.listdir(path.parent))
         if twin is not None:
@@ -112,7 +112,7 @@ def missing(manifest: Manifest, path: Path) -> DatasetError:
 
 
 def wrong_count(manifest: Manifest, split: str, count: int) -> DatasetError:
-    """Error for a split of another size."""
+    """Return the error for a split of another size."""
     return DatasetError(
         f"The split {split!r} of {manifest.id!r} has {count} images here. Expected {manifest.splits[split].images}; "
         f"the dataset is half extracted, or its list is another. {_how_to_get(manifest)}, "
@@ -149,10 +149,12 @@ def read_ids(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise DatasetError(f"The list {path} cannot be read: {error}. Expected a text file, one id a line.") from error
     ids = [line.strip() for line in lines]
-    for number, one in enumerate(ids, start=1):
-        if len(one.split()) > 1:
-            raise DatasetError(f"{path}, line {number}, is {one[:60]!r}. Expected one id a line, such as 2007_000033.")
-    ids = [one for one in ids if one]
+    for number, image_id in enumerate(ids, start=1):
+        if len(image_id.split()) > 1:
+            raise DatasetError(
+                f"{path}, line {number}, is {image_id[:60]!r}. Expected one id a line, such as 2007_000033."
+            )
+    ids = [image_id for image_id in ids if image_id]
     check_ids(ids, f"The list {path}")
     return ids
 
@@ -167,16 +169,18 @@ def check_ids(ids: Sequence[str], origin: str) -> None:
     """
     if not ids:
         raise DatasetError(f"{origin} names no image. Expected at least one id; fetch the dataset again.")
-    twice = [one for one, times in Counter(ids).items() if times > 1]
+    twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
     if twice:
         raise DatasetError(
             f"{origin} names {twice[0]!r} {ids.count(twice[0])} times ({len(twice)} ids in all are not unique). "
             "Expected each once, or it would count twice in a score; remove the others."
         )
-    for one in ids:
-        path = PurePosixPath(one)
-        if path.is_absolute() or ".." in path.parts or "\\" in one or "\0" in one:
-            raise DatasetError(f"{origin} names {one[:60]!r}. Expected a name inside the dataset; take another list.")
+    for image_id in ids:
+        path = PurePosixPath(image_id)
+        if path.is_absolute() or ".." in path.parts or "\\" in image_id or "\0" in image_id:
+            raise DatasetError(
+                f"{origin} names {image_id[:60]!r}. Expected a name inside the dataset; take another list."
+            )
 
 
 def mask_entries(
@@ -212,12 +216,12 @@ def mask_entries(
     if wanted is None or "{group}" in layout.image:
         groups = _look(layout, facts, root, seen, images_only=partial)
     if wanted is None:
-        wanted = [one for one, _ in sorted(groups.items(), key=lambda pair: _place(layout, facts, *pair))]
+        wanted = [image_id for image_id, _ in sorted(groups.items(), key=lambda pair: _place(layout, facts, *pair))]
         if not wanted:
             raise missing(manifest, root / _example(layout.image, facts))
-    entries = [_entry(layout, facts, root, one, groups.get(one, "")) for one in wanted]
-    there = [_complete(manifest, entry, seen, partial) for entry in entries]
-    entries = [entry for entry, present in zip(entries, there, strict=True) if present]
+    entries = [_entry(layout, facts, root, image_id, groups.get(image_id, "")) for image_id in wanted]
+    complete = [_complete(manifest, entry, seen, partial) for entry in entries]
+    entries = [entry for entry, present in zip(entries, complete, strict=True) if present]
     if not entries:
         raise missing(manifest, root / _example(layout.image, facts))
     if ids is None and not partial and len(entries) != facts.images:
@@ -234,29 +238,29 @@ def _complete(manifest: Manifest, entry: Entry, seen: Listing, partial: bool) ->
     return True
 
 
-def _entry(layout: Layout, facts: Split, root: Path, one: str, group: str) -> Entry:
-    image, mask = (fill(part or "", facts, group=group, id=one) for part in (layout.image, layout.mask))
-    return Entry(one, root / image, root / mask)
+def _entry(layout: Layout, facts: Split, root: Path, image_id: str, group: str) -> Entry:
+    image, mask = (fill(part or "", facts, group=group, id=image_id) for part in (layout.image, layout.mask))
+    return Entry(image_id, root / image, root / mask)
 
 
-def _place(layout: Layout, facts: Split, one: str, group: str) -> str:
-    return fill(layout.image, facts, group=group, id=one)
+def _place(layout: Layout, facts: Split, image_id: str, group: str) -> str:
+    return fill(layout.image, facts, group=group, id=image_id)
 
 
 def _look(layout: Layout, facts: Split, root: Path, seen: Listing, images_only: bool) -> dict[str, str]:
     """Id -> group of every image, and of every mask: a mask without image is a sign of half an extraction."""
-    found: dict[str, str] = {}
+    group_of: dict[str, str] = {}
     for template in (layout.image,) if images_only else (layout.image, layout.mask or ""):
-        pairs = [pair for pair in _ids_in(fill(template, facts), root, seen) if not derived(pair[0], found)]
-        check = Counter(one for one, _ in pairs)
-        twice = [one for one, times in check.items() if times > 1]
+        pairs = [pair for pair in _ids_in(fill(template, facts), root, seen) if not derived(pair[0], group_of)]
+        check = Counter(image_id for image_id, _ in pairs)
+        twice = [image_id for image_id, times in check.items() if times > 1]
         if twice:
             raise DatasetError(
                 f"In {root / _fixed_part(fill(template, facts))} the id {twice[0]!r} occurs {check[twice[0]]} times, "
                 "in different folders. Expected each once; remove the others."
             )
-        found |= dict(pairs)
-    return found
+        group_of |= dict(pairs)
+    return group_of
 
 
 def derived(stem: str, images: Container[str]) -> bool:

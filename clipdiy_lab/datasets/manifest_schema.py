@@ -42,7 +42,7 @@ class _Facts(BaseModel):
 
 
 class Archive(_Facts):
-    """A file to fetch.
+    """An archive to download.
 
     Attributes
     ----------
@@ -84,8 +84,8 @@ class Archive(_Facts):
     @property
     def hashes(self) -> dict[str, str]:
         """The hashes that are known, by algorithm."""
-        known = {"md5": self.md5, "sha1": self.sha1, "sha256": self.sha256}
-        return {name: digest for name, digest in known.items() if digest is not None}
+        digests = {"md5": self.md5, "sha1": self.sha1, "sha256": self.sha256}
+        return {name: digest for name, digest in digests.items() if digest is not None}
 
 
 class Layout(_Facts):
@@ -190,7 +190,7 @@ class Palette(_Facts):
 
 
 class Licence(_Facts):
-    """What one may do with the data.
+    """The terms under which the data may be used.
 
     Attributes
     ----------
@@ -294,7 +294,7 @@ class Manifest(_Facts):
 
     @property
     def reference(self) -> str:
-        """What commands call it: its name, or the path of the file where it is not the lab's own."""
+        """How commands refer to it: its name, or the path of the file where it is not the lab's own."""
         return self._file or self.id
 
     def found_at(self, reference: str) -> Self:
@@ -305,7 +305,7 @@ class Manifest(_Facts):
 
     @property
     def access(self) -> str:
-        """How one gets it: "embedded", "open" or "login"."""
+        """How to get the benchmark: "embedded", "open" or "login"."""
         kinds = {archive.access for archive in self.archives}
         return "login" if "login" in kinds else "open" if kinds else "embedded"
 
@@ -320,8 +320,8 @@ class Manifest(_Facts):
         if variant is None:
             return self.label_names
         if variant not in self.variants:
-            known = nearest(variant, self.variants) if self.variants else "It has no variants."
-            raise DatasetError(f"The manifest {self.id!r} has no names by {variant!r}. {known}")
+            choices = nearest(variant, self.variants) if self.variants else "It has no variants."
+            raise DatasetError(f"The manifest {self.id!r} has no names by {variant!r}. {choices}")
         changes = self.variants[variant].changes
         return tuple(changes.get(index, name) for index, name in enumerate(self.label_names))
 
@@ -365,8 +365,8 @@ class Manifest(_Facts):
     def _label_problem(self) -> str | None:
         count = len(self.label_names)
         twice = [name for name, times in Counter(self.label_names).items() if times > 1]
-        indexed = [self.synonyms, *(one for v in self.variants.values() for one in (v.changes, v.synonyms))]
-        outside = sorted({index for one in indexed for index in one if not 0 <= index < count})
+        indexed = [self.synonyms, *(table for v in self.variants.values() for table in (v.changes, v.synonyms))]
+        outside = sorted({index for table in indexed for index in table if not 0 <= index < count})
         targets = set(self.label_map.table.values()) if self.label_map else set()
         if twice:
             return f"label_names holds {twice[0]!r} twice"

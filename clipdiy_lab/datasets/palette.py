@@ -195,27 +195,27 @@ def translate(values: UInt8[np.ndarray, "y x"], table: NDArray[np.uint8]) -> UIn
 
 
 def _check_labels(labels: Integer[np.ndarray, "y x"], levels: int, holder: str) -> Integer[np.ndarray, "y x"]:
-    given = np.asarray(labels)
-    if given.ndim != 2 or given.size == 0 or given.dtype.kind not in "iu":
+    array = np.asarray(labels)
+    if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "iu":
         raise ImageError(
-            f"The label map is {describe(given)}. Expected H x W integers; "
+            f"The label map is {describe(array)}. Expected H x W integers; "
             "pass one index a pixel, such as scores.argmax(axis=0)."
         )
-    low, high = int(given.min()), int(given.max())
+    low, high = int(array.min()), int(array.max())
     if low < 0 or high >= levels:
         raise ImageError(
             f"The label map holds values from {low} to {high}. Expected 0..{levels - 1}, what {holder} can hold; "
             "renumber the labels (255 is customary for ignore)."
         )
-    return given
+    return array
 
 
 def _full_palette(colors: UInt8[np.ndarray, "n 3"] | None) -> UInt8[np.ndarray, "256 3"]:
     palette = voc_colormap()
     if colors is None:
         return palette
-    given = np.asarray(colors)
-    if given.ndim != 2 or given.shape[1] != 3 or not 1 <= len(given) <= _LEVELS or given.dtype != np.uint8:
-        raise ImageError(f"The colours are {describe(given)}. Expected n x 3 uint8 RGB, n in 1..{_LEVELS}.")
-    palette[: len(given)] = given
+    array = np.asarray(colors)
+    if array.ndim != 2 or array.shape[1] != 3 or not 1 <= len(array) <= _LEVELS or array.dtype != np.uint8:
+        raise ImageError(f"The colours are {describe(array)}. Expected n x 3 uint8 RGB, n in 1..{_LEVELS}.")
+    palette[: len(array)] = array
     return palette

@@ -24,7 +24,7 @@ OUTSIDE: Final = -1  # what a lookup table gives for a value that a mask must no
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a sample is.
+    """The files of a sample.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ class FileDataset(ABC):
         """Values as the file stores them, height x width, before the label table."""
 
     def _origin(self, entry: Entry) -> str:
-        """What the mask comes from, for messages."""
+        """Name the source of the mask, for messages."""
         return f"the mask {entry.mask}"
 
 
@@ -220,18 +220,18 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
     present = np.flatnonzero(count_values(raw))
     strange = present[lookup[present] == OUTSIDE]
     if strange.size:
-        known = np.flatnonzero(lookup != OUTSIDE)
+        expected = np.flatnonzero(lookup != OUTSIDE)
         values = f"{strange[0]}" if strange.size == 1 else f"{', '.join(map(str, strange[:6]))}"
         raise DatasetError(
             f"In {origin} stands {'the value' if strange.size == 1 else 'the values'} {values}"
-            f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(known)} ({count} labels; {IGNORE} is ignore "
+            f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(expected)} ({count} labels; {IGNORE} is ignore "
             "where it is listed); check that the mask holds indices and belongs to this dataset."
         )
     return translate(raw, lookup.astype(np.uint8))
 
 
 def _ranges(values: NDArray[np.intp]) -> str:
-    """Say which values, runs in short.
+    """List values, with runs shortened.
 
     Examples
     --------

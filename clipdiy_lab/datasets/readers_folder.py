@@ -110,20 +110,20 @@ def _dataset(root: Path, names: list[str], entries: list[Entry]) -> FolderDatase
 
 
 def _survey(root: Path) -> tuple[list[str], list[Entry], list[_Problem]]:
-    """Class names, pairs of files, and what names and pairs have wrong."""
+    """Return the class names, the pairs of files, and the problems of both."""
     try:
-        there = is_folder(root)
+        exists = is_folder(root)
     except DatasetError as error:
         return [], [], [_Problem("error", str(error), ".")]
-    if not there:
+    if not exists:
         broken = broken_link(root)
         missing = "This folder does not exist. Check the path." if broken is None else f"It cannot be read: {broken}"
         return [], [], [_Problem("error", missing, ".")]
     names, problems = _class_names(root)
-    images, found = _by_stem(root, IMAGES, ENDINGS)
-    problems += found
-    masks, found = _by_stem(root, MASKS, frozenset({".png"}))
-    problems += found
+    images, faults = _by_stem(root, IMAGES, ENDINGS)
+    problems += faults
+    masks, faults = _by_stem(root, MASKS, frozenset({".png"}))
+    problems += faults
     masks = {stem: name for stem, name in masks.items() if not derived(stem, images)}
     pairs = sorted(images.keys() & masks.keys())
     entries = [Entry(stem, root / IMAGES / images[stem], root / MASKS / masks[stem]) for stem in pairs]
@@ -140,11 +140,11 @@ def _without_partner(images: dict[str, str], masks: dict[str, str]) -> list[_Pro
             problems.append(_Problem("error", f"It has no mask: there is no {MASKS}/{stem}.png.", file))
         else:
             lonely = lonely - {twin}
-            said = f"Its mask is named otherwise: {differing(stem, twin)}. Rename one of the two."
-            problems.append(_Problem("error", said, file))
+            message = f"Its mask is named otherwise: {differing(stem, twin)}. Rename one of the two."
+            problems.append(_Problem("error", message, file))
     for stem in sorted(lonely):
-        said = f"It has no image: there is no {IMAGES}/{stem}.jpg, .png, ..."
-        problems.append(_Problem("error", said, f"{MASKS}/{masks[stem]}"))
+        message = f"It has no image: there is no {IMAGES}/{stem}.jpg, .png, ..."
+        problems.append(_Problem("error", message, f"{MASKS}/{masks[stem]}"))
     return problems
 
 
@@ -153,8 +153,8 @@ def _class_names(root: Path) -> tuple[list[str], list[_Problem]]:
         names = read_text(root / CLASSES, encoding="utf-8-sig").rstrip().splitlines()
     except OSError as error:
         lost = isinstance(error, FileNotFoundError) and broken_link(root / CLASSES) is None
-        said = "This file is missing." if lost else f"It cannot be read: {explain(error, root / CLASSES)}"
-        return [], [_Problem("error", said, CLASSES)]
+        message = "This file is missing." if lost else f"It cannot be read: {explain(error, root / CLASSES)}"
+        return [], [_Problem("error", message, CLASSES)]
     except UnicodeDecodeError as error:
         return [], [_Problem("error", f"It cannot be read as UTF-8 text: {error}.", CLASSES)]
     names = [name.strip() for name in names]
@@ -177,16 +177,16 @@ def _by_stem(root: Path, part: str, endings: frozenset[str]) -> tuple[dict[str, 
         if name.startswith(".") or name.lower() in _CLUTTER:
             continue
         if Path(name).suffix.lower() not in endings or is_folder(root / part / name):
-            said = f"It does not belong here. Expected files of {_listed(endings)} only."
-            problems.append(_Problem("error", said, f"{part}/{name}"))
+            message = f"It does not belong here. Expected files of {_listed(endings)} only."
+            problems.append(_Problem("error", message, f"{part}/{name}"))
         else:
             groups[Path(name).stem].append(name)
     if not groups and not problems:
         problems.append(_Problem("error", "This folder is empty. Expected one file per sample.", part))
     for stem, same in groups.items():
         if len(same) > 1:
-            said = f"The id {stem!r} occurs twice: {' and '.join(same)}. Keep one."
-            problems.append(_Problem("error", said, f"{part}/{same[1]}"))
+            message = f"The id {stem!r} occurs twice: {' and '.join(same)}. Keep one."
+            problems.append(_Problem("error", message, f"{part}/{same[1]}"))
     return {stem: same[0] for stem, same in groups.items()}, problems
 
 
@@ -195,7 +195,7 @@ def _listed(endings: frozenset[str]) -> str:
 
 
 def _read_all(root: Path, dataset: FolderDataset, entries: list[Entry], complete: bool) -> list[_Problem]:
-    """Read every image and mask; what is wrong with them, and with the labels that they have.
+    """Read every image and mask; return the problems of the files and of their labels.
 
     `complete`: no mask is missing. Masks that are missing or cannot be read may hold labels that occur nowhere else.
     """
@@ -215,8 +215,8 @@ def _read_all(root: Path, dataset: FolderDataset, entries: list[Entry], complete
         counts += count_values(mask)
         if image is not None and image.shape[:2] != mask.shape:
             (height, width), (tall, wide) = image.shape[:2], mask.shape
-            said = f"The mask is {wide} x {tall}, its image {width} x {height}. Expected the same size."
-            problems.append(_Problem("error", said, _relative(entry.mask, root)))
+            message = f"The mask is {wide} x {tall}, its image {width} x {height}. Expected the same size."
+            problems.append(_Problem("error", message, _relative(entry.mask, root)))
     names = dataset.label_names
     whole = complete and not problems
     findings = label_findings(names, counts[: len(names)], int(counts[IGNORE]), whole=whole)

@@ -67,16 +67,16 @@ class JsonDataset(FileDataset):
         if not seen.has(self.annotations):
             raise missing(manifest, self.annotations)
         content = _load(self.annotations, self._tables, self._image_key)
-        pictures = {_stem(one["file_name"]): one for one in self._ordered(content, split)}
-        check_ids([one["file_name"] for one in pictures.values()], f"The split {split!r} of {self.annotations}")
+        pictures = {_stem(picture["file_name"]): picture for picture in self._ordered(content, split)}
+        check_ids([picture["file_name"] for picture in pictures.values()], f"The split {split!r} of {self.annotations}")
         if ids is None and not partial and len(pictures) != facts.images:
             raise wrong_count(manifest, split, len(pictures))
         entries = []
-        for one in _chosen(pictures, ids, self.annotations):
-            file_name = pictures[one]["file_name"]
-            path = root / fill(layout.image, facts, file_name=file_name, id=one)
+        for image_id in _chosen(pictures, ids, self.annotations):
+            file_name = pictures[image_id]["file_name"]
+            path = root / fill(layout.image, facts, file_name=file_name, id=image_id)
             if seen.has(path):
-                entries.append(Entry(one, path, None))
+                entries.append(Entry(image_id, path, None))
             elif not partial:
                 raise missing(manifest, path)
         self._pictures = {entry.id: pictures[entry.id] for entry in entries}
@@ -95,7 +95,7 @@ class JsonDataset(FileDataset):
         return entries
 
     def _grouped(self, content: Facts) -> dict[Any, list[Facts]]:
-        groups: dict[Any, list[Facts]] = {one[self._image_key]: [] for one in self._pictures.values()}
+        groups: dict[Any, list[Facts]] = {picture[self._image_key]: [] for picture in self._pictures.values()}
         for annotation in content[self._tables[1]]:
             if annotation["image_id"] in groups:
                 groups[annotation["image_id"]].append(annotation)
@@ -105,11 +105,13 @@ class JsonDataset(FileDataset):
         """(category, run lengths) of a sample's annotations, in the order of the file."""
         facts = self._pictures[entry.id]
         height, width = facts["height"], facts["width"]
-        found = []
+        instances = []
         for annotation in self._of_image[facts[self._image_key]]:
             where = f"the annotation {annotation.get('id')!r} of {self.annotations}"
-            found.append((annotation["category_id"], run_lengths(annotation.get("segmentation"), height, width, where)))
-        return found
+            instances.append(
+                (annotation["category_id"], run_lengths(annotation.get("segmentation"), height, width, where))
+            )
+        return instances
 
     def _blank(self, entry: Entry) -> NDArray[np.int32]:
         facts = self._pictures[entry.id]
@@ -144,7 +146,7 @@ class CocoInstances(JsonDataset):
 
     def _ordered(self, content: Facts, split: str) -> list[Facts]:
         pictures: list[Facts] = content["images"]
-        check_ids([_stem(one["file_name"]) for one in pictures], f"The file {self.annotations}")
+        check_ids([_stem(picture["file_name"]) for picture in pictures], f"The file {self.annotations}")
         return pictures
 
     def _kept(self, entries: list[Entry]) -> list[Entry]:
@@ -160,8 +162,8 @@ class CocoInstances(JsonDataset):
         return kept
 
     def _labelled(self, entry: Entry) -> int:
-        known = [lengths for category, lengths in self._instances(entry) if self._category_map.get(category)]
-        return sum(unpack_counts(coco.merge(known)["counts"].decode())[1::2]) if known else 0
+        drawn = [lengths for category, lengths in self._instances(entry) if self._category_map.get(category)]
+        return sum(unpack_counts(coco.merge(drawn)["counts"].decode())[1::2]) if drawn else 0
 
     def _raw(self, entry: Entry) -> NDArray[np.uint8]:
         mask = self._blank(entry)
@@ -179,9 +181,9 @@ class ContextJson(JsonDataset):
     _image_key = "image_id"
 
     def _ordered(self, content: Facts, split: str) -> list[Facts]:
-        pictures = [one for one in content["images"] if one.get("phase") == split]
-        check_ids([_stem(one["file_name"]) for one in pictures], f"The split {split!r} of {self.annotations}")
-        return sorted(pictures, key=lambda one: _stem(one["file_name"]))
+        pictures = [picture for picture in content["images"] if picture.get("phase") == split]
+        check_ids([_stem(picture["file_name"]) for picture in pictures], f"The split {split!r} of {self.annotations}")
+        return sorted(pictures, key=lambda picture: _stem(picture["file_name"]))
 
     def _raw(self, entry: Entry) -> NDArray[np.uint8]:
         drawn = self._blank(entry)
@@ -209,7 +211,7 @@ def run_lengths(segmentation: object, height: int, width: int, where: str) -> An
     DatasetError
         If it is neither polygons nor run lengths of an image of this size; `where` says which one.
     """
-    if isinstance(segmentation, list) and segmentation and all(_is_polygon(one) for one in segmentation):
+    if isinstance(segmentation, list) and segmentation and all(_is_polygon(part) for part in segmentation):
         return coco.merge(coco.frPyObjects(segmentation, height, width))
     if isinstance(segmentation, dict) and segmentation.get("size") == [height, width]:
         counts = segmentation.get("counts")
@@ -256,11 +258,11 @@ def _fills(runs: list[Any], pixels: int) -> bool:
     return all(type(run) is int and run >= 0 for run in runs) and sum(runs) == pixels
 
 
-def _is_polygon(one: object) -> bool:
-    if not isinstance(one, list) or len(one) < 6 or len(one) % 2:
+def _is_polygon(part: object) -> bool:
+    if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
         return False
     # `nan` compares as false, so it is refused as well.
-    return all(isinstance(value, int | float) and abs(value) <= _FARTHEST for value in one)
+    return all(isinstance(value, int | float) and abs(value) <= _FARTHEST for value in part)
 
 
 def _stem(file_name: str) -> str:
@@ -270,7 +272,7 @@ def _stem(file_name: str) -> str:
 def _chosen(pictures: dict[str, Facts], ids: Sequence[str] | None, path: Path) -> Sequence[str]:
     if ids is None:
         return list(pictures)
-    unknown = next((one for one in ids if one not in pictures), None)
+    unknown = next((image_id for image_id in ids if image_id not in pictures), None)
     if unknown is not None:
         raise DatasetError(f"The id {unknown!r} is not in {path}. Expected ids such as {next(iter(pictures), '')!r}.")
     return ids

@@ -59,20 +59,22 @@ def open_dataset(name: str | os.PathLike[str] = "scenes", split: str = "val", **
     """
     if not isinstance(name, str | os.PathLike):
         raise DatasetError(f"name is {spelled(name)}; expected the name of a dataset, such as 'scenes', or a path.")
-    given = os.fspath(name)
-    if given == "scenes":
-        _check_options(given, Scenes, options)
+    reference = os.fspath(name)
+    if reference == "scenes":
+        _check_options(reference, Scenes, options)
         return Scenes(split=split, **options)
-    if given in manifest_names() or Path(given).suffix in (".yaml", ".yml"):
-        _check_options(given, open_benchmark, options)
-        return open_benchmark(load_manifest(given), split, **options)
-    if not isinstance(name, str) or os.sep in given or "/" in given or is_folder(Path(given)):
+    if reference in manifest_names() or Path(reference).suffix in (".yaml", ".yml"):
+        _check_options(reference, open_benchmark, options)
+        return open_benchmark(load_manifest(reference), split, **options)
+    if not isinstance(name, str) or os.sep in reference or "/" in reference or is_folder(Path(reference)):
         if options or split != "val":
             extra = ", ".join(options) or f"split={split!r}"
-            raise DatasetError(f"The folder {given!r} was opened with {extra}. A folder of one's own takes neither.")
-        return open_folder(given)
+            raise DatasetError(
+                f"The folder {reference!r} was opened with {extra}. A folder of one's own takes neither."
+            )
+        return open_folder(reference)
     raise DatasetError(
-        f"There is no dataset {given!r}. {nearest(given, manifest_names())} "
+        f"There is no dataset {reference!r}. {nearest(reference, manifest_names())} "
         "A folder of one's own is given as a path, such as './mine'."
     )
 
@@ -156,11 +158,15 @@ def list_datasets() -> pd.DataFrame:
 
 
 def _check_options(name: str, opener: Callable[..., object], options: dict[str, Any]) -> None:
-    own = [one for one in inspect.signature(opener).parameters if one not in ("manifest", "split", "overrides")]
-    known = own if opener is Scenes else [*own, *_OVERRIDES]
+    own = [
+        parameter
+        for parameter in inspect.signature(opener).parameters
+        if parameter not in ("manifest", "split", "overrides")
+    ]
+    accepted = own if opener is Scenes else [*own, *_OVERRIDES]
     for option in options:
-        if option not in known:
-            raise DatasetError(f"The dataset {name!r} has no option {option!r}. {nearest(option, known)}")
+        if option not in accepted:
+            raise DatasetError(f"The dataset {name!r} has no option {option!r}. {nearest(option, accepted)}")
 
 
 def _adapted(manifest: Manifest, split: str, overrides: dict[str, Any]) -> Manifest:

@@ -138,8 +138,8 @@ def _turned(drawing: NDArray[np.int32], side: int, angle: int) -> NDArray[np.int
 
 def _throw_drawing(dice: Dice, thing: Thing, allowed: tuple[str, ...]) -> tuple[str, NDArray[np.int32]]:
     """Any drawing of a thing from the allowed families, perhaps mirrored, a little brighter or darker."""
-    known = [family for family in allowed if family in thing.drawings]
-    family = known[dice.below(len(known))]
+    drawn = [family for family in allowed if family in thing.drawings]
+    family = drawn[dice.below(len(drawn))]
     cells = thing.drawings[family]
     drawing = pixels(family, cells[dice.below(len(cells))])
     if dice.percent(50):
@@ -151,7 +151,7 @@ def _throw_drawing(dice: Dice, thing: Thing, allowed: tuple[str, ...]) -> tuple[
 
 
 def _throw_angle(dice: Dice) -> int:
-    """Mostly upright; one in eight lies anyhow."""
+    """Return a random angle: mostly upright, one in eight arbitrary."""
     return dice.between(0, 359) if dice.percent(12) else (dice.between(-30, 30) + dice.between(-30, 30)) // 2
 
 
@@ -181,7 +181,7 @@ def _hides_too_much(owner: NDArray[np.int16], full: list[int], solid: Mask, wher
 
 
 def compose(dice: Dice, vocabulary: tuple[tuple[Thing, str], ...], allowed: tuple[str, ...]) -> Scene:
-    """Throw one scene.
+    """Compose one random scene.
 
     Parameters
     ----------
@@ -206,10 +206,10 @@ def compose(dice: Dice, vocabulary: tuple[tuple[Thing, str], ...], allowed: tupl
         # As in photographs: one main object, the others smaller or as large.
         low, high = (30, 65) if order == 0 else (15, 50)
         for _ in range(_TRIES):
-            found = _place(dice, drawing, (height, width), low, high)
-            if found is None:
+            placement = _place(dice, drawing, (height, width), low, high)
+            if placement is None:
                 continue
-            part, where = found
+            part, where = placement
             solid = part[..., 3] >= 128
             if _hides_too_much(owner, full, solid, where):
                 continue
@@ -278,7 +278,7 @@ class Scenes:
 
     @property
     def things(self) -> tuple[Thing, ...]:
-        """What the labels from 1 on stand for."""
+        """The things that the labels from 1 on stand for."""
         return tuple(thing for thing, _ in self._things)
 
     @property

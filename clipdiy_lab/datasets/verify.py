@@ -53,7 +53,7 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
 
 
 def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
-    """Say where datasets are, or go.
+    """Return where datasets are, or would be put.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
 
 
 def _archive_row(manifest: Manifest, step: Step) -> dict[str, Any]:
-    archive, found, problem = step.archive, None, ""
+    archive, size, problem = step.archive, None, ""
     if step.kept:
-        found, recorded = step.file.stat().st_size, read_record(archive).sha256
+        size, recorded = step.file.stat().st_size, read_record(archive).sha256
         hashes = archive.hashes or ({"sha256": recorded} if recorded else {})
         if wrong := problem_of(step.file, archive.bytes, hashes):
             problem = f"{step.file} {wrong}. Delete it and run `clipdiy-lab data fetch {manifest.reference}`."
@@ -90,21 +90,21 @@ def _archive_row(manifest: Manifest, step: Step) -> dict[str, Any]:
             f"{lost[0]} is missing or of another size, and {len(lost) - 1} more of {archive.name}. Run "
             f"`clipdiy-lab data fetch {manifest.reference}`."
         )
-    return {"kind": "archive", "name": archive.name, "expected": archive.bytes, "found": found, "problem": problem}
+    return {"kind": "archive", "name": archive.name, "expected": archive.bytes, "found": size, "problem": problem}
 
 
 def _split_row(manifest: Manifest, split: str, deep: bool, progress: bool) -> dict[str, Any]:
-    problem, found = "", 0
+    problem, count = "", 0
     try:
         dataset = _open(manifest, split)
-        found = len(dataset)
+        count = len(dataset)
         if deep:
-            for index in tqdm(range(found), desc=printable(f"{manifest.id} {split}"), disable=not progress):
+            for index in tqdm(range(count), desc=printable(f"{manifest.id} {split}"), disable=not progress):
                 dataset[index]
     except DatasetError as error:
-        problem, found = str(error), found or _count(manifest, split)
+        problem, count = str(error), count or _count(manifest, split)
     expected = manifest.splits[split].images
-    return {"kind": "split", "name": split, "expected": expected, "found": found, "problem": problem}
+    return {"kind": "split", "name": split, "expected": expected, "found": count, "problem": problem}
 
 
 def _open(manifest: Manifest, split: str, partial: bool = False) -> Dataset:
@@ -116,7 +116,7 @@ def _open(manifest: Manifest, split: str, partial: bool = False) -> Dataset:
 
 
 def _count(manifest: Manifest, split: str) -> int:
-    """Samples that are whole, of a split that is not."""
+    """Count the complete samples of an incomplete split."""
     try:
         return len(_open(manifest, split, partial=True))
     except DatasetError:

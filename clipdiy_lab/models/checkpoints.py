@@ -117,7 +117,7 @@ def read_file(path: Path) -> bytes:
 
 
 def refuse_impostor(content: bytes, where: str | Path) -> None:
-    """Refuse what often lies where weights should: nothing, a web page, a pointer of Git LFS.
+    """Refuse files that are often saved in place of weights: an empty one, a web page, a Git LFS pointer.
 
     Raises
     ------
@@ -266,7 +266,7 @@ def _flatten(content: object, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 def _bare_names(tensors: dict[str, Tensor], where: str | Path) -> dict[str, Tensor]:
     names = [name.replace(_COMPILED, "") for name in tensors]
-    while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in names)), None):
+    while prefix := next((start for start in _PREFIXES if all(name.startswith(start) for name in names)), None):
         names = [name.removeprefix(prefix) for name in names]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

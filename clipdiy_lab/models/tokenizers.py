@@ -1,4 +1,4 @@
-"""From texts to tokens: the tokenizer that a text tower was trained with, or one that a user gives."""
+"""Tokenizers: the one that a text tower was trained with, or one that a user gives."""
 
 from __future__ import annotations
 
@@ -130,18 +130,18 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), "no reason given")[:200]
 
 
-def _checked_object(given: Any) -> Any:
-    if not callable(given) or isinstance(given, type):
+def _checked_object(tokenizer: Any) -> Any:
+    if not callable(tokenizer) or isinstance(tokenizer, type):
         raise ModelError(
-            f"tokenizer is {spelled(given)}; expected a folder with the files of a tokenizer, or an object that turns "
-            "texts into tokens as open_clip's do."
+            f"tokenizer is {spelled(tokenizer)}; expected a folder with the files of a tokenizer, or an object that "
+            "turns texts into tokens as open_clip's do."
         )
-    if hasattr(given, "save_pretrained") and hasattr(given, "convert_ids_to_tokens"):
+    if hasattr(tokenizer, "save_pretrained") and hasattr(tokenizer, "convert_ids_to_tokens"):
         raise ModelError(
             "tokenizer is one of transformers, which pads and cuts otherwise than open_clip does; save it with "
             "save_pretrained(FOLDER) and give tokenizer=FOLDER."
         )
-    return given
+    return tokenizer
 
 
 def probe(tokenizer: Any, model: Any, name: str) -> Tensor:
@@ -171,16 +171,16 @@ def probe(tokenizer: Any, model: Any, name: str) -> Tensor:
             "integers, texts x tokens."
         )
     tower = getattr(model, "text", None) or model
-    length, known = getattr(tower, "context_length", 0), getattr(tower, "vocab_size", 0)
+    length, vocabulary = getattr(tower, "context_length", 0), getattr(tower, "vocab_size", 0)
     # CLIP's own text tower reads rows of one length only, the others shorter ones too.
     if length and (tokens.shape[1] > length or (tower is model and tokens.shape[1] < length)):
         raise ModelError(
             f"The tokenizer gives {tokens.shape[1]} tokens per text, {name!r} reads {length}; build it with that "
             "context length, or use the model's own."
         )
-    if known and not 0 <= int(tokens.min()) <= int(tokens.max()) < known:
+    if vocabulary and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
         raise ModelError(
-            f"The tokenizer gives the token {int(tokens.max())}, {name!r} knows 0 to {known - 1}; use its own."
+            f"The tokenizer gives the token {int(tokens.max())}, {name!r} knows 0 to {vocabulary - 1}; use its own."
         )
     return tokens
 

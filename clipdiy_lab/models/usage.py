@@ -98,16 +98,16 @@ def of_user(mean: Any = None, std: Any = None, activation: Any = None) -> dict[s
     ModelError
         If a mean or deviation is no three finite numbers, a deviation not above zero, or the activation unknown.
     """
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if mean is not None:
-        said["mean"] = _three(mean, "mean")
+        settings["mean"] = _three(mean, "mean")
     if std is not None:
-        said["std"] = _three(std, "std")
+        settings["std"] = _three(std, "std")
     if activation is not None:
         if activation not in get_args(Activation):
             raise ModelError(f"activation is {activation!r}. {nearest(str(activation), get_args(Activation))}")
-        said["activation"] = activation
-    return said
+        settings["activation"] = activation
+    return settings
 
 
 def settle(name: str, tags: Mapping[str, Said], file: Said, user: Said, default: Activation) -> Usage:
@@ -143,9 +143,9 @@ def settle(name: str, tags: Mapping[str, Said], file: Said, user: Said, default:
     for field in FIELDS:
         # Which tags say which value; the first of each value is enough for a message.
         values: dict[Any, str] = {}
-        for tag, said in tags.items():
-            if field in said:
-                values.setdefault(said[field], tag)
+        for tag, settings in tags.items():
+            if field in settings:
+                values.setdefault(settings[field], tag)
         if field in user:
             settled[field] = user[field]
         elif field in file and (len(tags) != 1 or field not in next(iter(tags.values()))):
@@ -172,18 +172,18 @@ def settle(name: str, tags: Mapping[str, Said], file: Said, user: Said, default:
 
 def _ambiguous(name: str, unsettled: Mapping[str, Mapping[Any, str]]) -> ModelError:
     tag = next(iter(next(iter(unsettled.values())).values()))
-    known = "; ".join(
+    ways = "; ".join(
         f"{field}={_text(value)} as {tag!r}" for field, values in unsettled.items() for value, tag in values.items()
     )
     names = " and ".join(f"{field}=" for field in unsettled)
     return ModelError(
-        f"weights of {name!r} were trained in different ways, and nothing says how these were: {known}. Name their tag "
+        f"weights of {name!r} were trained in different ways, and nothing says how these were: {ways}. Name their tag "
         f"too, such as '{name}/{tag}', or pass {names}."
     )
 
 
-def _warn_of_defaults(name: str, taken: Said) -> None:
-    listed = ", ".join(f"{field}={_text(value)}" for field, value in taken.items())
+def _warn_of_defaults(name: str, defaults: Said) -> None:
+    listed = ", ".join(f"{field}={_text(value)}" for field, value in defaults.items())
     warnings.warn(
         f"Nothing says how these weights of {name!r} were trained; they are run by open_clip's defaults: {listed}. If "
         "they were trained otherwise, pass mean=, std= and activation=.",
@@ -197,28 +197,28 @@ def _text(value: Any) -> str:
 
 
 def _preprocessing(table: Mapping[str, Any], where: str) -> dict[str, Any]:
-    said: dict[str, Any] = {
+    settings: dict[str, Any] = {
         field: _three(table[field], f"{field} of {where}") for field in ("mean", "std") if table.get(field) is not None
     }
     interpolation = table.get("interpolation")
     if interpolation is not None:
         if interpolation not in get_args(CropResize):
             raise ModelError(f"{where} has interpolation {interpolation!r}; the lab knows 'bicubic' and 'bilinear'.")
-        said["interpolation"] = interpolation
-    return said
+        settings["interpolation"] = interpolation
+    return settings
 
 
-def _three(given: Any, what: str) -> Three:
+def _three(values: Any, what: str) -> Three:
     """Check a mean or a deviation."""
     try:
-        numbers = [float(value) for value in given]
+        numbers = [float(value) for value in values]
     except (TypeError, ValueError):
         numbers = []
     lowest = math.ulp(0.0) if what.startswith("std") else 0.0
     if len(numbers) != 3 or not all(lowest <= value <= 1 for value in numbers):
         expected = "above 0 and at most 1" if lowest else "from 0 to 1"
         raise ModelError(
-            f"{what} is {given!r}; expected three numbers {expected}, for red, green and blue of images in [0, 1]."
+            f"{what} is {values!r}; expected three numbers {expected}, for red, green and blue of images in [0, 1]."
         )
     red, green, blue = numbers
     return red, green, blue

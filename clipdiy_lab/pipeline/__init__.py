@@ -1,1 +1,1 @@
-"""Running the method: stages, segmenter, runs as files."""
+"""Stages, segmenter and run files: how the method is run."""

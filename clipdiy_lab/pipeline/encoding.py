@@ -1,4 +1,4 @@
-"""One image as the networks have seen it: a value that everything below the networks starts from.
+"""One image as encoded by the networks: the value that all later stages start from.
 
 A segmenter makes it, a store keeps it (`sources`); `fusion` turns it into labels or a whole run. Inside the lab it goes
 from hand to hand as it is; as a labelled tree it stands only where a user meets it.
@@ -64,12 +64,12 @@ class Encoding:
 
     def root(self) -> dict[str, xr.DataArray]:
         """Return the stages of a run that have no grid: ``image`` and ``saliency``, where they are there."""
-        found = {}
+        arrays = {}
         if self.frame is not None:
-            found["image"] = stages.image(self.frame)
+            arrays["image"] = stages.image(self.frame)
         if self.saliency is not None:
-            found["saliency"] = stages.saliency(self.saliency)
-        return found
+            arrays["saliency"] = stages.saliency(self.saliency)
+        return arrays
 
     def tree(self) -> xr.DataTree:
         """Return the encoding as a run without labels."""

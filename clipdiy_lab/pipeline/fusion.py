@@ -46,7 +46,7 @@ class Texts:
         """Read what `Segmenter.text_embeddings` gave for a configuration."""
         names = s.phrases_of(text)
         _, background = with_background(tuple(names), config)
-        return cls(stages.tensor(text), tuple(len(several) for several in names.values()), background)
+        return cls(stages.tensor(text), tuple(len(phrases) for phrases in names.values()), background)
 
     def similarities(self, encoding: Encoding) -> dict[str, Tensor]:
         """Cosine of every cell with every label, rows x cols x labels, by the name of the grid."""
@@ -102,7 +102,7 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
 def _prompts(text: xr.DataArray, config: Config) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the prompts of every phrase of every label."""
     return {
-        label: {phrase: prompts(phrase, config) for phrase in several} for label, several in s.phrases_of(text).items()
+        label: {phrase: prompts(phrase, config) for phrase in phrases} for label, phrases in s.phrases_of(text).items()
     }
 
 

@@ -67,16 +67,16 @@ def read_netcdf(path: str | PathLike[str]) -> xr.DataTree:
         }
         with _reading(file, limits) as answer:
             groups = json.loads(_frame(answer, 16 * untrusted.TEXTS))
-            found = {group["path"]: _dataset(group, answer) for group in groups}
+            datasets = {group["path"]: _dataset(group, answer) for group in groups}
     try:
-        return xr.DataTree.from_dict(found)
+        return xr.DataTree.from_dict(datasets)
     except Exception as error:  # xarray raises whatever does not fit together
         raise UnreadableError(f"{type(error).__name__}: {error}") from error
 
 
 @contextlib.contextmanager
 def _reading(file: BinaryIO, limits: dict[str, int]) -> Iterator[IO[bytes]]:
-    """Lend what the reading process answers; it is gone afterwards, whatever happens."""
+    """Yield the answer of the reading process, which is ended when the block is left."""
     command = [str(sys.executable), "-P", str(_READER), json.dumps(limits)]
     try:
         process = subprocess.Popen(  # noqa: S603 - this Python, and a script of the lab

@@ -166,7 +166,7 @@ class Survey:
     def _attributes(self, item: Any, place: str) -> dict[str, list[Any]]:
         """Attributes by name, each as its type and its value."""
         attrs = h5py.AttributeManager(h5py.Dataset(item) if isinstance(item, h5d.DatasetID) else h5py.Group(item))
-        found = {}
+        attributes = {}
         for name in attrs:
             if name in _HIDDEN:
                 continue
@@ -176,9 +176,9 @@ class Survey:
                 raise RefusedError(f"the attribute {where!r} is neither a number nor a text")
             if math.prod(stored.shape or ()) > _ATTRIBUTE_VALUES or stored.get_storage_size() > self.limits["texts"]:
                 raise RefusedError(f"the attribute {where!r} is too large")
-            found[_text(name)] = _plain(attrs[name])
-            self._count([name, *found[name][1:]], where)
-        return found
+            attributes[_text(name)] = _plain(attrs[name])
+            self._count([name, *attributes[name][1:]], where)
+        return attributes
 
 
 def _is_plain(kind: h5t.TypeID) -> bool:
@@ -225,7 +225,7 @@ def _plain(value: Any) -> list[Any]:
         return ["text", ""]
     array = np.asarray(value)
     if array.dtype.kind in "SOU":
-        texts = [_text(one) for one in array.ravel()]
+        texts = [_text(element) for element in array.ravel()]
         return ["text", texts[0] if array.size == 1 else texts]
     return [array.dtype.newbyteorder("=").str, array.item() if array.size == 1 else array.tolist()]
 

@@ -92,7 +92,7 @@ def _suffix(path: Path, kind: type[Exception]) -> str:
 def _content_hash(tree: xr.DataTree) -> str:
     """Hash (sha256) over every array and the root's attributes, the same before writing and after reading."""
     digest = hashlib.sha256()
-    for node in sorted(tree.subtree, key=lambda one: one.path):
+    for node in sorted(tree.subtree, key=lambda member: member.path):
         for name, array in sorted(node.to_dataset(inherit=False).variables.items(), key=lambda item: str(item[0])):
             values = array.values
             # Texts come back in another dtype than they went.

@@ -77,8 +77,8 @@ def text_embedding(vectors: npt.NDArray[np.float32], phrases: Mapping[str, Seque
     phrases : mapping of label to phrases
         In the order of the rows; most labels have one phrase, themselves.
     """
-    owners = [label for label, several in phrases.items() for _ in several]
-    words = [phrase for several in phrases.values() for phrase in several]
+    owners = [label for label, of_label in phrases.items() for _ in of_label]
+    words = [phrase for of_label in phrases.values() for phrase in of_label]
     wrapped = _array("text_embedding", torch.from_numpy(vectors), {s.PHRASE: _texts(words)})
     return wrapped.assign_coords({s.PHRASE_LABEL: (s.PHRASE, _texts(owners))})
 
@@ -94,7 +94,7 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
     """
     phrases = s.phrases_of(text)
     cosines = ops.cosine(tensor(embedding), tensor(text))
-    best, which = ops.best_phrase(cosines, [len(several) for several in phrases.values()])
+    best, which = ops.best_phrase(cosines, [len(of_label) for of_label in phrases.values()])
     label: dict[Hashable, Any] = {s.LABEL: _texts(list(phrases))}
     places = {name: embedding.coords[name] for name in embedding.coords}
     return (

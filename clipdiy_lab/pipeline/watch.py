@@ -12,7 +12,7 @@ from clipdiy_lab.text import printable
 
 
 class StoppedError(Exception):
-    """Somebody asked long work to stop."""
+    """Raised when long work is asked to stop."""
 
 
 def _say_nothing(done: int, total: int) -> None:
@@ -25,7 +25,7 @@ def _go_on() -> bool:
 
 @dataclass(frozen=True)
 class Watch:
-    """Where long work reports, and what it asks whether to go on.
+    """Receives the progress of long work and can stop it.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Watch:
     every: int | None = None
 
     def check(self) -> None:
-        """Stop if the work is not wanted any more.
+        """Raise `StoppedError` if the work is to stop.
 
         Raises
         ------

@@ -106,7 +106,7 @@ def read_zarr(path: str | PathLike[str]) -> xr.DataTree:
 
 def _files(folder: Path) -> dict[str, int]:
     """Return names and sizes of all files below a folder; links, pipes and devices are refused."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     waiting = [folder]
     while waiting:
         with os.scandir(waiting.pop()) as entries:
@@ -115,14 +115,14 @@ def _files(folder: Path) -> dict[str, int]:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))
                 elif entry.is_file(follow_symlinks=False):
-                    found[name] = bytes_on_disk(entry.stat(follow_symlinks=False))
+                    sizes[name] = bytes_on_disk(entry.stat(follow_symlinks=False))
                 else:
                     raise UnreadableError(f"{name!r} is a link, a pipe or a device, not a file")
-                if len(found) + len(waiting) > _FILES:
+                if len(sizes) + len(waiting) > _FILES:
                     raise UnreadableError(f"it has more than {_FILES:,} files")
-    if METADATA not in found:
+    if METADATA not in sizes:
         raise UnreadableError(f"it has no {METADATA}: it is no Zarr of format 3")
-    return found
+    return sizes
 
 
 def unpack(names: list[str], fetch: Fetch, limit: int) -> Entries:
@@ -223,14 +223,14 @@ class _Array:
             self.codecs = [codec["name"] for codec in content["codecs"]]
             endian = content["codecs"][0].get("configuration", {}).get("endian", "little")
             self.kind, fill = content["data_type"], content["fill_value"]
-            known = (grid["name"], keys["name"]) == ("regular", "default") and not content.get("storage_transformers")
+            valid = (grid["name"], keys["name"]) == ("regular", "default") and not content.get("storage_transformers")
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise UnreadableError(f"{name!r} is no array that the lab writes ({type(error).__name__})") from error
         self.is_text = self.kind == "string"
         first = "vlen-utf8" if self.is_text else "bytes"
-        known = known and self.codecs in ([first], [first, "zstd"])
-        known = known and (fill == "" if self.is_text else self.kind in _NUMBERS)
-        if not known or self.separator not in ("/", ".") or endian != "little":
+        valid = valid and self.codecs in ([first], [first, "zstd"])
+        valid = valid and (fill == "" if self.is_text else self.kind in _NUMBERS)
+        if not valid or self.separator not in ("/", ".") or endian != "little":
             raise UnreadableError(f"{name!r} has a type, a compression or a layout that the lab does not write")
         if len(self.shape) != len(self.chunk) or 0 in self.chunk or len(self.shape) > untrusted.DEPTH:
             raise UnreadableError(f"{name!r} has the shape {self.shape} in chunks of {self.chunk}")
@@ -250,14 +250,14 @@ class _Array:
 
     def chunks(self, fetch: Fetch, budget: _Budget) -> Entries:
         """Fetch and unpack the chunks that are stored."""
-        found: Entries = {}
+        entries: Entries = {}
         for place in itertools.product(*map(range, self.counts)):
             key = f"{self.name}/{self.separator.join(['c', *map(str, place)])}".lstrip("/")
             most = untrusted.TEXTS if self.is_text else self.chunk_bytes
             raw = fetch(key, most + most // 128 + 1024)  # what zstd makes of what does not shrink
             if raw is not None:
-                found[key] = _buffer(self._texts(raw, key, budget) if self.is_text else self._numbers(raw, key))
-        return found
+                entries[key] = _buffer(self._texts(raw, key, budget) if self.is_text else self._numbers(raw, key))
+        return entries
 
     def _numbers(self, raw: bytes, key: str) -> bytes | memoryview:
         content = _unzip(raw, key, self.chunk_bytes) if "zstd" in self.codecs else raw

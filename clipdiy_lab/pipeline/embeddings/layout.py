@@ -39,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a store is: written before the first shard, never changed.
+    """The header of a store: written before the first shard, never changed.
 
     Attributes
     ----------
@@ -133,9 +133,9 @@ def read_header(store: Path) -> Header:
             f"The store {store} has format version {brief(content.get('version'))}, this clipdiy_lab reads {VERSION}; "
             "use the release that wrote it, or make the store again."
         )
-    said = content.pop("sha256", None)
+    own_hash = content.pop("sha256", None)
     try:
-        whole = said == digest(content) and text == canonical(content | {"sha256": said})
+        whole = own_hash == digest(content) and text == canonical(content | {"sha256": own_hash})
     except (ValueError, RecursionError):  # ValueError: half a character, which UTF-8 cannot hold
         whole = False
     if not whole:
@@ -159,7 +159,7 @@ def _checked(content: dict[str, Any]) -> Header:
     key, attrs, ids, shard_size = (content[name] for name in ("key", "attrs", "ids", "shard_size"))
     if not isinstance(key, dict) or not isinstance(attrs, dict):
         raise TypeError("its key and its attributes are no objects")
-    if not isinstance(ids, list) or not ids or not all(isinstance(one, str) for one in ids):
+    if not isinstance(ids, list) or not ids or not all(isinstance(image_id, str) for image_id in ids):
         raise TypeError("its ids are no list of texts")
     for name, value, most in (
         ("shard_size", shard_size, 2**63),
@@ -179,12 +179,12 @@ def _checked(content: dict[str, Any]) -> Header:
 
 
 def write_record(store: Path, record: Record) -> None:
-    """Vouch for a shard."""
+    """Write the record of a shard."""
     write_text(record_path(store, record.shard), canonical(asdict(record)))
 
 
 def read_record(store: Path, header: Header, shard: int) -> Record | None:
-    """Return the record of a shard; None where nobody vouches for it under this header's key.
+    """Return the record of a shard; None where it has none under this header's key.
 
     Raises
     ------

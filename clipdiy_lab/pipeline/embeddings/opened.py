@@ -54,19 +54,19 @@ def as_dataset(store: EmbeddingStore) -> xr.Dataset:
     """Return a store as one lazy dataset, see `open_store`."""
     ids = np.array(store.ids, dtype=object)
     coords: dict[Hashable, Any] = {variables.IMAGE: ids}
-    held: dict[Hashable, Any] = {}
+    arrays: dict[Hashable, Any] = {}
     for name, content in store.variables.items():
         lazy = indexing.LazilyIndexedArray(_Lazy(store, name, content))
         dims = content.dims[:1] if name == variables.HASH else content.dims
-        held[name] = xr.Variable(dims, lazy, _attrs(name))
+        arrays[name] = xr.Variable(dims, lazy, _attrs(name))
     for grid in Plan.of(store.config):
         places = stages.embedding(torch.zeros(grid.rows * grid.cols, 1), grid).coords
         for place, coord in places.items():
             dims = tuple(variables.of_grid(str(dim), grid.name) for dim in coord.dims)
             coords[variables.of_grid(str(place), grid.name)] = (dims, coord.values, coord.attrs)
-    found = xr.Dataset(held, coords, attrs=store.attrs)
-    found.encoding["source"] = str(store.path)  # where xarray keeps it for files
-    return found
+    dataset = xr.Dataset(arrays, coords, attrs=store.attrs)
+    dataset.encoding["source"] = str(store.path)  # where xarray keeps it for files
+    return dataset
 
 
 def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
@@ -136,16 +136,16 @@ class OpenedStore:
     @functools.cached_property
     def identity(self) -> str:
         """Hash of the ids, and of the first and the last image."""
-        found = hashlib.sha256(repr((self.attrs, self.ids)).encode())
+        digest = hashlib.sha256(repr((self.attrs, self.ids)).encode())
         for encoding in (self.encoding(0), self.encoding(len(self.ids) - 1)):
             for values in (*encoding.embeddings.values(), encoding.saliency):
-                found.update(b"" if values is None else values.numpy().tobytes())
-        return found.hexdigest()
+                digest.update(b"" if values is None else values.numpy().tobytes())
+        return digest.hexdigest()
 
     def find(self, sha256: str) -> int | None:
         """Return the position of the image whose pixels have a hash; None where it is not there."""
-        known = [str(value) for value in self.dataset[variables.HASH].values]
-        return known.index(sha256) if sha256 in known else None
+        hashes = [str(value) for value in self.dataset[variables.HASH].values]
+        return hashes.index(sha256) if sha256 in hashes else None
 
     def encoding(self, position: int) -> Encoding:
         """Return one image as a segmenter would give it.
@@ -162,11 +162,11 @@ class OpenedStore:
         return encoding
 
 
-def _is_store(given: object) -> bool:
+def _is_store(value: object) -> bool:
     return (
-        isinstance(given, xr.Dataset)
-        and {variables.HASH, variables.IMAGE} <= set(given.variables)
-        and "config" in given.attrs
+        isinstance(value, xr.Dataset)
+        and {variables.HASH, variables.IMAGE} <= set(value.variables)
+        and "config" in value.attrs
     )
 
 
@@ -197,10 +197,10 @@ class _Lazy(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> npt.NDArray[Any]:
         images = np.arange(self.shape[0])[key[0]]
-        found = self.decode(self.store.take(self.name, np.atleast_1d(images)))
+        values = self.decode(self.store.take(self.name, np.atleast_1d(images)))
         for axis in range(len(key) - 1, 0, -1):  # from the last one: an integer takes its axis away
-            found = found[(slice(None),) * axis + (key[axis],)]
-        return found if images.ndim else found[0]
+            values = values[(slice(None),) * axis + (key[axis],)]
+        return values if images.ndim else values[0]
 
 
 def _hex(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.object_]:

@@ -63,8 +63,8 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
     images = [header.ids[i] for i in header.images(shard)]
     if attrs.get("ids") != images:
         raise StoreError(f"The shard {path} holds other images than its place says; {_AGAIN}.")
-    there = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    if there != {name: ((len(images), *one.shape), one.dtype) for name, one in variables_of(header).items()}:
+    shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+    if shapes != {name: ((len(images), *stored.shape), stored.dtype) for name, stored in variables_of(header).items()}:
         raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
     problem = _problem(arrays)
     if problem:
@@ -233,10 +233,10 @@ class EmbeddingStore:
             hashes = unpack_one(path, variables.HASH, _most_bytes(self.header, shard))
             if hashes.shape != (len(self.header.images(shard)), 32) or hashes.dtype != np.uint8:
                 raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
-            known = [row.tobytes().hex() for row in hashes]
-            if sha256 in known:
-                return position + known.index(sha256)
-            position += len(known)
+            digests = [row.tobytes().hex() for row in hashes]
+            if sha256 in digests:
+                return position + digests.index(sha256)
+            position += len(digests)
         return None
 
 

@@ -1,4 +1,4 @@
-"""Looking after a store: what it is, whether it is whole, what may go, and a copy for other programs."""
+"""Maintenance of a store: describe, verify, prune and export it."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ def prune(path: str | PathLike[str]) -> list[Path]:
     with held(store / layout.LOCK, alone=True, wait=False) as alone:
         if not alone:
             raise StoreError(f"Somebody is writing to the store {store}; prune it when that has ended.")
-        found = _leftovers(store, header)
-        for one in found:
+        leftovers = _leftovers(store, header)
+        for leftover in leftovers:
             try:
-                shutil.rmtree(one) if one.is_dir() and not one.is_symlink() else one.unlink()
+                shutil.rmtree(leftover) if leftover.is_dir() and not leftover.is_symlink() else leftover.unlink()
             except OSError as error:
-                raise OutputError(f"Cannot remove {one} ({error.strerror}); remove it by hand.") from error
-    return found
+                raise OutputError(f"Cannot remove {leftover} ({error.strerror}); remove it by hand.") from error
+    return leftovers
 
 
 def _leftovers(store: Path, header: layout.Header) -> list[Path]:
@@ -120,7 +120,7 @@ def _leftovers(store: Path, header: layout.Header) -> list[Path]:
             continue
         if record is not None:
             kept |= {layout.record_path(store, shard), store / layout.SHARDS / record.file}
-    shards = (one for one in (store / layout.SHARDS).glob("*") if one not in kept)
+    shards = (entry for entry in (store / layout.SHARDS).glob("*") if entry not in kept)
     return sorted({*store.glob(layout.STAGING), *shards})
 
 
@@ -165,7 +165,7 @@ def _to_zarr(store: EmbeddingStore, dataset: xr.Dataset, part: Path) -> None:
     group = zarr.open_group(part, mode="r+", zarr_format=3)
     for name in large:
         array = dataset[name]
-        made = group.create_array(
+        target = group.create_array(
             str(name),
             shape=array.shape,
             chunks=(min(store.header.shard_size, len(array)), *array.shape[1:]),
@@ -176,4 +176,4 @@ def _to_zarr(store: EmbeddingStore, dataset: xr.Dataset, part: Path) -> None:
         for shard in store.finished:
             images = store.header.images(shard)
             here = slice(images.start, images.stop)
-            made[here] = array[here].values
+            target[here] = array[here].values

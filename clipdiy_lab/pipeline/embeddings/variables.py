@@ -66,7 +66,7 @@ def variables_of(config: Config, features: int, saliency: bool) -> dict[str, Sto
         Whether a saliency source is applied.
     """
     half = np.dtype(np.float16)
-    found = {
+    variables = {
         of_grid("embedding", grid.name): StoredVariable(
             (IMAGE, of_grid(s.ROW, grid.name), of_grid(s.COL, grid.name), s.FEATURE),
             (grid.rows, grid.cols, features),
@@ -75,10 +75,10 @@ def variables_of(config: Config, features: int, saliency: bool) -> dict[str, Sto
         for grid in Plan.of(config)
     }
     if saliency:
-        found[SALIENCY] = StoredVariable((IMAGE, s.Y, s.X), config.image_size, np.dtype(np.uint8))
-    found[HEIGHT] = found[WIDTH] = StoredVariable((IMAGE,), (), np.dtype(np.int32))
-    found[HASH] = StoredVariable((IMAGE, BYTE), (32,), np.dtype(np.uint8))
-    return found
+        variables[SALIENCY] = StoredVariable((IMAGE, s.Y, s.X), config.image_size, np.dtype(np.uint8))
+    variables[HEIGHT] = variables[WIDTH] = StoredVariable((IMAGE,), (), np.dtype(np.int32))
+    variables[HASH] = StoredVariable((IMAGE, BYTE), (32,), np.dtype(np.uint8))
+    return variables
 
 
 def to_byte(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -93,4 +93,4 @@ def from_byte(saliency: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 def bytes_per_image(held: dict[str, StoredVariable]) -> int:
     """Bytes that one image takes in all arrays together."""
-    return sum(one.bytes_per_image for one in held.values())
+    return sum(variable.bytes_per_image for variable in held.values())

@@ -135,18 +135,18 @@ def plan(
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"{name} is {value!r}; expected a positive number of images, or None.")
     ids = _ids(dataset, len(dataset) if limit is None else min(limit, len(dataset)))
-    there = layout.read_header(path) if _is_begun(path) else None
-    size = shard_size or (there.shard_size if there else SHARD_SIZE)
+    existing = layout.read_header(path) if _is_begun(path) else None
+    size = shard_size or (existing.shard_size if existing else SHARD_SIZE)
     attrs = segmenter.provenance(config) | {"dataset": dataset.name}
     header = layout.Header(key=key_of(segmenter, config, ids), attrs=attrs, ids=ids, shard_size=size)
-    if there:
-        _require_same(there, header, path)
-    return Job(segmenter, dataset, path, there or header)
+    if existing:
+        _require_same(existing, header, path)
+    return Job(segmenter, dataset, path, existing or header)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A store to be filled.
+    """The work of filling a store.
 
     Attributes
     ----------
@@ -176,7 +176,7 @@ class Job:
     def describe(self) -> str:
         """Say how many bytes the arrays will take, and how many of them are still to be written."""
         lines = [f"{len(self.header.ids):,} images in {self.header.shards:,} shards:"]
-        parts = {name: one.bytes_per_image * len(self.header.ids) for name, one in self.variables.items()}
+        parts = {name: variable.bytes_per_image * len(self.header.ids) for name, variable in self.variables.items()}
         lines += [f"  {name} {size:,} bytes" for name, size in parts.items()]
         lines.append(f"together {sum(parts.values()):,} bytes, of them {self.bytes_missing():,} to be written")
         return "\n".join(lines)
@@ -218,7 +218,7 @@ class Job:
         )
 
     def write(self, shard: int, *, wait: bool, counting: ImageProgress | None = None) -> bool:
-        """Do one shard, unless it is there and whole.
+        """Write one shard, unless it exists and is intact.
 
         Parameters
         ----------
@@ -268,9 +268,9 @@ class Job:
             return False  # damaged: written anew
         if arrays is None:
             return False
-        for position, known in zip(self.header.images(shard), arrays[variables.HASH], strict=True):
+        for position, recorded in zip(self.header.images(shard), arrays[variables.HASH], strict=True):
             sample = self._sample(position)
-            if content_hash(sample.image) != known.tobytes().hex():
+            if content_hash(sample.image) != recorded.tobytes().hex():
                 raise StoreError(
                     f"The image {sample.id!r} is another one than the store {self.path} was made of. Bring the old one "
                     "back, or name another folder."
@@ -288,7 +288,7 @@ class Job:
 
     def _encode(self, shard: int, counting: ImageProgress) -> Arrays:
         images = self.header.images(shard)
-        arrays = {n: np.empty((len(images), *one.shape), one.dtype) for n, one in self.variables.items()}
+        arrays = {n: np.empty((len(images), *variable.shape), variable.dtype) for n, variable in self.variables.items()}
         config = Config.from_json(self.header.attrs["config"])
         for row, sample in enumerate(ahead(self._sample, images)):
             encoding = self.segmenter.encoding(sample.image, config, watch=counting.watch.silent)
@@ -302,7 +302,7 @@ class Job:
         return arrays
 
     def _dims(self) -> dict[str, tuple[str, ...]]:
-        return {name: one.dims for name, one in self.variables.items()}
+        return {name: variable.dims for name, variable in self.variables.items()}
 
     def _attrs(self, shard: int) -> dict[str, Any]:
         ids = [self.header.ids[i] for i in self.header.images(shard)]
@@ -361,14 +361,18 @@ def _is_begun(path: Path) -> bool:
     if (path / layout.HEADER).exists():
         return True
     ours = {layout.LOCK, layout.SHARDS}
-    foreign = [one.name for one in path.iterdir() if one.name not in ours and not one.match(layout.STAGING)]
+    foreign = [entry.name for entry in path.iterdir() if entry.name not in ours and not entry.match(layout.STAGING)]
     if foreign:
         raise StoreError(f"{path} is no store, and it is not empty (it has {foreign[0]!r}); name a new folder.")
     return False
 
 
-def _require_same(there: layout.Header, asked: layout.Header, path: Path) -> None:
-    require_equal(there.key | {"shard_size": there.shard_size}, asked.key | {"shard_size": asked.shard_size}, str(path))
+def _require_same(existing: layout.Header, requested: layout.Header, path: Path) -> None:
+    require_equal(
+        existing.key | {"shard_size": existing.shard_size},
+        requested.key | {"shard_size": requested.shard_size},
+        str(path),
+    )
 
 
 def _ids(dataset: Dataset, length: int) -> tuple[str, ...]:
