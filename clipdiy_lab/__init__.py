@@ -19,8 +19,11 @@ from clipdiy_lab._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from clipdiy_lab.analysis import explain, results
+    from clipdiy_lab.analysis.calibration import calibration
+    from clipdiy_lab.analysis.compare import compare
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.methods import list_methods, published_method
+    from clipdiy_lab.analysis.score import score
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.registry import list_datasets, open_dataset
@@ -47,6 +50,8 @@ _WHERE = {
     "Segmenter": "pipeline.segmenter",
     "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.opened",
+    "calibration": "analysis.calibration",
+    "compare": "analysis.compare",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
@@ -61,6 +66,7 @@ _WHERE = {
     "recombine": "pipeline.recombine",
     "report": "views.report",
     "save_run": "pipeline.runs",
+    "score": "analysis.score",
     "sweep": "analysis.sweep",
     "validate_folder": "datasets.readers_folder",
 }
@@ -80,6 +86,8 @@ __all__ = [
     "Segmenter",
     "ablation_board",
     "as_encoded",
+    "calibration",
+    "compare",
     "embed",
     "evaluate",
     "explain",
@@ -98,6 +106,7 @@ __all__ = [
     "results",
     "saliency",
     "save_run",
+    "score",
     "sweep",
     "validate_folder",
 ]

@@ -57,6 +57,20 @@ class DatasetError(ClipdiyError):
     """A dataset that is unknown, incomplete or inconsistent."""
 
 
+class PredictionError(DatasetError):
+    """Label maps that cannot be scored.
+
+    Attributes
+    ----------
+    problems : tuple of (str, str)
+        Every file with a problem, and what it is.
+    """
+
+    def __init__(self, message: str, problems: Iterable[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
 class RunError(ClipdiyError):
     """A run (file or tree) that is corrupted, foreign or lacks the stage that is needed."""
 

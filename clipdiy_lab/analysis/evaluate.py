@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from clipdiy_lab.analysis.cards import subject_card, work_key
 from clipdiy_lab.analysis.diagnosis import diagnosed
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.results import read_result, result_path, write_result
 from clipdiy_lab.analysis.scoring.block import Block
-from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.workers import score
+from clipdiy_lab.analysis.summary import IMAGE, summarise
 from clipdiy_lab.analysis.trials import ORACLE, Trial
+from clipdiy_lab.datasets.prediction_files import CARD
+from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
-from clipdiy_lab.errors import ConfigError, DatasetError
-from clipdiy_lab.method import metrics
-from clipdiy_lab.method import schema as s
+from clipdiy_lab.errors import ConfigError, DatasetError, OutputError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.outlines import BAND
 from clipdiy_lab.models.prompts import templates
 from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.provenance import versions
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import Source, Store, as_source, open_source
+from clipdiy_lab.pipeline.sources import Store, as_source, open_source
 from clipdiy_lab.pipeline.watch import ImageProgress, interruptible
 
 if TYPE_CHECKING:
     from distributed import Client
-
-IMAGE, TRUTH = "image_id", "true_label"
 
 
 def evaluate(
@@ -46,6 +42,8 @@ def evaluate(
     *,
     protocol: str | os.PathLike[str] | Protocol | None = None,
     out: str | os.PathLike[str] | None = None,
+    predictions: str | os.PathLike[str] | None = None,
+    boundary: float = BAND,
     oracle_saliency: bool = False,
     segmenter: Segmenter | None = None,
     progress: bool = False,
@@ -72,6 +70,13 @@ def evaluate(
         was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
         manifest, configuration, protocol, limit, the fingerprints of encoder and saliency, and the pixels of the
         first and the last sample; those between are not hashed.
+    predictions : path, optional
+        A folder for the predictions: one PNG of label indices per image, named by its id, at the image's own size and
+        in the benchmark's palette (16-bit gray beyond 255 labels); ``classes.txt``; the protocol card, ``card.json``.
+        It must be new, or hold predictions of the same run, which goes on. `score` reads it back.
+    boundary : float
+        Width of the band in which Boundary IoU counts (Cheng et al., CVPR 2021, see `Outlines`), as a share of the
+        diagonal of the mask at the size of comparison.
     oracle_saliency : bool
         Use the true foreground (every pixel whose label is not the background's) as saliency: the most that any
         localiser could give.
@@ -86,11 +91,14 @@ def evaluate(
     Returns
     -------
     xarray.Dataset
-        Pooled ``confusion`` (true_label, label), int64 pixels. Per label: ``iou``; ``accuracy``, NaN for a label that
-        is nowhere true; ``pixels``, the true ones. Per image: ``image_miou`` (over the labels that are true or
-        predicted there), ``image_pixel_accuracy``, ``ignored`` pixels; ``tp``, ``fp``, ``fn`` (image_id, label).
+        Pooled ``confusion`` (true_label, label), int64 pixels. Per label: ``iou`` with its 95 % interval ``iou_low``,
+        ``iou_high``; ``boundary_iou``; ``accuracy``, NaN for a label that is nowhere true; ``pixels``, the true ones.
+        Over ``trimap_width`` (pixels): ``trimap_miou`` and ``trimap_accuracy`` near true outlines. Per image:
+        ``image_miou`` (over the labels that are true or predicted there), ``image_pixel_accuracy``, ``ignored`` pixels;
+        ``tp``, ``fp``, ``fn`` (image_id, label), and the same of Boundary IoU with ``boundary_`` before them.
         The attributes are the protocol card: ``miou`` (pooled over all pixels of all images) with its 95 % bootstrap
-        interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `TrialCounts`), ``pixel_accuracy``,
+        interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `TrialCounts`), ``boundary_miou`` with its
+        own, ``pixel_accuracy``,
         ``mean_accuracy``, ``frequency_weighted_iou``, ``ignored_share``, and everything that decided them.
 
     Raises
@@ -104,7 +112,8 @@ def evaluate(
         If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or saliency, or
         was encoded otherwise.
     OutputError
-        If `out` cannot be written to, or holds another result.
+        If `out` cannot be written to, or holds another result; if `predictions` holds anything else than predictions
+        of the same run.
     ClusterError
         If the workers run other versions, see other files, or are lost again and again.
 
@@ -134,26 +143,37 @@ def evaluate(
     if chosen.slides and not isinstance(given, Segmenter):
         raise ConfigError(f"the protocol {chosen.id!r} slides windows, which a store does not hold; give a segmenter.")
     trial = Trial(config=config, saliency=ORACLE if oracle_saliency else None)
-    block = Block(opened, (trial,), chosen, min(images, len(opened)), per_image=True)
-    card = _card(block, config)
+    folder = None if predictions is None else PredictionFolder.of(predictions, dataset)
+    block = Block(
+        opened, (trial,), chosen, min(images, len(opened)), per_image=True, boundary=boundary, predictions=folder
+    )
+    card = block_card(block, config)
     warn(card)
-    parts = None
+    target = None
+    if out is not None or folder is not None:
+        ends = (opened.place(0), opened.place(block.images - 1))
+        card["key"] = work_key(card, opened.identity, dataset, ends)
+    if folder is not None:
+        folder.claim(card)
     if out is not None:
-        card["key"] = _key(card, opened)
         target = result_path(out, f"{dataset.name}-{chosen.id}-{card['key'][:12]}.nc")
         held = read_result(target, card["key"])
-        if held is not None:
+        if held is not None and (folder is None or folder.holds(held[IMAGE].values)):
             return diagnosed(held, dataset)
-        parts = PartialCounts.beside(target, card["key"])
+    beside = target if folder is None else folder.folder / CARD  # counts go the way of the files that belong to them
+    parts = None if beside is None else PartialCounts.beside(beside, card["key"])
     with (
         interruptible(lambda: kept(parts, block.images)),
         ImageProgress(block.images, dataset.name, show=progress) as counting,
     ):
         counts = score(block, counting, parts, client)
     result = summarise(counts, dataset.label_names, chosen, card)
-    if parts is not None:
+    if target is not None and (folder is None or folder.holds(counts.ids)):
         write_result(result, target)
+    if parts is not None:
         parts.remove()
+    if folder is not None and not folder.holds(counts.ids):
+        raise OutputError(f"predictions vanished from {folder.folder} meanwhile; the same command writes them anew.")
     return diagnosed(result, dataset)
 
 
@@ -175,81 +195,18 @@ def count_images(dataset: Dataset, limit: int | None) -> int:
     return len(dataset) if limit is None else min(limit, len(dataset))
 
 
-def summarise(
-    counts: TrialCounts, label_names: Sequence[str], protocol: Protocol, card: dict[str, Any] | None = None
-) -> xr.Dataset:
-    """Put the counts of the first trial and the scores from them into one dataset, with the card in its attributes."""
-    pooled, hits = counts.confusion[0], counts.hits()
-    names = np.array(label_names, dtype=object)
-    right, valid = hits.tp.sum(1), hits.tp.sum(1) + hits.fn.sum(1)
-    low, high = counts.interval(0, protocol.absent)
-    ratio = {"units": "1"}
-    pixel = {"units": "pixel"}
-    return xr.Dataset(
-        {
-            "confusion": ((TRUTH, s.LABEL), pooled, {"long_name": "pixels", **pixel}),
-            "iou": (s.LABEL, metrics.iou(pooled, protocol.absent), {"long_name": "intersection over union", **ratio}),
-            "accuracy": (s.LABEL, metrics.accuracy(pooled), {"long_name": "recall", **ratio}),
-            "pixels": (s.LABEL, pooled.sum(1), {"long_name": "true pixels", **pixel}),
-            "image_miou": (IMAGE, _row_means(hits.iou()), {"long_name": "mean IoU of the image", **ratio}),
-            "image_pixel_accuracy": (IMAGE, _shares(right, valid), {"long_name": "pixel accuracy", **ratio}),
-            "ignored": (IMAGE, counts.image_ignored, {"long_name": "ignored pixels", **pixel}),
-            "tp": ((IMAGE, s.LABEL), hits.tp, {"long_name": "true positives", **pixel}),
-            "fp": ((IMAGE, s.LABEL), hits.fp, {"long_name": "false positives", **pixel}),
-            "fn": ((IMAGE, s.LABEL), hits.fn, {"long_name": "false negatives", **pixel}),
-        },
-        coords={IMAGE: np.array(counts.ids, dtype=object), TRUTH: names, s.LABEL: names},
-        attrs={
-            "miou": metrics.mean_iou(pooled, protocol.absent),
-            "miou_low": low,
-            "miou_high": high,
-            "interval": INTERVAL,
-            "pixel_accuracy": metrics.pixel_accuracy(pooled),
-            "mean_accuracy": metrics.mean_accuracy(pooled),
-            "frequency_weighted_iou": metrics.frequency_weighted_iou(pooled),
-            "ignored_share": counts.ignored_share,
-            **(card or {}),
-        },
-    )
-
-
-def _row_means(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean of every row's finite values; NaN where there is none."""
-    return _shares(np.nansum(scores, axis=1), np.isfinite(scores).sum(1))
-
-
-def _shares(parts: npt.NDArray[Any], wholes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    shares: npt.NDArray[np.float64] = np.divide(
-        parts, wholes, out=np.full(len(wholes), np.nan), where=wholes > 0, dtype=np.float64
-    )
-    return shares
-
-
-def _card(block: Block, config: Config) -> dict[str, Any]:
+def block_card(block: Block, config: Config) -> dict[str, Any]:
     """Collect everything that decides the score, as attributes that a file can hold."""
     source, protocol, dataset = block.source, block.protocol, block.source.dataset
     encoder, oracle = source.segmenter.encoder, block.trials[0].saliency == ORACLE
-    benchmark, split = _names(dataset)
-    truth = "own size" if protocol.truth_short is None else f"short side {protocol.truth_short}, Pillow's nearest"
     windows = "" if protocol.window is None else f"; windows of {protocol.window}, stride {protocol.stride},"
     resized = f"{windows or '; whole'} of an image at short side {protocol.image_short}" if protocol.slides else ""
     frame = f"{config.image_size[0]} x {config.image_size[1]}, {config.image_resize}{resized}"
-    names = json.dumps(list(dataset.label_names))
     return {
-        "dataset": dataset.name,
-        "benchmark": benchmark,
-        "split": split,
-        "images": block.images,
-        "images_of_split": len(dataset),
-        "filter": getattr(dataset, "filter", None) or "none",
-        "protocol": protocol.id,
-        "protocol_card": protocol.model_dump_json(),
+        **subject_card(dataset, protocol, block.images, block.boundary),
         "input": frame,
-        "truth_size": truth,
-        "absent": "counts 0" if protocol.absent == "zero" else "left out of the mean",
         "background_rule": config.background,
         "templates": json.dumps(templates(config)),
-        "labels_sha256": hashlib.sha256(names.encode()).hexdigest(),
         "config": config.to_json(),
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
@@ -260,32 +217,3 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
         "versions": json.dumps(versions(encoder)),
         **of_dataset(encoder, source.dataset),
     }
-
-
-def _names(dataset: Dataset) -> tuple[str, str]:
-    """Name of the benchmark and of its part; a folder of one's own has no parts."""
-    manifest, split = getattr(dataset, "manifest", None), getattr(dataset, "split", None)
-    if manifest is not None:
-        return manifest.id, dataset.name.removeprefix(f"{manifest.id}-")
-    if split is not None:
-        return dataset.name.partition(f"-{split}")[0], str(split)
-    return dataset.name, ""
-
-
-def _key(card: dict[str, Any], source: Source) -> str:
-    """Hash of what makes two runs the same: card, label names, ids, manifest, store, the first and the last sample."""
-    dataset = source.dataset
-    ids = getattr(dataset, "ids", None)
-    if ids is None:
-        if type(dataset).__repr__ is object.__repr__:
-            raise DatasetError(
-                f"the dataset {dataset.name!r} has neither `ids` nor a repr that tells it from others, so its result "
-                "cannot be found again. Give it `ids`, or leave out `out`."
-            )
-        ids = repr(dataset)
-    manifest = getattr(dataset, "manifest", None)
-    samples = [dataset[source.place(position)] for position in (0, card["images"] - 1)]
-    pixels = [hashlib.sha256(part.tobytes()).hexdigest() for one in samples for part in (one.image, one.mask)]
-    described = None if manifest is None else manifest.model_dump_json()
-    facts = [card, source.identity, list(dataset.label_names), ids, pixels, described]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

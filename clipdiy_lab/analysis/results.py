@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Hashable, Mapping
@@ -15,19 +16,25 @@ import xarray as xr
 
 from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
+from clipdiy_lab.datasets.prediction_rle import export_coco
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
 from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
 
 __all__ = [
     "best",
+    "calibration_bins",
     "confusions",
     "export",
+    "export_coco",
+    "image_differences",
     "image_label_scores",
     "image_scores",
+    "label_differences",
     "label_scores",
     "open_result",
     "plain_attrs",
     "published",
+    "setting_differences",
     "table",
     "to_csv",
     "to_latex",
@@ -73,7 +80,7 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     Parameters
     ----------
     *results : xarray.Dataset
-        From `evaluate` or `open_result`.
+        From `evaluate`, `score` or `open_result`.
     methods : list of str, optional
         Only these published methods; by default all.
 
@@ -106,16 +113,22 @@ def _own_row(result: xr.Dataset) -> dict[str, Any]:
     facts = plain_attrs(result)
     images, whole = facts["images"], facts["images_of_split"]
     partial = f"only {images} of {whole} images" if images < whole else ""
+    if "method" in facts:  # of `score`
+        made = {"method": facts["method"], "backbone": "", "source": f"predictions {facts['predictions_sha256'][:12]}"}
+    else:
+        made = {
+            "method": "CLIP-DIY (clipdiy_lab)",
+            "backbone": f"{facts['encoder']} + {facts['saliency_source']}",
+            "source": f"clipdiy_lab, weights {facts['encoder_fingerprint'][:12]}",
+        }
     return {
         "dataset": facts["benchmark"],
-        "method": "CLIP-DIY (clipdiy_lab)",
-        "backbone": f"{facts['encoder']} + {facts['saliency_source']}",
+        **made,
         **{name: 100 * facts[name] for name in ("miou", "miou_low", "miou_high")},
         "images": images,
         "protocol": facts["protocol"],
         "ours": True,
         "note": _joined(partial, f"split {facts['split']}", f"filter {facts['filter']}"),
-        "source": f"clipdiy_lab, weights {facts['encoder_fingerprint'][:12]}",
     }
 
 
@@ -178,7 +191,7 @@ def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
     ConfigError
         If it is no result of `evaluate`.
     """
-    if not isinstance(result, xr.Dataset) or "protocol_card" not in result.attrs:
+    if not isinstance(result, xr.Dataset) or not {"protocol_card", "miou"} <= result.attrs.keys():
         raise _no_result(result)
     return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in result.attrs.items()}
 
@@ -204,8 +217,8 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per label: ``label``, ``iou``, ``accuracy``, ``pixels``."""
-    return _frame(result, ["iou", "accuracy", "pixels"])
+    """One row per label: ``label``, ``iou`` with its interval, ``boundary_iou``, ``accuracy``, ``pixels``."""
+    return _frame(result, ["iou", "iou_low", "iou_high", "boundary_iou", "accuracy", "pixels"])
 
 
 def image_scores(result: xr.Dataset) -> pd.DataFrame:
@@ -233,6 +246,49 @@ def worst(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
 def best(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
     """Return the rows of `image_scores` with the highest mean IoU, highest first."""
     return image_scores(result).dropna(subset=["image_miou"]).iloc[::-1].head(n).reset_index(drop=True)
+
+
+def label_differences(comparison: xr.Dataset) -> pd.DataFrame:
+    """One row per label of what `compare` gives, the largest gain first; IoU in percent, differences in points.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``label``, ``iou_percent`` of both results with their names, ``difference_points`` with its interval
+        ``low_points``, ``high_points``, and ``sign_holds``, a share of the replicates.
+    """
+    frame = _frame(comparison, ["difference", "difference_low", "difference_high", "sign_holds"])
+    points = {"difference": "difference_points", "difference_low": "low_points", "difference_high": "high_points"}
+    frame = frame.assign(**{name: 100 * frame[name] for name in points}).rename(columns=points)
+    for place, name in enumerate(comparison["result"].values):
+        frame.insert(1 + place, f"iou_percent {name}", 100 * comparison["iou"].values[place])
+    return frame.sort_values("difference_points", ascending=False, kind="stable", ignore_index=True)
+
+
+def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
+    """One row per image of what `compare` gives, from the largest gain to the largest loss; in percent and points."""
+    frame = _frame(comparison, ["image_difference"]).rename(columns={"image_difference": "difference_points"})
+    frame["difference_points"] *= 100
+    for place, name in enumerate(comparison["result"].values):
+        frame.insert(1 + place, f"image_miou_percent {name}", 100 * comparison["image_miou"].values[place])
+    return frame.sort_values("difference_points", ascending=False, kind="stable", ignore_index=True)
+
+
+def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
+    """One row per setting, weight or version in which the two results of `compare` differ: ``setting``, both values."""
+    _frame(comparison, ["difference"])
+    names = [str(name) for name in comparison["result"].values]
+    rows = [[name, *values] for name, values in json.loads(comparison.attrs["differs"]).items()]
+    return pd.DataFrame(rows, columns=["setting", *names])
+
+
+def calibration_bins(calibration: xr.Dataset) -> pd.DataFrame:
+    """One row per temperature and bin with pixels of what `calibration` gives; accuracy and confidence in percent."""
+    frame = _frame(calibration, ["pixels", "bin_confidence", "bin_accuracy"])
+    frame = frame[frame["pixels"] > 0].reset_index(drop=True)
+    for name in ("bin_confidence", "bin_accuracy"):
+        frame[name] = 100 * frame[name]
+    return frame.rename(columns={"bin_confidence": "confidence_percent", "bin_accuracy": "accuracy_percent"})
 
 
 def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:

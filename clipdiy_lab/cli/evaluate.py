@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,6 +55,9 @@ def evaluate(
     out: Annotated[
         Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
     ] = Path("out/results"),
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder for one PNG of label indices per image; `score` reads it back.")
+    ] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
@@ -62,7 +65,6 @@ def evaluate(
     """Score a model on a dataset: mIoU with its interval, IoU of every label, and how they were measured."""
     from clipdiy_lab.analysis.evaluate import evaluate as run
     from clipdiy_lab.analysis.protocols import get_protocol
-    from clipdiy_lab.analysis.results import label_scores, plain_attrs
     from clipdiy_lab.pipeline.sources import config_for
 
     given, changes = None if config is None else read_config(config), read_knobs(knobs, context)
@@ -74,17 +76,32 @@ def evaluate(
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     settings, bar = config_for(data, given, read_config("paper")).replace(**changes), wants_progress()
     with read_cluster(scheduler, workers) as client:
-        result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
+        result = run(
+            *(segmenter, data, settings, limit),
+            protocol=chosen,
+            out=out,
+            predictions=predictions,
+            progress=bar,
+            client=client,
+        )
+    print_result(result, as_json)
+
+
+def print_result(result: Any, as_json: bool) -> None:
+    """Print a result of `evaluate` or `score`: its labels, and one line with the scores and how they were measured."""
+    from clipdiy_lab.analysis.results import label_scores, plain_attrs
+
     facts, table = plain_attrs(result), label_scores(result)
     if as_json:
         typer.echo(json.dumps({**dict(sorted(facts.items())), "labels": json.loads(table.to_json(orient="records"))}))
         return
     print_table(table.round(4), as_json=False)
+    method = facts["method"] if "method" in facts else f"{facts['encoder']} with {facts['saliency_source']}"
     say(
         "",
         f"mIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
-        f"of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with {facts['saliency_source']}; "
+        f"of {facts['dataset']}, protocol {facts['protocol']}, {method}; "
         f"{(table['pixels'] == 0).sum()} of {len(table)} labels are in no mask, "
         f"{100 * facts['ignored_share']:.1f} % of the pixels are ignored",
     )

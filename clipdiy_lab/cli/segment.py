@@ -1,4 +1,4 @@
-"""Segment an image; the demonstration."""
+"""Segment images; the demonstration."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from clipdiy_lab.cli.app import app, fresh, label_rows, refuse_inside, say
+from clipdiy_lab.cli.batch import find_images, segment_all, targets_of, write_all
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
-    ImageFile,
     Knobs,
     Labels,
     LabelsFile,
@@ -30,7 +30,9 @@ from clipdiy_lab.cli.options import (
 @app.command()
 def segment(
     context: typer.Context,
-    image: ImageFile,
+    images: Annotated[
+        list[str], typer.Argument(help="Image files, folders of images, patterns such as 'photos/*.jpg' in quotes.")
+    ],
     labels: Labels = None,
     labels_file: LabelsFile = None,
     model: Model = "tiny",
@@ -39,27 +41,38 @@ def segment(
     saliency: Saliency = None,
     config: Settings = "paper",
     knobs: Knobs = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE, of several images out.")
+    ] = None,
+    flat: Annotated[
+        bool, typer.Option("--flat", help="Write nothing but one PNG of label indices per image, and classes.txt.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Segment an image: pictures of every stage, the label map, the run as NetCDF, an HTML page."""
-    from clipdiy_lab.files import atomic_path
-    from clipdiy_lab.pipeline.runs import save_run
+    """Segment images: pictures of every stage, the label map, the run as NetCDF, an HTML page.
+
+    Several images get a folder each. What is there already is left alone, so the same command goes on after Ctrl-C.
+    """
     from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
-    from clipdiy_lab.views.report import label_table, write_folder
+    from clipdiy_lab.views.report import label_table
 
     wanted, settings = read_labels(labels, labels_file), read_config(config).replace(**read_knobs(knobs, context))
+    paths = find_images(images)
+    if flat or paths != [Path(images[0])]:
+        targets = targets_of(paths, out or Path("out"), flat)
+        segmenter = read_segmenter(model, checkpoint, saliency, runtime)
+        segment_all(targets, flat, segmenter, wanted, settings, overwrite, as_json)
+        return
+    (image,) = paths
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, wanted, settings)
-        with fresh(folder, overwrite), atomic_path(folder, folder=True) as part:
-            save_run(run, part / "run.nc")
-            write_folder(run, part)
+        write_all(run, folder, overwrite)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "folder": str(folder), "model": model}

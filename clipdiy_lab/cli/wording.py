@@ -15,7 +15,8 @@ _OPTIONS: Final = {
     r"give a segmenter, and stores=": "leave out --store, and give --stores",
     r"checkpoint=PATH": "--checkpoint PATH",
     r"partial=True": "--partial",
-    r"(root|stores)=": r"--\1",
+    r"common=True": "--common",
+    r"(root|stores|colours)=": r"--\1",
     r"segmenter=": "--model",
     # No option does these.
     r"pass (mean|std|activation|interpolation)=": r"in Python (lab.load) pass \1=",

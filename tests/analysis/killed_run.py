@@ -19,7 +19,7 @@ from clipdiy_lab.datasets.scenes import Scenes
 IMAGES = 24
 CONFIG = lab.Config(scales=(64,))
 GRID = {"background": ["saliency", "prompt"], "placement": ["stretched", "centred"]}
-PROBES = {"evaluate": 2, "sweep": 0, "sweep-store": 2}
+PROBES = {"evaluate": 2, "predictions": 2, "sweep": 0, "sweep-store": 2}
 """Images that a run reads to tell what it is, before it counts."""
 
 
@@ -51,8 +51,9 @@ def keep_every_image():
 def run(how, out, store, dataset=Scenes):
     """Score scenes; `out` None keeps nothing."""
     segmenter, scenes = lab.Segmenter(MeanColour(), "none"), dataset("val", length=IMAGES)
-    if how == "evaluate":
-        return lab.evaluate(segmenter, scenes, CONFIG, out=out)
+    if how in ("evaluate", "predictions"):
+        masks = None if how == "evaluate" or out is None else f"{out}.masks"
+        return lab.evaluate(segmenter, scenes, CONFIG, out=out, predictions=masks)
     if how == "sweep":
         return lab.sweep(segmenter, scenes, GRID | {"saliency": ["oracle"]}, base=CONFIG, out=out)
     return lab.sweep(store, scenes, GRID, segmenter=segmenter, out=out)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -125,10 +126,16 @@ def test_a_store_is_the_same_though_a_worker_was_killed(client, segmenter, store
 
 def test_a_result_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "IMAGES_A_TASK", 2)
-    with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
-        found = lab.evaluate(segmenter, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
-    xr.testing.assert_identical(found, lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc"))
-    assert {path.name for path in tmp_path.iterdir()} == {"result.nc", "alone.nc"}
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    with a_worker_killed(client, together, ".*unfinished/*.npz", IMAGES // 2):
+        options = {"out": tmp_path / "together.nc", "predictions": together, "client": client}
+        found = lab.evaluate(segmenter, Pictures(), CONFIG, **options)
+    expected = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "alone.nc", predictions=alone)
+    xr.testing.assert_identical(found, expected)
+    shutil.rmtree(next(together.glob(".clipdiy-*.part"), together / "none"), ignore_errors=True)  # the dead one's
+    assert snapshot(together) == snapshot(alone)
+    assert len(snapshot(alone)) == IMAGES + 2
+    assert {path.name for path in tmp_path.iterdir()} == {"together", "alone", "together.nc", "alone.nc"}
 
 
 def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick, tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import clipdiy_lab as lab
-from clipdiy_lab.analysis.evaluate import summarise
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.sliding import resized_size, window_starts
+from clipdiy_lab.analysis.summary import summarise
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics

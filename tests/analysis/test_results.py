@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 
 import clipdiy_lab as lab
-from clipdiy_lab.analysis.evaluate import summarise
 from clipdiy_lab.analysis.protocols import get_protocol
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.summary import summarise
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError
 from clipdiy_lab.method import metrics

@@ -86,14 +86,14 @@ def unkeyed(result):
 
 
 def equal(how, found, expected):
-    if how == "evaluate":  # a run that is kept has a key
+    if how in ("evaluate", "predictions"):  # a run that is kept has a key
         xr.testing.assert_identical(found.drop_attrs(deep=False).assign_attrs(unkeyed(found)), expected)
     else:
         pd.testing.assert_frame_equal(found.drop(columns="seconds"), expected.drop(columns="seconds"))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGKILL and fork")
-@pytest.mark.parametrize("how", ["evaluate", "sweep", "sweep-store"])
+@pytest.mark.parametrize("how", ["evaluate", "predictions", "sweep", "sweep-store"])
 def test_a_run_killed_anywhere_ends_as_if_undisturbed(nursery, mean_colour_store, tmp_path, how):
     chance = random.Random()
     out, firsts = tmp_path / "result.nc", []
@@ -105,7 +105,7 @@ def test_a_run_killed_anywhere_ends_as_if_undisturbed(nursery, mean_colour_store
         time.sleep(chance.random() * 0.05)
         os.kill(nursery.child, signal.SIGKILL)
         firsts.append(nursery.finish()[0])
-        assert how != "evaluate" or not out.exists()
+        assert how.startswith("sweep") or not out.exists()
     nursery.start(how, out)
     seen = nursery.finish()
     firsts.append(seen[0])
@@ -114,8 +114,15 @@ def test_a_run_killed_anywhere_ends_as_if_undisturbed(nursery, mean_colour_store
     assert seen == list(range(seen[0], killed_run.IMAGES))
     nursery.start(how, out)
     assert nursery.finish() == []  # taken from the file
-    equal(how, killed_run.run(how, out, mean_colour_store), killed_run.run(how, None, mean_colour_store))
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".part"] == ["result.nc"]
+    undisturbed = killed_run.run(how, None, mean_colour_store)
+    equal(how, killed_run.run(how, out, mean_colour_store), undisturbed)
+    masks = tmp_path / "result.nc.masks"
+    if how == "predictions":
+        scored = lab.score(masks, Scenes("val", length=killed_run.IMAGES))
+        np.testing.assert_array_equal(scored["confusion"], undisturbed["confusion"])
+        assert len([path for path in masks.iterdir() if not path.name.endswith(".part")]) == killed_run.IMAGES + 2
+    left = {path.name for path in tmp_path.iterdir() if path.suffix != ".part"}
+    assert left == {"result.nc", *([masks.name] if how == "predictions" else [])}
 
 
 class Counting(killed_run.MeanColour):

@@ -15,6 +15,7 @@ from clipdiy_lab.analysis.explain.grids import grid_importance, uncertainty
 from clipdiy_lab.analysis.explain.occlusion import occlude
 from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel
 from clipdiy_lab.analysis.explain.refining import refine_changed
+from clipdiy_lab.analysis.explain.region_parts import region, region_story
 from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
 from clipdiy_lab.analysis.explain.sentences import story
 from clipdiy_lab.analysis.explain.tokens import token
@@ -34,6 +35,8 @@ __all__ = [
     "pixel",
     "prompt_sensitivity",
     "refine_changed",
+    "region",
+    "region_story",
     "story",
     "token",
     "uncertainty",

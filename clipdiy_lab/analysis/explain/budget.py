@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.analysis.evaluate import IMAGE, count_images
+from clipdiy_lab.analysis.evaluate import count_images
 from clipdiy_lab.analysis.explain.losses import LOSSES, RIGHT, bins
 from clipdiy_lab.analysis.explain.oracles import AS_IS, UNREFINED, Case, ingredients
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.shared import text_of
+from clipdiy_lab.analysis.summary import IMAGE
 from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ConfigError

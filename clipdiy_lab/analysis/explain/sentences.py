@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel_shares
@@ -58,7 +59,7 @@ def story(
     other = int(others.argmax()) if against is None else label_index(run, against)
     lines = [
         _scores(run, names[own], names[other], at_y, at_x),
-        _windows(run, at_y, at_x, names[own], names[other]),
+        leading_windows(run, contrast(run, at_y, at_x, names[own], names[other])),
         _saliency(run, config, own, other, at_y, at_x),
     ]
     if str(s.scores(run).name) == "refined":
@@ -77,8 +78,8 @@ def _scores(run: xr.DataTree, label: str, against: str, y: int, x: int) -> str:
     )
 
 
-def _windows(run: xr.DataTree, y: int, x: int, label: str, against: str) -> str:
-    parts = contrast(run, y, x, label, against)
+def leading_windows(run: xr.DataTree, parts: pd.DataFrame) -> str:
+    """Say which grid and which window weigh most in a lead that `contrast` took apart."""
     by_grid = parts.groupby(s.GRID)["difference"].sum()
     grids = [grid for grid in Plan.of(Config.from_json(run.attrs["config"])) if grid.name in by_grid.index]
     listed = ", ".join(f"{by_grid[grid.name]:+.4f} at {grid.title}" for grid in grids)

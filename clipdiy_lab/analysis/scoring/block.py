@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 
 from clipdiy_lab.analysis.protocols import Protocol
@@ -16,10 +17,12 @@ from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of
 from clipdiy_lab.analysis.scoring.sliding import sliding_labels
 from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import ahead
-from clipdiy_lab.method import metrics
+from clipdiy_lab.method import metrics, ops
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import needs_image
+from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.pipeline.sources import Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
 
@@ -41,6 +44,10 @@ class Block:
         The first so many images of the source.
     per_image : bool
         Whether the counts of every image are kept.
+    boundary : float
+        Where they are, width of the band of Boundary IoU, as a share of the diagonal.
+    predictions : PredictionFolder or None
+        Where the label maps of the only trial are written to, at the size of the masks, before they count.
     """
 
     source: Source
@@ -48,6 +55,8 @@ class Block:
     protocol: Protocol
     images: int
     per_image: bool = False
+    boundary: float = BAND
+    predictions: PredictionFolder | None = None
 
     def counts(self) -> TrialCounts:
         """Return counts of nothing."""
@@ -86,18 +95,26 @@ class Counter:
         ------
         DatasetError
             If a mask holds a label that the dataset does not name.
+        OutputError
+            If a prediction cannot be written.
         StoppedError
             If the watch stops the work.
         """
         protocol, labels = self.block.protocol, counts.confusion.shape[-1]
         predicted = self._sliding(positions) if protocol.slides else self._whole(positions, watch)
         for position, image_id, mask, maps in predicted:
-            truth = protocol.truth(mask)
-            by_place = {
-                place: metrics.confusion(truth, protocol.prediction(found, mask.shape), labels) for place, found in maps
-            }
+            truth, by_place, outlines = protocol.truth(mask), {}, {}
+            for place, found in maps:
+                resized = protocol.prediction(found, mask.shape)
+                by_place[place] = metrics.confusion(truth, resized, labels)
+                if self.block.per_image:
+                    outlines[place] = Outlines.of(truth, resized, labels, self.block.boundary)
+                if self.block.predictions is not None:
+                    own_size = ops.resize_labels(torch.from_numpy(found), mask.shape)
+                    self.block.predictions.write(image_id, own_size.numpy())
             ordered = [by_place[place] for place in range(len(by_place))]
-            counts.add(position, image_id, ordered, truth.size - int(ordered[0].sum()))
+            near = [outlines[place] for place in sorted(outlines)]
+            counts.add(position, image_id, ordered, truth.size - int(ordered[0].sum()), near)
             yield position
 
     def _whole(self, positions: Sequence[int], watch: Watch) -> Iterator[_Predicted]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from clipdiy_lab.errors import DatasetError
 from clipdiy_lab.method.metrics import Absent, Counts, Hits
+from clipdiy_lab.method.outlines import WIDTHS, Outlines
 
 REPLICATES = 200
 LEVEL = 0.95
@@ -28,7 +29,7 @@ class TrialCounts:
     """Counts of several trials on the same images, of which only the predictions differ.
 
     Its size does not depend on the number of images, unless counts of every image are asked for: three vectors each (a
-    matrix each would be 1.2 GB for COCO-Stuff; three vectors are 20 MB).
+    matrix each would be 1.2 GB for COCO-Stuff; three vectors are 20 MB), and three for the pixels near outlines.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ class TrialCounts:
         Pixels; rows are the truth, columns the prediction.
     ignored : int
         Pixels whose truth is 255.
+    trimap : int64 array, trials x widths x 3 x labels
+        See `Outlines`; only where the counts of every image are kept.
 
     Notes
     -----
@@ -58,14 +61,22 @@ class TrialCounts:
         self.confusion: Counts = np.zeros((trials, labels, labels), dtype=np.int64)
         self.ignored = 0
         self._replicates: Counts = np.zeros((trials, 3, REPLICATES, labels), dtype=np.int64)
+        self.trimap: Counts = np.zeros((trials, len(WIDTHS), 3, labels), dtype=np.int64)
         self._images: list[Arrays] | None = [] if per_image else None
 
     @staticmethod
     def bytes_per_trial(labels: int) -> int:
         """Bytes that the counts of one trial take, those of single images apart."""
-        return 8 * (labels**2 + 3 * REPLICATES * labels)
+        return 8 * labels * (labels + 3 * (REPLICATES + len(WIDTHS)))
 
-    def add(self, position: int, image_id: str, confusion: Sequence[Counts], ignored: int) -> None:
+    def add(
+        self,
+        position: int,
+        image_id: str,
+        confusion: Sequence[Counts],
+        ignored: int,
+        outlines: Sequence[Outlines] = (),
+    ) -> None:
         """Add an image.
 
         Parameters
@@ -77,6 +88,8 @@ class TrialCounts:
             Of every trial; rows are the truth.
         ignored : int
             Pixels whose truth is 255.
+        outlines : sequence of Outlines
+            Of every trial, where the counts of every image are kept.
         """
         times = draws(position)[:, None]
         hits = [Hits.of(counts) for counts in confusion]
@@ -85,10 +98,19 @@ class TrialCounts:
             for replicates, part in zip(self._replicates[trial], hits[trial], strict=True):
                 replicates += times * part
         self.ignored += ignored
-        if self._images is not None:
-            self._images.append(
-                {"id": np.array([image_id]), "image_ignored": np.array([ignored]), "hits": np.array(hits)[None]}
-            )
+        if self._images is None:
+            return
+        for trial, near in enumerate(outlines):
+            self.trimap[trial] += near.trimap
+        boundary = [near.boundary for near in outlines] or np.zeros_like(np.array(hits))
+        self._images.append(
+            {
+                "id": np.array([image_id]),
+                "image_ignored": np.array([ignored]),
+                "hits": np.array(hits)[None],
+                "boundary": np.array(boundary)[None],
+            }
+        )
 
     def merge(self, arrays: Arrays) -> Self:
         """Add what another process counted of the images that follow.
@@ -109,20 +131,26 @@ class TrialCounts:
         self.confusion += arrays["confusion"]
         self.ignored += int(arrays["ignored"])
         self._replicates += arrays["replicates"]
+        self.trimap += arrays["trimap"]
         if self._images is not None:
             self._images.append({name: arrays[name] for name in _BY_IMAGE})
         return self
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return everything counted, as arrays for a file."""
-        sums = {"confusion": self.confusion, "ignored": np.array(self.ignored), "replicates": self._replicates}
+        sums = {
+            "confusion": self.confusion,
+            "ignored": np.array(self.ignored),
+            "replicates": self._replicates,
+            "trimap": self.trimap,
+        }
         if self._images is None:
             return sums
         trials, _, _, labels = self._replicates.shape
         none: Arrays = {
             "id": np.array([], dtype=np.str_),
             "image_ignored": np.zeros(0, dtype=np.int64),
-            "hits": np.zeros((0, trials, 3, labels), dtype=np.int64),
+            **dict.fromkeys(("hits", "boundary"), np.zeros((0, trials, 3, labels), dtype=np.int64)),
         }
         parts = [none, *self._images]
         joined = {name: np.concatenate([part[name] for part in parts]) for name in _BY_IMAGE}
@@ -143,6 +171,10 @@ class TrialCounts:
         """Counts of every image, images x labels; only where they are kept."""
         return Hits(*np.moveaxis(self.arrays()["hits"][:, trial], 1, 0))
 
+    def boundary(self, trial: int = 0) -> Hits:
+        """Counts of `Outlines.boundary` of every image, images x labels; only where they are kept."""
+        return Hits(*np.moveaxis(self.arrays()["boundary"][:, trial], 1, 0))
+
     @property
     def ignored_share(self) -> float:
         """Share of all pixels that were ignored; NaN before the first image."""
@@ -158,16 +190,42 @@ class TrialCounts:
         absent : {"nan", "zero"}
             As for `metrics.iou`.
         """
-        scores = Hits(*self._replicates[trial]).iou(absent)
-        means = [float(np.nanmean(row)) for row in scores if np.isfinite(row).any()]
-        if not means:
-            return float("nan"), float("nan")
-        low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return float(low), float(high)
+        return bounds(row_means(self.replicates(trial).iou(absent)))
+
+    def replicates(self, trial: int = 0) -> Hits:
+        """Counts of every replicate, replicates x labels."""
+        return Hits(*self._replicates[trial])
 
 
-_SUMS = ("confusion", "ignored", "replicates")
-_BY_IMAGE = ("id", "image_ignored", "hits")
+def bounds(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Bounds of the 95 % interval of what replicates give; those without a value are left out, NaN if all are."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def row_means(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean of every row's finite values; NaN where there is none."""
+    finite = np.isfinite(scores).sum(1)
+    means: npt.NDArray[np.float64] = np.divide(
+        np.nansum(scores, axis=1), finite, out=np.full(len(scores), np.nan), where=finite > 0
+    )
+    return means
+
+
+def resampled(hits: Hits) -> Hits:
+    """Counts of every replicate, replicates x labels, from those of every image, images x labels.
+
+    The same draws as `TrialCounts` has, so two results of the same images are resampled in pairs.
+    """
+    times = np.stack([draws(position) for position in range(len(hits.tp))], axis=1)
+    return Hits(*(times @ part for part in hits))
+
+
+_SUMS = ("confusion", "ignored", "replicates", "trimap")
+_BY_IMAGE = ("id", "image_ignored", "hits", "boundary")
 
 
 @lru_cache(maxsize=4096)

@@ -17,11 +17,11 @@ import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from clipdiy_lab.analysis.scoring.counts import Arrays, TrialCounts
+from clipdiy_lab.analysis.scoring.counts import Arrays
 from clipdiy_lab.errors import OutputError, RunError
 from clipdiy_lab.files import atomic_path, read_bytes
 from clipdiy_lab.pipeline.embeddings.identity import brief
@@ -33,6 +33,18 @@ WRITING_SHARE = 0.05
 _RANGE = re.compile(r"(\d{9})-(\d{9})\.npz")
 ROWS_FORMAT = "clipdiy_lab sweep 1"
 _MAX_BYTES = 2**28  # a row has about 1 kB
+
+
+class KeptCounts(Protocol):
+    """Counts that can be written down and added up."""
+
+    def arrays(self) -> Arrays:
+        """Everything counted, as arrays for a file."""
+        ...
+
+    def merge(self, arrays: Arrays) -> object:
+        """Add what `arrays` of others gave, for the images that follow."""
+        ...
 
 
 class PartialCounts:
@@ -74,7 +86,7 @@ class PartialCounts:
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be made ({error.strerror}); choose another place.") from error
 
-    def take_up(self, counts: TrialCounts) -> int:
+    def take_up(self, counts: KeptCounts) -> int:
         """Add to counts what is kept of the first images, and return of how many."""
         images = 0
         for part in self._ranges():  # of those with one start, the longest first
@@ -84,7 +96,7 @@ class PartialCounts:
                 images = part.stop
         return images
 
-    def keep(self, counts: TrialCounts, images: int) -> None:
+    def keep(self, counts: KeptCounts, images: int) -> None:
         """Write the counts of the first images, if enough time has gone by since the last time."""
         start = time.monotonic()
         if start - self._kept < self._pause:

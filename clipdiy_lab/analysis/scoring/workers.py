@@ -13,6 +13,7 @@ from clipdiy_lab.analysis.scoring.block import Block, Counter, count_here
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.errors import ClusterError
 from clipdiy_lab.pipeline import cluster
 from clipdiy_lab.pipeline.sources import SentSource
@@ -76,7 +77,9 @@ def _count_there(
     client: Client, block: Block, counts: TrialCounts, done: int, counting: ImageProgress, parts: PartialCounts
 ) -> None:
     tasks = ranges(block.images, block.source.shard_size, done)
-    job = _Job(block.source.sent(), block.trials, block.protocol, block.per_image, parts.folder.absolute())
+    folder = parts.folder.absolute()
+    options = (block.per_image, block.boundary, block.predictions)
+    job = _Job(block.source.sent(), block.trials, block.protocol, options, folder)
     with contextlib.closing(cluster.run(client, job, tasks)) as finished:
         for images, _ in finished:
             counting.seen(len(images))
@@ -97,14 +100,14 @@ class _Job:
     source: SentSource
     trials: tuple[Trial, ...]
     protocol: Protocol
-    per_image: bool
+    options: tuple[bool, float, PredictionFolder | None]
     folder: Path
 
     def open(self) -> Callable[[range], None]:
         """Return what counts a range, and writes the counts whole, unless they are there."""
         cluster.require_path(self.folder)
         parts, source = PartialCounts(self.folder), self.source.open()
-        block = Block(source, self.trials, self.protocol, len(source), self.per_image)
+        block = Block(source, self.trials, self.protocol, len(source), *self.options)
         counter = Counter(block)
 
         def commit(images: range) -> None:

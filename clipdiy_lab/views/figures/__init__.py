@@ -12,12 +12,13 @@ True
 """
 
 from clipdiy_lab.views.figures.budget import error_budget
-from clipdiy_lab.views.figures.classes import confusion, dumbbells
+from clipdiy_lab.views.figures.classes import confusion, differences, dumbbells
 from clipdiy_lab.views.figures.export import at_column_width, save
 from clipdiy_lab.views.figures.extremes import worst_and_best
 from clipdiy_lab.views.figures.maps import explanation, pixel_map
 from clipdiy_lab.views.figures.paper import comparison, overview
 from clipdiy_lab.views.figures.pixel import contributions
+from clipdiy_lab.views.figures.quality import reliability, trimap
 from clipdiy_lab.views.figures.scores import cost, miou_bars, sweep_heat, sweep_line
 from clipdiy_lab.views.figures.stages import (
     fused,
@@ -42,6 +43,7 @@ __all__ = [
     "confusion",
     "contributions",
     "cost",
+    "differences",
     "dumbbells",
     "error_budget",
     "explanation",
@@ -57,6 +59,7 @@ __all__ = [
     "overview",
     "pixel_map",
     "probability",
+    "reliability",
     "saliency",
     "save",
     "similarity",
@@ -64,6 +67,7 @@ __all__ = [
     "sweep_heat",
     "sweep_line",
     "theme",
+    "trimap",
     "windows",
     "worst_and_best",
 ]

@@ -14,7 +14,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.figures import inputs
 from clipdiy_lab.views.figures.panels import legend_keys
-from clipdiy_lab.views.figures.style import OTHER, charted, plain
+from clipdiy_lab.views.figures.style import ACCENT, OTHER, charted, plain
 from clipdiy_lab.views.scales import SEQUENTIAL
 
 TRUTH: Final = "true_label"
@@ -69,6 +69,58 @@ def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("
     figure.update_yaxes(autorange="reversed", type="category")
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"})
     return charted(figure, "IoU of each label", names=listed)
+
+
+def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
+    """Show the difference in IoU of every label with its interval, and that in mIoU above them.
+
+    A filled marker stands where the interval leaves out zero.
+
+    Parameters
+    ----------
+    comparison : xarray.Dataset
+        From `compare`.
+    most : int
+        Labels with the largest differences that are shown.
+
+    Raises
+    ------
+    FigureError
+        If it is no comparison, or no label has a difference.
+    """
+    names = ("difference", "difference_low", "difference_high")
+    given = inputs.variables(comparison, **{name: [s.LABEL] for name in names})
+    table = pd.DataFrame({name: 100.0 * given[name].values for name in names}, index=list(s.labels_of(given[names[0]])))
+    table = table.dropna()
+    if table.empty or "miou_difference" not in comparison.attrs:
+        raise FigureError("the comparison has no label with a difference; make one with lab.compare.")
+    kept = table["difference"].abs().sort_values(ascending=False, kind="stable").index[:most]
+    table = table.loc[kept].sort_values("difference", ascending=False, kind="stable")
+    total = [100.0 * comparison.attrs[f"miou_{name}"] for name in names]
+    table = pd.concat([pd.DataFrame([total], columns=list(names), index=["mIoU"]), table])
+    clear = (table["difference_low"] > 0) | (table["difference_high"] < 0)
+    first, second = (plain(str(name)) for name in comparison["result"].values)
+    listed = [plain(str(name)) for name in table.index]
+    figure = go.Figure(
+        go.Scatter(
+            x=table["difference"],
+            y=listed,
+            mode="markers",
+            error_x={
+                "type": "data",
+                "array": table["difference_high"] - table["difference"],
+                "arrayminus": table["difference"] - table["difference_low"],
+                "color": OTHER,
+            },
+            marker={"color": ACCENT, "size": 10, "symbol": ["circle" if sure else "circle-open" for sure in clear]},
+            hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+        )
+    )
+    figure.add_vline(0, line={"color": OTHER, "width": 1})
+    figure.update_xaxes(title="difference in IoU, points")
+    figure.update_yaxes(autorange="reversed", type="category")
+    left_out = f", {len(kept)} of {given.sizes[s.LABEL]} labels" if len(kept) < given.sizes[s.LABEL] else ""
+    return charted(figure, f"IoU, {second} minus {first}{left_out}", names=listed)
 
 
 def _percent(result: xr.Dataset) -> pd.Series[float]:
