@@ -19,7 +19,10 @@ from clipdiy_lab.errors import LabelError, ModelError, nearest, require, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models import tokenizers, weights
+from clipdiy_lab.models.capabilities import HasUsage, interpolation_of
 from clipdiy_lab.models.devices import resolve_device
+from clipdiy_lab.models.recipes import Recipe
+from clipdiy_lab.models.towers import pooled, positions
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,7 +44,7 @@ class Encoder(Protocol):
 
     Notes
     -----
-    Optional: `interpolation` ("bicubic" or "bilinear"), how crops are brought to the input; bicubic if it is missing.
+    What an encoder may offer beside this stands in `clipdiy_lab.models.capabilities`.
     """
 
     name: str
@@ -94,8 +97,7 @@ def as_vectors(given: object, encoder: Encoder, method: str) -> Tensor:
 
 def to_input(crops: Tensor, side: int, encoder: Encoder) -> Tensor:
     """Bring N x 3 x p x p uint8 crops to an encoder's input, N x 3 x side x side, as its images were in training."""
-    how: ops.CropResize = getattr(encoder, "interpolation", "bicubic")
-    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, how)
+    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, interpolation_of(encoder))
 
 
 def describe_usage(encoder: Encoder) -> dict[str, Any]:
@@ -104,23 +106,22 @@ def describe_usage(encoder: Encoder) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``image_size``, ``mean``, ``std``, ``interpolation``; of open_clip's models also ``activation``, ``tokenizer``
-        and ``context_length``.
+        ``image_size``, ``mean``, ``std``, ``interpolation``; of an encoder that `HasUsage` also ``activation``,
+        ``tokenizer`` and ``context_length``.
     """
     said = {
         "image_size": int(encoder.image_size),
         "mean": [float(value) for value in encoder.mean],
         "std": [float(value) for value in encoder.std],
-        "interpolation": getattr(encoder, "interpolation", "bicubic"),
+        "interpolation": interpolation_of(encoder),
     }
-    extra = ("activation", "tokenizer", "context_length")
-    return said | {name: getattr(encoder, name) for name in extra if hasattr(encoder, name)}
-
-
-def pooled(features: Any) -> Tensor:
-    """Return the vectors that an image tower of open_clip gives, one per crop; CoCa's gives its tokens beside them."""
-    vectors: Tensor = features[0] if isinstance(features, tuple) else features
-    return vectors
+    if isinstance(encoder, HasUsage):
+        said |= {
+            "activation": encoder.activation,
+            "tokenizer": encoder.tokenizer,
+            "context_length": encoder.context_length,
+        }
+    return said
 
 
 class OpenClipEncoder:
@@ -143,8 +144,8 @@ class OpenClipEncoder:
         ``auto``: bf16 on a CUDA device that has it, fp32 elsewhere.
     known_words : frozenset of str, optional
         The only labels that mean something to a model of a closed world; None for CLIP's open vocabulary.
-    recipe : dict, optional
-        Arguments with which `load_encoder` makes it again, on another machine too.
+    recipe : Recipe, optional
+        With which `load_encoder` makes it again.
 
     Attributes
     ----------
@@ -175,7 +176,7 @@ class OpenClipEncoder:
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         known_words: frozenset[str] | None = None,
-        recipe: dict[str, Any] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         self.name = name
         self.recipe = recipe
@@ -240,7 +241,10 @@ class OpenClipEncoder:
         if crops.shape[-1] == self.image_size:
             features: Tensor = self._model.encode_image(crops)
         else:
-            features = pooled(functional_call(self._model.visual, self._positions(crops.shape[-1]), (crops,)))
+            tower = self._model.visual
+            side = crops.shape[-1] // int(tower.conv1.kernel_size[0])
+            resized = {"positional_embedding": positions(tower, (side, side))}
+            features = pooled(functional_call(tower, resized, (crops,)))
         return F.normalize(features.float(), dim=-1)
 
     def check_side(self, side: int) -> None:
@@ -263,16 +267,6 @@ class OpenClipEncoder:
                 f"crop_input asks for crops of {side} pixels, which {self.name!r} cannot cut into patches of {patch}; "
                 f"use {max(1, side // patch) * patch} or {(side // patch + 1) * patch}."
             )
-
-    def _positions(self, side: int) -> dict[str, Tensor]:
-        """Position embeddings for crops of another side: bicubic with antialias, as open_clip resizes them."""
-        tower = self._model.visual
-        trained, (rows, columns) = tower.positional_embedding, tower.grid_size
-        grid = side // int(tower.conv1.kernel_size[0])
-        patches = trained[1:].float().reshape(1, rows, columns, -1).permute(0, 3, 1, 2)
-        resized = F.interpolate(patches, size=(grid, grid), mode="bicubic", align_corners=False, antialias=True)
-        whole = torch.cat([trained[:1].float(), resized.flatten(2).squeeze(0).T])
-        return {"positional_embedding": whole.to(trained.dtype)}
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode L texts to L x D float32 vectors of length 1.

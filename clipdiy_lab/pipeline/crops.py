@@ -11,6 +11,7 @@ from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.models.capabilities import HasDevice, TakesOtherSides
 from clipdiy_lab.models.encoders import Encoder, as_vectors, to_input
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
@@ -54,8 +55,8 @@ class CropBatches:
             If the watch stops the work.
         """
         # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
-        device = getattr(encoder, "device", torch.device("cpu"))
-        frame = frame.to(device) if device.type == "cuda" else frame
+        if isinstance(encoder, HasDevice) and encoder.device.type == "cuda":
+            frame = frame.to(encoder.device)
         grids = Plan.of(config).crops
         sides = [config.crop_input.get(grid.window, encoder.image_size) for grid in grids]
         for side in set(sides) - {encoder.image_size}:
@@ -105,9 +106,8 @@ class CropBatches:
 
 
 def _check_side(encoder: Encoder, side: int) -> None:
-    check = getattr(encoder, "check_side", None)
-    if check is None:
+    if not isinstance(encoder, TakesOtherSides):
         raise ModelError(
             f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
         )
-    check(side)
+    encoder.check_side(side)

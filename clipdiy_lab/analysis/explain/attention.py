@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.models.encoders import pooled
+from clipdiy_lab.models.capabilities import HasImageTower
+from clipdiy_lab.models.towers import pooled
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -74,7 +75,7 @@ def _rollout(attentions: list[Tensor], gradients: list[Tensor]) -> Tensor:
 
 
 def _layers(encoder: Any) -> tuple[nn.Module, list[nn.MultiheadAttention]]:
-    tower = getattr(encoder, "visual", None)
+    tower = encoder.visual if isinstance(encoder, HasImageTower) else None
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
     found = [getattr(block, "attn", None) for block in blocks]
     layers = [layer for layer in found if isinstance(layer, nn.MultiheadAttention) and layer.batch_first]
