@@ -13,8 +13,8 @@ from clipdiy_lab import errors
 from clipdiy_lab.method import dense, labelling, metrics, schema
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.views import figures
-from clipdiy_lab.views.explorer import sketches
-from clipdiy_lab.views.explorer.bench import Bench
+from clipdiy_lab.views.explorer import markup
+from clipdiy_lab.views.explorer.engine import Engine
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.inspector import inspector
 from clipdiy_lab.views.gallery import gallery
@@ -157,7 +157,7 @@ def test_the_explorer_shows_it(tiny, scenes):
     explorer = Explorer(scenes[1].image, LABELS, tiny, config=CONFIG)
     assert schema.scores(explorer.run).name == "smoothed"
     np.testing.assert_array_equal(explorer.run["labels"], explorer.shown().labels)
-    assert "8. Smoothed" in sketches.panel(replace(explorer.view, panel="stages"), Bench(tiny))
+    assert "8. Smoothed" in markup.panel(replace(explorer.view, panel="stages"), Engine(tiny))
     assert "(smoothed), its windows sum to" in inspector(explorer.run, 100, 90)
 
 

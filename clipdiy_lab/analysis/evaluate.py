@@ -16,8 +16,8 @@ from clipdiy_lab.analysis.diagnosis import diagnosed
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.results import read_result, result_path, write_result
 from clipdiy_lab.analysis.scoring.block import Block
-from clipdiy_lab.analysis.scoring.counts import INTERVAL, Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.workers import score
 from clipdiy_lab.analysis.trials import ORACLE, Trial
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
@@ -90,7 +90,7 @@ def evaluate(
         is nowhere true; ``pixels``, the true ones. Per image: ``image_miou`` (over the labels that are true or
         predicted there), ``image_pixel_accuracy``, ``ignored`` pixels; ``tp``, ``fp``, ``fn`` (image_id, label).
         The attributes are the protocol card: ``miou`` (pooled over all pixels of all images) with its 95 % bootstrap
-        interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `Tally`), ``pixel_accuracy``,
+        interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `TrialCounts`), ``pixel_accuracy``,
         ``mean_accuracy``, ``frequency_weighted_iou``, ``ignored_share``, and everything that decided them.
 
     Raises
@@ -144,20 +144,20 @@ def evaluate(
         held = read_result(target, card["key"])
         if held is not None:
             return diagnosed(held, dataset)
-        parts = Parts.beside(target, card["key"])
+        parts = PartialCounts.beside(target, card["key"])
     with (
         interruptible(lambda: kept(parts, block.images)),
         ImageProgress(block.images, dataset.name, show=progress) as counting,
     ):
-        tally = score(block, counting, parts, client)
-    result = summarise(tally, dataset.label_names, chosen, card)
+        counts = score(block, counting, parts, client)
+    result = summarise(counts, dataset.label_names, chosen, card)
     if parts is not None:
         write_result(result, target)
         parts.remove()
     return diagnosed(result, dataset)
 
 
-def kept(parts: Parts | None, images: int) -> str:
+def kept(parts: PartialCounts | None, images: int) -> str:
     """Say what is kept of unfinished work on so many images."""
     if parts is None:
         return "Nothing is kept, because no place was given for it (out=, on the command line --out)."
@@ -176,13 +176,13 @@ def count_images(dataset: Dataset, limit: int | None) -> int:
 
 
 def summarise(
-    tally: Tally, label_names: Sequence[str], protocol: Protocol, card: dict[str, Any] | None = None
+    counts: TrialCounts, label_names: Sequence[str], protocol: Protocol, card: dict[str, Any] | None = None
 ) -> xr.Dataset:
     """Put the counts of the first trial and the scores from them into one dataset, with the card in its attributes."""
-    pooled, hits = tally.confusion[0], tally.hits()
+    pooled, hits = counts.confusion[0], counts.hits()
     names = np.array(label_names, dtype=object)
     right, valid = hits.tp.sum(1), hits.tp.sum(1) + hits.fn.sum(1)
-    low, high = tally.interval(0, protocol.absent)
+    low, high = counts.interval(0, protocol.absent)
     ratio = {"units": "1"}
     pixel = {"units": "pixel"}
     return xr.Dataset(
@@ -193,12 +193,12 @@ def summarise(
             "pixels": (s.LABEL, pooled.sum(1), {"long_name": "true pixels", **pixel}),
             "image_miou": (IMAGE, _row_means(hits.iou()), {"long_name": "mean IoU of the image", **ratio}),
             "image_pixel_accuracy": (IMAGE, _shares(right, valid), {"long_name": "pixel accuracy", **ratio}),
-            "ignored": (IMAGE, tally.image_ignored, {"long_name": "ignored pixels", **pixel}),
+            "ignored": (IMAGE, counts.image_ignored, {"long_name": "ignored pixels", **pixel}),
             "tp": ((IMAGE, s.LABEL), hits.tp, {"long_name": "true positives", **pixel}),
             "fp": ((IMAGE, s.LABEL), hits.fp, {"long_name": "false positives", **pixel}),
             "fn": ((IMAGE, s.LABEL), hits.fn, {"long_name": "false negatives", **pixel}),
         },
-        coords={IMAGE: np.array(tally.ids, dtype=object), TRUTH: names, s.LABEL: names},
+        coords={IMAGE: np.array(counts.ids, dtype=object), TRUTH: names, s.LABEL: names},
         attrs={
             "miou": metrics.mean_iou(pooled, protocol.absent),
             "miou_low": low,
@@ -207,7 +207,7 @@ def summarise(
             "pixel_accuracy": metrics.pixel_accuracy(pooled),
             "mean_accuracy": metrics.mean_accuracy(pooled),
             "frequency_weighted_iou": metrics.frequency_weighted_iou(pooled),
-            "ignored_share": tally.ignored_share,
+            "ignored_share": counts.ignored_share,
             **(card or {}),
         },
     )

@@ -15,8 +15,8 @@ from clipdiy_lab._version import __version__
 from clipdiy_lab.analysis.evaluate import count_images, kept
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.block import Block
-from clipdiy_lab.analysis.scoring.counts import INTERVAL, Tally
-from clipdiy_lab.analysis.scoring.resume import Parts, Rows
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts, Rows
 from clipdiy_lab.analysis.scoring.shared import in_order, text_key, text_of
 from clipdiy_lab.analysis.scoring.workers import score
 from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
@@ -26,7 +26,7 @@ from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.key import digest
+from clipdiy_lab.pipeline.embeddings.identity import digest
 from clipdiy_lab.pipeline.embeddings.write import embed
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import (
@@ -110,7 +110,7 @@ def sweep(
     -------
     pandas.DataFrame
         One row a configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
-        (95 % bootstrap over images, see `Tally`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
+        (95 % bootstrap over images, see `TrialCounts`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
         ``images``, ``protocol``, ``seconds`` (of its pass, divided by the rows of the pass), ``error``;
         ``iou[LABEL]`` of every label. A row that failed has an error and no score. ``attrs`` say what all rows have in
         common: dataset, protocol, encoder, hashes, how the intervals were made, version.
@@ -170,7 +170,7 @@ def sweep(
             pass
         else:
             if work.file is not None:
-                Parts.remove_all(work.file.path)
+                PartialCounts.remove_all(work.file.path)
     table = pd.DataFrame([_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows])
     table.attrs = cast("dict[Hashable | None, Any]", subject)
     return table
@@ -190,7 +190,7 @@ class _Sweep:
     on_row: Callable[[dict[str, Any]], None] | None
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     text_errors: dict[Hashable, str] = field(default_factory=dict)
-    parts: Parts | None = None
+    parts: PartialCounts | None = None
 
     def __post_init__(self) -> None:
         if self.file is not None:
@@ -204,7 +204,7 @@ class _Sweep:
         for trial in (trial for trial, problem in problems if not problem):
             source = None if trial.saliency == ORACLE else trial.saliency
             groups.setdefault((shared_encoding(trial.config or Config()), source), []).append(trial)
-        size = max(1, BLOCK_BYTES // Tally.bytes_per_trial(len(self.dataset.label_names)))
+        size = max(1, BLOCK_BYTES // TrialCounts.bytes_per_trial(len(self.dataset.label_names)))
         return [list(_cut(in_order(group), size)) for group in groups.values()]
 
     def run(
@@ -229,11 +229,11 @@ class _Sweep:
             block = Block(source, some, self.protocol, self.images)
             if self.file is not None:
                 made_of = [self.subject, source.identity, source.saliency, [trial.key for trial in some]]
-                self.parts = Parts.beside(self.file.path.absolute(), digest(made_of))
+                self.parts = PartialCounts.beside(self.file.path.absolute(), digest(made_of))
             start = time.perf_counter()
-            tally = score(block, counting, self.parts, client)
+            counts = score(block, counting, self.parts, client)
             seconds = (time.perf_counter() - start) / len(some)
-            self.finish([(trial, _scores(block, tally, place, seconds)) for place, trial in enumerate(some)])
+            self.finish([(trial, _scores(block, counts, place, seconds)) for place, trial in enumerate(some)])
             if self.parts is not None:
                 self.parts.remove()
 
@@ -320,23 +320,23 @@ def _cut(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
         yield tuple(trials[first : first + size])
 
 
-def _scores(block: Block, tally: Tally, place: int, seconds: float) -> dict[str, Any]:
+def _scores(block: Block, counts: TrialCounts, place: int, seconds: float) -> dict[str, Any]:
     """Return the part of a row that the images decide, as plain JSON."""
-    counts, absent = tally.confusion[place], block.protocol.absent
-    low, high = tally.interval(place, absent)
+    confusion, absent = counts.confusion[place], block.protocol.absent
+    low, high = counts.interval(place, absent)
     names = block.source.dataset.label_names
     return {
-        "miou": metrics.mean_iou(counts, absent),
+        "miou": metrics.mean_iou(confusion, absent),
         "miou_low": low,
         "miou_high": high,
-        "pixel_accuracy": metrics.pixel_accuracy(counts),
-        "ignored": tally.ignored_share,
+        "pixel_accuracy": metrics.pixel_accuracy(confusion),
+        "ignored": counts.ignored_share,
         "images": block.images,
         "protocol": block.protocol.id,
         "seconds": seconds,
         "error": "",
         "saliency_source": block.source.saliency[0],
-        "iou": dict(zip(names, metrics.iou(counts, absent).tolist(), strict=True)),
+        "iou": dict(zip(names, metrics.iou(confusion, absent).tolist(), strict=True)),
     }
 
 

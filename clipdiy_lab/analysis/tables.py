@@ -32,7 +32,7 @@ def is_sweep(table: pd.DataFrame) -> bool:
     return {*_SETTINGS, *SCORES, "error"} <= set(table.columns)
 
 
-def condensed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def short_form(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the columns of a sweep's table that tell its rows apart, and a caption that says what all have in common.
 
     Parameters
@@ -121,12 +121,12 @@ def _is_number(text: str) -> bool:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits. A sweep's is condensed, see `export`.
+    """Return a table in Markdown; floats with two digits. A sweep's is given in its short form, see `export`.
 
     What Markdown would make a link, an image, HTML, code or the end of a cell is escaped.
     """
     if is_sweep(frame):
-        brief, caption = condensed(frame)
+        brief, caption = short_form(frame)
         return f"{to_markdown(brief)}\n{_MARKUP.sub(_escape_markup, caption)}\n"
     rows = [[_MARKUP.sub(_escape_markup, cell) for cell in row] for row in _texts(_with_row_names(frame))]
     rows.insert(1, ["---"] * len(rows[0]))
@@ -140,10 +140,10 @@ def _escape_markup(match: re.Match[str]) -> str:
 def to_latex(frame: pd.DataFrame) -> str:
     """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits, LaTeX's signs escaped.
 
-    A sweep's is condensed, see `export`, and stands in a ``table``, which its caption needs.
+    A sweep's is given in its short form, see `export`, and stands in a ``table``, which its caption needs.
     """
     if is_sweep(frame):
-        brief, caption = condensed(frame)
+        brief, caption = short_form(frame)
         return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
     named = _with_row_names(frame)
     head, *body = [_protected(" & ".join(map(_escape, row))) + r" \\" for row in _texts(named)]

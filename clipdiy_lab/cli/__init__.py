@@ -11,12 +11,12 @@ from typing import Any
 
 import typer
 
-from clipdiy_lab.cli import data, evaluate, explain, inform, segment, store, sweep
+from clipdiy_lab.cli import about, data, evaluate, explain, segment, store, sweep
 from clipdiy_lab.cli.app import INTERRUPTED, app
 from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import ClipdiyError
 
-__all__ = ["app", "data", "evaluate", "explain", "inform", "main", "segment", "store", "sweep"]
+__all__ = ["about", "app", "data", "evaluate", "explain", "main", "segment", "store", "sweep"]
 
 
 def main() -> None:

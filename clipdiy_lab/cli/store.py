@@ -54,7 +54,7 @@ def embed(
     as_json: AsJson = False,
 ) -> None:
     """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image."""
-    from clipdiy_lab.pipeline.embeddings.care import info as describe
+    from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
     settings, data = read_config(config), read_dataset(dataset, split, root, partial)
@@ -67,7 +67,7 @@ def embed(
 @store_app.command()
 def info(store: Store, as_json: AsJson = False) -> None:
     """Say what a store is, how far it is, and what it was made of."""
-    from clipdiy_lab.pipeline.embeddings.care import info as describe
+    from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
 
     _print(describe(store), as_json)
 
@@ -75,7 +75,7 @@ def info(store: Store, as_json: AsJson = False) -> None:
 @store_app.command()
 def verify(store: Store, as_json: AsJson = False) -> None:
     """Read every byte and compare it with what was written. Exit code 1 if a shard is missing or damaged."""
-    from clipdiy_lab.pipeline.embeddings.care import verify as check
+    from clipdiy_lab.pipeline.embeddings.upkeep import verify as check
 
     table = check(store)
     print_table(table, as_json)
@@ -86,7 +86,7 @@ def verify(store: Store, as_json: AsJson = False) -> None:
 @store_app.command()
 def prune(store: Store) -> None:
     """Remove what killed writers left behind, and everything else that no record vouches for."""
-    from clipdiy_lab.pipeline.embeddings.care import prune as clean
+    from clipdiy_lab.pipeline.embeddings.upkeep import prune as clean
 
     removed = clean(store)
     for one in removed:
@@ -97,7 +97,7 @@ def prune(store: Store) -> None:
 @store_app.command()
 def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")]) -> None:
     """Copy a finished store into one file or folder that any program reads."""
-    from clipdiy_lab.pipeline.embeddings.care import export as copy
+    from clipdiy_lab.pipeline.embeddings.upkeep import export as copy
 
     say(copy(store, out))
 

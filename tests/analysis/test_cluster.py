@@ -30,13 +30,13 @@ from typer.testing import CliRunner
 import clipdiy_lab as lab
 from clipdiy_lab import errors
 from clipdiy_lab.analysis.scoring import workers
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline import cluster
-from clipdiy_lab.pipeline.embeddings.care import prune
+from clipdiy_lab.pipeline.embeddings.upkeep import prune
 from clipdiy_lab.pipeline.shipping import SentSegmenter
 
 IMAGES = 24
@@ -142,7 +142,7 @@ def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick
 
 
 def test_a_table_from_a_store_is_the_same(client, quick, store, tmp_path, monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * Tally.bytes_per_trial(3))
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 3 * TrialCounts.bytes_per_trial(3))
     grid = {"scales": [(16, 8), (4,)], "placement": ["stretched", "centred"], "align_corners": [True, False]}
     found = lab.sweep(store, Pictures(), grid, segmenter=quick, out=tmp_path / "rows", client=client)
     alone = lab.sweep(store, Pictures(), grid, segmenter=quick)
@@ -165,7 +165,7 @@ def test_what_was_counted_is_not_counted_again(client, segmenter, quick, tmp_pat
     written[2].rename(tmp_path / "lost")
     counted = []
     with monkeypatch.context() as patch:
-        patch.setattr(Parts, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
+        patch.setattr(PartialCounts, "remove", lambda _: counted.extend(path.stat().st_mtime_ns for path in written))
         found = lab.evaluate(quick, Pictures(), CONFIG, out=tmp_path / "result.nc", client=client)
     xr.testing.assert_identical(found, expected)
     assert [new == old for new, old in zip(counted, before, strict=True)] == [True, False, False, True]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from clipdiy_lab.analysis.scoring.counts import INTERVAL, REPLICATES, Tally, draws
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, REPLICATES, TrialCounts, draws
 from clipdiy_lab.errors import DatasetError
 from clipdiy_lab.method import metrics
 
@@ -15,10 +15,10 @@ IMAGES = [[RNG.integers(0, 2**40, (3, 3)) for _ in range(2)] for _ in range(11)]
 
 
 def tally_of(images, per_image=True):
-    tally = Tally(2, 3, per_image=per_image)
+    counts = TrialCounts(2, 3, per_image=per_image)
     for position in images:
-        tally.add(position, f"image {position}", IMAGES[position], position)
-    return tally
+        counts.add(position, f"image {position}", IMAGES[position], position)
+    return counts
 
 
 def same(one, other):
@@ -32,7 +32,7 @@ def test_counts_of_parts_add_up_exactly(per_image):
     whole = tally_of(range(11), per_image)
     for first in range(12):
         for second in range(first, 12):
-            merged = Tally(2, 3, per_image=per_image)
+            merged = TrialCounts(2, 3, per_image=per_image)
             for part in (range(first), range(first, second), range(second, 11)):
                 merged.merge(tally_of(part, per_image).arrays())
             same(merged, whole)
@@ -54,7 +54,7 @@ def test_what_is_counted_is_what_was_added():
 
 @pytest.mark.parametrize(
     "other",
-    [Tally(2, 4, per_image=True), Tally(1, 3, per_image=True), Tally(2, 3)],
+    [TrialCounts(2, 4, per_image=True), TrialCounts(1, 3, per_image=True), TrialCounts(2, 3)],
     ids=["labels", "trials", "without images"],
 )
 def test_counts_of_something_else_are_refused(other):
@@ -66,19 +66,21 @@ def test_counts_of_something_else_are_refused(other):
         np.testing.assert_array_equal(mine.arrays()[name], values)
 
 
-def test_a_tally_does_not_grow_with_the_images():
-    tally = Tally(2, 21)
-    assert Tally.bytes_per_trial(21) == sum(values[:1].nbytes for values in tally.arrays().values() if values.ndim)
-    size = {name: values.nbytes for name, values in tally.arrays().items()}
+def test_memory_does_not_grow_with_the_images():
+    counts = TrialCounts(2, 21)
+    assert TrialCounts.bytes_per_trial(21) == sum(
+        values[:1].nbytes for values in counts.arrays().values() if values.ndim
+    )
+    size = {name: values.nbytes for name, values in counts.arrays().items()}
     for position in range(50):
-        tally.add(position, str(position), [np.eye(21, dtype=np.int64)] * 2, 0)
-    assert {name: values.nbytes for name, values in tally.arrays().items()} == size
+        counts.add(position, str(position), [np.eye(21, dtype=np.int64)] * 2, 0)
+    assert {name: values.nbytes for name, values in counts.arrays().items()} == size
 
 
 def test_nothing_counted_has_no_score():
-    assert math.isnan(Tally(1, 3).ignored_share)
-    assert all(map(math.isnan, Tally(1, 3).interval()))
-    blank = Tally(1, 3)
+    assert math.isnan(TrialCounts(1, 3).ignored_share)
+    assert all(map(math.isnan, TrialCounts(1, 3).interval()))
+    blank = TrialCounts(1, 3)
     blank.add(0, "blank", [np.zeros((3, 3), np.int64)], 12)
     assert all(map(math.isnan, blank.interval()))
     assert blank.interval(absent="zero") == (0, 0)
@@ -106,10 +108,10 @@ def test_the_interval_covers_what_it_should():
     population = metrics.mean_iou(sum(image(rng) for _ in range(20_000)))
     inside = 0
     for trial in range(100):
-        tally = Tally(1, 2)
+        counts = TrialCounts(1, 2)
         for position in range(60):
-            tally.add(trial * 60 + position, "", [image(rng)], 0)
-        low, high = tally.interval()
+            counts.add(trial * 60 + position, "", [image(rng)], 0)
+        low, high = counts.interval()
         inside += low <= population <= high
     assert 85 <= inside <= 100
 
@@ -117,11 +119,11 @@ def test_the_interval_covers_what_it_should():
 def test_the_interval_narrows_with_more_images():
     rng, widths = np.random.default_rng(0), []
     for images in (10, 1000):
-        tally = Tally(1, 2)
+        counts = TrialCounts(1, 2)
         for position in range(images):
-            tally.add(position, "", [image(rng)], 0)
-        low, high = tally.interval()
-        assert low < metrics.mean_iou(tally.confusion[0]) < high
+            counts.add(position, "", [image(rng)], 0)
+        low, high = counts.interval()
+        assert low < metrics.mean_iou(counts.confusion[0]) < high
         widths.append(high - low)
     assert 0 < widths[1] < widths[0] / 3
 

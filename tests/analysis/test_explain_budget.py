@@ -8,8 +8,8 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis.explain.ingredients import Case, window_votes
 from clipdiy_lab.analysis.explain.losses import LOSSES, RIGHT, bins, near_boundary
+from clipdiy_lab.analysis.explain.oracles import Case, window_votes
 from clipdiy_lab.method import ops
 from clipdiy_lab.pipeline.embeddings.write import embed
 

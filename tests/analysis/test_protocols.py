@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.evaluate import summarise
 from clipdiy_lab.analysis.protocols import Protocol, get_protocol
-from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.sliding import resized_size, window_starts
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import ConfigError
@@ -23,14 +23,14 @@ def test_the_official_evaluation_comes_out_exactly(golden):
     with np.load(golden("evaluation.npz")) as data:
         golden_values = dict(data)
     official, labels = get_protocol("official"), len(golden_values["iou"])
-    tally = Tally(1, labels, per_image=True)
+    scored = TrialCounts(1, labels, per_image=True)
     for i in range(sum(name.startswith("gt_") for name in golden_values)):
         mask = golden_values[f"gt_{i}"]
         truth = official.truth(mask)
         predicted = official.prediction(golden_values[f"pred256_{i}"], mask.shape)
         counts = metrics.confusion(truth, predicted, labels)
-        tally.add(i, str(i), [counts], truth.size - int(counts.sum()))
-    result = summarise(tally, [str(k) for k in range(labels)], official)
+        scored.add(i, str(i), [counts], truth.size - int(counts.sum()))
+    result = summarise(scored, [str(k) for k in range(labels)], official)
     assert int(result["confusion"].sum()) == golden_values["valid_pixels"]
     np.testing.assert_array_equal(result["iou"], golden_values["iou"])
     assert result.attrs["miou"] == golden_values["miou"]

@@ -11,7 +11,7 @@ import xarray as xr
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.evaluate import summarise
 from clipdiy_lab.analysis.protocols import get_protocol
-from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.datasets.manifests import manifest_folder
 from clipdiy_lab.errors import ConfigError, OutputError
 from clipdiy_lab.method import metrics
@@ -22,10 +22,10 @@ GUESSES = ([[0, 1, 1]], [[1, 0, 1]], [[0, 1, 2]])
 
 
 def result(benchmark="voc21", protocol="official", images=3, **facts):
-    tally = Tally(1, 3, per_image=True)
+    counts = TrialCounts(1, 3, per_image=True)
     for i, (truth, guess) in enumerate(zip(TRUTHS, GUESSES, strict=True)):
         counts = metrics.confusion(np.array(truth), np.array(guess), 3)
-        tally.add(i, f"image{i}", [counts], 3 - int(counts.sum()))
+        counts.add(i, f"image{i}", [counts], 3 - int(counts.sum()))
     chosen = get_protocol(protocol)
     card = {
         "benchmark": benchmark,
@@ -39,7 +39,7 @@ def result(benchmark="voc21", protocol="official", images=3, **facts):
         "encoder_fingerprint": "0123456789abcdef",
         "saliency_source": "found-tiny",
     }
-    return summarise(tally, NAMES, chosen, card | facts)
+    return summarise(counts, NAMES, chosen, card | facts)
 
 
 def published(dataset):

@@ -16,8 +16,8 @@ import xarray as xr
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.scoring import resume
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.workers import ranges
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.datasets.scenes import Scenes
@@ -165,7 +165,7 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on(evaluate, tmp_path):
 
 
 def test_an_interrupted_sweep_of_several_passes_goes_on_in_its_pass(tmp_path, monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 2 * Tally.bytes_per_trial(21))
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 2 * TrialCounts.bytes_per_trial(21))
     out, expected = tmp_path / "rows", sweep(None, Counting())
     with pytest.raises(KeyboardInterrupt) as caught:
         sweep(out, Counting(6))  # two passes over four images
@@ -248,29 +248,29 @@ def test_parts_of_workers_are_taken_up_as_far_as_they_are_whole(tmp_path):
     rng = np.random.default_rng(3)
     counts = [rng.integers(0, 50, (2, 2)) for _ in range(9)]
 
-    def tally(images):
-        made = Tally(1, 2, per_image=True)
+    def counts_of(images):
+        made = TrialCounts(1, 2, per_image=True)
         for image in images:
             made.add(image, str(image), [counts[image]], image)
         return made
 
-    parts = Parts.beside(tmp_path / "result.nc", "0123456789abcdef0123")
+    parts = PartialCounts.beside(tmp_path / "result.nc", "0123456789abcdef0123")
     for cut in (range(3), range(3, 5), range(5, 8)):
-        parts.write(cut, tally(cut).arrays())
+        parts.write(cut, counts_of(cut).arrays())
     assert parts.images() == 8
     for damaged, whole in ((None, 8), ("000000005-000000008.npz", 5), ("000000003-000000005.npz", 3)):
         if damaged:
             (parts.folder / damaged).write_bytes(b"")
-        found = tally([])
+        found = counts_of([])
         assert parts.take_up(found) == whole
-        for name, values in tally(range(whole)).arrays().items():
+        for name, values in counts_of(range(whole)).arrays().items():
             np.testing.assert_array_equal(found.arrays()[name], values)
-    parts.keep(tally(range(6)), 6)  # what it covers goes, what it does not stays
+    parts.keep(counts_of(range(6)), 6)  # what it covers goes, what it does not stays
     assert sorted(path.name for path in parts.folder.iterdir()) == [
         "000000000-000000006.npz",
         "000000005-000000008.npz",
     ]
-    assert parts.take_up(tally([])) == 6
+    assert parts.take_up(counts_of([])) == 6
     assert parts.images() == 8
 
 
@@ -278,10 +278,10 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "WRITING_SHARE", 0.05)
     clock = iter(range(0, 1000, 2))  # every look at the clock is two seconds later than the last: writing takes two
     monkeypatch.setattr(resume.time, "monotonic", lambda: next(clock))
-    parts, written = Parts.beside(tmp_path / "rows", "key"), []
+    parts, written = PartialCounts.beside(tmp_path / "rows", "key"), []
     monkeypatch.setattr(parts, "write", lambda images, arrays: written.append(images.stop))
     for images in range(1, 60):
-        parts.keep(Tally(1, 2), images)
+        parts.keep(TrialCounts(1, 2), images)
     assert written == [1, 21, 41]  # 40 seconds without, two for writing
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.analysis.scoring.counts import Tally
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.embeddings.write import embed
@@ -233,7 +233,7 @@ def test_a_store_is_evaluated_as_it_is_swept(store, scenes, segmenter):
 
 
 def test_progress_counts_the_images_of_every_pass(store, scenes, segmenter, counting_encoder, monkeypatch, tmp_path):
-    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 4 * Tally.bytes_per_trial(21))
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 4 * TrialCounts.bytes_per_trial(21))
     steps = []
     watch = Watch(lambda done, total: steps.append((done, total)))
     lab.sweep(store, scenes, GRID, segmenter=segmenter, watch=watch, limit=3)

@@ -26,8 +26,8 @@ from counting import CountingEncoder
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.care import prune
-from clipdiy_lab.pipeline.embeddings.key import canonical, digest
+from clipdiy_lab.pipeline.embeddings.identity import canonical, digest
+from clipdiy_lab.pipeline.embeddings.upkeep import prune
 from clipdiy_lab.pipeline.embeddings.write import Job, embed
 
 SMALL = lab.Config(scales=(16, 8), image_size=(16, 24))

@@ -24,11 +24,11 @@ from storing import SMALL, Pictures, make_segmenter, snapshot
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ClipdiyError, ConfigError, OutputError, StoreError
 from clipdiy_lab.files import held
-from clipdiy_lab.pipeline.embeddings import care, layout
-from clipdiy_lab.pipeline.embeddings.contents import bytes_per_image, contents
-from clipdiy_lab.pipeline.embeddings.key import canonical, digest
+from clipdiy_lab.pipeline.embeddings import layout, upkeep
+from clipdiy_lab.pipeline.embeddings.identity import canonical, digest
 from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.embeddings.variables import bytes_per_image, variables_of
 from clipdiy_lab.pipeline.embeddings.write import embed, plan
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 
@@ -156,9 +156,9 @@ def test_the_bytes_said_beforehand_are_those_of_the_arrays(whole, tmp_path):
 def test_voc_takes_what_the_arithmetic_says():
     windows = 1 + 9 + 49
     of_embeddings = 1449 * windows * 512 * 2
-    assert 1449 * bytes_per_image(contents(lab.Config(), 512, False)) == of_embeddings + 1449 * (4 + 4 + 32)
+    assert 1449 * bytes_per_image(variables_of(lab.Config(), 512, False)) == of_embeddings + 1449 * (4 + 4 + 32)
     assert round(of_embeddings / 1e6) == 88
-    with_saliency = 1449 * bytes_per_image(contents(lab.Config(), 512, True))
+    with_saliency = 1449 * bytes_per_image(variables_of(lab.Config(), 512, True))
     assert with_saliency == of_embeddings + 1449 * (40 + 256 * 256)
 
 
@@ -227,11 +227,11 @@ def test_a_flipped_byte_is_found_and_repaired(whole, store):
             (store / name).write_bytes(content)
             if name == "store.json":
                 with pytest.raises(StoreError):
-                    care.verify(store)
+                    upkeep.verify(store)
                 with pytest.raises(StoreError):
                     open_store(store)
                 continue
-            table = care.verify(store)
+            table = upkeep.verify(store)
             assert list(table["state"]).count("whole") == 3, name
             with pytest.raises(StoreError):
                 open_store(store).load()
@@ -244,7 +244,7 @@ def test_shards_that_changed_places_are_not_believed(store):
     texts = [(store / "shards" / f"00000{i}.ok").read_text() for i in range(2)]
     (store / "shards" / "000000.ok").write_text(texts[1])
     (store / "shards" / "000001.ok").write_text(texts[0])
-    assert list(care.verify(store)["state"]) == ["damaged", "damaged", "whole", "whole"]
+    assert list(upkeep.verify(store)["state"]) == ["damaged", "damaged", "whole", "whole"]
 
 
 class Narrow(storing.CountingEncoder):
@@ -296,8 +296,8 @@ def test_a_half_written_store_is_refused_or_taken_as_the_part_it_is(store):
     np.testing.assert_array_equal(
         part["embedding_s008"][3], EmbeddingStore(store, partial=True).shard(2)["embedding_s008"][1]
     )
-    assert list(care.verify(store)["state"]) == ["whole", "missing", "whole", "whole"]
-    assert care.info(store)["images_finished"] == 5
+    assert list(upkeep.verify(store)["state"]) == ["whole", "missing", "whole", "whole"]
+    assert upkeep.info(store)["images_finished"] == 5
     with pytest.raises(StoreError, match="no finished shard 1"):
         EmbeddingStore(store, partial=True).shard(1)
 
@@ -315,7 +315,7 @@ def test_another_version_is_named(store):
     del content["sha256"]
     content["version"] = 9
     (store / "store.json").write_text(canonical(content | {"sha256": digest(content)}))
-    for reader in (open_store, care.info, care.verify, care.prune, fill):
+    for reader in (open_store, upkeep.info, upkeep.verify, upkeep.prune, fill):
         with pytest.raises(StoreError, match="format version 9"):
             reader(store)
 
@@ -325,7 +325,7 @@ def test_a_store_of_an_older_schema_is_refused_in_one_sentence(store):
     del content["sha256"]
     content["attrs"]["schema_version"] = 2
     (store / "store.json").write_text(canonical(content | {"sha256": digest(content)}))
-    for reader in (open_store, care.info, care.verify, care.prune, fill):
+    for reader in (open_store, upkeep.info, upkeep.verify, upkeep.prune, fill):
         with pytest.raises(StoreError) as raised:
             reader(store)
         assert str(raised.value) == (
@@ -356,8 +356,8 @@ def test_headers_that_are_none(store, content):
 
 def test_a_lost_folder_of_shards_is_a_store_with_nothing_in_it(whole, store):
     shutil.rmtree(store / "shards")
-    assert care.info(store)["images_finished"] == 0
-    assert set(care.verify(store)["state"]) == {"missing"}
+    assert upkeep.info(store)["images_finished"] == 0
+    assert set(upkeep.verify(store)["state"]) == {"missing"}
     assert open_store(store, partial=True).sizes["image"] == 0
     fill(store)
     assert snapshot(store) == snapshot(whole)
@@ -414,9 +414,9 @@ def test_a_full_disk_leaves_a_store_that_can_be_resumed(whole, tmp_path):
         fill(path)
 
     assert in_a_child(work).startswith("OutputError: Could not write")
-    assert care.info(path)["shards_finished"] < 4
+    assert upkeep.info(path)["shards_finished"] < 4
     fill(path)
-    care.prune(path)
+    upkeep.prune(path)
     assert snapshot(path) == snapshot(whole)
 
 
@@ -461,7 +461,7 @@ def test_a_read_only_store_can_be_read_but_not_filled(whole, open_place):
         for folder in folders:
             folder.chmod(0o555)
         assert as_nobody(lambda: fill(store)).startswith("OutputError: Cannot write")
-        assert as_nobody(lambda: care.prune(store)).startswith("OutputError: Cannot write")
+        assert as_nobody(lambda: upkeep.prune(store)).startswith("OutputError: Cannot write")
     finally:
         for folder in folders:
             folder.chmod(0o755)
@@ -481,8 +481,8 @@ def test_prune_removes_what_no_record_vouches_for(whole, store):
     (shards / "000002.0123456789abcdef.zip").write_bytes(b"x")
     record = layout.read_record(store, layout.read_header(store), 1)
     layout.write_record(store, dataclasses.replace(record, shard=7, key="0" * 64))
-    assert care.info(store)["leftovers"] == 5
-    assert len(care.prune(store)) == 5
+    assert upkeep.info(store)["leftovers"] == 5
+    assert len(upkeep.prune(store)) == 5
     assert snapshot(store) == snapshot(whole) | {"notes/thesis.txt": b"what is not the store's stays"}
     assert not list(store.rglob(".clipdiy-*"))
 
@@ -490,34 +490,34 @@ def test_prune_removes_what_no_record_vouches_for(whole, store):
 def test_shards_of_another_key_are_not_believed_and_pruned(store):
     record = layout.read_record(store, layout.read_header(store), 1)
     layout.write_record(store, dataclasses.replace(record, key="0" * 64))
-    assert list(care.verify(store)["state"]) == ["whole", "missing", "whole", "whole"]
-    assert {path.name for path in care.prune(store)} == {"000001.ok", record.file}
+    assert list(upkeep.verify(store)["state"]) == ["whole", "missing", "whole", "whole"]
+    assert {path.name for path in upkeep.prune(store)} == {"000001.ok", record.file}
 
 
 def test_prune_waits_for_nobody_and_disturbs_nobody(store):
     (store / "shards" / ".clipdiy-abc.part").mkdir()
     with held(store / "lock", alone=False), pytest.raises(StoreError, match="writing"):
-        care.prune(store)
+        upkeep.prune(store)
     assert (store / "shards" / ".clipdiy-abc.part").exists()
 
 
 @pytest.mark.parametrize("suffix", [".nc", ".zarr"])
 def test_an_export_opens_with_xarray_alone(whole, tmp_path, suffix):
-    out = care.export(whole, tmp_path / f"copy{suffix}")
+    out = upkeep.export(whole, tmp_path / f"copy{suffix}")
     opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out, chunks=None, consolidated=False)
     with opened:
         assert opened.equals(open_store(whole))
         assert opened.attrs == open_store(whole).attrs
     with pytest.raises(OutputError, match="is there already"):
-        care.export(whole, out)
+        upkeep.export(whole, out)
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
 def test_exports_that_cannot_be(store, tmp_path):
     with pytest.raises(OutputError, match=r"expected \.nc or \.zarr"):
-        care.export(store, tmp_path / "copy.npz")
+        upkeep.export(store, tmp_path / "copy.npz")
     next((store / "shards").glob("000002.*.zip")).write_bytes(b"x")
     for suffix in (".nc", ".zarr"):
         with pytest.raises(ClipdiyError, match="damaged"):
-            care.export(store, tmp_path / f"copy{suffix}")
+            upkeep.export(store, tmp_path / f"copy{suffix}")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

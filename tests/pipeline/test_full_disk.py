@@ -20,16 +20,16 @@ from storing import SMALL, Pictures, make_segmenter
 import clipdiy_lab as lab
 from clipdiy_lab.analysis import results
 from clipdiy_lab.analysis.results import write_result
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts, Rows
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts, Rows
 from clipdiy_lab.cli import main
 from clipdiy_lab.datasets.palette import write_palette_png
 from clipdiy_lab.errors import OutputError
 from clipdiy_lab.models import weights
-from clipdiy_lab.pipeline.embeddings import care
+from clipdiy_lab.pipeline.embeddings import upkeep
 from clipdiy_lab.views import figures
 from clipdiy_lab.views.explorer import state
-from clipdiy_lab.views.explorer.sources import scene
+from clipdiy_lab.views.explorer.image_sources import scene
 
 SIZE = 4 * 2**20
 
@@ -59,10 +59,10 @@ def made(tmp_path_factory):
 
 
 def counted():
-    tally = Tally(1, 3, per_image=True)
+    counts = TrialCounts(1, 3, per_image=True)
     for index in range(2000):
-        tally.add(index, f"p{index}", [np.full((3, 3), index)], 0)
-    return tally
+        counts.add(index, f"p{index}", [np.full((3, 3), index)], 0)
+    return counts
 
 
 def command(*words):
@@ -75,7 +75,7 @@ def command(*words):
 
 
 def keep(made, place):
-    Parts.beside(place / "result.nc", "0" * 16).write(range(2000), counted().arrays())
+    PartialCounts.beside(place / "result.nc", "0" * 16).write(range(2000), counted().arrays())
 
 
 WRITERS = {
@@ -84,8 +84,8 @@ WRITERS = {
     "result": lambda made, place: write_result(made["result"], place / "result.nc"),
     "counts": keep,
     "rows": lambda made, place: Rows(place / "rows", {"dataset": "x" * 100_000}),
-    "export nc": lambda made, place: care.export(made["store"], place / "copy.nc"),
-    "export zarr": lambda made, place: care.export(made["store"], place / "copy.zarr"),
+    "export nc": lambda made, place: upkeep.export(made["store"], place / "copy.nc"),
+    "export zarr": lambda made, place: upkeep.export(made["store"], place / "copy.zarr"),
     "embed": lambda made, place: storing.embed(make_segmenter(), Pictures(), place / "s", SMALL, shard_size=2),
     "report": lambda made, place: lab.report(made["run"], place / "page.html"),
     "figure": lambda made, place: figures.save(made["figure"], place / "figure.html"),

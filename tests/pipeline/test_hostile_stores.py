@@ -17,9 +17,9 @@ from storing import SMALL, Pictures, make_segmenter
 
 import clipdiy_lab as lab
 from clipdiy_lab.errors import StoreError
-from clipdiy_lab.pipeline.embeddings import care, layout, shards
-from clipdiy_lab.pipeline.embeddings.key import canonical, digest
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, contents_of, read_shard
+from clipdiy_lab.pipeline.embeddings import layout, shards, upkeep
+from clipdiy_lab.pipeline.embeddings.identity import canonical, digest
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard, variables_of
 
 SECONDS = 10
 MEMORY = 2**30
@@ -80,7 +80,7 @@ def change_arrays(store, work, **attributes):
     header = layout.read_header(store)
     arrays = dict(read_shard(store, header, 0))
     work(arrays)
-    dims = {name: content.dims for name, content in contents_of(header).items()}
+    dims = {name: content.dims for name, content in variables_of(header).items()}
     dims = {name: dims.get(name, ("a", "b", "c", "d"))[: array.ndim] for name, array in arrays.items()}
     attrs = {"key": digest(header.key), "shard": 0, "ids": list(header.ids[:2])} | attributes
     vouch(store, shards.pack(arrays, dims, attrs))
@@ -289,8 +289,8 @@ def use(store, segmenter):
         "evaluate": lambda: lab.evaluate(store, Pictures(4), segmenter=segmenter),
         "encoding": lambda: EmbeddingStore(store).encoding(0),
         "find": lambda: EmbeddingStore(store).find("0" * 64),
-        "verify": lambda: care.verify(store),
-        "info": lambda: care.info(store),
+        "verify": lambda: upkeep.verify(store),
+        "info": lambda: upkeep.info(store),
     }
     ends = {}
     for name, work in ways.items():

@@ -7,7 +7,7 @@ import pytest
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ConfigError, FigureError, OutputError, StoreError
 from clipdiy_lab.views.board.board import Board
-from clipdiy_lab.views.board.plan import PORTION, Plan, spelled, suggested, values
+from clipdiy_lab.views.board.grid import PORTION, BoardPlan, spelled, suggested, values
 from clipdiy_lab.views.board.show import board_widgets
 from clipdiy_lab.views.live.scheduler import LatestWins
 
@@ -21,7 +21,7 @@ def at_once() -> LatestWins:
 
 class Screen:
     def __init__(self) -> None:
-        self.drawn, self.lines, self.steps, self.looks = 0, {}, [], []
+        self.drawn, self.lines, self.steps, self.scored_images = 0, {}, [], []
 
     def rows(self):
         self.drawn += 1
@@ -29,8 +29,8 @@ class Screen:
     def progress(self, done, total, left):
         self.steps.append((done, total))
 
-    def images(self, looks):
-        self.looks = looks
+    def images(self, scored_images):
+        self.scored_images = scored_images
 
     def say(self, text, kind):
         self.lines[kind] = text
@@ -93,13 +93,13 @@ def test_figure_and_point_belong_together(board):
     board.choose(saliency_weight=[1.0, 0.0])
     board.start()
     assert board.figure().data[0].type == "scatter"
-    assert board.outcome.row_at(0.0, 12.3) == 1
+    assert board.results.row_at(0.0, 12.3) == 1
     board.choose(placement=["stretched", "centred"])
     board.start()
     figure = board.figure()
     assert figure.data[0].type == "heatmap"
     x, y = figure.data[0].x[1], figure.data[0].y[1]
-    row = board.outcome.row_at(x, y)
+    row = board.results.row_at(x, y)
     assert dict(board._plan.trials[row].given) == {
         "saliency_weight": 0.0,
         "placement": "centred",
@@ -107,8 +107,8 @@ def test_figure_and_point_belong_together(board):
     board.choose(interpolation=["bilinear", "nearest"])
     board.start()
     figure = board.figure()
-    assert [board.outcome.row_at(0, name) for name in figure.data[0].y] == list(range(8))
-    assert board.outcome.row_at(59.9, "CLIP-DIY, ViT (published)") is None
+    assert [board.results.row_at(0, name) for name in figure.data[0].y] == list(range(8))
+    assert board.results.row_at(59.9, "CLIP-DIY, ViT (published)") is None
 
 
 def test_published_values_stand_beside_ours(board, monkeypatch):
@@ -118,7 +118,7 @@ def test_published_values_stand_beside_ours(board, monkeypatch):
     names = list(board.figure().data[2].y)
     assert names
     assert all(name.startswith("CLIP-DIY") for name in names)
-    assert "59.9" in board.outcome.html_table()
+    assert "59.9" in board.results.html_table()
     board.methods = ()
     assert board.published["method"].nunique() > 10
 
@@ -127,13 +127,13 @@ def test_a_row_shows_its_images_worst_first_and_opens_the_explorer_with_its_conf
     board.choose(saliency_weight=[0.25, 1.0])
     board.start()
     board.show(0)
-    looks = board.screens[0].looks
-    assert [look.miou for look in looks] == sorted(look.miou for look in looks)
-    assert len(looks) == SCENES
-    assert looks[0].explorer.config == board.config_of(0)
-    assert looks[0].explorer.view.image.name == f"val/{looks[0].index}"
-    truth = board.dataset[looks[0].index]
-    np.testing.assert_array_equal(looks[0].explorer.image, truth.image)
+    scored_images = board.screens[0].scored_images
+    assert [look.miou for look in scored_images] == sorted(look.miou for look in scored_images)
+    assert len(scored_images) == SCENES
+    assert scored_images[0].explorer.config == board.config_of(0)
+    assert scored_images[0].explorer.view.image.name == f"val/{scored_images[0].index}"
+    truth = board.dataset[scored_images[0].index]
+    np.testing.assert_array_equal(scored_images[0].explorer.image, truth.image)
 
 
 def test_table_and_figure_go_into_files(board, tmp_path):
@@ -190,9 +190,9 @@ def test_a_store_of_objects_of_ones_own(counting_encoder, scenes, tmp_path):
         board.start()
         expected = lab.sweep(store, scenes, board.grid, segmenter=segmenter)
         assert list(board.table["miou"]) == list(expected["miou"])
-        looks = board.looks(0)
-        assert len(looks) == SCENES
-        shown = looks[0].explorer.shown()
+        scored_images = board.scored_images(0)
+        assert len(scored_images) == SCENES
+        shown = scored_images[0].explorer.shown()
         assert shown.view.saliency == "mine"
         board.close()
     assert counting_encoder.batches == []
@@ -205,7 +205,7 @@ def test_values_come_back_through_their_text_and_suggestions_make_sense():
         several = suggested(knob)
         assert values(spelled(several)) == several or knob in ("synonyms", "background_words")
         if knob not in ("synonyms", "background_words", "background"):
-            assert all(trial.config for trial in Plan.of({knob: several}, lab.Config()).trials)
+            assert all(trial.config for trial in BoardPlan.of({knob: several}, lab.Config()).trials)
 
 
 # Widgets, without a browser

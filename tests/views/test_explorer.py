@@ -15,8 +15,8 @@ from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.sources import StoreSource, as_source
 from clipdiy_lab.pipeline.watch import StoppedError, Watch
-from clipdiy_lab.views.explorer import fields, inspector, sketches, sources, state
-from clipdiy_lab.views.explorer.bench import Bench
+from clipdiy_lab.views.explorer import fields, image_sources, inspector, markup, state
+from clipdiy_lab.views.explorer.engine import Engine
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.live.scheduler import LatestWins
 
@@ -55,15 +55,15 @@ def at_once() -> LatestWins:
 
 
 @pytest.fixture(scope="module")
-def bench(tiny):
+def engine(tiny):
     """Embeddings that all tests share, so that an image is encoded once."""
-    return Bench(tiny)
+    return Engine(tiny)
 
 
 @pytest.fixture
-def explorer(tiny, bench):
+def explorer(tiny, engine):
     made = Explorer(None, LABELS, tiny, scheduler=at_once())
-    made._bench = bench
+    made._bench = engine
     made.attach(Screen())
     made.refresh()
     return made
@@ -139,7 +139,7 @@ def test_a_store_spares_the_networks_for_the_images_that_it_holds(counting_encod
     counting_encoder.batches.clear()
     for given in (store, lab.open_store(store.path)):
         source = StoreSource(as_source(given), scenes, lab.Segmenter(counting_encoder))
-        explorer = Explorer(sources.scene("val", 2), LABELS, source, scheduler=at_once())
+        explorer = Explorer(image_sources.scene("val", 2), LABELS, source, scheduler=at_once())
         explorer.attach(Screen())
         explorer.refresh()
         text = segmenter.text_embeddings(LABELS, config)
@@ -164,7 +164,7 @@ def test_a_store_spares_the_networks_for_the_images_that_it_holds(counting_encod
 def test_a_store_by_its_path_starts_with_its_own_configuration(tiny, tmp_path):
     config = lab.Config(image_size=(96, 96), scales=(96, 48))
     lab.embed(tiny, lab.open_dataset("scenes", length=2), tmp_path / "store", config)
-    explorer = lab.explore(sources.scene("val", 1), LABELS, tmp_path / "store")
+    explorer = lab.explore(image_sources.scene("val", 1), LABELS, tmp_path / "store")
     assert explorer.config == EmbeddingStore(tmp_path / "store").config
     assert (explorer.view.model, explorer.view.saliency) == ("tiny", "found-tiny")
     assert explorer.run.attrs["saliency_fingerprint"] == tiny.saliency.fingerprint
@@ -174,12 +174,12 @@ def test_encoding_reports_every_batch_and_stops_between_two(tiny):
     view = Explorer(None, LABELS, tiny).view
     seen = []
     with pytest.raises(StoppedError):
-        Bench(tiny).labels(view, Watch(lambda done, total: seen.append((done, total)), lambda: len(seen) == 3))
+        Engine(tiny).labels(view, Watch(lambda done, total: seen.append((done, total)), lambda: len(seen) == 3))
     assert seen == [(8, 59), (16, 59), (24, 59)]
-    bench = Bench(tiny)
-    assert not bench.ready(view)
-    bench.labels(view)
-    assert bench.ready(view)
+    engine = Engine(tiny)
+    assert not engine.ready(view)
+    engine.labels(view)
+    assert engine.ready(view)
 
 
 def test_the_first_picture_comes_before_panel_and_inspector(explorer):
@@ -342,7 +342,7 @@ def bad_png() -> bytes:
 BAD = {
     "no image": (lambda e, _: e.upload("a.txt", b"hello"), "the upload 'a.txt' cannot be used"),
     "damaged image": (lambda e, _: e.upload("a.png", bad_png()), "the upload 'a.png' cannot be used"),
-    "too large": (lambda e, _: e.upload("a.png", bytes(sources.MAX_UPLOAD + 1)), "at most 10 are taken"),
+    "too large": (lambda e, _: e.upload("a.png", bytes(image_sources.MAX_UPLOAD + 1)), "at most 10 are taken"),
     "no labels": (lambda e, _: e.change(labels=()), "there are no labels"),
     "too many labels": (lambda e, _: e.change(labels=[f"l{i}" for i in range(65)]), "at most 64"),
     "a label of 300 letters": (lambda e, _: e.change(labels=("cat", "x" * 300)), "shorten the label"),
@@ -382,8 +382,8 @@ def test_bad_input_is_said_and_the_explorer_goes_on(explorer, tmp_path, name):
 def test_fifty_labels_are_taken_and_the_legend_stays_short(explorer):
     explorer.change(labels=[f"thing {i}" for i in range(50)], background="none")
     assert not explorer.error
-    legend = sketches.legend(screen_of(explorer).shown[-1])
-    assert legend.count("<tr") <= sketches.LEGEND
+    legend = markup.legend(screen_of(explorer).shown[-1])
+    assert legend.count("<tr") <= markup.LEGEND
     assert "not known" in screen_of(explorer).lines["note"] or screen_of(explorer).lines["note"]
 
 
@@ -399,7 +399,7 @@ def test_a_defect_is_shown_too_and_the_explorer_goes_on(explorer, monkeypatch):
 def test_labels_that_look_like_html_stay_text(explorer):
     explorer.change(labels=("<img src=x>", "car"), background="none", panel="numbers", pixel=(2, 2))
     panel, told = screen_of(explorer).filled[-1]
-    for html in (panel, told, sketches.legend(screen_of(explorer).shown[-1])):
+    for html in (panel, told, markup.legend(screen_of(explorer).shown[-1])):
         assert "<img src=x>" not in html
 
 
@@ -434,8 +434,8 @@ def test_a_size_or_phrases_that_cannot_be_read_say_what_to_write():
 def test_a_folder_lists_its_images_by_name(tmp_path):
     for name in ("b.png", "a.JPG", "notes.txt"):
         Image.new("RGB", (4, 4)).save(tmp_path / name, "PNG") if name != "notes.txt" else (tmp_path / name).touch()
-    assert [one.name for one in sources.folder(tmp_path)] == ["a.JPG", "b.png"]
-    assert sources.file(tmp_path).name.endswith("a.JPG")
+    assert [one.name for one in image_sources.folder(tmp_path)] == ["a.JPG", "b.png"]
+    assert image_sources.file(tmp_path).name.endswith("a.JPG")
 
 
 def test_sides_of_crops_are_lines_of_scale_and_side():
@@ -464,9 +464,9 @@ class Broken(Screen):
 
 
 @pytest.mark.parametrize("end", [RuntimeError("gone"), SystemExit(2)])
-def test_a_screen_that_fails_keeps_nothing_from_the_others(tiny, bench, caplog, end):
+def test_a_screen_that_fails_keeps_nothing_from_the_others(tiny, engine, caplog, end):
     explorer = Explorer(None, LABELS, tiny, scheduler=at_once())
-    explorer._bench = bench
+    explorer._bench = engine
     good = Screen()
     for screen in (Broken(end), good, Broken(end)):
         explorer.attach(screen)

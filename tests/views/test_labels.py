@@ -13,7 +13,7 @@ from PIL import Image
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.views import encoding, figures
+from clipdiy_lab.views import data_uris, figures
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.gallery import gallery, strip
@@ -63,7 +63,7 @@ def test_an_index_map_of_any_palette_is_drawn_exactly(used):
     palette = rng.integers(0, 256, (848, 3), dtype=np.uint8)
     indices = np.resize(rng.permutation(848)[:used], (40, 50))
     clear = (int(indices[0, 0]), 847)
-    drawn = opened(encoding.indexed(indices, palette, clear))
+    drawn = opened(data_uris.indexed(indices, palette, clear))
     np.testing.assert_array_equal(drawn[..., :3], palette[indices])
     np.testing.assert_array_equal(drawn[..., 3] == 0, np.isin(indices, clear))
 

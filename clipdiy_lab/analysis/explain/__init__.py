@@ -9,10 +9,10 @@ from __future__ import annotations
 from clipdiy_lab.analysis.explain.absence import absent
 from clipdiy_lab.analysis.explain.attention import attend
 from clipdiy_lab.analysis.explain.budget import error_budget
-from clipdiy_lab.analysis.explain.faithful import faithfulness
+from clipdiy_lab.analysis.explain.faithfulness import faithfulness
 from clipdiy_lab.analysis.explain.grids import grid_importance, uncertainty
 from clipdiy_lab.analysis.explain.occlusion import occlude
-from clipdiy_lab.analysis.explain.parts import contrast, pixel
+from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel
 from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
 from clipdiy_lab.analysis.explain.sentences import story
 from clipdiy_lab.analysis.explain.wording import compare, prompt_sensitivity

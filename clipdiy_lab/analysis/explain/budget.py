@@ -12,8 +12,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis.evaluate import IMAGE, count_images
-from clipdiy_lab.analysis.explain.ingredients import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.explain.losses import LOSSES, bins
+from clipdiy_lab.analysis.explain.oracles import AS_IS, INGREDIENTS, Case
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.shared import text_of
 from clipdiy_lab.analysis.trials import Trial
@@ -165,35 +165,35 @@ class _BudgetCounts:
 
 
 def _summary(
-    tally: _BudgetCounts, dataset: Dataset, protocol: Protocol, config: Config, source: Source, band: int
+    counts: _BudgetCounts, dataset: Dataset, protocol: Protocol, config: Config, source: Source, band: int
 ) -> xr.Dataset:
-    by_ingredient = {what: tally.confusion[what] for what in INGREDIENTS}
-    by_loss = [tally.confusion[what] for what in LOSSES]
+    by_ingredient = {what: counts.confusion[what] for what in INGREDIENTS}
+    by_loss = [counts.confusion[what] for what in LOSSES]
     miou = np.array([metrics.mean_iou(counts, protocol.absent) for counts in by_ingredient.values()])
     whole = by_ingredient[AS_IS]
     shares = _lost_iou(whole, by_loss)
     scored = np.isfinite(metrics.iou(whole, protocol.absent))
     pixels = whole.sum(1)
     wrong = np.array([counts.sum() for counts in by_loss])
-    image_pixels = np.array(tally.image_right)[:, 0] + np.array(tally.image_wrong).sum(1)
+    image_pixels = np.array(counts.image_right)[:, 0] + np.array(counts.image_wrong).sum(1)
     absent = scored & np.isnan(metrics.iou(whole, "nan"))
     parts: dict[Hashable, Any] = {
         "miou": (s.INGREDIENT, miou),
         "gain": (s.INGREDIENT, miou - miou[0]),
         "pixel_accuracy": (s.INGREDIENT, [metrics.pixel_accuracy(counts) for counts in by_ingredient.values()]),
         "iou": ((s.INGREDIENT, s.LABEL), [metrics.iou(counts, protocol.absent) for counts in by_ingredient.values()]),
-        "image_accuracy": ((s.INGREDIENT, IMAGE), _share(np.array(tally.image_right).T, image_pixels)),
-        "area_accuracy": ((s.INGREDIENT, s.AREA), _share(tally.area_found, tally.area_pixels)),
+        "image_accuracy": ((s.INGREDIENT, IMAGE), _share(np.array(counts.image_right).T, image_pixels)),
+        "area_accuracy": ((s.INGREDIENT, s.AREA), _share(counts.area_found, counts.area_pixels)),
         "wrong": (s.LOSS, wrong),
         "wrong_share": (s.LOSS, _share(wrong, whole.sum())),
         "lost_miou": (s.LOSS, np.nansum(shares, axis=1) / max(int(scored.sum()), 1)),
         "miou_if_right": (s.LOSS, [metrics.mean_iou(_righted(whole, one), protocol.absent) for one in by_loss]),
         "lost_iou": ((s.LOSS, s.LABEL), shares),
-        "image_wrong": ((s.LOSS, IMAGE), np.array(tally.image_wrong).T),
-        "area_wrong": ((s.LOSS, s.AREA), tally.area_wrong),
+        "image_wrong": ((s.LOSS, IMAGE), np.array(counts.image_wrong).T),
+        "area_wrong": ((s.LOSS, s.AREA), counts.area_wrong),
         "pixels": (s.LABEL, pixels),
         "image_pixels": (IMAGE, image_pixels),
-        "area_pixels": (s.AREA, tally.area_pixels),
+        "area_pixels": (s.AREA, counts.area_pixels),
     }
     return xr.Dataset(
         {name: (*given, _attrs(str(name))) for name, given in parts.items()},
@@ -202,11 +202,11 @@ def _summary(
             s.LOSS: list(LOSSES),
             s.LABEL: np.array(dataset.label_names, dtype=object),
             s.AREA: list(AREA_NAMES),
-            IMAGE: np.array(tally.ids, dtype=object),
+            IMAGE: np.array(counts.ids, dtype=object),
         },
         attrs={
             "dataset": dataset.name,
-            "images": len(tally.ids),
+            "images": len(counts.ids),
             "protocol": protocol.id,
             "band": band,
             "lost_to_absent": float(absent.sum() / max(int(scored.sum()), 1)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.parts import contrast
+from clipdiy_lab.analysis.explain.pixel_parts import contrast
 from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, two_labels, values
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis.protocols import Protocol
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of
 from clipdiy_lab.analysis.scoring.sliding import sliding_labels
 from clipdiy_lab.analysis.trials import Trial
@@ -48,9 +48,9 @@ class Block:
     images: int
     per_image: bool = False
 
-    def tally(self) -> Tally:
+    def counts(self) -> TrialCounts:
         """Return counts of nothing."""
-        return Tally(len(self.trials), len(self.source.dataset.label_names), per_image=self.per_image)
+        return TrialCounts(len(self.trials), len(self.source.dataset.label_names), per_image=self.per_image)
 
 
 class Counter:
@@ -76,8 +76,8 @@ class Counter:
         else:
             self._shared = share(block.trials, segmenter, dataset)
 
-    def count(self, positions: Sequence[int], tally: Tally, watch: Watch = UNWATCHED) -> Iterator[int]:
-        """Add images to a tally; yield the position of each when it is counted.
+    def count(self, positions: Sequence[int], counts: TrialCounts, watch: Watch = UNWATCHED) -> Iterator[int]:
+        """Add images to counts; yield the position of each when it is counted.
 
         Raises
         ------
@@ -86,15 +86,15 @@ class Counter:
         StoppedError
             If the watch stops the work.
         """
-        protocol, labels = self.block.protocol, tally.confusion.shape[-1]
+        protocol, labels = self.block.protocol, counts.confusion.shape[-1]
         predicted = self._sliding(positions) if protocol.slides else self._whole(positions, watch)
         for position, image_id, mask, maps in predicted:
             truth = protocol.truth(mask)
-            counts = {
+            by_place = {
                 place: metrics.confusion(truth, protocol.prediction(found, mask.shape), labels) for place, found in maps
             }
-            ordered = [counts[place] for place in range(len(counts))]
-            tally.add(position, image_id, ordered, truth.size - int(ordered[0].sum()))
+            ordered = [by_place[place] for place in range(len(by_place))]
+            counts.add(position, image_id, ordered, truth.size - int(ordered[0].sum()))
             yield position
 
     def _whole(self, positions: Sequence[int], watch: Watch) -> Iterator[_Predicted]:
@@ -114,15 +114,17 @@ class Counter:
             yield position, sample.id, sample.mask, maps
 
 
-def count_here(block: Block, tally: Tally, done: int, counting: ImageProgress, parts: Parts | None) -> None:
-    """Add the images from `done` on to a tally, in this process; what is counted is kept in `parts`.
+def count_here(
+    block: Block, counts: TrialCounts, done: int, counting: ImageProgress, parts: PartialCounts | None
+) -> None:
+    """Add the images from `done` on to counts, in this process; what is counted is kept in `parts`.
 
     Raises
     ------
     StoppedError
         If the watch of `counting` stops the work.
     """
-    for position in Counter(block).count(range(done, block.images), tally, counting.watch):
+    for position in Counter(block).count(range(done, block.images), counts, counting.watch):
         if parts is not None:
-            parts.keep(tally, position + 1)
+            parts.keep(counts, position + 1)
         counting.seen()

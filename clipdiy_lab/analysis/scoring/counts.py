@@ -19,12 +19,12 @@ from clipdiy_lab.method.metrics import Absent, Counts, Hits
 REPLICATES = 200
 LEVEL = 0.95
 INTERVAL = f"{LEVEL * 100:.0f} % Poisson bootstrap over images, {REPLICATES} replicates"
-"""How `Tally.interval` comes about, for tables."""
+"""How `TrialCounts.interval` comes about, for tables."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-class Tally:
+class TrialCounts:
     """Counts of several trials on the same images, of which only the predictions differ.
 
     Its size does not depend on the number of images, unless counts of every image are asked for: three vectors each (a
@@ -91,7 +91,7 @@ class Tally:
             )
 
     def merge(self, arrays: Arrays) -> Self:
-        """Add what another tally counted of the images that follow.
+        """Add what another process counted of the images that follow.
 
         Parameters
         ----------

@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from clipdiy_lab.analysis.scoring.counts import Arrays, Tally
+from clipdiy_lab.analysis.scoring.counts import Arrays, TrialCounts
 from clipdiy_lab.errors import OutputError, RunError
 from clipdiy_lab.files import atomic_path, read_bytes
-from clipdiy_lab.pipeline.embeddings.key import brief
+from clipdiy_lab.pipeline.embeddings.identity import brief
 
 KEEP_SECONDS = 2.0
 """At most this much work, or one image, is lost to a kill (more where writing the counts takes long)."""
@@ -35,7 +35,7 @@ ROWS_FORMAT = "clipdiy_lab sweep 1"
 _MAX_BYTES = 2**28  # a row has about 1 kB
 
 
-class Parts:
+class PartialCounts:
     """Counts of unfinished work, file by file.
 
     Parameters
@@ -56,7 +56,7 @@ class Parts:
         self._make()
 
     @classmethod
-    def beside(cls, out: Path, key: str) -> Parts:
+    def beside(cls, out: Path, key: str) -> PartialCounts:
         """Return the place for counts of work.
 
         Parameters
@@ -74,22 +74,22 @@ class Parts:
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be made ({error.strerror}); choose another place.") from error
 
-    def take_up(self, tally: Tally) -> int:
-        """Add to a tally what is kept of the first images, and return of how many."""
+    def take_up(self, counts: TrialCounts) -> int:
+        """Add to counts what is kept of the first images, and return of how many."""
         images = 0
         for part in self._ranges():  # of those with one start, the longest first
             arrays = self.read(part) if part.start == images else None
             if arrays is not None:
-                tally.merge(arrays)
+                counts.merge(arrays)
                 images = part.stop
         return images
 
-    def keep(self, tally: Tally, images: int) -> None:
+    def keep(self, counts: TrialCounts, images: int) -> None:
         """Write the counts of the first images, if enough time has gone by since the last time."""
         start = time.monotonic()
         if start - self._kept < self._pause:
             return
-        self.write(range(images), tally.arrays())
+        self.write(range(images), counts.arrays())
         for part in self._ranges():
             if part.stop <= images and part != range(images):
                 self._path(part).unlink(missing_ok=True)

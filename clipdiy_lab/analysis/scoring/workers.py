@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from clipdiy_lab.analysis.protocols import Protocol
 from clipdiy_lab.analysis.scoring.block import Block, Counter, count_here
-from clipdiy_lab.analysis.scoring.counts import Tally
-from clipdiy_lab.analysis.scoring.resume import Parts
+from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.errors import ClusterError
 from clipdiy_lab.pipeline import cluster
@@ -25,7 +25,9 @@ IMAGES_A_TASK = 16
 """Images that a worker counts at once where no store says otherwise; what the loss of a worker costs at most."""
 
 
-def score(block: Block, counting: ImageProgress, parts: Parts | None = None, client: Client | None = None) -> Tally:
+def score(
+    block: Block, counting: ImageProgress, parts: PartialCounts | None = None, client: Client | None = None
+) -> TrialCounts:
     """Count the images of a block for its trials, from where an earlier run of the same work was stopped.
 
     Parameters
@@ -33,7 +35,7 @@ def score(block: Block, counting: ImageProgress, parts: Parts | None = None, cli
     block : Block
     counting : ImageProgress
         Told of every image.
-    parts : Parts, optional
+    parts : PartialCounts, optional
         Where counts are kept; needed with a client.
     client : distributed.Client, optional
         Let its workers count.
@@ -45,17 +47,17 @@ def score(block: Block, counting: ImageProgress, parts: Parts | None = None, cli
     StoppedError
         If the watch of `counting` stops the work.
     """
-    tally = block.tally()
-    done = 0 if parts is None else parts.take_up(tally)
+    counts = block.counts()
+    done = 0 if parts is None else parts.take_up(counts)
     if done:
         counting.seen(done)
     if client is None:
-        count_here(block, tally, done, counting, parts)
+        count_here(block, counts, done, counting, parts)
     elif parts is None:
         raise ValueError("workers need a place for their counts")
     else:
-        _count_there(client, block, tally, done, counting, parts)
-    return tally
+        _count_there(client, block, counts, done, counting, parts)
+    return counts
 
 
 def ranges(length: int, size: int | None = None, start: int = 0) -> list[range]:
@@ -70,7 +72,9 @@ def ranges(length: int, size: int | None = None, start: int = 0) -> list[range]:
     return [range(max(at, start), min(at + size, length)) for at in range(start - start % size, length, size)]
 
 
-def _count_there(client: Client, block: Block, tally: Tally, done: int, counting: ImageProgress, parts: Parts) -> None:
+def _count_there(
+    client: Client, block: Block, counts: TrialCounts, done: int, counting: ImageProgress, parts: PartialCounts
+) -> None:
     tasks = ranges(block.images, block.source.shard_size, done)
     job = _Job(block.source.sent(), block.trials, block.protocol, block.per_image, parts.folder.absolute())
     with contextlib.closing(cluster.run(client, job, tasks)) as finished:
@@ -83,7 +87,7 @@ def _count_there(client: Client, block: Block, tally: Tally, done: int, counting
                 f"A worker wrote the counts of the images {images.start} to {images.stop - 1} into {parts.folder}, and "
                 "they are not to be found whole here; use a folder that every machine sees under the same path."
             )
-        tally.merge(arrays)
+        counts.merge(arrays)
 
 
 @dataclass(frozen=True)
@@ -99,16 +103,16 @@ class _Job:
     def open(self) -> Callable[[range], None]:
         """Return what counts a range, and writes the counts whole, unless they are there."""
         cluster.require_path(self.folder)
-        parts, source = Parts(self.folder), self.source.open()
+        parts, source = PartialCounts(self.folder), self.source.open()
         block = Block(source, self.trials, self.protocol, len(source), self.per_image)
         counter = Counter(block)
 
         def commit(images: range) -> None:
             if parts.read(images) is None:
                 cluster.require_files(source.dataset, images.start)
-                tally = block.tally()
-                for _ in counter.count(images, tally):
+                counts = block.counts()
+                for _ in counter.count(images, counts):
                     pass
-                parts.write(images, tally.arrays())
+                parts.write(images, counts.arrays())
 
         return commit

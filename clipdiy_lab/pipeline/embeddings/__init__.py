@@ -3,14 +3,14 @@
 ========== ===========================================================================================
 module     what it does
 ========== ===========================================================================================
-contents   which arrays a store holds, and how many bytes they take
-key        what a store was made of, and what differs from what is asked
+variables  which arrays a store holds, and how many bytes they take
+identity      what a store was made of, and what differs from what is asked
 layout     files on disk: header, shards, records
 locks      one writer a shard; a killed writer's claim ends with it
 shards     a shard as bytes: the same arrays always give the same ones
 write      `embed`, and `Job`, whose unit of work is one shard
 read       `EmbeddingStore`, shard by shard and image by image
 opened     `open_store` as one dataset, `as_encoded` image by image
-care       info, verify, prune, export
+upkeep     info, verify, prune, export
 ========== ===========================================================================================
 """

@@ -25,7 +25,7 @@ from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.consistency import require_attributes
-from clipdiy_lab.pipeline.embeddings.key import Key, brief, canonical, digest
+from clipdiy_lab.pipeline.embeddings.identity import Key, brief, canonical, digest
 
 FORMAT, VERSION = "clipdiy_lab embeddings", 1
 HEADER, LOCK, SHARDS = "store.json", "lock", "shards"

@@ -21,7 +21,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline import stages
-from clipdiy_lab.pipeline.embeddings import contents as c
+from clipdiy_lab.pipeline.embeddings import variables
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, encoding_of
 from clipdiy_lab.pipeline.encoding import Encoding
 
@@ -53,18 +53,18 @@ def open_store(path: str | PathLike[str], *, partial: bool = False) -> xr.Datase
 def as_dataset(store: EmbeddingStore) -> xr.Dataset:
     """Return a store as one lazy dataset, see `open_store`."""
     ids = np.array(store.ids, dtype=object)
-    coords: dict[Hashable, Any] = {c.IMAGE: ids}
-    variables: dict[Hashable, Any] = {}
-    for name, content in store.contents.items():
+    coords: dict[Hashable, Any] = {variables.IMAGE: ids}
+    held: dict[Hashable, Any] = {}
+    for name, content in store.variables.items():
         lazy = indexing.LazilyIndexedArray(_Lazy(store, name, content))
-        dims = content.dims[:1] if name == c.HASH else content.dims
-        variables[name] = xr.Variable(dims, lazy, _attrs(name))
+        dims = content.dims[:1] if name == variables.HASH else content.dims
+        held[name] = xr.Variable(dims, lazy, _attrs(name))
     for grid in Plan.of(store.config):
         places = stages.embedding(torch.zeros(grid.rows * grid.cols, 1), grid).coords
         for place, coord in places.items():
-            dims = tuple(c.of_grid(str(dim), grid.name) for dim in coord.dims)
-            coords[c.of_grid(str(place), grid.name)] = (dims, coord.values, coord.attrs)
-    found = xr.Dataset(variables, coords, attrs=store.attrs)
+            dims = tuple(variables.of_grid(str(dim), grid.name) for dim in coord.dims)
+            coords[variables.of_grid(str(place), grid.name)] = (dims, coord.values, coord.attrs)
+    found = xr.Dataset(held, coords, attrs=store.attrs)
     found.encoding["source"] = str(store.path)  # where xarray keeps it for files
     return found
 
@@ -90,13 +90,13 @@ def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
     StoreError
         If `entry` is not one image of a store, or `image` is not the one that was encoded.
     """
-    if not _is_store(entry) or c.IMAGE in entry.dims:
+    if not _is_store(entry) or variables.IMAGE in entry.dims:
         raise StoreError("Expected one image of a store, such as open_store(path).isel(image=0); got something else.")
     encoding = _encoding_of(entry, Config.from_json(entry.attrs["config"]))
     if image is not None:
         pixels = read_image(image)
         if content_hash(pixels) != encoding.provenance["image_sha256"]:
-            name = str(entry[c.IMAGE].item())
+            name = str(entry[variables.IMAGE].item())
             raise StoreError(f"The picture given is not the image {name!r} that was encoded; give that one.")
         encoding = encoding.seen(pixels)
     return encoding.tree()
@@ -119,14 +119,14 @@ class OpenedStore:
     """
 
     def __init__(self, dataset: xr.Dataset) -> None:
-        if not _is_store(dataset) or c.IMAGE not in dataset.dims or not dataset.sizes[c.IMAGE]:
+        if not _is_store(dataset) or variables.IMAGE not in dataset.dims or not dataset.sizes[variables.IMAGE]:
             raise StoreError(
                 "Expected a store, or some images of it, as open_store(path) gives it; got something else."
             )
         self.dataset = dataset
         self.config = Config.from_json(dataset.attrs["config"])
         self.attrs = {str(name): value for name, value in dataset.attrs.items()}
-        self.ids = tuple(str(name) for name in dataset[c.IMAGE].values)
+        self.ids = tuple(str(name) for name in dataset[variables.IMAGE].values)
 
     @property
     def title(self) -> str:
@@ -144,7 +144,7 @@ class OpenedStore:
 
     def find(self, sha256: str) -> int | None:
         """Return the position of the image whose pixels have a hash; None where it is not there."""
-        known = [str(value) for value in self.dataset[c.HASH].values]
+        known = [str(value) for value in self.dataset[variables.HASH].values]
         return known.index(sha256) if sha256 in known else None
 
     def encoding(self, position: int) -> Encoding:
@@ -157,32 +157,38 @@ class OpenedStore:
         RunError
             If it holds values that no run can have.
         """
-        encoding = _encoding_of(self.dataset.isel({c.IMAGE: position}), self.config)
+        encoding = _encoding_of(self.dataset.isel({variables.IMAGE: position}), self.config)
         s.validate(encoding.tree(), need=())  # whoever changed the values may have made others of them
         return encoding
 
 
 def _is_store(given: object) -> bool:
-    return isinstance(given, xr.Dataset) and {c.HASH, c.IMAGE} <= set(given.variables) and "config" in given.attrs
+    return (
+        isinstance(given, xr.Dataset)
+        and {variables.HASH, variables.IMAGE} <= set(given.variables)
+        and "config" in given.attrs
+    )
 
 
 def _encoding_of(entry: xr.Dataset, config: Config) -> Encoding:
     entry = entry.compute()
     arrays = {str(name): entry[name].values for name in entry.data_vars}
-    return encoding_of(arrays, config, entry.attrs, str(entry[c.IMAGE].item()), str(entry[c.HASH].item()))
+    return encoding_of(
+        arrays, config, entry.attrs, str(entry[variables.IMAGE].item()), str(entry[variables.HASH].item())
+    )
 
 
 class _Lazy(BackendArray):
     """One array of a store, across its shards; read where it is indexed."""
 
-    def __init__(self, store: EmbeddingStore, name: str, content: c.Content) -> None:
+    def __init__(self, store: EmbeddingStore, name: str, content: variables.StoredVariable) -> None:
         self.store, self.name = store, name
         self.shape: tuple[int, ...] = (len(store.images), *content.shape)
         self.dtype: np.dtype[Any] = content.dtype
         self.decode: Callable[[Any], npt.NDArray[Any]] = np.asarray
-        if name == c.SALIENCY:
-            self.dtype, self.decode = np.dtype(np.float32), c.from_byte
-        if name == c.HASH:
+        if name == variables.SALIENCY:
+            self.dtype, self.decode = np.dtype(np.float32), variables.from_byte
+        if name == variables.HASH:
             self.shape, self.dtype, self.decode = self.shape[:1], np.dtype(object), _hex
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -205,6 +211,6 @@ def _attrs(name: str) -> dict[str, str]:
     stage = s.STAGES.get(name) or s.STAGES.get(name.partition("_")[0])
     if stage is not None:
         return stage.attrs()
-    if name == c.HASH:
+    if name == variables.HASH:
         return {"long_name": "sha256 of the image's type, size and pixels"}
     return {"long_name": name.replace("_", " "), "units": "pixel"}

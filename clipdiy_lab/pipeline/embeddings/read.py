@@ -22,9 +22,8 @@ from clipdiy_lab.errors import StoreError
 from clipdiy_lab.files import read_bytes
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.consistency import MAX_PIXELS
-from clipdiy_lab.pipeline.embeddings import contents as c
-from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.key import digest
+from clipdiy_lab.pipeline.embeddings import layout, variables
+from clipdiy_lab.pipeline.embeddings.identity import digest
 from clipdiy_lab.pipeline.embeddings.shards import METADATA, Arrays, unpack, unpack_one
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.untrusted import UnreadableError
@@ -65,7 +64,7 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
     if attrs.get("ids") != images:
         raise StoreError(f"The shard {path} holds other images than its place says; {_AGAIN}.")
     there = {name: (array.shape, array.dtype) for name, array in arrays.items()}
-    if there != {name: ((len(images), *one.shape), one.dtype) for name, one in contents_of(header).items()}:
+    if there != {name: ((len(images), *one.shape), one.dtype) for name, one in variables_of(header).items()}:
         raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
     problem = _problem(arrays)
     if problem:
@@ -77,22 +76,22 @@ def _most_bytes(header: layout.Header, shard: int) -> int:
     """Bytes that the file of a shard may have: those of its arrays, its metadata and the ids of its images."""
     images = header.images(shard)
     texts = sum(16 + 6 * len(header.ids[i].encode()) for i in images)  # JSON escapes a byte in six characters
-    return len(images) * c.bytes_per_image(contents_of(header)) + texts + METADATA
+    return len(images) * variables.bytes_per_image(variables_of(header)) + texts + METADATA
 
 
 def _problem(arrays: Arrays) -> str:
     """Say what no image has; empty if there is nothing of that kind."""
-    heights, widths = arrays[c.HEIGHT].astype(np.int64), arrays[c.WIDTH].astype(np.int64)
+    heights, widths = arrays[variables.HEIGHT].astype(np.int64), arrays[variables.WIDTH].astype(np.int64)
     if min(heights.min(), widths.min()) < 1 or (heights * widths).max() > MAX_PIXELS:
         return f"an image of less than 1 or more than {MAX_PIXELS:,} pixels"
     halves = (array for array in arrays.values() if array.dtype.kind == "f")
     return "" if all(np.isfinite(array).all() for array in halves) else "embeddings that are no finite numbers"
 
 
-def contents_of(header: layout.Header) -> dict[str, c.Content]:
+def variables_of(header: layout.Header) -> dict[str, variables.StoredVariable]:
     """Arrays of a store, by name."""
     config = Config.from_json(header.attrs["config"])
-    return c.contents(config, header.key["embedding_dim"], header.attrs["saliency_source"] != "none")
+    return variables.variables_of(config, header.key["embedding_dim"], header.attrs["saliency_source"] != "none")
 
 
 class EmbeddingStore:
@@ -169,9 +168,9 @@ class EmbeddingStore:
         return Config.from_json(self.header.attrs["config"])
 
     @functools.cached_property
-    def contents(self) -> dict[str, c.Content]:
+    def variables(self) -> dict[str, variables.StoredVariable]:
         """Arrays of the store, by name."""
-        return contents_of(self.header)
+        return variables_of(self.header)
 
     def shard(self, shard: int) -> Arrays:
         """Arrays of one shard as they are stored, the images of `header.images(shard)` first to last.
@@ -179,7 +178,7 @@ class EmbeddingStore:
         Returns
         -------
         dict of str to array
-            See `contents.contents`: float16 embeddings (image, row, col, feature) of every grid, uint8 saliency
+            See `variables.variables_of`: float16 embeddings (image, row, col, feature) of every grid, uint8 saliency
             (image, y, x) where there is one, size and sha256 of every image.
         """
         with self._guard:
@@ -195,7 +194,7 @@ class EmbeddingStore:
 
     def take(self, name: str, images: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         """Return the rows of one array for images, by their position among `images`."""
-        content = self.contents[name]
+        content = self.variables[name]
         places = self.images[images]
         shards = places // self.header.shard_size
         if len(shards):
@@ -215,10 +214,10 @@ class EmbeddingStore:
             Among `images`.
         """
         rows = np.array([position])
-        arrays = {name: self.take(name, rows)[0] for name in self.contents}
-        if c.SALIENCY in arrays:
-            arrays[c.SALIENCY] = c.from_byte(arrays[c.SALIENCY])
-        return encoding_of(arrays, self.config, self.attrs, self.ids[position], arrays[c.HASH].tobytes().hex())
+        arrays = {name: self.take(name, rows)[0] for name in self.variables}
+        if variables.SALIENCY in arrays:
+            arrays[variables.SALIENCY] = variables.from_byte(arrays[variables.SALIENCY])
+        return encoding_of(arrays, self.config, self.attrs, self.ids[position], arrays[variables.HASH].tobytes().hex())
 
     def find(self, sha256: str) -> int | None:
         """Return the position of the image whose pixels have a hash; None where it is not there.
@@ -231,7 +230,7 @@ class EmbeddingStore:
             if record is None:
                 raise StoreError(f"The store {self.path} has no finished shard {shard}; {_AGAIN}.")
             path = self.path / layout.SHARDS / record.file
-            hashes = unpack_one(path, c.HASH, _most_bytes(self.header, shard))
+            hashes = unpack_one(path, variables.HASH, _most_bytes(self.header, shard))
             if hashes.shape != (len(self.header.images(shard)), 32) or hashes.dtype != np.uint8:
                 raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
             known = [row.tobytes().hex() for row in hashes]
@@ -251,18 +250,18 @@ def encoding_of(
     StoreError
         If a grid of the configuration is not there.
     """
-    names = {grid: c.of_grid("embedding", grid) for grid in config.grids}
+    names = {grid: variables.of_grid("embedding", grid) for grid in config.grids}
     lost = [name for name in names.values() if name not in arrays]
     if lost:
         raise StoreError(f"The store has no {', '.join(lost)}, which its configuration names.")
     halves = {grid: torch.from_numpy(arrays[name].astype(np.float32)) for grid, name in names.items()}
-    saliency = arrays.get(c.SALIENCY)
+    saliency = arrays.get(variables.SALIENCY)
     return Encoding(
         config=config,
         # Half precision leaves lengths a little off 1.
         embeddings={grid: torch.nn.functional.normalize(vectors, dim=-1) for grid, vectors in halves.items()},
         saliency=None if saliency is None else torch.tensor(saliency),
         frame=None,
-        size=(int(arrays[c.HEIGHT]), int(arrays[c.WIDTH])),
+        size=(int(arrays[variables.HEIGHT]), int(arrays[variables.WIDTH])),
         provenance={**attrs, "image_source": f"{image_id!r} of {attrs['dataset']!r}", "image_sha256": sha256},
     )

@@ -22,10 +22,9 @@ from clipdiy_lab.files import atomic_path, claim, held
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline import cluster
 from clipdiy_lab.pipeline.caution import of_dataset, warn
-from clipdiy_lab.pipeline.embeddings import contents as c
-from clipdiy_lab.pipeline.embeddings import layout
-from clipdiy_lab.pipeline.embeddings.key import digest, key_of, require_equal
-from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, contents_of, read_shard
+from clipdiy_lab.pipeline.embeddings import layout, variables
+from clipdiy_lab.pipeline.embeddings.identity import digest, key_of, require_equal
+from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard, variables_of
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
@@ -164,9 +163,9 @@ class Job:
     header: layout.Header
 
     @property
-    def contents(self) -> dict[str, c.Content]:
+    def variables(self) -> dict[str, variables.StoredVariable]:
         """Arrays of the store, by name."""
-        return contents_of(self.header)
+        return variables_of(self.header)
 
     @property
     def missing(self) -> tuple[int, ...]:
@@ -177,7 +176,7 @@ class Job:
     def describe(self) -> str:
         """Say how many bytes the arrays will take, and how many of them are still to be written."""
         lines = [f"{len(self.header.ids):,} images in {self.header.shards:,} shards:"]
-        parts = {name: one.bytes_per_image * len(self.header.ids) for name, one in self.contents.items()}
+        parts = {name: one.bytes_per_image * len(self.header.ids) for name, one in self.variables.items()}
         lines += [f"  {name} {size:,} bytes" for name, size in parts.items()]
         lines.append(f"together {sum(parts.values()):,} bytes, of them {self.bytes_missing():,} to be written")
         return "\n".join(lines)
@@ -185,7 +184,7 @@ class Job:
     def bytes_missing(self) -> int:
         """Bytes of the arrays of all missing shards."""
         images = sum(len(self.header.images(shard)) for shard in self.missing)
-        return images * c.bytes_per_image(self.contents)
+        return images * variables.bytes_per_image(self.variables)
 
     def begin(self) -> None:
         """Check the disk, and write the header where there is none; two that begin at once agree on one.
@@ -269,7 +268,7 @@ class Job:
             return False  # damaged: written anew
         if arrays is None:
             return False
-        for position, known in zip(self.header.images(shard), arrays[c.HASH], strict=True):
+        for position, known in zip(self.header.images(shard), arrays[variables.HASH], strict=True):
             sample = self._sample(position)
             if content_hash(sample.image) != known.tobytes().hex():
                 raise StoreError(
@@ -289,21 +288,21 @@ class Job:
 
     def _encode(self, shard: int, counting: ImageProgress) -> Arrays:
         images = self.header.images(shard)
-        arrays = {n: np.empty((len(images), *one.shape), one.dtype) for n, one in self.contents.items()}
+        arrays = {n: np.empty((len(images), *one.shape), one.dtype) for n, one in self.variables.items()}
         config = Config.from_json(self.header.attrs["config"])
         for row, sample in enumerate(ahead(self._sample, images)):
             encoding = self.segmenter.encoding(sample.image, config, watch=counting.watch.silent)
             for grid, vectors in encoding.embeddings.items():
-                arrays[c.of_grid("embedding", grid)][row] = vectors.numpy()
+                arrays[variables.of_grid("embedding", grid)][row] = vectors.numpy()
             if encoding.saliency is not None:
-                arrays[c.SALIENCY][row] = c.to_byte(encoding.saliency.numpy())
-            arrays[c.HEIGHT][row], arrays[c.WIDTH][row] = encoding.size
-            arrays[c.HASH][row] = np.frombuffer(bytes.fromhex(encoding.provenance["image_sha256"]), np.uint8)
+                arrays[variables.SALIENCY][row] = variables.to_byte(encoding.saliency.numpy())
+            arrays[variables.HEIGHT][row], arrays[variables.WIDTH][row] = encoding.size
+            arrays[variables.HASH][row] = np.frombuffer(bytes.fromhex(encoding.provenance["image_sha256"]), np.uint8)
             counting.seen()
         return arrays
 
     def _dims(self) -> dict[str, tuple[str, ...]]:
-        return {name: one.dims for name, one in self.contents.items()}
+        return {name: one.dims for name, one in self.variables.items()}
 
     def _attrs(self, shard: int) -> dict[str, Any]:
         ids = [self.header.ids[i] for i in self.header.images(shard)]

@@ -32,9 +32,9 @@ from clipdiy_lab.pipeline.sources import (
 )
 from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
 from clipdiy_lab.text import printable
-from clipdiy_lab.views.board.looks import Look, RowImages
-from clipdiy_lab.views.board.outcome import Outcome
-from clipdiy_lab.views.board.plan import Plan
+from clipdiy_lab.views.board.grid import BoardPlan
+from clipdiy_lab.views.board.results import BoardResults
+from clipdiy_lab.views.board.row_images import RowImages, ScoredImage
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
@@ -58,7 +58,7 @@ class BoardScreen(Screen, Protocol):
         """Say how many images are scored, of how many, and the seconds left."""
         ...
 
-    def images(self, looks: Sequence[Look]) -> None:
+    def images(self, scored_images: Sequence[ScoredImage]) -> None:
         """Draw the images of a row."""
         ...
 
@@ -147,7 +147,7 @@ class Board(Live[BoardScreen]):
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
         self._ran: dict[str, Sequence[Any]] = {}
-        self._plan: Plan | None = None
+        self._plan: BoardPlan | None = None
         self._rows: dict[int, dict[str, Any]] = {}
         self._pace: tuple[float, float] | None = None
         self.scheduler = scheduler or LatestWins()
@@ -168,11 +168,11 @@ class Board(Live[BoardScreen]):
             if several is None:
                 wanted.pop(name, None)
         if wanted:
-            Plan.of(wanted, self.base)
+            BoardPlan.of(wanted, self.base)
         self.grid = wanted
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> BoardPlan:
         """What the grid comes to.
 
         Raises
@@ -180,7 +180,7 @@ class Board(Live[BoardScreen]):
         ConfigError
             If no knob is chosen.
         """
-        return Plan.of(self.grid, self.base)
+        return BoardPlan.of(self.grid, self.base)
 
     @property
     def images_known(self) -> int:
@@ -215,7 +215,7 @@ class Board(Live[BoardScreen]):
         rows = sum(len(portion.trials) for portion in plan.portions)
         return self.images * (encode * len(encodings) + score * rows)
 
-    def _paces(self, plan: Plan) -> tuple[float, float]:
+    def _paces(self, plan: BoardPlan) -> tuple[float, float]:
         """Seconds to encode an image (0 from a store), and to score a row on it."""
         if self._pace is None:
             count = min(_TRIED, self.images)
@@ -258,7 +258,7 @@ class Board(Live[BoardScreen]):
         """Wait until nothing runs; whether that came about in time."""
         return self.scheduler.wait(timeout)
 
-    def _work(self, plan: Plan, ticket: Ticket) -> Iterator[_Rows]:
+    def _work(self, plan: BoardPlan, ticket: Ticket) -> Iterator[_Rows]:
         place = {id(trial): number for number, trial in enumerate(plan.trials)}
         senseless = {n: {"error": trial.error} for n, trial in enumerate(plan.trials) if trial.config is None}
         yield _Rows(senseless)
@@ -301,14 +301,14 @@ class Board(Live[BoardScreen]):
     # What came of it
 
     @property
-    def outcome(self) -> Outcome:
+    def results(self) -> BoardResults:
         """What the board has found so far: table, figure, files."""
-        return Outcome(self.dataset.name, self._plan, self._ran, dict(self._rows), self.published)
+        return BoardResults(self.dataset.name, self._plan, self._ran, dict(self._rows), self.published)
 
     @property
     def table(self) -> pd.DataFrame:
         """The rows so far: the grid's knobs and the scores (mIoU and accuracy as shares), in the grid's order."""
-        return self.outcome.table
+        return self.results.table
 
     @property
     def published(self) -> pd.DataFrame:
@@ -317,12 +317,12 @@ class Board(Live[BoardScreen]):
         return published(getattr(manifest, "id", self.dataset.name), list(self.methods) or None)
 
     def figure(self) -> go.Figure:
-        """Draw the scores so far, see `Outcome.figure`."""
-        return self.outcome.figure()
+        """Draw the scores so far, see `BoardResults.figure`."""
+        return self.results.figure()
 
     def export(self, path: str | PathLike[str]) -> Path:
-        """Write the table or the figure, see `Outcome.export`."""
-        return self.outcome.export(path)
+        """Write the table or the figure, see `BoardResults.export`."""
+        return self.results.export(path)
 
     # The images behind a row
 
@@ -348,7 +348,7 @@ class Board(Live[BoardScreen]):
             return Segmenter(self._opened.segmenter.encoder, build(named))
         return self._opened if isinstance(self._opened, StoreSource) else self._opened.segmenter
 
-    def looks(self, row: int, count: int = LOOK) -> list[Look]:
+    def scored_images(self, row: int, count: int = LOOK) -> list[ScoredImage]:
         """Score images of a row one by one, the worst first.
 
         Parameters
@@ -364,15 +364,15 @@ class Board(Live[BoardScreen]):
         """
         labels = [name for name in self.dataset.label_names if name.lower() != self.base.background_label.lower()]
         behind = RowImages(row, self.config_of(row), self._source_of(row), self._opened, self.dataset)
-        return behind.looks(min(count, self.images), labels, self._make_explorer)
+        return behind.scored_images(min(count, self.images), labels, self._make_explorer)
 
     def show(self, row: int) -> None:
         """Draw the images of a row on every screen, in the background."""
 
-        def work(_: Ticket) -> Iterator[list[Look]]:
-            yield self.looks(row)
+        def work(_: Ticket) -> Iterator[list[ScoredImage]]:
+            yield self.scored_images(row)
 
-        def done(found: list[Look]) -> None:
+        def done(found: list[ScoredImage]) -> None:
             if failure := self.each(lambda screen: screen.images(found)):
                 raise failure
 
@@ -394,4 +394,4 @@ class Board(Live[BoardScreen]):
 
     def static_html(self) -> str:
         """Return the table as HTML."""
-        return self.outcome.html_table()
+        return self.results.html_table()

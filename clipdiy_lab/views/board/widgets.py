@@ -13,9 +13,9 @@ from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.errors import ConfigError, FigureError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.views.board.board import Board
-from clipdiy_lab.views.board.looks import Look
-from clipdiy_lab.views.board.plan import spelled, suggested, values
-from clipdiy_lab.views.explorer import sketches
+from clipdiy_lab.views.board.grid import spelled, suggested, values
+from clipdiy_lab.views.board.row_images import ScoredImage
+from clipdiy_lab.views.explorer import markup
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.live.widgets import Lines, WidgetScreen, button, close
 
@@ -154,7 +154,7 @@ class BoardWidgets(WidgetScreen):
     def _click(self, _: Any, points: Any, __: Any) -> None:
         if not points.point_inds:
             return
-        row = self.board.outcome.row_at(points.xs[0], points.ys[0])
+        row = self.board.results.row_at(points.xs[0], points.ys[0])
         if row is not None:
             self.row.value = row
             self._guarded(lambda: self.board.show(row))
@@ -163,15 +163,15 @@ class BoardWidgets(WidgetScreen):
 
     def rows(self) -> None:
         """Draw table and figure again."""
-        outcome = self.board.outcome
-        self.table.value = outcome.html_table()
+        results = self.board.results
+        self.table.value = results.html_table()
         chosen = self.row.value
-        options = [(f"{row}: {outcome.name_of(int(row))}", int(row)) for row in outcome.table.index]
+        options = [(f"{row}: {results.name_of(int(row))}", int(row)) for row in results.table.index]
         self.row.options = options
         if chosen in [row for _, row in options]:
             self.row.value = chosen
         try:
-            made = outcome.figure()
+            made = results.figure()
         except FigureError:  # no row has a score yet
             made = None
         if made is not None:
@@ -182,31 +182,33 @@ class BoardWidgets(WidgetScreen):
             for trace in self.figure.data:
                 trace.on_click(self._click)
         self.drawn += 1
-        self.count.value = _counted(self.drawn, len(outcome.table))
+        self.count.value = _counted(self.drawn, len(results.table))
 
     def progress(self, done: int, total: int, left: float) -> None:
         """Move the bar."""
         self.bar.max, self.bar.value = total, done
         self.left.value = f"{_spoken(left)} left" if done < total else ""
 
-    def images(self, looks: Sequence[Look]) -> None:
+    def images(self, scored_images: Sequence[ScoredImage]) -> None:
         """Draw the worst and the best images of a row, each with a button that opens the explorer."""
         self.say("", "wait")
         for card in self.gallery.children:
             close(card)
-        ends = looks if len(looks) <= 2 * _SHOWN else [*looks[:_SHOWN], *looks[-_SHOWN:]]
+        ends = (
+            scored_images if len(scored_images) <= 2 * _SHOWN else [*scored_images[:_SHOWN], *scored_images[-_SHOWN:]]
+        )
         self.gallery.children = [self._card(look) for look in ends]
 
-    def _card(self, look: Look) -> w.VBox:
+    def _card(self, look: ScoredImage) -> w.VBox:
         score = "nothing to score" if look.miou != look.miou else f"{100 * look.miou:.1f} %"
-        tag = sketches.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
-        keys = sketches.legend(look.explorer.shown())
+        tag = markup.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
+        keys = markup.legend(look.explorer.shown())
         text = w.HTML(f'<div style="line-height:1.4">{tag}<br><b>{html.escape(look.image_id)}: {score}</b>{keys}</div>')
         opener = button("open in the explorer", "clipdiy-board-open")
         opener.on_click(lambda _: self._guarded(lambda: self._open(look)))
         return w.VBox([text, opener], layout={"width": "200px"})
 
-    def _open(self, look: Look) -> None:
+    def _open(self, look: ScoredImage) -> None:
         self.open_explorer = look.explorer
         self.opened.children = [look.explorer.widget.root]
 

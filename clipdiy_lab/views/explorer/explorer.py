@@ -22,10 +22,10 @@ from clipdiy_lab.pipeline.watch import Watch
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.explorer import sketches, sources, state
-from clipdiy_lab.views.explorer.bench import Bench, Shown
+from clipdiy_lab.views.explorer import image_sources, markup, state
+from clipdiy_lab.views.explorer.engine import Engine, Shown
+from clipdiy_lab.views.explorer.image_sources import Picture
 from clipdiy_lab.views.explorer.inspector import inspector
-from clipdiy_lab.views.explorer.sources import Picture
 from clipdiy_lab.views.explorer.state import Draft, View
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
@@ -119,10 +119,10 @@ class Explorer(Live[ExplorerScreen]):
         make_widgets: Callable[[Any], Any] | None = None,
     ) -> None:
         super().__init__(make_widgets)
-        self._bench = Bench.of(segmenter)
+        self._bench = Engine.of(segmenter)
         first = self._bench.first() | ({} if config is None else {"config": config})
         self.view = View(
-            image=sources.as_picture(image), labels=LABELS if labels is None else check_labels(labels), **first
+            image=image_sources.as_picture(image), labels=LABELS if labels is None else check_labels(labels), **first
         )
         self.draft = Draft.of(self.view)
         self.scheduler = LatestWins() if scheduler is None else scheduler
@@ -179,15 +179,15 @@ class Explorer(Live[ExplorerScreen]):
 
     def open(self, image: Any) -> None:
         """Show another image; what cannot be read is said, and the view stays."""
-        self._attempt(lambda: sources.as_picture(image))
+        self._attempt(lambda: image_sources.as_picture(image))
 
     def open_scene(self, split: str, number: int) -> None:
         """Show a scene of the embedded benchmark."""
-        self._attempt(lambda: sources.scene(split, number))
+        self._attempt(lambda: image_sources.scene(split, number))
 
     def upload(self, name: str, content: bytes | memoryview) -> None:
         """Show what somebody uploaded."""
-        self._attempt(lambda: sources.upload(name, content))
+        self._attempt(lambda: image_sources.upload(name, content))
 
     def _attempt(self, find: Any) -> None:
         try:
@@ -243,7 +243,7 @@ class Explorer(Live[ExplorerScreen]):
             yield _Parts("", "")
             return
         told = "" if view.pixel is None else inspector(self._bench.run(view), *view.pixel)
-        yield _Parts(sketches.panel(view, self._bench), told)
+        yield _Parts(markup.panel(view, self._bench), told)
 
     def _deliver(self, result: Any) -> None:
         def draw(screen: ExplorerScreen) -> None:
@@ -281,7 +281,7 @@ class Explorer(Live[ExplorerScreen]):
         ClipdiyError
             If its image is not there any more, or a value makes no sense.
         """
-        at_hand = [self.view.image] + ([] if image is None else [sources.as_picture(image)])
+        at_hand = [self.view.image] + ([] if image is None else [image_sources.as_picture(image)])
         view = state.load(path, at_hand)
         self.draft = Draft.of(view)
         self._take(view)
@@ -352,4 +352,4 @@ class Explorer(Live[ExplorerScreen]):
 
     def static_html(self) -> str:
         """Return the picture of the view as an HTML tag."""
-        return sketches.image_tag(self.picture(), "labels over the image")
+        return markup.image_tag(self.picture(), "labels over the image")

@@ -16,7 +16,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views.colors import label_css
-from clipdiy_lab.views.explorer.sketches import image_tag, rows_of, short, swatch
+from clipdiy_lab.views.explorer.markup import image_tag, rows_of, short, swatch
 
 CROPS: Final = 6
 LABELS: Final = 6

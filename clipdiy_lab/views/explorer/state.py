@@ -16,7 +16,7 @@ from clipdiy_lab.method.naming import grid_name
 from clipdiy_lab.models import saliency as sources_of_saliency
 from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
-from clipdiy_lab.views.explorer.sources import Kind, Picture, again
+from clipdiy_lab.views.explorer.image_sources import Kind, Picture, again
 
 KIND: Final = "clipdiy_lab explorer"
 VERSION: Final = 2

@@ -12,15 +12,15 @@ import ipywidgets as w
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method.naming import grid_name, grid_title
 from clipdiy_lab.models.loading import list_models
-from clipdiy_lab.views import encoding
+from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.explorer import sketches
-from clipdiy_lab.views.explorer.bench import Shown
+from clipdiy_lab.views.explorer import markup
 from clipdiy_lab.views.explorer.controls import Control, tidy, titled
+from clipdiy_lab.views.explorer.engine import Shown
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
+from clipdiy_lab.views.explorer.image_sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.picture import PictureWidget
-from clipdiy_lab.views.explorer.sources import MAX_UPLOAD, SPLITS, folder
 from clipdiy_lab.views.explorer.state import PANELS, saliency_names
 from clipdiy_lab.views.explorer.tags import Tags
 from clipdiy_lab.views.live.widgets import Lines, WidgetScreen, button, close
@@ -333,17 +333,17 @@ class ExplorerWidgets(WidgetScreen):
         """Draw labels; the photograph travels only when it is another one."""
         colors = label_colors(shown.names, shown.background)
         clear = () if shown.background is None else (shown.background,)
-        source = encoding.indexed(shown.labels, colors, clear)
+        source = data_uris.indexed(shown.labels, colors, clear)
         key = (shown.view.image.sha256, shown.frame.shape, shown.view.config.image_resize)
         # All in one message: a picture and its size belong together.
         with self.picture.hold_sync():
             if key != self.frame_shown:
                 self.frame_shown = key
-                self.picture.photograph = encoding.photograph(shown.frame)
+                self.picture.photograph = data_uris.photograph(shown.frame)
                 self.picture.size = shown.frame.shape[:2]
             self.picture.labels, self.picture.opacity = source, shown.view.opacity
             self.picture.mark = [] if shown.view.pixel is None else list(shown.view.pixel)
-        self.legend.value = sketches.legend(shown)
+        self.legend.value = markup.legend(shown)
         self.bar.layout.visibility = "hidden"
         self.painted += 1
         self.count.value = _counted(self.painted, generation)

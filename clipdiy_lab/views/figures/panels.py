@@ -16,7 +16,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from clipdiy_lab.views import encoding, pictures
+from clipdiy_lab.views import data_uris, pictures
 from clipdiy_lab.views.figures.style import DIVERGING, OTHER, SEQUENTIAL, TEMPLATES, plain
 
 HOVER_CELLS: Final = 32
@@ -89,7 +89,7 @@ class ColorRange:
 
 def photograph(title: str, image: npt.NDArray[np.uint8], hover: bool = True) -> Panel:
     """Show an RGB image; hover says where one is."""
-    source = encoding.photograph(image)
+    source = data_uris.photograph(image)
     where = {"hovertemplate": "row %{y}, column %{x}<extra></extra>"} if hover else {"hoverinfo": "skip"}
     return Panel(title, _shape(image), (go.Image(source=source, **where),))
 
@@ -98,7 +98,7 @@ def heat_map(
     title: str, values: npt.NDArray[np.floating], colors: ColorRange, name: str, where: str = "row %{y}, column %{x}"
 ) -> Panel:
     """Show a map of numbers; hover gives sampled values, under their name."""
-    source = encoding.colored(values, colors.low, colors.high, colors.ramp())
+    source = data_uris.colored(values, colors.low, colors.high, colors.ramp())
     ys, xs = (_sampled(length) for length in values.shape)
     hover = go.Heatmap(
         z=values[np.ix_(ys, xs)].astype(np.float32),
@@ -137,8 +137,8 @@ def label_layers(
     )
     clear = () if background is None else (background,)
     return (
-        go.Image(source=encoding.photograph(image), hoverinfo="skip"),
-        go.Image(source=encoding.indexed(labels, colors, clear), opacity=opacity, hoverinfo="skip"),
+        go.Image(source=data_uris.photograph(image), hoverinfo="skip"),
+        go.Image(source=data_uris.indexed(labels, colors, clear), opacity=opacity, hoverinfo="skip"),
         hover,
     )
 

@@ -14,7 +14,7 @@ import xarray as xr
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.text import printable
-from clipdiy_lab.views import encoding
+from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.panels import Bar, Panel, Section, areas
 from clipdiy_lab.views.page.sections import Look, maps, stages
@@ -153,8 +153,8 @@ def _inspector(look: Look) -> str:
         "is the sum of what the grids give it, exactly; the label with the highest score wins.</p>"
         "<div class='inspect'><div><div id='inspector-picture' tabindex='0' role='application' "
         "aria-label='Picture to choose a pixel from; the arrow keys move the point' aria-describedby='inspector-said'>"
-        f"<img src='{encoding.photograph(look['image'])}' alt='The image in the frame'>"
-        f"<img id='inspector-overlay' src='{encoding.photograph(look.overlay)}' alt='{_text(described)}'>"
+        f"<img src='{data_uris.photograph(look['image'])}' alt='The image in the frame'>"
+        f"<img id='inspector-overlay' src='{data_uris.photograph(look.overlay)}' alt='{_text(described)}'>"
         "<span id='inspector-mark'></span></div>"
         "<p><label><input type='checkbox' id='inspector-labels' checked> labels over the image</label></p></div>"
         "<div id='inspector-said' role='status' aria-live='polite'></div></div></div></section>"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from clipdiy_lab.views import encoding, pictures
+from clipdiy_lab.views import data_uris, pictures
 from clipdiy_lab.views.colors import css
 
 Values = npt.NDArray[Any]
@@ -97,7 +97,7 @@ def heats(maps: Mapping[str, Values], unit: str, *, diverging: bool = False) -> 
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     bar = Bar(low, high, unit, diverging)
     made = [
-        Panel(title, encoding.colored(values.astype(np.float64), low, high, bar.ramp), _range_of(title, values, unit))
+        Panel(title, data_uris.colored(values.astype(np.float64), low, high, bar.ramp), _range_of(title, values, unit))
         for title, values in maps.items()
     ]
     return made, bar
@@ -115,7 +115,7 @@ def areas(title: str, indices: Values, names: Sequence[str], colors: npt.NDArray
     """Draw a map of names, y x x; pixels of the index `clear` are left clear."""
     drawn = np.where(indices == clear, len(names), indices) if (indices == clear).any() else indices
     palette = np.concatenate([colors, np.zeros((1, 3), np.uint8)])
-    source = encoding.indexed(drawn, palette, (len(names),))
+    source = data_uris.indexed(drawn, palette, (len(names),))
     places, counts = np.unique(indices[indices != clear], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     parts = [f"{names[places[i]]} {counts[i] / indices.size:.0%}" for i in order[:12]]

@@ -15,7 +15,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.text import printable
-from clipdiy_lab.views import encoding, pictures
+from clipdiy_lab.views import data_uris, pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.gallery import MAX_LABELS, overlay_words, shown_stages, worth_showing
 from clipdiy_lab.views.page.panels import Panel, Section, areas, heats
@@ -60,7 +60,7 @@ def stages(look: Look) -> Iterator[Section]:
     for heading, stage in shown_stages(look.run):
         name, how = stage.name, stage.sentence
         if s.CHANNEL in stage.dims:
-            yield Section(name, heading, how, [Panel(name, encoding.photograph(look[name]), "the image")])
+            yield Section(name, heading, how, [Panel(name, data_uris.photograph(look[name]), "the image")])
         elif stage.kind == "i2":
             panel = areas(name, look[name], look.names, look.colors)
             yield Section(name, heading, how, [panel], keys=look.keys(look[name]))
@@ -70,7 +70,7 @@ def stages(look: Look) -> Iterator[Section]:
             note = f"{left_out} labels with less area or lower scores are left out." if left_out else ""
             yield Section(name, heading, how, panels, bar, note=note)
     described = areas("overlay", look["labels"], look.names, look.colors).alt
-    panel = Panel("overlay", encoding.photograph(look.overlay), described)
+    panel = Panel("overlay", data_uris.photograph(look.overlay), described)
     yield Section("overlay", *overlay_words(look.run), [panel], keys=look.keys(look["labels"]))
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from clipdiy_lab.analysis.results import export
 from clipdiy_lab.analysis.trials import plain_table
 from clipdiy_lab.errors import FigureError, OutputError
-from clipdiy_lab.views.board.plan import Plan
+from clipdiy_lab.views.board.grid import BoardPlan
 from clipdiy_lab.views.figures.inputs import knob_text
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy", "images", "s
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BoardResults:
     """Rows of a grid that have arrived, and the published values beside them.
 
     Attributes
     ----------
     dataset : str
         Its name.
-    plan : Plan or None
+    plan : BoardPlan or None
         The grid's trials; None where nothing was run.
     ran : mapping of knob to values
         The grid.
@@ -43,7 +43,7 @@ class Outcome:
     """
 
     dataset: str
-    plan: Plan | None
+    plan: BoardPlan | None
     ran: Mapping[str, Sequence[Any]]
     rows: Mapping[int, Mapping[str, Any]]
     published: pd.DataFrame
@@ -146,7 +146,7 @@ class Outcome:
 
     def html_table(self) -> str:
         """Return the rows so far as HTML, scores in percent."""
-        from clipdiy_lab.views.explorer.sketches import rows_of
+        from clipdiy_lab.views.explorer.markup import rows_of
 
         rows = []
         known = self.published

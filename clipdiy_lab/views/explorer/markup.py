@@ -22,7 +22,7 @@ from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import css, label_colors
-from clipdiy_lab.views.explorer.bench import Bench, Shown
+from clipdiy_lab.views.explorer.engine import Engine, Shown
 from clipdiy_lab.views.explorer.state import View
 from clipdiy_lab.views.gallery import gallery
 from clipdiy_lab.views.report import label_table
@@ -73,11 +73,11 @@ def legend(shown: Shown) -> str:
     return f'<table class="clipdiy-legend">{rows}</table>{more}'
 
 
-def panel(view: View, bench: Bench) -> str:
+def panel(view: View, engine: Engine) -> str:
     """Draw the panel that a view asks for; nothing for the overlay, which is drawn by itself."""
     if view.panel not in _PANELS:
         return ""
-    return _PANELS[view.panel](view, bench)
+    return _PANELS[view.panel](view, engine)
 
 
 def _card(title: str, picture: Image.Image, caption: str, width: str = "auto") -> str:
@@ -88,20 +88,20 @@ def _card(title: str, picture: Image.Image, caption: str, width: str = "auto") -
     )
 
 
-def _stages(view: View, bench: Bench) -> str:
-    return "".join(_card(one.title, one.picture, one.caption) for one in gallery(bench.run(view)))
+def _stages(view: View, engine: Engine) -> str:
+    return "".join(_card(one.title, one.picture, one.caption) for one in gallery(engine.run(view)))
 
 
-def _grids(view: View, bench: Bench) -> str:
+def _grids(view: View, engine: Engine) -> str:
     """Each grid's answer alone beside the answer of all, and under it what each grid says of the labels."""
-    run = bench.run(view)
+    run = engine.run(view)
     names, background = s.labels_of(run), s.background_of(run)
     colors = label_colors(names, background)
     frame = s.stage(run, "image").values
     found = {}
     for grid in Plan.of(view.config):
         alone = replace(view, config=view.config.only(grid.name))
-        found[f"{grid.title} alone"] = bench.labels(alone).labels
+        found[f"{grid.title} alone"] = engine.labels(alone).labels
     found["together"] = s.stage(run, "labels").values
     answers = [_laid(frame, labels, colors, background, view.opacity) for labels in found.values()]
     won = np.unique(np.stack(list(found.values())))
@@ -124,9 +124,9 @@ def _laid(
     return pictures.overlay(frame, labels, colors, background, opacity)
 
 
-def _why(view: View, bench: Bench) -> str:
+def _why(view: View, engine: Engine) -> str:
     """Draw maps of what decided; one that this run cannot have says why."""
-    run = bench.run(view)
+    run = engine.run(view)
     cards = []
     for make in (_decided, _sure, _flips):
         try:
@@ -179,8 +179,8 @@ def _heat(title: str, maps: dict[str, npt.NDArray[np.floating]], caption: str, u
     return [_card(title, pictures.stack([grid, pictures.scale_bar(low, high, max(grid.width, 300), unit)]), caption)]
 
 
-def _numbers(view: View, bench: Bench) -> str:
-    run = bench.run(view)
+def _numbers(view: View, engine: Engine) -> str:
+    run = engine.run(view)
     rows = [
         [
             short(str(row["label"])),
@@ -217,7 +217,7 @@ def rows_of(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "cli
     return f'<table class="{kind}"><tr>{top}</tr>{body}</table>'
 
 
-_PANELS: dict[str, Callable[[View, Bench], str]] = {
+_PANELS: dict[str, Callable[[View, Engine], str]] = {
     "stages": _stages,
     "grids": _grids,
     "why": _why,

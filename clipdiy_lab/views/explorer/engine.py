@@ -63,7 +63,7 @@ class Shown:
 
 
 @dataclass(eq=False)
-class Bench:
+class Engine:
     """Makes what a view asks for, and nothing twice in a row.
 
     Parameters
@@ -81,8 +81,8 @@ class Bench:
     _kept: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
 
     @classmethod
-    def of(cls, source: Segmenter | Store | StoreSource | None) -> Bench:
-        """Return the bench for a segmenter, a store, or a store with the segmenter whose text encoder belongs to it.
+    def of(cls, source: Segmenter | Store | StoreSource | None) -> Engine:
+        """Return the engine for a segmenter, a store, or a store with the segmenter whose text encoder belongs to it.
 
         Raises
         ------

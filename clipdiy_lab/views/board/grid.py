@@ -86,7 +86,7 @@ class Portion:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BoardPlan:
     """A grid spelled out.
 
     Attributes
@@ -100,7 +100,7 @@ class Plan:
     portions: tuple[Portion, ...]
 
     @classmethod
-    def of(cls, grid: Mapping[str, Sequence[Any]], base: Config) -> Plan:
+    def of(cls, grid: Mapping[str, Sequence[Any]], base: Config) -> BoardPlan:
         """Spell a grid out.
 
         Raises

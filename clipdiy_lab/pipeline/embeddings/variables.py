@@ -31,7 +31,7 @@ def of_grid(name: str, grid: str) -> str:
 
 
 @dataclass(frozen=True)
-class Content:
+class StoredVariable:
     """One array of a store.
 
     Attributes
@@ -53,7 +53,7 @@ class Content:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def contents(config: Config, features: int, saliency: bool) -> dict[str, Content]:
+def variables_of(config: Config, features: int, saliency: bool) -> dict[str, StoredVariable]:
     """Arrays of a store, by name.
 
     Parameters
@@ -67,7 +67,7 @@ def contents(config: Config, features: int, saliency: bool) -> dict[str, Content
     """
     half = np.dtype(np.float16)
     found = {
-        of_grid("embedding", grid.name): Content(
+        of_grid("embedding", grid.name): StoredVariable(
             (IMAGE, of_grid(s.ROW, grid.name), of_grid(s.COL, grid.name), s.FEATURE),
             (grid.rows, grid.cols, features),
             half,
@@ -75,9 +75,9 @@ def contents(config: Config, features: int, saliency: bool) -> dict[str, Content
         for grid in Plan.of(config)
     }
     if saliency:
-        found[SALIENCY] = Content((IMAGE, s.Y, s.X), config.image_size, np.dtype(np.uint8))
-    found[HEIGHT] = found[WIDTH] = Content((IMAGE,), (), np.dtype(np.int32))
-    found[HASH] = Content((IMAGE, BYTE), (32,), np.dtype(np.uint8))
+        found[SALIENCY] = StoredVariable((IMAGE, s.Y, s.X), config.image_size, np.dtype(np.uint8))
+    found[HEIGHT] = found[WIDTH] = StoredVariable((IMAGE,), (), np.dtype(np.int32))
+    found[HASH] = StoredVariable((IMAGE, BYTE), (32,), np.dtype(np.uint8))
     return found
 
 
@@ -91,6 +91,6 @@ def from_byte(saliency: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return saliency.astype(np.float32) / np.float32(255)
 
 
-def bytes_per_image(held: dict[str, Content]) -> int:
+def bytes_per_image(held: dict[str, StoredVariable]) -> int:
     """Bytes that one image takes in all arrays together."""
     return sum(one.bytes_per_image for one in held.values())

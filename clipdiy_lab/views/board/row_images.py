@@ -15,11 +15,11 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Source, StoreSource
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.explorer.sources import Picture, as_picture, scene
+from clipdiy_lab.views.explorer.image_sources import Picture, as_picture, scene
 
 
 @dataclass(frozen=True)
-class Look:
+class ScoredImage:
     """An image of a row.
 
     Attributes
@@ -64,7 +64,9 @@ class RowImages:
     opened: Source
     dataset: Dataset
 
-    def looks(self, count: int, labels: Sequence[str], make_explorer: Callable[..., Explorer]) -> list[Look]:
+    def scored_images(
+        self, count: int, labels: Sequence[str], make_explorer: Callable[..., Explorer]
+    ) -> list[ScoredImage]:
         """Score the first images one by one, the worst first.
 
         Parameters
@@ -85,13 +87,13 @@ class RowImages:
             source = self.source.store if isinstance(self.source, StoreSource) else self.source
             result = evaluate(source, self.dataset, self.config, count, segmenter=self.opened.segmenter)
         positions = {str(name): position for position, name in enumerate(result["image_id"].values)}
-        looks = []
+        scored_images = []
         for scores in image_scores(result).to_dict("records"):
             image_id = str(scores["image_id"])
             index = self.opened.place(positions[image_id])
             explorer = make_explorer(self._picture(index), labels, self.source, config=self.config)
-            looks.append(Look(self.row, index, image_id, float(scores["image_miou"]), explorer))
-        return looks
+            scored_images.append(ScoredImage(self.row, index, image_id, float(scores["image_miou"]), explorer))
+        return scored_images
 
     def _picture(self, index: int) -> Picture:
         if isinstance(self.dataset, Scenes) and (self.dataset.vocabulary, self.dataset.seed) == ("voc", 0):
