@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from clipdiy_lab.models.loading import list_models
     from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
+    from clipdiy_lab.pipeline.loading import load
     from clipdiy_lab.pipeline.recombine import recombine
     from clipdiy_lab.pipeline.runs import open_run, save_run
-    from clipdiy_lab.pipeline.segmenter import Segmenter, load
+    from clipdiy_lab.pipeline.segmenter import Segmenter
     from clipdiy_lab.views import figures
     from clipdiy_lab.views.board.show import ablation_board
     from clipdiy_lab.views.explorer.show import explore
@@ -51,7 +52,7 @@ _WHERE = {
     "explore": "views.explorer.show",
     "list_datasets": "datasets.registry",
     "list_models": "models.loading",
-    "load": "pipeline.segmenter",
+    "load": "pipeline.loading",
     "open_dataset": "datasets.registry",
     "open_run": "pipeline.runs",
     "open_store": "pipeline.embeddings.opened",

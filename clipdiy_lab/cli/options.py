@@ -156,7 +156,7 @@ def read_saliency(text: str | None) -> Any:
 
 def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, runtime: Any = "torch") -> Any:
     """Return the segmenter that the options name."""
-    from clipdiy_lab.pipeline.segmenter import load
+    from clipdiy_lab.pipeline.loading import load
 
     return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 

@@ -51,7 +51,9 @@ class Recipe:
             raise ModelError(f"the name of a recipe is {spelled(self.name)}; expected a text.")
         strange = [name for name in self.options if not _is_argument(name)]
         if strange:  # a recipe may come from a file, and is printed as code
-            raise ModelError(f"the recipe {self.name!r} has the option {strange[0]!r}; expected the name of an argument.")
+            raise ModelError(
+                f"the recipe {self.name!r} has the option {strange[0]!r}, which is no name of an argument."
+            )
         object.__setattr__(self, "options", {name: _plain(value, name) for name, value in self.options.items()})
 
     def __hash__(self) -> int:
@@ -82,7 +84,9 @@ class Recipe:
             content = json.loads(text)
         except (TypeError, ValueError, RecursionError):
             content = None
-        if not (isinstance(content, dict) and set(content) == {"name", "options"} and isinstance(content["options"], dict)):
+        if not (
+            isinstance(content, dict) and set(content) == {"name", "options"} and isinstance(content["options"], dict)
+        ):
             raise ModelError("the text is no recipe; expected JSON with a name and options.")
         return cls(**content)
 

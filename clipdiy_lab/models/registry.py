@@ -99,9 +99,8 @@ class Registry(Generic[T]):
         if not points:
             raise ModelError(f"There is no {self.kind} {name!r}. {nearest(str(name), self.names())}")
         if len(points) > 1:
-            raise ModelError(
-                f"The {self.kind} {name!r} is registered by {' and by '.join(map(package, points))}; remove one of them."
-            )
+            several = " and by ".join(map(package, points))
+            raise ModelError(f"The {self.kind} {name!r} is registered by {several}; remove one of them.")
         return self._from_package(name, points[0], options)
 
     def _from_package(self, name: str, point: EntryPoint, options: Mapping[str, Any]) -> T:
@@ -130,11 +129,12 @@ def package(point: EntryPoint) -> str:
         return f"the package of {point.value!r}"
 
 
-def _call(
-    whose: str, name: str, builder: Callable[..., T], options: Mapping[str, Any], *, foreign: bool = False
-) -> T:
+def _call(whose: str, name: str, builder: Callable[..., T], options: Mapping[str, Any], *, foreign: bool = False) -> T:
     """Call a builder with the options that it takes, and sign what it makes with its recipe."""
-    signature = inspect.signature(builder)
+    try:
+        signature = inspect.signature(builder)
+    except ValueError as error:  # some callables of other languages
+        raise ModelError(f"{whose} does not say which options it takes ({error}); wrap it in a function.") from error
     known = signature.parameters
     asked = {key: value for key, value in options.items() if key in known or key not in _OF_THE_MACHINE}
     try:
@@ -150,8 +150,7 @@ def _call(
             raise
         raise ModelError(f"{whose} cannot be built ({type(error).__name__}: {error}).") from error
     if not isinstance(built, HasRecipe):
-        defaults = {key: one.default for key, one in known.items() if one.default is not inspect.Parameter.empty}
-        _sign(whose, built, Recipe.of(name, {k: v for k, v in (defaults | asked).items() if k not in _OF_THE_MACHINE}))
+        _sign(whose, built, Recipe.of(name, {key: asked[key] for key in asked if key not in _OF_THE_MACHINE}))
     return built
 
 

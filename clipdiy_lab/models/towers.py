@@ -30,4 +30,5 @@ def positions(tower: Any, grid: tuple[int, int]) -> Tensor:
     Tensor
         (1 + rows * columns) x width, that of the class token first, in the type of the tower's own.
     """
-    return resample_abs_pos_embed(tower.positional_embedding[None], list(grid), list(tower.grid_size))[0]
+    resized: Tensor = resample_abs_pos_embed(tower.positional_embedding[None], list(grid), list(tower.grid_size))
+    return resized[0]

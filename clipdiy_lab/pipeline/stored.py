@@ -8,9 +8,11 @@ from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import lacking
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models.weights import same_weights
+from clipdiy_lab.models import recipes
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
+from clipdiy_lab.pipeline.provenance import same_weights
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 
 AnyStore = EmbeddingStore | OpenedStore
@@ -31,7 +33,7 @@ def unfit(store: AnyStore, config: Config) -> str:
 
 
 def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segmenter:
-    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by its name.
+    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by the name in its recipe.
 
     Raises
     ------
@@ -41,9 +43,7 @@ def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segme
     name, weights = str(store.attrs["encoder"]), str(store.attrs["encoder_fingerprint"])
     if segmenter is None:
         try:
-            if ":" in name:  # of a hub, or a folder of this machine: nobody asked for that but the store
-                raise ModelError("no name of the lab's list")
-            segmenter = Segmenter(name)
+            segmenter = _by_recipe(store)
         except ModelError as error:
             raise StoreError(
                 f"The store's encoder is {name!r}, which cannot be loaded by that name ({error}); give segmenter=."
@@ -56,6 +56,17 @@ def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segme
         )
     _require_same_saliency(store, segmenter)
     return segmenter
+
+
+def _by_recipe(store: AnyStore) -> Segmenter:
+    """Load the encoder of a store by a name that any of its readers could have asked for."""
+    recipe = recipes.read(store.attrs.get("encoder_recipe", "null")) or Recipe(str(store.attrs["encoder"]))
+    # A file, a folder or a hub that nobody names but the store is left alone; texts need neither device nor runtime.
+    options = list(recipe.without("device", "runtime").options)
+    if options or ":" in recipe.name:
+        needs = f"it was loaded with {' and '.join(options)}" if options else "it is no name of the lab's list"
+        raise ModelError(needs)
+    return Segmenter(recipe.name)
 
 
 def _require_same_saliency(store: AnyStore, segmenter: Segmenter) -> None:

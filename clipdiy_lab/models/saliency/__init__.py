@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from clipdiy_lab.models.registry import Registry
-from clipdiy_lab.models.saliency.protocol import Saliency, as_saliency, check_image, validate_map
+from clipdiy_lab.models.saliency.protocol import GIVEN, Saliency, as_saliency, check_image, validate_map
 
-__all__ = ["Saliency", "as_saliency", "build", "check_image", "names", "validate_map"]
+__all__ = ["GIVEN", "Saliency", "as_saliency", "build", "check_image", "names", "validate_map"]
 
 # Builders import what they need when they are called, so that asking for the names loads neither torch nor OpenCV.
 
@@ -88,8 +88,7 @@ _SOURCES: Registry[Saliency] = Registry(
         "none": _none,
     },
     as_saliency,
-    # Names that mean something else in runs and sweeps: a map that was given as an array, and the truth.
-    lambda name: name in ("given", "oracle"),
+    lambda name: name in (GIVEN, "oracle"),  # a sweep's name for the truth
 )
 
 
