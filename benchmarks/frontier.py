@@ -1,4 +1,4 @@
-"""What accuracy costs: encode knobs that are cheaper than the paper's, as seconds an image against mIoU on `scenes`.
+"""What accuracy costs: encode knobs that are cheaper than the paper's, as seconds per image against mIoU on `scenes`.
 
 ``python benchmarks/frontier.py [--scenes N] [--rounds N] [--out FOLDER]``. Seconds are those of encoding one image, the
 ways in turn; saliency is given, since it costs the same everywhere.
@@ -33,7 +33,7 @@ WAYS = {
 
 
 def measure(scenes: int, rounds: int) -> pd.DataFrame:
-    """One row a way: crops, seconds an image, mIoU with its interval."""
+    """One row per way: crops, seconds per image, mIoU with its interval."""
     segmenter, dataset = lab.load("tiny"), lab.open_dataset("scenes", length=scenes)
     configs = {name: lab.Config.paper().replace(**knobs) for name, knobs in WAYS.items()}
     image = dataset[1].image

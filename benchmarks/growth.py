@@ -1,4 +1,4 @@
-"""How cost grows: with labels, scales, frame size and images. One figure a knob, the others at the paper's values."""
+"""How cost grows: with labels, scales, frame size and images. One figure per knob, the others at the paper's values."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def growth(rounds: int) -> dict[str, Points]:
 
 
 def picture(grown: dict[str, Points]) -> go.Figure:
-    """Draw one panel a knob, both axes logarithmic: cost in proportion is a line that doubles where the knob does."""
+    """Draw one panel per knob, both axes logarithmic: cost in proportion is a line that doubles where the knob does."""
     titles = [what.replace(" by ", "<br>by ") for what in grown]
     figure = make_subplots(1, len(grown), subplot_titles=titles, horizontal_spacing=0.07)
     for column, points in enumerate(grown.values(), start=1):

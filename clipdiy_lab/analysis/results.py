@@ -204,12 +204,12 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row a label: ``label``, ``iou``, ``accuracy``, ``pixels``."""
+    """One row per label: ``label``, ``iou``, ``accuracy``, ``pixels``."""
     return _frame(result, ["iou", "accuracy", "pixels"])
 
 
 def image_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row an image, worst first: ``image_id``, ``image_miou``, ``image_pixel_accuracy``, ``ignored``.
+    """One row per image, worst first: ``image_id``, ``image_miou``, ``image_pixel_accuracy``, ``ignored``.
 
     Images in which nothing was scored come last.
     """
@@ -218,7 +218,7 @@ def image_scores(result: xr.Dataset) -> pd.DataFrame:
 
 
 def image_label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row an image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, ``iou``."""
+    """One row per image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, ``iou``."""
     frame = _frame(result, ["tp", "fp", "fn"])
     union = frame["tp"] + frame["fp"] + frame["fn"]
     frame = frame[union > 0].assign(iou=frame["tp"] / union[union > 0])

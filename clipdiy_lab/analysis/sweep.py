@@ -109,7 +109,7 @@ def sweep(
     Returns
     -------
     pandas.DataFrame
-        One row a configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
+        One row per configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
         (95 % bootstrap over images, see `TrialCounts`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
         ``images``, ``protocol``, ``seconds`` (of its pass, divided by the rows of the pass), ``error``;
         ``iou[LABEL]`` of every label. A row that failed has an error and no score. ``attrs`` say what all rows have in

@@ -127,7 +127,7 @@ def _trial(given: dict[str, Any], base: Config) -> Trial:
     try:
         names = given.get(LABEL_NAMES)
         if names is not None and (isinstance(names, str) or not all(isinstance(name, str) for name in names)):
-            raise ConfigError(f"label_names holds {names!r}; expected lists of words, one word a label.")
+            raise ConfigError(f"label_names holds {names!r}; expected lists of words, one word per label.")
         source = given.get(SALIENCY)
         if source is not None and not isinstance(source, str):
             raise ConfigError(f"saliency is {source!r}; expected names of saliency sources, or {ORACLE!r}.")

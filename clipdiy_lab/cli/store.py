@@ -48,7 +48,7 @@ def embed(
     root: Root = None,
     partial: Partial = False,
     limit: Limit = None,
-    shard_size: Annotated[int | None, typer.Option(help="Images a shard; default 64.")] = None,
+    shard_size: Annotated[int | None, typer.Option(help="Images per shard; default 64.")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,

@@ -38,7 +38,7 @@ def sweep(
     grid: Annotated[
         list[str],
         typer.Option(
-            "--grid", help="KNOB=JSON LIST OF VALUES, once a knob, e.g. --grid 'saliency_weight=[0, 0.5, 1]'."
+            "--grid", help="KNOB=JSON LIST OF VALUES, once per knob, e.g. --grid 'saliency_weight=[0, 0.5, 1]'."
         ),
     ],
     store: Annotated[Path | None, typer.Option(help="A store that `embed` made; no image is encoded again.")] = None,
@@ -60,7 +60,7 @@ def sweep(
     yes: Annotated[bool, typer.Option("--yes", help="However many rows there are.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every combination of the values; one line a configuration."""
+    """Score every combination of the values; one line per configuration."""
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
     from clipdiy_lab.analysis.tables import to_csv, to_text

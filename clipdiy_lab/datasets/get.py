@@ -18,9 +18,8 @@ from typing import Any, Final
 from tqdm.auto import tqdm
 
 from clipdiy_lab.datasets.archives import extract
-from clipdiy_lab.datasets.layouts import Listing
+from clipdiy_lab.datasets.layouts import Listing, data_folder
 from clipdiy_lab.datasets.manifest_schema import Archive, Manifest
-from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.downloads import download, is_offline
 from clipdiy_lab.errors import ClipdiyError, DatasetError, OutputError
 from clipdiy_lab.files import exclusive, flush

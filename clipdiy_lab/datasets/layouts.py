@@ -10,9 +10,10 @@ from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+import platformdirs
+
 from clipdiy_lab.datasets.disk import broken_link, explain, is_file, is_folder
 from clipdiy_lab.datasets.manifest_schema import Layout, Manifest, Split
-from clipdiy_lab.datasets.manifests import data_folder
 from clipdiy_lab.datasets.readers import Entry
 from clipdiy_lab.errors import DatasetError, differing, lookalike, nearest
 from clipdiy_lab.files import read_text
@@ -47,6 +48,15 @@ class Listing:
     def has(self, path: Path) -> bool:
         """Whether a file is there."""
         return path.name in self.names(path.parent)
+
+
+def data_folder() -> Path:
+    """Folder that datasets are kept in: `$CLIPDIY_LAB_DATA`, or else `data` in the lab's cache. It need not exist."""
+    chosen = os.environ.get("CLIPDIY_LAB_DATA", "")
+    if chosen:
+        return Path(chosen).expanduser()
+    cache = os.environ.get("CLIPDIY_LAB_CACHE", "")
+    return (Path(cache).expanduser() if cache else platformdirs.user_cache_path("clipdiy_lab")) / "data"
 
 
 def find_root(manifest: Manifest, root: str | os.PathLike[str] | None) -> Path:
@@ -125,7 +135,7 @@ def fill(template: str, facts: Split, **values: str) -> str:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Ids of a list file, one a line; empty lines do not count, nor does a missing end of the last line.
+    """Ids of a list file, one per line; empty lines do not count, nor does a missing end of the last line.
 
     Raises
     ------

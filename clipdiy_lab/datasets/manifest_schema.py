@@ -1,4 +1,4 @@
-"""What a manifest holds: one YAML file a benchmark, with every fact that reading and scoring it needs, and its sources.
+"""What a manifest holds: one YAML file per benchmark, with all facts that reading and scoring it needs, and sources.
 
 The classes are the documentation of that file. Unknown fields, wrong types and facts that contradict each other are
 refused, because a mistyped key would otherwise change a score in silence.
@@ -35,7 +35,6 @@ Text = Annotated[str, Field(min_length=1)]
 Inside = Annotated[str, Field(min_length=1), AfterValidator(_inside)]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Colour = tuple[Byte, Byte, Byte]
-Reader = Literal["masks", "coco_instances", "context", "scenes"]
 
 
 class _Facts(BaseModel):
@@ -121,7 +120,7 @@ class Split(_Facts):
     folder : str or None
         What `{folder}` stands for.
     list : str or None
-        File of ids, one a line, below the root; None: every image of the folder, in the order of paths.
+        File of ids, one per line, below the root; None: every image of the folder, in the order of paths.
     note : str or None
         What to know about it.
     source : str
@@ -223,8 +222,8 @@ class Manifest(_Facts):
         For tables, and in one or two sentences.
     notes : tuple of str
         Traps, for who reads the file.
-    reader : {"masks", "coco_instances", "context", "scenes"}
-        Which reader it needs.
+    reader : str
+        Its annotation format, a key of `formats.FORMATS`.
     protocol : str or None
         How it is scored if nothing else is asked for: a name or a file that `analysis.protocols.get_protocol` takes.
     config : dict
@@ -270,7 +269,7 @@ class Manifest(_Facts):
     title: Text
     summary: Text
     notes: tuple[Text, ...] = ()
-    reader: Reader
+    reader: Text
     protocol: Text | None = None
     config: Annotated[dict[str, Any], AfterValidator(_knobs)] = {}
     published: Text | None = None
@@ -358,7 +357,7 @@ class Manifest(_Facts):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
-        problem = next(filter(None, (self._label_problem(), self._layout_problem())), None)
+        problem = self._label_problem()
         if problem:
             raise ValueError(problem)
         return self
@@ -379,19 +378,4 @@ class Manifest(_Facts):
             return f"label_map leads to {max(targets - {IGNORE})}, but label_names ends at {count - 1}"
         if self.label_map and (self.reduce_zero_label or self.raw_ignore):
             return "label_map stands instead of reduce_zero_label and raw_ignore; give one or the other"
-        return None
-
-    def _layout_problem(self) -> str | None:
-        if self.reader == "scenes":
-            return None
-        if self.root is None or self.layout is None:
-            return f"root and layout are needed by the reader {self.reader!r}"
-        if self.reader in ("coco_instances", "context") and not (self.layout.annotations and self.category_map):
-            return f"layout.annotations and category_map are needed by the reader {self.reader!r}"
-        key = "{file_name}" if self.reader == "coco_instances" else "{id}"
-        templates = (self.layout.image,) if self.layout.mask is None else (self.layout.image, self.layout.mask)
-        if any(key not in template for template in templates):
-            return f"layout.image and layout.mask must hold {key}"
-        if self.reader != "coco_instances" and self.layout.mask is None:
-            return f"layout.mask is needed by the reader {self.reader!r}"
         return None

@@ -6,32 +6,23 @@ import json
 import os
 from pathlib import Path
 
-import platformdirs
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from clipdiy_lab.datasets import formats
 from clipdiy_lab.datasets import manifest_schema as schema
 from clipdiy_lab.datasets.disk import explain
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.errors import DatasetError, nearest
 from clipdiy_lab.files import read_text
 
-__all__ = ["Manifest", "data_folder", "load_manifest", "manifest_folder", "manifest_names"]
+__all__ = ["Manifest", "load_manifest", "manifest_folder", "manifest_names"]
 
 # The C parser is ten times faster, and safe as the other; a build of PyYAML without it exists.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _HERE = Path(__file__).resolve()
 # In a wheel the files lie inside the package, in a checkout beside it.
 _FOLDERS = (_HERE.parents[1] / "data_manifests", _HERE.parents[2] / "data_manifests")
-
-
-def data_folder() -> Path:
-    """Folder that datasets are kept in: `$CLIPDIY_LAB_DATA`, or else `data` in the lab's cache. It need not exist."""
-    chosen = os.environ.get("CLIPDIY_LAB_DATA", "")
-    if chosen:
-        return Path(chosen).expanduser()
-    cache = os.environ.get("CLIPDIY_LAB_CACHE", "")
-    return (Path(cache).expanduser() if cache else platformdirs.user_cache_path("clipdiy_lab")) / "data"
 
 
 def manifest_names() -> tuple[str, ...]:
@@ -103,9 +94,12 @@ def _parse(path: Path) -> Manifest:
     _refuse_twice(path, tree)
     try:
         # As JSON, because only there strict checking takes a list for a tuple and a written number for a key.
-        return Manifest.model_validate_json(json.dumps(content, default=str))
+        manifest = Manifest.model_validate_json(json.dumps(content, default=str))
     except ValidationError as error:
         raise DatasetError(_explain(path, tree, error)) from error
+    if problem := formats.problem(manifest):
+        raise DatasetError(f"{path}, line {_line(tree, ['reader'])}, field reader: {problem}.")
+    return manifest
 
 
 def _refuse_twice(path: Path, node: yaml.Node | None) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
+from clipdiy_lab.datasets import formats
 from clipdiy_lab.datasets.disk import is_folder
-from clipdiy_lab.datasets.layouts import check_ids, find_root, is_here, mask_entries, read_ids, split_of
+from clipdiy_lab.datasets.formats import Request
+from clipdiy_lab.datasets.layouts import check_ids, find_root, is_here, read_ids, split_of
 from clipdiy_lab.datasets.manifest_schema import Manifest
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
-from clipdiy_lab.datasets.readers import FileDataset, MaskDataset, lookup_of
+from clipdiy_lab.datasets.readers import FileDataset
 from clipdiy_lab.datasets.readers_folder import open_folder
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.datasets.scenes import Scenes
@@ -128,21 +130,10 @@ def open_benchmark(
     wanted = read_ids(Path(ids)) if isinstance(ids, str | os.PathLike) else ids
     if wanted is not None:
         check_ids(wanted, "The option ids")
-    if filter != "auto" and manifest.reader != "coco_instances":
+    kind = formats.FORMATS[manifest.reader]
+    if filter != "auto" and not kind.filters:
         raise DatasetError(f"The option filter is for COCO instances; {manifest.id!r} has none. Leave it out.")
-    if manifest.reader == "scenes":
-        raise DatasetError("A manifest of one's own cannot have the reader 'scenes'; use open_dataset('scenes').")
-    if manifest.reader == "coco_instances":
-        from clipdiy_lab.datasets.readers_json import CocoInstances
-
-        kept = manifest.filter if filter == "auto" else filter
-        return CocoInstances(manifest, split, place, names=names, ids=wanted, partial=partial, filter=kept)
-    if manifest.reader == "context" and _takes_json(manifest, place, source):
-        from clipdiy_lab.datasets.readers_json import ContextJson
-
-        return ContextJson(manifest, split, place, names=names, ids=wanted, partial=partial)
-    entries = mask_entries(manifest, split, place, wanted, partial)
-    return MaskDataset(f"{manifest.id}-{split}", manifest.names(names), entries, lookup_of(manifest), manifest=manifest)
+    return kind.open(manifest, Request(split, place, names, wanted, partial, source, filter))
 
 
 def list_datasets() -> pd.DataFrame:
@@ -151,7 +142,7 @@ def list_datasets() -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a split: `name`, `title`, `split`, `images` (expected), `labels`, `access` ("embedded", "open" or
+        One row per split: `name`, `title`, `split`, `images` (expected), `labels`, `access` ("embedded", "open" or
         "login") and `here`, whether its folders are in the data folder.
     """
     rows = []
@@ -181,20 +172,10 @@ def _adapted(manifest: Manifest, split: str, overrides: dict[str, Any]) -> Manif
         part = content["splits"][split] if option in ("folder", "list") else content["layout"]
         part[option] = None if value is None else os.fspath(value)
     try:
-        return Manifest.model_validate_json(json.dumps(content)).found_at(manifest.reference)
+        adapted = Manifest.model_validate_json(json.dumps(content)).found_at(manifest.reference)
+        problem = formats.problem(adapted)
     except ValidationError as error:
-        said = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise DatasetError(
-            f"The layout given for {manifest.id!r} does not fit: {said}. See layout in its manifest."
-        ) from error
-
-
-def _takes_json(manifest: Manifest, place: Path, source: str) -> bool:
-    known = ("auto", "masks", "json")
-    if source not in known:
-        raise DatasetError(f"There is no source {source!r} of {manifest.id!r}. {nearest(source, known)}")
-    if source != "auto":
-        return source == "json"
-    layout = manifest.layout
-    converted = layout is not None and layout.mask is not None and is_folder((place / layout.mask).parent)
-    return not converted
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+    if problem:
+        raise DatasetError(f"The layout given for {manifest.id!r} does not fit: {problem}. See layout in its manifest.")
+    return adapted

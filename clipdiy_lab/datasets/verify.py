@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from clipdiy_lab.datasets import formats
 from clipdiy_lab.datasets.disk import is_file, is_folder
 from clipdiy_lab.datasets.get import Step, archives_folder, lost_files, plan, read_record
 from clipdiy_lab.datasets.layouts import Listing, fill, find_root, is_here, mask_entries, missing, wrong_count
@@ -36,7 +37,7 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
     Returns
     -------
     pandas.DataFrame
-        One row an archive and one a split: `kind` ("archive" or "split"), `name`, `expected` and `found` (bytes of an
+        One row per archive and per split: `kind` ("archive" or "split"), `name`, `expected` and `found` (bytes of an
         archive, images of a split; missing where nobody knows, or where an archive is not kept) and `problem`, the
         first thing that is wrong, or "".
 
@@ -62,7 +63,7 @@ def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a dataset: `name`, `state` ("embedded", "complete", "incomplete" or "absent"), `root` and `archives`
+        One row per dataset: `name`, `state` ("embedded", "complete", "incomplete" or "absent"), `root` and `archives`
         (folders; None for an embedded one). Complete means that files are all there, by name and number; what they
         hold is for `verify_dataset` to say.
     """
@@ -107,9 +108,10 @@ def _split_row(manifest: Manifest, split: str, deep: bool, progress: bool) -> di
 
 
 def _open(manifest: Manifest, split: str, partial: bool = False) -> Dataset:
-    if manifest.reader == "scenes":
-        return open_dataset("scenes", split)
-    options: dict[str, Any] = {"filter": None} if manifest.reader == "coco_instances" else {}
+    kind = formats.FORMATS[manifest.reader]
+    if not kind.on_disk:
+        return open_dataset(manifest.id, split)
+    options: dict[str, Any] = {"filter": None} if kind.filters else {}
     return open_benchmark(manifest, split, partial=partial, **options)
 
 

@@ -1,4 +1,4 @@
-"""The mathematics of the method: tensors in, tensors out, one function a stage.
+"""The mathematics of the method: tensors in, tensors out, one function per stage.
 
 Shapes are checked by jaxtyping in the tests. `H W` is the image's own size, `y x` the frame, `L` labels, `P` phrases,
 `N` windows, `G` grids, `D` features. Source of every rule: wysoczanska/clip-diy at f88932d, unless a docstring says

@@ -13,6 +13,7 @@ TakesOtherSides   crops have `image_size` pixels; the knob `crop_input` is refus
 HasUsage          runs record image size, mean, deviation and interpolation only
 HasRuntime        runs record the versions of torch and open_clip only
 KnowsWords        any label may be asked for, without a warning
+GivesTokens       grids of patch tokens (the knob `dense`) are refused
 HasImageTower     `explain.attend` is refused; `explain.occlude` works
 HasRecipe         runs cannot print code that makes the object again; workers get a copy of the object itself
 ================= ==================================================================================================
@@ -23,11 +24,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from clipdiy_lab.errors import ConfigError
+from clipdiy_lab.errors import ConfigError, ModelError
 
 # Only types: whoever asks for the names of saliency sources need not wait for torch.
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from clipdiy_lab.method.config import Precision
     from clipdiy_lab.method.ops import CropResize
@@ -115,6 +117,33 @@ class HasImageTower(Protocol):
 
 
 @runtime_checkable
+class GivesTokens(Protocol):
+    """An encoder that gives patch tokens which compare with texts, for dense grids.
+
+    Attributes
+    ----------
+    patch_size : int
+        Side of a patch of its input, pixels.
+    """
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch, pixels."""
+        ...
+
+    def encode_crops_and_tokens(self, crops: Tensor, method: str) -> tuple[Tensor, Tensor]:
+        """Encode N x 3 x s x s normalised crops to N x D vectors and N x rows x cols x D tokens, all of length 1.
+
+        The vectors are those of `Encoder.encode_crops`; `method` is a name of `method.last_block.METHODS`.
+        """
+        ...
+
+    def encode_tokens(self, image: Tensor, method: str) -> Tensor:
+        """Encode a normalised image, 3 x h x w, to rows x cols x D tokens of length 1."""
+        ...
+
+
+@runtime_checkable
 class HasRecipe(Protocol):
     """An object that a registry can make again; None where it cannot, such as one with a tokenizer of your own."""
 
@@ -156,3 +185,19 @@ def in_precision(encoder: Encoder, precision: Precision) -> Encoder:
     if precision == "fp32":
         return encoder  # without a word about precision, float32 is what an encoder computes in
     raise ConfigError(f"encoder {encoder.name!r} cannot change its precision; use precision='auto'.")
+
+
+def as_token_encoder(encoder: Encoder) -> GivesTokens:
+    """Return an encoder that gives patch tokens.
+
+    Raises
+    ------
+    ModelError
+        If it gives none.
+    """
+    if not isinstance(encoder, GivesTokens):
+        raise ModelError(
+            f"the encoder {encoder.name!r} gives no patch tokens; use dense='none', or a ViT of open_clip run by torch."
+        )
+    _ = encoder.patch_size  # refuses a tower that has none
+    return encoder

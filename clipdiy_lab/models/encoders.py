@@ -18,11 +18,12 @@ from torch.func import functional_call
 from clipdiy_lab.errors import LabelError, ModelError, nearest, require, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Precision
+from clipdiy_lab.method.last_block import METHODS
 from clipdiy_lab.models import tokenizers, weights
 from clipdiy_lab.models.capabilities import HasUsage, interpolation_of
+from clipdiy_lab.models.dense_tokens import TokenTower, fill, position_embedding
 from clipdiy_lab.models.devices import resolve_device
 from clipdiy_lab.models.recipes import Recipe
-from clipdiy_lab.models.towers import pooled, positions
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -122,6 +123,12 @@ def describe_usage(encoder: Encoder) -> dict[str, Any]:
             "context_length": encoder.context_length,
         }
     return said
+
+
+def pooled(features: Any) -> Tensor:
+    """Return the vectors that an image tower of open_clip gives, one per crop; CoCa's gives its tokens beside them."""
+    vectors: Tensor = features[0] if isinstance(features, tuple) else features
+    return vectors
 
 
 class OpenClipEncoder:
@@ -241,11 +248,82 @@ class OpenClipEncoder:
         if crops.shape[-1] == self.image_size:
             features: Tensor = self._model.encode_image(crops)
         else:
-            tower = self._model.visual
-            side = crops.shape[-1] // int(tower.conv1.kernel_size[0])
-            resized = {"positional_embedding": positions(tower, (side, side))}
-            features = pooled(functional_call(tower, resized, (crops,)))
+            features = pooled(functional_call(self._model.visual, self._positions(crops.shape[-1]), (crops,)))
         return F.normalize(features.float(), dim=-1)
+
+    @cached_property
+    def tokens(self) -> TokenTower:
+        """The image tower as one that gives patch tokens, in the precision and on the device of the encoder.
+
+        Raises
+        ------
+        ModelError
+            If it gives none.
+        """
+        return TokenTower(self._model.visual, self.name)
+
+    @property
+    def patch_size(self) -> int:
+        """Side of a patch, pixels; a `ModelError` for a tower without patch tokens."""
+        return self.tokens.patch
+
+    def encode_crops_and_tokens(self, crops: Tensor, method: str) -> tuple[Tensor, Tensor]:
+        """Encode crops as `encode_crops` does, and their patches, in one pass.
+
+        Parameters
+        ----------
+        crops : float tensor, N x 3 x s x s
+            Normalised; s as for `encode_crops`.
+        method : str
+            A name of `method.last_block.METHODS`.
+
+        Returns
+        -------
+        vectors : float32 tensor, N x D
+        tokens : float32 tensor, N x rows x cols x D
+            All of length 1.
+
+        Raises
+        ------
+        ModelError
+            If the tower has no such tokens.
+        """
+        before = self.tokens.before_last(crops.to(self.device, _DTYPES[self.precision]))
+        side = crops.shape[-1] // self.patch_size
+        tokens = self.tokens.dense(before, METHODS[method], (side, side))
+        return F.normalize(self.tokens.embedding(before).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
+
+    def encode_tokens(self, image: Tensor, method: str) -> Tensor:
+        """Encode the patches of a whole image, whose sides and position embeddings follow the method's own rules.
+
+        Parameters
+        ----------
+        image : float tensor, 3 x h x w
+            Normalised; both sides at least a patch.
+        method : str
+            A name of `method.last_block.METHODS`.
+
+        Returns
+        -------
+        float32 tensor, rows x cols x D
+            Of length 1.
+
+        Raises
+        ------
+        ModelError
+            If the tower has no such tokens, or the image is smaller than a patch.
+        """
+        block, tower = METHODS[method], self.tokens
+        if min(image.shape[-2:]) < tower.patch:
+            height, width = image.shape[-2:]
+            raise ModelError(
+                f"the frame reaches {self.name!r} with {height} x {width} pixels, which is less than one patch of "
+                f"{tower.patch}; use a larger dense_side or image_size."
+            )
+        whole = fill(image[None].to(self.device, _DTYPES[self.precision]), tower.patch, block.remainder)
+        grid = whole.shape[-2] // tower.patch, whole.shape[-1] // tower.patch
+        tokens = tower.dense(tower.before_last(whole, block.positions), block, grid)[0]
+        return F.normalize(tokens.float(), dim=-1)
 
     def check_side(self, side: int) -> None:
         """Refuse a side of crops that the image tower cannot read.
@@ -267,6 +345,13 @@ class OpenClipEncoder:
                 f"crop_input asks for crops of {side} pixels, which {self.name!r} cannot cut into patches of {patch}; "
                 f"use {max(1, side // patch) * patch} or {(side // patch + 1) * patch}."
             )
+
+    def _positions(self, side: int) -> dict[str, Tensor]:
+        """Position embeddings for crops of another side, as open_clip resizes them."""
+        tower = self._model.visual
+        patches = side // int(tower.conv1.kernel_size[0])
+        resized = position_embedding(tower.positional_embedding, tower.grid_size, (patches, patches), "antialias")
+        return {"positional_embedding": resized}
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode L texts to L x D float32 vectors of length 1.

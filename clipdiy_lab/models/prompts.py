@@ -177,7 +177,7 @@ def warn_of_shared_phrases(wanted: Mapping[str, tuple[str, ...]]) -> None:
 
 
 def check_one_phrase(labels: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> None:
-    """Refuse synonyms of labels whose text embeddings are given, one row a label.
+    """Refuse synonyms of labels whose text embeddings are given, one row per label.
 
     Raises
     ------
@@ -255,7 +255,7 @@ class TextCache:
         LabelError
             If a prompt is too long for the tokenizer.
         ModelError
-            If the encoder gives something else than one finite vector a prompt.
+            If the encoder gives something else than one finite vector per prompt.
         """
         self._warn_of_strangers(phrases)
         wanted = {phrase: prompts(phrase, config) for phrase in phrases}

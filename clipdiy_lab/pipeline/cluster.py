@@ -1,6 +1,6 @@
 """More than one machine: connect to a dask cluster, send it a job, and hand its tasks out.
 
-Whatever a worker does, it commits itself, to files that every machine sees; what comes back to the client is a word. So
+Workers write their results to files that every machine sees; only a short status returns to the client. So
 a worker that is lost costs time only: dask gives its task to another one, which does it again or finds it done.
 """
 
@@ -54,7 +54,7 @@ Note = tuple[type[Warning], str]
 
 
 class Job(Protocol):
-    """What is sent to the workers, once a job: `open` builds there what does a task."""
+    """What is sent to the workers, once per job: `open` builds there what does a task."""
 
     def open(self) -> Work:
         """Load models and open data; what it returns is called with one task after the other."""

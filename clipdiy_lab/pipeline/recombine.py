@@ -44,7 +44,7 @@ def recombine(
         Other labels. Labels that the run knows need nothing; new ones need `segmenter` or `text_embeddings`. Synonyms
         of labels that are left out are left out with them.
     text_embeddings : array, labels x features, optional
-        Rows for `labels` (or for the run's labels), one a label.
+        Rows for `labels` (or for the run's labels), one per label.
     saliency : array, height x width of the image or of the frame, in [0, 1], optional
         Another saliency map.
     segmenter : Segmenter, optional

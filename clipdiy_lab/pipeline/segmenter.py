@@ -192,12 +192,12 @@ class Segmenter:
         labels : sequence of str
         config : Config, optional
         given : array, labels x features, optional
-            Rows for `labels` to use instead of the encoder's, one a label.
+            Rows for `labels` to use instead of the encoder's, one per label.
 
         Returns
         -------
         array (phrase, feature)
-            With the coordinates ``phrase`` and ``phrase_label``; one row a label where the configuration has no
+            With the coordinates ``phrase`` and ``phrase_label``; one row per label where the configuration has no
             synonyms. The labels are those of `method.schema.labels_of`.
 
         Raises
@@ -226,7 +226,7 @@ class Segmenter:
         expected = (len(labels), self.encoder.embedding_dim)
         if rows.shape != expected:
             raise ModelError(
-                f"text_embeddings has shape {rows.shape}, expected {expected}: a row a label, as wide as the "
+                f"text_embeddings has shape {rows.shape}, expected {expected}: a row per label, as wide as the "
                 f"embeddings of {self.encoder.name!r}."
             )
         return rows

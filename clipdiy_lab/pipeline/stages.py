@@ -1,4 +1,4 @@
-"""The only bridge between torch and xarray: one function a stage, labelled arrays in and out.
+"""The only bridge between torch and xarray: one function per stage, labelled arrays in and out.
 
 Every function below `encode` works on what is already there and never touches a network.
 """

@@ -126,7 +126,7 @@ def _maps_of_labels(view: _View, stage: s.Stage) -> Image.Image:
 
 
 def _heat_rows(view: _View, rows: Any, names: list[str], unit: str) -> Image.Image:
-    """One heat map a row and label, all on one colour scale, so that they can be compared."""
+    """One heat map per row and label, all on one colour scale, so that they can be compared."""
     low = min(float(np.min(one)) for row in rows for one in row)
     high = max(float(np.max(one)) for row in rows for one in row)
     panels = [[pictures.heat(one, low, high) for one in row] for row in rows]

@@ -96,7 +96,7 @@ def test_a_failing_row_is_recorded_and_the_others_go_on(store, scenes):
 
 
 def test_a_sweep_stops_when_asked_and_keeps_its_rows(store, scenes, segmenter, monkeypatch):
-    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 1)  # one row a pass
+    monkeypatch.setattr("clipdiy_lab.analysis.sweep.BLOCK_BYTES", 1)  # one row per pass
     done = []
     watch = Watch(unwanted=lambda: len(done) == 2)
     table = lab.sweep(store, scenes, GRID, segmenter=segmenter, on_row=done.append, watch=watch)
@@ -125,7 +125,7 @@ def test_passes_do_not_change_a_row(store, scenes, segmenter, monkeypatch):
         (None, "the grid is None; expected knobs with values"),
         (lab.Config(), "the grid is a Config; expected knobs with values, .* or a list of Configs"),
         ({"saliency_weight": [2.0, 1.0]}, "saliency_weight=2.0 never makes sense"),
-        ({"label_names": ["cat"]}, "one word a label"),
+        ({"label_names": ["cat"]}, "one word per label"),
         ({"saliency": [3]}, "names of saliency sources"),
         ({"saliency_weight": np.linspace(0, 1, 101), "temperature": range(1, 21)}, r"2,020 rows \(101 .* --yes"),
     ],

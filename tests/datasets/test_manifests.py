@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel
 
 from clipdiy_lab.datasets import manifest_schema, manifests
-from clipdiy_lab.datasets.manifests import data_folder, load_manifest, manifest_names
+from clipdiy_lab.datasets.layouts import data_folder
+from clipdiy_lab.datasets.manifests import load_manifest, manifest_names
 from clipdiy_lab.errors import ClipdiyWarning, DatasetError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.segmenter import Segmenter

@@ -26,7 +26,7 @@ PUBLISHED = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def parts(scene_run):
-    """One row a window and label of a pixel, taken apart here by the weights that the plan gives."""
+    """One row per window and label of a pixel, taken apart here by the weights that the plan gives."""
     config = lab.Config.from_json(scene_run.attrs["config"])
     rows = []
     for grid in lab.Plan.of(config):

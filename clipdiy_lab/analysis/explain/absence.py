@@ -39,7 +39,7 @@ def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.Da
     Returns
     -------
     pandas.DataFrame
-        A row a label (without the background), the most doubtful first: ``label``; ``area``, the share of the image it
+        A row per label (without the background), most doubtful first: ``label``; ``area``, the share of the image it
         takes, all of it false positive if the label is absent; ``best_cosine`` over all windows; ``pool_rank``, the
         share of the pool whose best cosine is at least as high; ``pool_z``, the best cosine in standard deviations
         above the pool's mean (NaN where the pool has no spread); ``area_kept``, the share of ``area`` that it keeps

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ModelError
 from clipdiy_lab.models.capabilities import HasImageTower
-from clipdiy_lab.models.towers import pooled
+from clipdiy_lab.models.encoders import pooled
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter

@@ -212,7 +212,7 @@ class Rows:
         except OSError as error:
             raise OutputError(
                 f"Rows could not be written to {str(self.path)!r} ({error.strerror}); the rows before them are safe. "
-                "Free the disk and run again: the sweep goes on where it was."
+                "Free the disk and run again: the sweep continues where it stopped."
             ) from error
         self.rows |= {key: dict(row) for key, row in rows.items()}
 

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.models.towers import positions
+from clipdiy_lab.models.dense_tokens import position_embedding
 from clipdiy_lab.models.weights import fingerprint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -66,7 +66,7 @@ class KeyBackbone(Protocol):
 
     @property
     def mean(self) -> tuple[float, float, float]:
-        """What is subtracted from images after division by 255, one value a channel, RGB."""
+        """What is subtracted from images after division by 255, one value per channel, RGB."""
         ...
 
     @property
@@ -292,7 +292,8 @@ class OpenClipViT(nn.Module):
         tower = self.visual
         patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)
         first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        tokens: Tensor = torch.cat([first, patches], dim=1) + positions(tower, grid).to(patches.dtype)
+        placed = position_embedding(tower.positional_embedding, tower.grid_size, grid, "antialias")
+        tokens: Tensor = torch.cat([first, patches], dim=1) + placed.to(patches.dtype)
         tokens = tower.ln_pre(tokens)
         # `patch_dropout` is left out on purpose: a tower in training mode must not lose patches of the grid here.
         for earlier in self._blocks[:blocks]:

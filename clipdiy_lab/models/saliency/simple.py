@@ -164,7 +164,7 @@ def _read_gray(content: bytes, path: Path) -> NDArray[np.float32]:
 def _checked(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
     """Range and type are the file's own business; the size is compared when the image is known."""
     if array.ndim != 2 or not array.size:
-        raise SaliencyError(f"{path} holds an array of shape {array.shape}, expected H x W: save one map a file.")
+        raise SaliencyError(f"{path} holds an array of shape {array.shape}, expected H x W: save one map per file.")
     try:
         return validate_map(array, array.shape)
     except SaliencyError as error:

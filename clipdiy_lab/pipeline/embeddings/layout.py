@@ -50,7 +50,7 @@ class Header:
     ids : tuple of str
         Ids of the images, in their order.
     shard_size : int
-        Images a shard; the last one may have fewer.
+        Images per shard; the last one may have fewer.
     """
 
     key: Key

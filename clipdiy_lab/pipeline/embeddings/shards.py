@@ -59,7 +59,7 @@ def pack(arrays: Mapping[str, npt.NDArray[Any]], dims: Mapping[str, tuple[str, .
 def unpack(data: bytes) -> tuple[Arrays, dict[str, Any]]:
     """Read back what `pack` wrote: the arrays, and the attributes. It takes the shard's size in memory.
 
-    The zip file's own checksums (CRC-32, one a chunk) are checked on the way.
+    The zip file's own checksums (CRC-32, one per chunk) are checked on the way.
 
     Raises
     ------

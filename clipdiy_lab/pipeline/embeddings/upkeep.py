@@ -58,7 +58,7 @@ def verify(path: str | PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row a shard: ``shard``, ``images``, ``state`` ("whole", "missing" or "damaged") and ``why``.
+        One row per shard: ``shard``, ``images``, ``state`` ("whole", "missing" or "damaged") and ``why``.
 
     Raises
     ------

@@ -82,12 +82,12 @@ def variables_of(config: Config, features: int, saliency: bool) -> dict[str, Sto
 
 
 def to_byte(saliency: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Saliency in [0, 1] as one byte a pixel."""
+    """Saliency in [0, 1] as one byte per pixel."""
     return np.rint(saliency * 255).astype(np.uint8)
 
 
 def from_byte(saliency: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Saliency in [0, 1] from one byte a pixel."""
+    """Saliency in [0, 1] from one byte per pixel."""
     return saliency.astype(np.float32) / np.float32(255)
 
 

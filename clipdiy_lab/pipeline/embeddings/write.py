@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 SHARD_SIZE = 64
-"""Images a shard: about 8 MB with ViT-B/32; what a kill can cost, and what one read takes."""
+"""Images per shard (about 8 MB with ViT-B/32). An interrupted run loses at most one; a reader loads one at a time."""
 
 
 def embed(
@@ -64,7 +64,7 @@ def embed(
     config : Config, optional
         Its encode knobs. Default: `Config()`.
     shard_size : int, optional
-        Images a shard. Default: that of the store that is there, else 64.
+        Images per shard. Default: that of the store that is there, else 64.
     limit : int, optional
         Only the first images.
     progress : bool

@@ -103,7 +103,7 @@ def label_index(array: xr.DataArray, label: str) -> int:
 
 
 def maps_of(array: xr.DataArray) -> dict[str, npt.NDArray[np.floating]]:
-    """Return name to (y, x) values of an array of one map, or of one a value of a further dimension.
+    """Return name to (y, x) values of an array of one map, or of one per value of a further dimension.
 
     Raises
     ------

@@ -65,12 +65,12 @@ def comparison(
     truth: Sequence[npt.NDArray[np.uint8]] | None = None,
     names: Sequence[str] = (),
 ) -> go.Figure:
-    """Show images segmented in several ways: a row an image, a column a way, and the truth where it is known.
+    """Show images segmented in several ways: a row per image, a column per way, and the truth where it is known.
 
     Parameters
     ----------
     columns : mapping of str to sequence of runs
-        Title of a column to its runs, one an image, the images in the same order in all columns.
+        Title of a column to its runs, one per image, the images in the same order in all columns.
     truth : sequence of uint8 arrays, height x width, optional
         One mask an image, of any size: indices into `names`, 255 = ignored.
     names : sequence of str

@@ -95,7 +95,7 @@ def _names(table: pd.DataFrame, names: Sequence[str] | None) -> list[str]:
         column = next((one for one in ("name", "method", "configuration") if one in table.columns), None)
         names = [str(one) for one in (table.index if column is None else table[column])]
     if len(names) != len(table):
-        raise FigureError(f"there are {len(names)} names for {len(table)} rows; give one name a row.")
+        raise FigureError(f"there are {len(names)} names for {len(table)} rows; give one name per row.")
     if len(set(names)) < len(names):
         raise FigureError("two rows have the same name, so their bars would hide each other; give each its own name.")
     return [plain(str(one)) for one in names]
@@ -126,7 +126,7 @@ def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        A sweep: a column a knob, and ``miou`` as a share. Combinations that are missing stay empty.
+        A sweep: a column per knob, and ``miou`` as a share. Combinations that are missing stay empty.
     x, y : str
         Columns of the two knobs.
 
@@ -176,7 +176,7 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
     knob : str
         Column along x; numbers keep their distances, other values stand side by side.
     by : str, optional
-        Column of a second knob: one line a value.
+        Column of a second knob: one line per value.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
     table : pandas.DataFrame
         ``miou`` as a share and a column of costs; intervals as in `miou_bars`.
     spent : str
-        Column of the cost, for example seconds or crops an image.
+        Column of the cost, for example seconds or crops per image.
     names : sequence of str, optional
         As for `miou_bars`.
 

@@ -20,7 +20,7 @@ from clipdiy_lab.views.figures.style import ACCENT
 from clipdiy_lab.views.gallery import worth_showing
 
 MAX_LABELS: Final = 8
-"""Labels that a figure of one map a label shows unless told which."""
+"""Labels that a figure of one map per label shows unless told which."""
 
 
 def image(run: Run, grid: str | int | None = None) -> go.Figure:
@@ -128,7 +128,7 @@ def grids(run: Run, label: str) -> go.Figure:
 
 
 def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the weighted mean of the grids, one map a label on one colour range.
+    """Show the weighted mean of the grids, one map per label on one colour range.
 
     Parameters
     ----------
@@ -150,12 +150,12 @@ def guide(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
 
 
 def fused(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show merged similarity times guide, one map a label on one colour range; `labels` as for `merged`."""
+    """Show merged similarity times guide, one map per label on one colour range; `labels` as for `merged`."""
     return stage(run, "fused", labels)
 
 
 def probability(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the softmax of the scores, one map a label on one colour range; `labels` as for `merged`."""
+    """Show the softmax of the scores, one map per label on one colour range; `labels` as for `merged`."""
     return stage(run, "probability", labels)
 
 
@@ -206,7 +206,7 @@ def stage(run: Run, name: str, labels: Sequence[str] | None = None) -> go.Figure
 
 
 def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = None) -> go.Figure:
-    """Show one map, or one a value of a further dimension on one colour range; clear where there is no value.
+    """Show one map, or one per value of a further dimension on one colour range; clear where there is no value.
 
     Values on both sides of zero are coloured from blue over white to orange.
 

@@ -1,0 +1,193 @@
+"""Patch tokens of open_clip's vision transformers as vectors that compare with texts; see `method.last_block`.
+
+All ways of computing the last block, the ordinary one included, start from the same tokens: one pass through the blocks
+before it gives the embedding of an image and its patch tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from torch import Tensor, nn
+
+from clipdiy_lab.errors import ModelError
+from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder, mix, neighbourhood
+
+
+class Heads(NamedTuple):
+    """What the last block's attention works with, each images x heads x tokens x width; the class token first."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+class TokenTower:
+    """An image tower of open_clip that gives patch tokens.
+
+    Parameters
+    ----------
+    visual : nn.Module
+        `model.visual`; kept, not copied.
+    name : str
+        Of the model, for errors.
+
+    Attributes
+    ----------
+    patch : int
+        Side of a patch, pixels.
+
+    Raises
+    ------
+    ModelError
+        If it is no plain vision transformer of open_clip, or one whose pooling reads more than its tokens one by one.
+    """
+
+    def __init__(self, visual: Any, name: str) -> None:
+        problem = _lacking(visual)
+        if problem:
+            raise ModelError(
+                f"the image tower of {name!r} {problem}, so it has no patch tokens that compare with texts; use "
+                "dense='none', or a model with a vision transformer of open_clip's own, such as 'tiny'."
+            )
+        self.visual = visual
+        self.patch: int = visual.patch_size[0]
+
+    @property
+    def _last(self) -> Any:
+        return self.visual.transformer.resblocks[-1]
+
+    def before_last(
+        self, images: Float[Tensor, "B 3 H W"], positions: Positions = "antialias"
+    ) -> Float[Tensor, "B N width"]:
+        """Tokens after the last block but one, the class token first.
+
+        Parameters
+        ----------
+        images : float tensor, B x 3 x H x W
+            Normalised; what is left of a patch at the right and at the bottom is dropped.
+        positions : {"antialias", "exact", "offset"}
+            See `LastBlock`.
+        """
+        tower = self.visual
+        patches = tower.conv1(images)
+        grid = patches.shape[-2], patches.shape[-1]
+        patches = patches.flatten(2).transpose(1, 2)
+        first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        placed = position_embedding(tower.positional_embedding, tower.grid_size, grid, positions)
+        tokens: Tensor = tower.ln_pre(torch.cat([first, patches], dim=1) + placed.to(patches.dtype))
+        for block in tower.transformer.resblocks[:-1]:
+            tokens = block(tokens)
+        return tokens
+
+    def embedding(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B D"]:
+        """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave."""
+        pooled: Tensor = self.visual._pool(self._last(tokens))[0] @ self.visual.proj
+        return pooled
+
+    def heads(self, tokens: Float[Tensor, "B N width"]) -> Heads:
+        """Query, key and value of the last block, from what `before_last` gave."""
+        layer = self._last.attn
+        joined = F.linear(self._last.ln_1(tokens), layer.in_proj_weight, layer.in_proj_bias)
+        return Heads(*joined.reshape(*tokens.shape[:2], 3, layer.num_heads, -1).permute(2, 0, 3, 1, 4))
+
+    def bias(self, block: LastBlock, grid: tuple[int, int]) -> Tensor | None:
+        """G of a method in the arithmetic of the tower; None where it has none."""
+        if block.sigma is None:
+            return None
+        return neighbourhood(grid, block.sigma).to(self.visual.proj)
+
+    def dense(
+        self, tokens: Float[Tensor, "B N width"], block: LastBlock, grid: tuple[int, int]
+    ) -> Float[Tensor, "B rows cols D"]:
+        """Patch tokens through a changed last block, not yet of length 1.
+
+        Parameters
+        ----------
+        tokens : float tensor, B x (1 + rows * cols) x width
+            What `before_last` gave.
+        block : LastBlock
+        grid : (int, int)
+            Rows and columns of patches.
+        """
+        last = self._last
+        mixed = mix(*self.heads(tokens), block, self.bias(block, grid))
+        changed = last.ls_1(last.attn.out_proj(mixed.transpose(1, 2).flatten(2)[:, 1:]))
+        if block.whole:
+            changed = tokens[:, 1:] + changed
+            changed = changed + last.ls_2(last.mlp(last.ln_2(changed)))
+        return self.projected(changed).reshape(len(tokens), *grid, -1)
+
+    def projected(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N D"]:
+        """Bring tokens to the space of the texts: pooled one by one, normalised, projected."""
+        tower = self.visual
+        if tower.attn_pool is not None:
+            tokens = _pooled_alone(tower.attn_pool, tokens)
+        projected: Tensor = tower.ln_post(tokens) @ tower.proj
+        return projected
+
+
+def _lacking(visual: Any) -> str:
+    """Say why a tower has no patch tokens; empty if it has."""
+    if not isinstance(visual, VisionTransformer):
+        return f"is a {type(visual).__name__}"
+    if not all(isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks):
+        return "has attention of its own kind"
+    if getattr(visual, "attn_pool_contrastive", None) is not None:
+        return "pools by attention twice"
+    return "" if visual.patch_size[0] == visual.patch_size[1] else "has patches that are not square"
+
+
+def _pooled_alone(pool: Any, tokens: Tensor) -> Tensor:
+    """Each token as an attention pooler gives it where it is the only one: its value, whatever the query."""
+    layer: nn.MultiheadAttention = pool.attn
+    separate = layer.v_proj_weight
+    weight = layer.in_proj_weight.chunk(3)[2] if separate is None else separate
+    alone: Tensor = layer.out_proj(F.linear(pool.ln_k(tokens), weight, layer.in_proj_bias.chunk(3)[2]))
+    return alone
+
+
+def position_embedding(
+    trained: Float[Tensor, "N width"], native: tuple[int, int], grid: tuple[int, int], how: Positions
+) -> Float[Tensor, "M width"]:
+    """Position embeddings for a grid of patches; the class token's stays as it is.
+
+    Parameters
+    ----------
+    trained : float tensor, (1 + rows * cols) x width
+        Of the `native` grid, the class token first.
+    native, grid : (int, int)
+        Rows and columns.
+    how : {"antialias", "exact", "offset"}
+        See `LastBlock`.
+
+    Returns
+    -------
+    tensor, (1 + rows * cols) x width
+        In the type of `trained`; interpolated in float32.
+    """
+    same = grid == tuple(native) if how == "antialias" else grid[0] * grid[1] == native[0] * native[1]
+    if same:
+        return trained
+    table = trained[1:].float().reshape(1, *native, -1).permute(0, 3, 1, 2)
+    if how == "offset":
+        # The scale factor, not the size, is what the interpolation samples with.
+        scale = [(side + 0.1) / own for side, own in zip(grid, native, strict=True)]
+        resized = F.interpolate(table, scale_factor=scale, mode="bicubic", align_corners=False)
+    else:
+        resized = F.interpolate(table, size=grid, mode="bicubic", align_corners=False, antialias=how == "antialias")
+    return torch.cat([trained[:1], resized.flatten(2)[0].T.to(trained.dtype)])
+
+
+def fill(images: Float[Tensor, "B 3 H W"], patch: int, how: Remainder) -> Float[Tensor, "B 3 h w"]:
+    """Bring normalised images to whole patches, as a method's rule for the remainder has it; see `LastBlock`."""
+    if how == "cut":
+        return images
+    missing = [-side % patch for side in images.shape[-2:]]
+    before = [side // 2 if how == "centre" else 0 for side in missing]
+    (down, across), (top, left) = missing, before
+    return F.pad(images, (left, across - left, top, down - top))
