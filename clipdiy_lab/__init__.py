@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from clipdiy_lab.method.grid import Plan
     from clipdiy_lab.models import saliency
     from clipdiy_lab.models.loading import list_models
+    from clipdiy_lab.pipeline.conformance.dataset import check_dataset
+    from clipdiy_lab.pipeline.conformance.encoder import check_encoder
+    from clipdiy_lab.pipeline.conformance.saliency import check_saliency
     from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
     from clipdiy_lab.pipeline.loading import load
@@ -47,6 +50,9 @@ _WHERE = {
     "Segmenter": "pipeline.segmenter",
     "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.opened",
+    "check_dataset": "pipeline.conformance.dataset",
+    "check_encoder": "pipeline.conformance.encoder",
+    "check_saliency": "pipeline.conformance.saliency",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
@@ -78,6 +84,9 @@ __all__ = [
     "Segmenter",
     "ablation_board",
     "as_encoded",
+    "check_dataset",
+    "check_encoder",
+    "check_saliency",
     "embed",
     "evaluate",
     "explain",

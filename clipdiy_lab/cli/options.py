@@ -20,7 +20,9 @@ Labels = Annotated[
 LabelsFile = Annotated[
     Path | None, typer.Option("--labels-file", help="Instead of --labels: a text file (UTF-8), one label per line.")
 ]
-Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
+Model = Annotated[
+    str, typer.Option("--model", help="'tiny', ARCHITECTURE/TAG or a package's, see `clipdiy-lab models`.")
+]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
 Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
 Saliency = Annotated[

@@ -70,8 +70,8 @@ class Registry(Generic[T]):
         for point in sorted(_entry_points(self.group), key=lambda point: (point.name, point.value)):
             if point.name in self.builders or self.reserved(point.name):
                 warnings.warn(
-                    f"{package(point)} registers the {self.kind} {point.name!r}, but that name is the lab's own, which "
-                    "is used; its author has to choose another name.",
+                    f"The {self.kind} {point.name!r} is the lab's own; what {package(point)} registers under that name "
+                    "is left out. Its author has to choose another one.",
                     ClipdiyWarning,
                     stacklevel=3,
                 )
