@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lab notebooks screenshots lint types tests notebook-tests bench clean
+.PHONY: demo test quick lab notebooks screenshots lint types tests notebook-tests bench clean
 
 demo: $(STAMP)
 	$(BIN)/clipdiy-lab demo
@@ -26,6 +26,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 test: lint types tests notebook-tests
 
+# While working: no browser, no cluster, nothing that was measured to be slow (tests/slow.txt).
+quick: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile \
+	  -m "not slow and not browser and not cluster"
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,7 +42,7 @@ types: $(STAMP)
 # One test process a core (at most four), each computing with one thread, so that they do not fight for the cores.
 tests: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-	  --cov --cov-report=term:skip-covered
+	  --cov --cov-report=term:skip-covered --durations=40
 
 notebook-tests: $(STAMP)
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \

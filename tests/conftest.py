@@ -19,6 +19,7 @@ import open_clip  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from counting import CountingEncoder  # noqa: E402
+from rings import pytest_addoption, pytest_collection_modifyitems, pytest_terminal_summary  # noqa: E402, F401
 from safetensors.torch import load_file  # noqa: E402
 from serving import Server, running  # noqa: E402
 

@@ -5,28 +5,16 @@ import os
 import subprocess
 import sys
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from PIL import Image
 from typer.testing import CliRunner
 
 import clipdiy_lab as lab
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.palette import read_palette_png
-
-
-def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning", "-m", "clipdiy_lab", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TQDM_DISABLE": "1", **env},
-        timeout=300,
-        check=False,
-    )
 
 
 @pytest.fixture
@@ -285,7 +273,9 @@ def test_doctor_says_what_is_here(tmp_path):
 def test_doctor_recognises_torch_and_torchvision_of_different_builds(tmp_path):
     broken = tmp_path / "torchvision.py"
     broken.write_text("raise RuntimeError('operator torchvision::nms does not exist')")
-    done = run("doctor", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "clipdiy_lab", "doctor"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "not a pair" in done.stdout
     assert "--force-reinstall torch torchvision" in done.stdout
@@ -301,7 +291,6 @@ def test_lists(tmp_path):
     }
 
 
-@pytest.mark.slow
 def test_the_demo_shows_everything_and_can_be_repeated(tmp_path):
     done = run("demo", "--out", "out/demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -406,3 +395,43 @@ def test_every_command_takes_a_configuration_the_same_way(command, tmp_path, mon
         assert done.exit_code == 1
         assert said in str(done.exception)
     assert {path.name for path in tmp_path.iterdir()} == {"bad.json"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["segment x.png --labels cat", "explain x.png --labels cat", "evaluate scenes", "embed scenes --store s",
+     "sweep scenes --grid align_corners=[false]"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["saliency_wieght=1"], "there is no knob 'saliency_wieght'. Did you mean 'saliency_weight'"),
+        (["saliency_weight=high"], "saliency_weight is 'high'; expected a number."),
+        (["scales=[64", "stride=3"], "scales is '[64'; expected window sides"),
+        (["temperature"], "--set is 'temperature'; expected KNOB=VALUE"),
+        (["temperature=1", "temperature=2"], "--set names 'temperature' twice"),
+        (["saliency=none"], "--set names 'saliency', which is no knob; use the option --saliency."),
+    ],
+)
+def test_set_refuses_in_one_sentence_before_anything_is_done(command, given, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sets = [part for text in given for part in ("--set", text)]
+    done = CliRunner().invoke(app, [*command.split(), *sets])
+    assert done.exit_code == 1
+    assert said in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_set_and_grid_of_one_knob_are_refused():
+    done = CliRunner().invoke(app, ["sweep", "scenes", "--grid", "stride=[1, 2]", "--set", "stride=4"])
+    assert "--set and --grid both name 'stride'" in str(done.exception)
+
+
+def test_set_stands_on_top_of_a_configuration(photo, tmp_path):
+    (tmp_path / "own.json").write_text(lab.Config(stride=1, scales=(128,), template="a {label}").to_json())
+    sets = ("--set", "template=the {label}", "--set", "saliency_threshold=None", "--set", 'weights={"128": 2}')
+    done = run("segment", "photo.png", "--labels", "cat", "--config", "own.json", *sets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = lab.open_run(tmp_path / "out/photo/run.nc")
+    expected = lab.Config(stride=1, scales=(128,), template="the {label}", weights={128: 2}, precision="fp32")
+    assert lab.Config.from_json(made.attrs["config"]) == expected

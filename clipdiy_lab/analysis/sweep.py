@@ -36,7 +36,6 @@ from clipdiy_lab.pipeline.sources import (
     StoreSource,
     as_source,
     config_for,
-    shared_encoding,
 )
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, StoppedError, Watch, interruptible
 
@@ -200,10 +199,10 @@ class _Sweep:
         """Finish the trials that make no sense; sort the others by the encoding that they need, and into blocks."""
         problems = [(trial, self._problem(trial)) for trial in asked]
         self.finish([(trial, {"error": problem}) for trial, problem in problems if problem])
-        groups: dict[tuple[Config, str | None], list[Trial]] = {}
+        groups: dict[Hashable, list[Trial]] = {}
         for trial in (trial for trial, problem in problems if not problem):
             source = None if trial.saliency == ORACLE else trial.saliency
-            groups.setdefault((shared_encoding(trial.config or Config()), source), []).append(trial)
+            groups.setdefault((source, *(trial.config or Config()).key_at("encode")), []).append(trial)
         size = max(1, BLOCK_BYTES // TrialCounts.bytes_per_trial(len(self.dataset.label_names)))
         return [list(_cut(in_order(group), size)) for group in groups.values()]
 
@@ -272,7 +271,7 @@ class _Sweep:
         if named is not None:
             maker = Segmenter(maker.encoder, named, batch_size=maker.batch_size)
         union = tuple(sorted({scale for config in configs for scale in config.scales}, reverse=True))
-        shared = shared_encoding(configs[0]).replace(scales=union)
+        shared = configs[0].plain_at("fuse").replace(scales=union)
         if stores is None:
             return SegmenterSource(maker, self.dataset, shared)
         Path(stores).mkdir(parents=True, exist_ok=True)

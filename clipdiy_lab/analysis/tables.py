@@ -17,7 +17,6 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.text import printable
 
 SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy")
-_SETTINGS: Final = (*Config.knobs(), SALIENCY, LABEL_NAMES, "images", "protocol")
 _FACTS: Final = ("dataset", "encoder", "interval")
 
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection"), in full width too.
@@ -27,9 +26,14 @@ _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _MARKUP: Final = re.compile(r"[\\`*\[\]<>|~&@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
+def _settings() -> list[str]:
+    """Columns of a sweep's table that say what a row is of."""
+    return [*Config.knobs(), SALIENCY, LABEL_NAMES, "images", "protocol"]
+
+
 def is_sweep(table: pd.DataFrame) -> bool:
     """Whether a table has all columns of a sweep's."""
-    return {*_SETTINGS, *SCORES, "error"} <= set(table.columns)
+    return {*_settings(), *SCORES, "error"} <= set(table.columns)
 
 
 def short_form(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -48,10 +52,11 @@ def short_form(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         The settings that are constant, and where the remaining columns are.
     """
     failed = table["error"].fillna("") != ""
-    spelled = plain_table(table[list(_SETTINGS)]).map(_spelled)
+    settings = _settings()
+    spelled = plain_table(table[settings]).map(_spelled)
     shown: list[str] = []
     constant: dict[str, Any] = {name: table.attrs[name] for name in _FACTS if name in table.attrs}
-    for name in _SETTINGS:
+    for name in settings:
         # A row that made no sense knows only what its grid gave.
         values = {*spelled.loc[~failed, name], *spelled.loc[failed & table[name].notna(), name]}
         if len(values) > 1:

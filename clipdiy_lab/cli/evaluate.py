@@ -13,6 +13,7 @@ from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
+    Knobs,
     Limit,
     Model,
     OwnProtocol,
@@ -27,6 +28,7 @@ from clipdiy_lab.cli.options import (
     read_cluster,
     read_config,
     read_dataset,
+    read_knobs,
     read_segmenter,
     wants_progress,
 )
@@ -34,12 +36,14 @@ from clipdiy_lab.cli.options import (
 
 @app.command()
 def evaluate(
+    context: typer.Context,
     dataset: DatasetName,
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: OwnSettings = None,
+    knobs: Knobs = None,
     protocol: OwnProtocol = None,
     split: Split = "val",
     root: Root = None,
@@ -58,10 +62,10 @@ def evaluate(
     from clipdiy_lab.analysis.results import label_scores, plain_attrs
     from clipdiy_lab.pipeline.sources import config_for
 
-    given = None if config is None else read_config(config)
+    given, changes = None if config is None else read_config(config), read_knobs(knobs, context)
     chosen = None if protocol is None else get_protocol(protocol)
     data, segmenter = read_dataset(dataset, split, root, partial), read_segmenter(model, checkpoint, saliency, runtime)
-    settings, bar = config_for(data, given, read_config("paper")), wants_progress()
+    settings, bar = config_for(data, given, read_config("paper")).replace(**changes), wants_progress()
     with read_cluster(scheduler, workers) as client:
         result = run(segmenter, data, settings, limit, protocol=chosen, out=out, progress=bar, client=client)
     facts, table = plain_attrs(result), label_scores(result)

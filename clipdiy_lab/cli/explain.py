@@ -13,6 +13,7 @@ from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     ImageFile,
+    Knobs,
     Labels,
     LabelsFile,
     Model,
@@ -20,6 +21,7 @@ from clipdiy_lab.cli.options import (
     Saliency,
     Settings,
     read_config,
+    read_knobs,
     read_labels,
     read_segmenter,
 )
@@ -27,6 +29,7 @@ from clipdiy_lab.cli.options import (
 
 @app.command()
 def explain(
+    context: typer.Context,
     image: ImageFile,
     labels: Labels = None,
     labels_file: LabelsFile = None,
@@ -36,6 +39,7 @@ def explain(
     runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
+    knobs: Knobs = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
@@ -48,7 +52,7 @@ def explain(
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     if not html.absolute().parent.is_dir():  # said before anything is computed
         raise OutputError(f"--html is {str(html)!r}, but there is no folder {str(html.parent)!r}; make it first.")
-    wanted, settings = read_labels(labels, labels_file), read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config).replace(**read_knobs(knobs, context))
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, wanted, settings)

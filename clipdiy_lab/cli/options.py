@@ -37,6 +37,14 @@ OwnSettings = Annotated[
         help="paper, demo, or a JSON file. Default: paper with what the benchmark's manifest sets; a store's own.",
     ),
 ]
+Knobs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KNOB=VALUE",
+        help="A knob on top of --config, as often as needed: --set saliency_weight=0.3 --set 'scales=[128, 64]'.",
+    ),
+]
 OwnProtocol = Annotated[
     str | None,
     typer.Option(
@@ -130,6 +138,53 @@ def read_config(text: str) -> Any:
         return Config.from_json(read_text(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {text} cannot be read ({error}).") from error
+
+
+def read_knobs(texts: list[str] | None, context: typer.Context) -> dict[str, Any]:
+    """Return the knobs that options of the form KNOB=VALUE set in a command.
+
+    Raises
+    ------
+    ConfigError
+        If one has another form, names a knob twice or none at all, or an option of the command says something else.
+    """
+    from clipdiy_lab.errors import ConfigError
+    from clipdiy_lab.method.config import Config
+    from clipdiy_lab.method.knob_values import from_text
+
+    options = {str(option.name): option.opts[0] for option in context.command.params if option.opts[0].startswith("-")}
+    known, values = Config.knobs(), {}
+    for name, text in read_assignments(texts or [], "--set", "KNOB=VALUE, such as saliency_weight=0.3").items():
+        if name in options and name not in known:
+            raise ConfigError(f"--set names {name!r}, which is no knob; use the option {options[name]}.")
+        Config.require_known([name])
+        values[name] = from_text(text, known[name]["form"])
+        source, other = context.get_parameter_source(name), context.params.get(name)
+        if source and source.name == "COMMANDLINE" and from_text(str(other), known[name]["form"]) != values[name]:
+            raise ConfigError(f"--set says {name}={text}, and {options[name]} says {other}; give one of the two.")
+    return values
+
+
+def read_assignments(texts: list[str], option: str, form: str) -> dict[str, str]:
+    """Return what stands before and after the first ``=`` of every text that an option gives.
+
+    Raises
+    ------
+    ConfigError
+        If a text has another form, or two begin with the same name.
+    """
+    from clipdiy_lab.errors import ConfigError
+    from clipdiy_lab.text import quoted
+
+    assigned: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            raise ConfigError(f"{option} is {quoted(text)}; expected {form}.")
+        if name in assigned:
+            raise ConfigError(f"{option} names {name!r} twice; give it once.")
+        assigned[name] = value
+    return assigned
 
 
 def read_saliency(text: str | None) -> Any:

@@ -13,6 +13,7 @@ from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     ImageFile,
+    Knobs,
     Labels,
     LabelsFile,
     Model,
@@ -20,6 +21,7 @@ from clipdiy_lab.cli.options import (
     Saliency,
     Settings,
     read_config,
+    read_knobs,
     read_labels,
     read_segmenter,
 )
@@ -27,6 +29,7 @@ from clipdiy_lab.cli.options import (
 
 @app.command()
 def segment(
+    context: typer.Context,
     image: ImageFile,
     labels: Labels = None,
     labels_file: LabelsFile = None,
@@ -35,6 +38,7 @@ def segment(
     runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
+    knobs: Knobs = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")] = False,
     as_json: AsJson = False,
@@ -46,7 +50,7 @@ def segment(
     from clipdiy_lab.views.demo import format_labels
     from clipdiy_lab.views.report import label_table, write_folder
 
-    wanted, settings = read_labels(labels, labels_file), read_config(config)
+    wanted, settings = read_labels(labels, labels_file), read_config(config).replace(**read_knobs(knobs, context))
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)

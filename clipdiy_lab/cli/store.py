@@ -13,6 +13,7 @@ from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
+    Knobs,
     Limit,
     Model,
     Partial,
@@ -26,6 +27,7 @@ from clipdiy_lab.cli.options import (
     read_cluster,
     read_config,
     read_dataset,
+    read_knobs,
     read_segmenter,
 )
 
@@ -37,6 +39,7 @@ Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
 
 @app.command()
 def embed(
+    context: typer.Context,
     dataset: DatasetName,
     store: Annotated[Path, typer.Option(help="Folder of the store; one that is there is completed.")],
     model: Model = "tiny",
@@ -44,6 +47,7 @@ def embed(
     runtime: Runtime = "torch",
     saliency: Saliency = None,
     config: Settings = "paper",
+    knobs: Knobs = None,
     split: Split = "val",
     root: Root = None,
     partial: Partial = False,
@@ -57,7 +61,8 @@ def embed(
     from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
-    settings, data = read_config(config), read_dataset(dataset, split, root, partial)
+    settings = read_config(config).replace(**read_knobs(knobs, context))
+    data = read_dataset(dataset, split, root, partial)
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     with read_cluster(scheduler, workers) as client:
         write(segmenter, data, store, settings, shard_size=shard_size, limit=limit, progress=True, client=client)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
     DatasetName,
+    Knobs,
     Limit,
     OwnProtocol,
     OwnSettings,
@@ -23,9 +23,11 @@ from clipdiy_lab.cli.options import (
     Scheduler,
     Split,
     Workers,
+    read_assignments,
     read_cluster,
     read_config,
     read_dataset,
+    read_knobs,
     read_segmenter,
     wants_progress,
 )
@@ -34,6 +36,7 @@ from clipdiy_lab.cli.wording import in_shell
 
 @app.command()
 def sweep(
+    context: typer.Context,
     dataset: DatasetName,
     grid: Annotated[
         list[str],
@@ -52,6 +55,7 @@ def sweep(
     partial: Partial = False,
     protocol: OwnProtocol = None,
     config: OwnSettings = None,
+    knobs: Knobs = None,
     limit: Limit = None,
     out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
@@ -70,12 +74,15 @@ def sweep(
     from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
     from clipdiy_lab.pipeline.sources import config_for
 
-    knobs = read_grid(grid)
+    values, changes = read_grid(grid), read_knobs(knobs, context)
+    for name in changes:
+        if name in values:
+            raise ConfigError(f"--set and --grid both name {name!r}; leave one out.")
     if csv is not None and not csv.parent.is_dir():
         raise OutputError(f"--csv is {str(csv)!r}, and the folder {str(csv.parent)!r} does not exist; make it first.")
-    for name, value in {"--saliency": saliency, "--stores": stores}.items():
+    for option, value in {"--saliency": saliency, "--stores": stores}.items():
         if store is not None and value is not None:
-            raise ConfigError(f"{name} does not go with --store, which holds embeddings and saliency; leave one out.")
+            raise ConfigError(f"{option} does not go with --store, which holds embeddings and saliency; leave one out.")
     data = read_dataset(dataset, split, root, partial)
     # With a store, a model is its text encoder; the weights are compared.
     segmenter: Any = None
@@ -83,13 +90,12 @@ def sweep(
         segmenter = read_segmenter(model or "tiny", checkpoint, saliency if store is None else "none", runtime)
     source: Any = segmenter if store is None else EmbeddingStore(store, partial=partial)
     base = None if config is None else read_config(config)
-    if store is None:
-        base = config_for(data, base, read_config("paper"))
+    base = config_for(data, base, read_config("paper") if store is None else source.config).replace(**changes)
     with read_cluster(scheduler, workers) as client:
         table = run(
             source,
             data,
-            knobs,
+            values,
             base=base,
             limit=limit,
             protocol=protocol,
@@ -108,7 +114,7 @@ def sweep(
         typer.echo(plain.to_json(orient="records"))
         _fail_if_all_failed(table)
         return
-    shown = [*knobs, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
+    shown = [*values, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
     typer.echo(to_text(plain.reindex(columns=shown), "{:.4f}".format))
@@ -134,20 +140,12 @@ def read_grid(given: list[str]) -> dict[str, Any]:
         If one is spelt otherwise.
     """
     from clipdiy_lab.errors import ConfigError
+    from clipdiy_lab.method.knob_values import from_text
+    from clipdiy_lab.text import quoted
 
-    knobs: dict[str, Any] = {}
-    for one in given:
-        name, equals, text = one.partition("=")
-        try:
-            values = json.loads(text)
-        except ValueError as error:
-            values = error
-        if not equals or not isinstance(values, list):
-            raise ConfigError(
-                f"--grid is {one!r}; expected KNOB=JSON LIST, such as 'saliency_weight=[0, 0.5, 1]' or "
-                '\'placement=["stretched", "centred"]\'.'
-            )
-        if name in knobs:
-            raise ConfigError(f"--grid names {name!r} twice; give all its values in one list.")
-        knobs[name] = values
-    return knobs
+    form = "KNOB=JSON LIST, such as 'saliency_weight=[0, 0.5, 1]' or 'placement=[\"stretched\", \"centred\"]'"
+    values = {name: from_text(text) for name, text in read_assignments(given, "--grid", form).items()}
+    for name, several in values.items():
+        if not isinstance(several, list):
+            raise ConfigError(f"--grid is {quoted(f'{name}={several}')}; expected {form}.")
+    return values

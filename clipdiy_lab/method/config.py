@@ -1,17 +1,16 @@
 """Every knob of the method as one frozen, validated value.
 
-A knob's metadata says to which tier it belongs (`encode` knobs touch the network, `fuse` knobs never do), which values
-it takes and what it does; user interfaces, sweeps and documents are built from that and from nothing else.
+Each is declared with `knobs.knob`: what says where it acts also says what depends on it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
-from functools import partial, wraps
+from functools import wraps
 from os import PathLike
 from typing import Any, Literal, TypeVar, get_args
 
@@ -27,9 +26,9 @@ from clipdiy_lab.method.knob_values import (
     Synonyms,
     Weights,
 )
+from clipdiy_lab.method.knobs import Place, Tier, knob
 from clipdiy_lab.method.naming import grid_name, grid_names
 
-Tier = Literal["encode", "fuse"]
 Resize = Literal["bilinear", "nearest"]
 Placement = Literal["stretched", "centred"]
 Interpolation = Literal["bilinear", "nearest"]
@@ -47,15 +46,11 @@ def _refuses_unknown_knobs(cls: type[C]) -> type[C]:
 
     @wraps(made)
     def init(self: C, **knobs: Any) -> None:
-        _known(knobs)
+        cls.require_known(knobs)  # type: ignore[attr-defined]
         made(self, **knobs)
 
     cls.__init__ = init  # type: ignore[assignment]
     return cls
-
-
-def _knob(default: Any, tier: Tier, help: str, **meta: Any) -> Any:
-    return field(default=default, metadata={"tier": tier, "help": help, **meta})
 
 
 @_refuses_unknown_knobs
@@ -136,43 +131,63 @@ class Config:
     {'s064': 0.5}
     """
 
-    scales: tuple[int, ...] = _knob((256, 128, 64), "encode", "window sides in pixels", min=1, max=MAX_SIDE)
-    stride: int = _knob(2, "encode", "windows per window side", min=1, max=16, step=1)
-    image_size: tuple[int, int] = _knob((256, 256), "encode", "frame height and width", min=1, max=MAX_SIDE)
-    image_resize: Resize = _knob("bilinear", "encode", "how the image becomes the frame", choices=get_args(Resize))
-    precision: Precision = _knob("auto", "encode", "arithmetic of the encoder", choices=get_args(Precision))
-    saliency_input: SaliencyInput = _knob(
-        "image", "encode", "what the saliency source sees", choices=get_args(SaliencyInput)
+    scales: tuple[int, ...] = knob(
+        (256, 128, 64), "embedding", "numbers", "window sides in pixels", min=1, max=MAX_SIDE, selects_from="grids"
     )
-    crop_input: CropInput = _knob(
-        CropInput(), "encode", "other side of the encoder's input, by scale", min=MIN_INPUT, max=MAX_INPUT
+    stride: int = knob(2, "embedding", "count", "windows per window side", min=1, max=16, step=1)
+    image_size: tuple[int, int] = knob(
+        (256, 256), "embedding", "size", "frame height and width", min=1, max=MAX_SIDE, also_on={"saliency": {}}
     )
-    weights: Weights = _knob(Weights(), "fuse", "weight of each grid", min=0.0, max=4.0, step=0.05)
-    placement: Placement = _knob("stretched", "fuse", "where a window's value stands", choices=get_args(Placement))
-    interpolation: Interpolation = _knob("bilinear", "fuse", "between windows", choices=get_args(Interpolation))
-    align_corners: bool = _knob(False, "fuse", "corner pixels are grid points")
-    template: str | tuple[str, ...] = _knob(
-        OFFICIAL_TEMPLATE, "fuse", "prompt around a label", suggestions=(OFFICIAL_TEMPLATE, *TEMPLATE_SETS)
+    image_resize: Resize = knob(
+        "bilinear", "embedding", "choice", "how the image becomes the frame",
+        choices=get_args(Resize), also_on={"saliency": {"saliency_input": "frame"}},
+    )  # fmt: skip
+    precision: Precision = knob(
+        "auto", "embedding", "choice", "arithmetic of the encoder", choices=get_args(Precision), left_open="auto"
     )
-    article: Article = _knob("official", "fuse", "'a' always, or by the vowel", choices=get_args(Article))
-    synonyms: Synonyms = _knob(Synonyms(), "fuse", "phrases that stand for a label; the best counts")
-    background: Background = _knob("saliency", "fuse", "what makes a pixel background", choices=get_args(Background))
-    background_label: str = _knob("background", "fuse", "name of the background label")
-    background_words: tuple[str, ...] = _knob((), "fuse", "what stands for the background (policy 'words')")
-    background_threshold: float = _knob(
-        0.5, "fuse", "background below this probability (policy 'threshold')", min=0.0, max=1.0, step=0.01
+    saliency_input: SaliencyInput = knob(
+        "image", "saliency", "choice", "what the saliency source sees", choices=get_args(SaliencyInput)
     )
-    logit_scale: float = _knob(50.0, "fuse", "of the probabilities of 'threshold'", min=1.0, max=200.0, step=1.0)
-    saliency_weight: float = _knob(1.0, "fuse", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05)
-    saliency_threshold: float | None = _knob(None, "fuse", "hard saliency above this", min=0.0, max=1.0, step=0.05)
-    temperature: float = _knob(1.0, "fuse", "of the softmax", min=1e-3, max=100.0, step=0.01)
+    crop_input: CropInput = knob(
+        CropInput(), "embedding", "sides", "other side of the encoder's input, by scale", min=MIN_INPUT, max=MAX_INPUT
+    )
+    weights: Weights = knob(Weights(), "merged", "weights", "weight of each grid", min=0.0, max=4.0, step=0.05)
+    placement: Placement = knob(
+        "stretched", "merged", "choice", "where a window's value stands", choices=get_args(Placement), often=True
+    )
+    interpolation: Interpolation = knob(
+        "bilinear", "merged", "choice", "between windows", choices=get_args(Interpolation), often=True
+    )
+    align_corners: bool = knob(False, "merged", "switch", "corner pixels are grid points")
+    template: str | tuple[str, ...] = knob(
+        OFFICIAL_TEMPLATE, "text", "template", "prompt around a label",
+        suggestions=(OFFICIAL_TEMPLATE, *TEMPLATE_SETS), often=True,
+    )  # fmt: skip
+    article: Article = knob("official", "text", "choice", "'a' always, or by the vowel", choices=get_args(Article))
+    synonyms: Synonyms = knob(Synonyms(), "text", "phrases", "phrases that stand for a label; the best counts")
+    background: Background = knob(
+        "saliency", "text", "choice", "what makes a pixel background", choices=get_args(Background), often=True
+    )
+    background_label: str = knob("background", "text", "text", "name of the background label")
+    background_words: tuple[str, ...] = knob((), "text", "words", "what stands for the background (policy 'words')")
+    background_threshold: float = knob(
+        0.5, "fused", "number", "background below this probability (policy 'threshold')", min=0.0, max=1.0, step=0.01
+    )
+    logit_scale: float = knob(
+        50.0, "fused", "number", "of the probabilities of 'threshold'", min=1.0, max=200.0, step=1.0
+    )
+    saliency_weight: float = knob(
+        1.0, "guide", "number", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05, often=True
+    )
+    saliency_threshold: float | None = knob(
+        None, "guide", "optional", "hard saliency above this", min=0.0, max=1.0, step=0.05, often=True
+    )
+    temperature: float = knob(1.0, "probability", "number", "of the softmax", min=1e-3, max=100.0, step=0.01)
 
     def __post_init__(self) -> None:
         """Bring the values to their canonical types and check them."""
-        for knob in fields(self):
-            given = getattr(self, knob.name)
-            read = _READERS.get(knob.name)
-            self._set(knob.name, knob_values.read_plain(knob, given) if read is None else read(given))
+        for field in fields(self):
+            self._set(field.name, knob_values.read(field, getattr(self, field.name)))
         self._check_words()
         if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
             raise ConfigError(
@@ -254,9 +269,17 @@ class Config:
         return cls(precision="fp32", image_resize="nearest", saliency_input="frame")
 
     @classmethod
-    def knobs(cls, tier: Tier | None = None) -> dict[str, Mapping[str, Any]]:
-        """Metadata of every knob, or of one tier's: help, and min, max, step or choices where they exist."""
-        return {knob.name: knob.metadata for knob in fields(cls) if tier in (None, knob.metadata["tier"])}
+    def knobs(cls, *where: Tier | Place) -> dict[str, Mapping[str, Any]]:
+        """Metadata of every knob, or of those that act first at some places or are of some tiers; see `knobs.knob`."""
+        known = {field.name: field.metadata for field in fields(cls)}
+        return {name: meta for name, meta in known.items() if not where or {meta["acts_on"], meta["tier"]} & {*where}}
+
+    @classmethod
+    def require_known(cls, names: Iterable[str]) -> None:
+        """Raise a `ConfigError` with the nearest names for a name that is no knob."""
+        for name in names:
+            if name not in cls.knobs():
+                raise ConfigError(f"there is no knob {name!r}. {nearest(name, cls.knobs())}")
 
     def replace(self, **changes: Any) -> Config:
         """Return a copy with some knobs changed.
@@ -266,16 +289,48 @@ class Config:
         ConfigError
             For an unknown knob, with the nearest names, or a value that makes no sense.
         """
-        _known(changes)
+        self.require_known(changes)
         return dataclass_replace(self, **changes)
 
-    def changed(self, other: Config, tier: Tier | None = None) -> tuple[str, ...]:
-        """Names of the knobs in which two configurations differ."""
-        return tuple(name for name in self.knobs(tier) if getattr(self, name) != getattr(other, name))
+    def changed(self, other: Config, *where: Tier | Place) -> tuple[str, ...]:
+        """Names of the knobs in which two configurations differ; `where` as for `knobs`."""
+        return tuple(name for name in self.knobs(*where) if getattr(self, name) != getattr(other, name))
+
+    def plain_at(self, *where: Tier | Place) -> Config:
+        """Return a copy in which the knobs that act first at some places or are of some tiers have their defaults."""
+        return self.replace(**{field.name: field.default for field in fields(self) if field.name in self.knobs(*where)})
+
+    def key_at(self, *where: Tier | Place) -> tuple[Any, ...]:
+        """Return what that depends on which is made at some places or by a tier, whatever stands before it.
+
+        Which grids are asked for is not part of it: each of them is made on its own.
+        """
+        return tuple(self._acting(where).values())
+
+    def unlike(self, encoded: Config, *where: Tier | Place) -> tuple[str, ...]:
+        """Names of the knobs in which an encoding with another configuration cannot serve this one.
+
+        Which grids are asked for is not among them: an encoding may hold more. `where` may narrow it to the embedding
+        or the saliency.
+        """
+        asked, held, knobs = self._acting(where or ("encode",)), encoded._acting(where or ("encode",)), self.knobs()
+        differs = (name for name in asked if asked[name] != held[name])
+        return tuple(name for name in differs if asked[name] != knobs[name].get("left_open", held[name]))
+
+    def _acting(self, where: tuple[Tier | Place, ...]) -> dict[str, Any]:
+        """Values of the knobs that act at some places, first or not; None where one has no effect there."""
+        acting: dict[str, Any] = {}
+        for name, meta in self.knobs().items():
+            also = [values for place, values in meta.get("also_on", {}).items() if place in where]
+            first = bool({meta["acts_on"], meta["tier"]} & {*where})
+            if "selects_from" not in meta and (first or also):
+                effective = first or any(all(getattr(self, k) == v for k, v in values.items()) for values in also)
+                acting[name] = getattr(self, name) if effective else None
+        return acting
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back to an equal value."""
-        values = {knob.name: getattr(self, knob.name) for knob in fields(self)}
+        values = {name: getattr(self, name) for name in self.knobs()}
         return json.dumps(values, default=dict)  # the mappings, whose keys become texts
 
     @classmethod
@@ -298,21 +353,7 @@ class Config:
             raise ConfigError(f"the configuration is not JSON ({error}); expected what Config.to_json wrote.") from None
         if not isinstance(values, dict):
             raise ConfigError(f"the configuration is a JSON {type(values).__name__}; expected an object of knobs.")
-        _known(values)
         return cls(**values)
-
-
-# Knobs that are more than a number, a choice or a switch.
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "scales": knob_values.read_scales,
-    "image_size": knob_values.read_size,
-    "template": knob_values.read_template,
-    "synonyms": knob_values.read_synonyms,
-    "crop_input": knob_values.read_crop_input,
-    "background_label": knob_values.read_background_label,
-    "background_words": partial(knob_values.read_phrases, name="background_words"),
-    "weights": lambda given: given,  # needs the plan
-}
 
 
 def as_config(config: Config | None) -> Config:
@@ -328,9 +369,3 @@ def as_config(config: Config | None) -> Config:
     if not isinstance(config, Config):
         raise ConfigError(f"config is {config!r} ({type(config).__name__}); expected a Config such as Config.paper().")
     return config
-
-
-def _known(values: Mapping[str, Any]) -> None:
-    for name in values:
-        if name not in Config.knobs():
-            raise ConfigError(f"there is no knob {name!r}. {nearest(name, Config.knobs())}")

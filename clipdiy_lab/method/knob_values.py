@@ -6,12 +6,15 @@ expected.
 
 from __future__ import annotations
 
+import ast
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field
 from typing import Any, Generic, TypeVar
 
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.method.knobs import Form
 from clipdiy_lab.method.naming import grid_name
 from clipdiy_lab.text import quoted, unseen
 
@@ -94,58 +97,97 @@ class CropInput(_Frozen[int, int]):
         self._items = tuple(sorted((int(scale), int(side)) for scale, side in (sides or {}).items()))
 
 
-def read_scales(given: Any) -> tuple[int, ...]:
-    """Window sides, each once, in the order given."""
+def from_text(text: str, form: Form | None = None) -> Any:
+    """Return the value that a text spells: JSON, else a Python literal; anything else stands for itself.
+
+    Where the form of the value is a text, only quotes and lists are read.
+
+    Examples
+    --------
+    >>> from_text("0.5"), from_text("true"), from_text("None"), from_text("(256, 128)"), from_text("centred")
+    (0.5, True, None, (256, 128), 'centred')
+    >>> from_text("12", "text"), from_text('["a {label}"]', "template")
+    ('12', ['a {label}'])
+    """
+    value: Any = text
+    for read in (json.loads, ast.literal_eval):
+        try:
+            value = read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+        break
+    return value if form not in ("text", "choice", "template") or isinstance(value, str | list | tuple) else text
+
+
+def read(knob: Field[Any], value: Any) -> Any:
+    """Bring what was given for a knob to its canonical form.
+
+    Weights are left as they are: `read_weights` needs the grids.
+
+    Raises
+    ------
+    ConfigError
+        If it makes no sense for the knob's form, choices or bounds.
+    """
+    return _READERS[knob.metadata["form"]](knob, value)
+
+
+def _read_numbers(knob: Field[Any], given: Any) -> tuple[int, ...]:
+    """Whole numbers, each once, in the order given."""
+    name, expected = knob.name, f"{knob.metadata['help']} such as {knob.default}"
     members = _sequence(given)
     if members is None:
-        raise ConfigError(f"scales is {given!r}; expected window sides in pixels such as (256, 128, 64).")
-    scales = tuple(_integer(scale, "scales") for scale in members)
-    if not scales:
-        raise ConfigError("scales is empty; expected at least one window side in pixels such as (256, 128, 64).")
-    if len(set(scales)) != len(scales):
-        raise ConfigError(f"scales {scales} names a scale twice; give each once and use weights to weigh it.")
-    if min(scales) < 1:
-        raise ConfigError(f"scales {scales} holds a side below one pixel; expected positive sides.")
-    return scales
+        raise ConfigError(f"{name} is {given!r}; expected {expected}.")
+    numbers = tuple(_integer(member, name) for member in members)
+    if not numbers:
+        raise ConfigError(f"{name} is empty; expected {expected}.")
+    low, high = knob.metadata["min"], knob.metadata["max"]
+    for number in numbers:
+        if numbers.count(number) > 1:
+            raise ConfigError(f"{name} {numbers} names {number} twice; give each once.")
+        if not low <= number <= high:
+            raise ConfigError(f"{name} holds {number}; expected {low} to {high} ({knob.metadata['help']}).")
+    return numbers
 
 
-def read_size(given: Any) -> tuple[int, int]:
+def _read_size(knob: Field[Any], given: Any) -> tuple[int, int]:
     """Height and width of the frame; one number means a square."""
+    name, low, high = knob.name, knob.metadata["min"], knob.metadata["max"]
     members = _sequence(given)
     size = (given, given) if members is None else members
     if len(size) != 2:
-        raise ConfigError(f"image_size is {given!r}; expected one side or (height, width) in pixels.")
-    height, width = (_integer(side, "image_size") for side in size)
-    if min(height, width) < 1 or max(height, width) > MAX_SIDE:
-        raise ConfigError(f"image_size is {height} x {width}; expected sides from 1 to {MAX_SIDE} pixels.")
+        raise ConfigError(f"{name} is {given!r}; expected one side or (height, width) in pixels.")
+    height, width = (_integer(side, name) for side in size)
+    if min(height, width) < low or max(height, width) > high:
+        raise ConfigError(f"{name} is {height} x {width}; expected sides from {low} to {high} pixels.")
     return height, width
 
 
-def read_template(given: Any) -> str | tuple[str, ...]:
+def _read_template(knob: Field[Any], given: Any) -> str | tuple[str, ...]:
     """One template, several, or the name of a set."""
-    templates = (given,) if isinstance(given, str) else given
+    name, templates = knob.name, (given,) if isinstance(given, str) else given
     if not isinstance(templates, (tuple, list)) or not templates:
-        raise ConfigError(f"template is {given!r}; expected a text with the field {{label}}, or several of them.")
+        raise ConfigError(f"{name} is {given!r}; expected a text with the field {{label}}, or several of them.")
     if isinstance(given, str) and given in TEMPLATE_SETS:
         return str(given)
     for template in templates:
         if not isinstance(template, str) or "{label}" not in template:
             raise ConfigError(
-                f"template {template!r} lacks the field {{label}}; expected e.g. '{OFFICIAL_TEMPLATE}', "
+                f"{name} {template!r} lacks the field {{label}}; expected e.g. '{OFFICIAL_TEMPLATE}', "
                 f"or alone one of the names {', '.join(TEMPLATE_SETS)}."
             )
-        _check_seen(template, "template")
+        _check_seen(template, name)
     return str(given) if isinstance(given, str) else tuple(str(template) for template in templates)
 
 
-def read_background_label(given: Any) -> str:
-    """Return a label's text, stripped."""
+def _read_text(knob: Field[Any], given: Any) -> str:
+    """Return a text, stripped."""
     if not isinstance(given, str) or not given.strip():
-        raise ConfigError(f"background_label is {given!r}; expected a word such as 'background'.")
-    return _check_seen(given.strip(), "background_label")
+        raise ConfigError(f"{knob.name} is {given!r}; expected a word such as {knob.default!r}.")
+    return _check_seen(given.strip(), knob.name)
 
 
-def read_phrases(given: Any, name: str) -> tuple[str, ...]:
+def _read_words(given: Any, name: str) -> tuple[str, ...]:
     """Stripped phrases, each once; upper and lower case count as the same, since CLIP's tokenizer lowers them."""
     members = _sequence(given)
     if members is None:
@@ -158,22 +200,21 @@ def read_phrases(given: Any, name: str) -> tuple[str, ...]:
     return tuple(kept.values())
 
 
-def read_synonyms(given: Any) -> Synonyms:
+def _read_phrases(knob: Field[Any], given: Any) -> Synonyms:
     """Phrases of labels, each label once."""
+    name = knob.name
     if not isinstance(given, Mapping):
-        raise ConfigError(
-            f"synonyms is {given!r}; expected phrases for each label, e.g. {{'sofa': ['sofa', 'couch']}}."
-        )
+        raise ConfigError(f"{name} is {given!r}; expected phrases for each label, e.g. {{'sofa': ['sofa', 'couch']}}.")
     phrases: dict[str, tuple[str, ...]] = {}
-    for label, members in given.items():
-        if not isinstance(label, str) or not label.strip():
-            raise ConfigError(f"synonyms has phrases for {label!r}; expected the text of a label.")
-        name = _check_seen(label.strip(), "synonyms")
-        if name.lower() in (other.lower() for other in phrases):
-            raise ConfigError(f"synonyms names the label {name!r} twice; give its phrases in one list.")
-        phrases[name] = read_phrases(members, f"synonyms of {name!r}")
-        if not phrases[name]:
-            raise ConfigError(f"synonyms of {name!r} is empty; give at least one phrase, or leave the label out.")
+    for key, members in given.items():
+        if not isinstance(key, str) or not key.strip():
+            raise ConfigError(f"{name} has phrases for {key!r}; expected the text of a label.")
+        label = _check_seen(key.strip(), name)
+        if label.lower() in (other.lower() for other in phrases):
+            raise ConfigError(f"{name} names the label {label!r} twice; give its phrases in one list.")
+        phrases[label] = _read_words(members, f"{name} of {label!r}")
+        if not phrases[label]:
+            raise ConfigError(f"{name} of {label!r} is empty; give at least one phrase, or leave the label out.")
     return Synonyms(phrases)
 
 
@@ -199,38 +240,61 @@ def read_weights(given: Any, grids: tuple[str, ...]) -> Weights:
     return Weights({name: weights[name] for name in grids if weights.get(name, 1.0) != 1})
 
 
-def read_crop_input(given: Any) -> CropInput:
+def _read_sides(knob: Field[Any], given: Any) -> CropInput:
     """Sides of the encoder's input by scale."""
+    name, low, high = knob.name, knob.metadata["min"], knob.metadata["max"]
     if not isinstance(given, Mapping):
-        raise ConfigError(f"crop_input is {given!r}; expected a side in pixels by scale, e.g. {{64: 96}}.")
-    sides = {scale: _integer(side, "crop_input") for scale, side in _by_scale(given, "crop_input").items()}
+        raise ConfigError(f"{name} is {given!r}; expected a side in pixels by scale, e.g. {{64: 96}}.")
+    sides = {scale: _integer(side, name) for scale, side in _by_scale(given, name).items()}
     for scale, side in sides.items():
-        if not MIN_INPUT <= side <= MAX_INPUT:
-            raise ConfigError(
-                f"crop_input gives scale {scale} a side of {side}; expected {MIN_INPUT} to {MAX_INPUT} pixels."
-            )
+        if not low <= side <= high:
+            raise ConfigError(f"{name} gives scale {scale} a side of {side}; expected {low} to {high} pixels.")
     return CropInput(sides)
 
 
-def read_plain(knob: Field[Any], value: Any) -> Any:
-    """One of the choices, a switch, a number within its bounds: as the knob's metadata says."""
-    meta, value = knob.metadata, _plain(value)
-    if "choices" in meta and not (isinstance(value, str) and value in meta["choices"]):
-        hint = nearest(str(value), meta["choices"])
-        raise ConfigError(f"{knob.name} is {value!r}; expected one of {', '.join(meta['choices'])}. {hint}")
-    if isinstance(knob.default, bool) and not isinstance(value, bool):
-        raise ConfigError(f"{knob.name} is {value!r}; expected True or False.")
-    if "min" not in meta:
+def _read_choice(knob: Field[Any], given: Any) -> Any:
+    value, choices = _plain(given), knob.metadata["choices"]
+    if isinstance(value, str) and value in choices:
         return value
-    if value is None and knob.default is None:
+    hint = nearest(str(value), choices)
+    raise ConfigError(f"{knob.name} is {value!r}; expected one of {', '.join(choices)}. {hint}")
+
+
+def _read_switch(knob: Field[Any], given: Any) -> bool:
+    value = _plain(given)
+    if isinstance(value, bool):
+        return value
+    raise ConfigError(f"{knob.name} is {value!r}; expected True or False.")
+
+
+def _read_number(knob: Field[Any], given: Any) -> float | None:
+    """Number within its bounds, whole for a ``count``; None where it is ``optional``."""
+    meta, value = knob.metadata, _plain(given)
+    if value is None and meta["form"] == "optional":
         return None
-    whole = isinstance(knob.default, int)
-    number = _number(value)
+    whole, number = meta["form"] == "count", _number(value)
     if number is None or (whole and number != int(number)):
         raise ConfigError(f"{knob.name} is {value!r}; expected a {'whole ' if whole else ''}number.")
     if not meta["min"] <= number <= meta["max"]:
         raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")
     return int(number) if whole else number
+
+
+_READERS: dict[Form, Callable[[Field[Any], Any], Any]] = {
+    "choice": _read_choice,
+    "switch": _read_switch,
+    "number": _read_number,
+    "optional": _read_number,
+    "count": _read_number,
+    "numbers": _read_numbers,
+    "size": _read_size,
+    "text": _read_text,
+    "template": _read_template,
+    "words": lambda knob, given: _read_words(given, knob.name),
+    "phrases": _read_phrases,
+    "sides": _read_sides,
+    "weights": lambda knob, given: given,
+}
 
 
 def _check_seen(text: str, name: str) -> str:

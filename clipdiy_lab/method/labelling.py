@@ -20,9 +20,12 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import Inputs, dense_stages
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.knobs import Place
 
 LAST_STAGE = "fused"
 """The last score that this path knows."""
+AFTER_SEARCH: tuple[Place, ...] = ("guide", "refined", "probability")
+"""Where knobs act that `candidates` does not look at: one search serves all their values."""
 
 
 def knows(config: Config) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import open_clip
 import torch
 from torch import Tensor
 
@@ -205,7 +204,9 @@ def templates(config: Config) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1)
 def _imagenet80() -> tuple[str, ...]:
-    return tuple(template("{label}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # here, since opening a run should not wait for open_clip's import
+
+    return tuple(template("{label}") for template in OPENAI_IMAGENET_TEMPLATES)
 
 
 def prompts(phrase: str, config: Config) -> tuple[str, ...]:

@@ -129,7 +129,7 @@ def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:
     was = encoding.config
     if config.precision == "auto":
         config = config.replace(precision=was.precision)
-    changed = [name for name in config.changed(was, "encode") if name != "scales"]
+    changed = config.unlike(was)
     lost = [grid.title for grid in Plan.of(config) if grid.name not in encoding.embeddings]
     if changed or lost:
         grids = f"the grids of {', '.join(lost)}"

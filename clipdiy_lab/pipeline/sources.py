@@ -348,9 +348,3 @@ class SentSource:
         if len(store.ids) != images:
             raise StoreError(f"{capital(store.title)} has grown since the work began; run it again.")
         return StoreSource(store, self.dataset, segmenter)
-
-
-def shared_encoding(config: Config) -> Config:
-    """Return what a configuration asks of the encoder, apart from its scales: equal values can share an encoding."""
-    plain = {name: getattr(Config(), name) for name in Config.knobs("fuse")}
-    return config.replace(**plain, scales=(min(config.image_size),))

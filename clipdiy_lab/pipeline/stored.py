@@ -21,9 +21,7 @@ AnyStore = EmbeddingStore | OpenedStore
 def unfit(store: AnyStore, config: Config) -> str:
     """Say why a store cannot answer for a configuration; empty if it can."""
     lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
-    if config.precision == "auto":
-        config = config.replace(precision=store.config.precision)
-    differs = [name for name in config.changed(store.config, "encode") if name != "scales"]
+    differs = config.unlike(store.config)
     if not lost and not differs:
         problem = lacking(config, ("saliency",))
         return f"{problem}: {store.title} keeps no images; give a segmenter." if problem else ""

@@ -19,7 +19,6 @@ NOTE = """shown => {
 }"""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SHOWS)
 def test_a_notebook_runs_from_top_to_bottom(server, chromium, name):
     notebook = Notebook(server, chromium, f"{name}.ipynb", ROOT / f"notebooks/{name}.ipynb")

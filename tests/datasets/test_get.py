@@ -514,7 +514,6 @@ def fast_disk(tmp_path):
         yield Path(place)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "interrupt", "kill with a link to another disk"])
 def test_ended_before_every_single_step(server, scenes, folder, tmp_path, fast_disk, how):
     """A process dies before its first file operation, another before its second, ...; each time the next one mends."""

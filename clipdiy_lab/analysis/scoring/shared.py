@@ -17,14 +17,10 @@ from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import Inputs
-from clipdiy_lab.method.labelling import candidates, choose, knows, label_map
+from clipdiy_lab.method.labelling import AFTER_SEARCH, candidates, choose, knows, label_map
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import Texts
 from clipdiy_lab.pipeline.segmenter import Segmenter
-
-_TEXT_KNOBS = ("template", "article", "synonyms", "background", "background_label", "background_words")
-_AFTER_SEARCH = ("saliency_weight", "saliency_threshold", "temperature")
-"""Knobs that the search for the best label does not look at."""
 
 Labels = npt.NDArray[np.integer[Any]]
 
@@ -69,18 +65,14 @@ class SharedTexts:
 
 
 def text_key(trial: Trial) -> tuple[Any, ...]:
-    """Return what the text embeddings of a trial depend on."""
-    config = trial.config or Config()
-    return (trial.label_names, *(getattr(config, name) for name in _TEXT_KNOBS))
+    """Return what the text embeddings of a trial, and the similarities with them, depend on."""
+    return (trial.label_names, *(trial.config or Config()).key_at("text", "similarity"))
 
 
 def search_key(trial: Trial) -> Config:
     """Return what the search for the best label of a trial depends on: everything where a later score decides."""
-    plain = Config()
-    config = trial.config or plain
-    if not knows(config):
-        return config
-    return config.replace(**{name: getattr(plain, name) for name in _AFTER_SEARCH})
+    config = trial.config or Config()
+    return config.plain_at(*AFTER_SEARCH) if knows(config) else config
 
 
 def in_order(trials: Sequence[Trial]) -> list[Trial]:

@@ -28,7 +28,6 @@ from clipdiy_lab.pipeline.sources import (
     StoreSource,
     as_source,
     config_for,
-    shared_encoding,
 )
 from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
 from clipdiy_lab.text import printable
@@ -207,7 +206,7 @@ class Board(Live[BoardScreen]):
             return 0.0
         encode, score = self._paces(plan)
         encodings = {
-            (shared_encoding(trial.config), trial.saliency)
+            (trial.saliency, *trial.config.key_at("encode"))
             for portion in plan.portions
             for trial in portion.trials
             if trial.config is not None

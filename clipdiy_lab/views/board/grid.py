@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,6 +10,7 @@ from clipdiy_lab.analysis.sweep import MAX_ROWS
 from clipdiy_lab.analysis.trials import SALIENCY, Trial, trials
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.knob_values import from_text
 from clipdiy_lab.models import saliency as sources_of_saliency
 
 PORTION: Final = 4
@@ -28,14 +28,15 @@ def suggested(knob: str) -> list[Any]:
     if knob == SALIENCY:
         return [name for name in sources_of_saliency.names() if name not in ("file", "constant")]
     meta, default = Config.knobs()[knob], getattr(Config(), knob)
-    if knob == "scales":
-        return [default, *((scale,) for scale in default)]
-    if "choices" in meta or "suggestions" in meta:
+    form = meta["form"]
+    if form == "numbers":
+        return [default, *((number,) for number in default)]
+    if form in ("choice", "template"):
         return list(dict.fromkeys([default, *meta.get("choices", meta.get("suggestions", ()))]))
-    if isinstance(default, bool):
+    if form == "switch":
         return [default, not default]
-    if "min" in meta and knob not in ("image_size", "weights", "crop_input"):
-        low, high = meta["min"], min(meta["max"], 4) if isinstance(default, int) else meta["max"]
+    if form in ("number", "optional", "count"):
+        low, high = meta["min"], min(meta["max"], 4) if form == "count" else meta["max"]
         return list(dict.fromkeys([default, low, type(low)((low + high) / 2), high]))[:3]
     return [default]
 
@@ -53,17 +54,10 @@ def values(text: str) -> list[Any]:
     >>> values("0; 0.5; 1"), values("(256, 128); (64,)"), values("stretched; centred")
     ([0, 0.5, 1], [(256, 128), (64,)], ['stretched', 'centred'])
     """
-    found = [_value(part.strip()) for part in text.split(";") if part.strip()]
+    found = [from_text(part.strip()) for part in text.split(";") if part.strip()]
     if not found:
         raise ConfigError("there are no values; write them with ; between them, such as 0; 0.5; 1.")
     return found
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
 
 
 def spelled(several: Sequence[Any]) -> str:

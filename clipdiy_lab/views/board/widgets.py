@@ -55,7 +55,7 @@ class BoardWidgets(WidgetScreen):
         self._price()
 
     def _lay_out(self) -> w.VBox:
-        names = [SALIENCY, *(name for name in Config.knobs() if name != "weights")]
+        names = [SALIENCY, *Config.knobs()]
         self.knob = w.Dropdown(options=names, value="saliency_weight", description="knob")
         self.knob.add_class("clipdiy-knob")
         buttons = {name: button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}

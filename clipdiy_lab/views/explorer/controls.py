@@ -42,8 +42,8 @@ class Control:
     def _make(self, field: Field, value: Any) -> Any:
         if field.form == "optional":
             return self._optional(field, value)
-        if field.form in ("words", "scales"):
-            whole = field.form == "scales"
+        if field.form in ("words", "numbers"):
+            whole = field.form == "numbers"
             reader = (lambda text: _whole(field, text)) if whole else str
             self.tags = Tags(spell(field, value), self._hear, self._failed, reader)
             return self.tags.root
@@ -79,7 +79,7 @@ class Control:
             on, slider = self._parts
             slider.disabled = not on.value
             return tidy(slider.value) if on.value else None
-        if self.field.form in ("words", "scales"):
+        if self.field.form in ("words", "numbers"):
             return read(self.field, self.tags.value)
         return tidy(read(self.field, self.widget.value))
 
@@ -91,7 +91,7 @@ class Control:
                 on, slider = self._parts
                 on.value, slider.disabled = value is not None, value is None
                 slider.value = slider.value if value is None else value
-            elif self.field.form in ("words", "scales"):
+            elif self.field.form in ("words", "numbers"):
                 self.tags.value = spell(self.field, value)
             else:
                 self.widget.value = spell(self.field, value)
@@ -115,7 +115,7 @@ def _make(field: Field, shown: Any) -> Any:
     shared = {"description": field.title, "tooltip": field.help, "style": _STYLE, "layout": _WIDE}
     live = {"continuous_update": field.tier == "fuse"}
     numbers = {"min": field.low, "max": field.high, "step": field.step}
-    if field.form == "slider":
+    if field.form == "number":
         if (field.high - field.low) / field.step > _FINE:
             return w.BoundedFloatText(value=shown, **numbers, **shared)
         return w.FloatSlider(value=shown, **numbers, **live, **shared)
@@ -126,7 +126,7 @@ def _make(field: Field, shown: Any) -> Any:
         return w.Dropdown(value=shown, options=field.choices, **shared)
     if field.form == "switch":
         return w.Checkbox(value=shown, **shared | {"indent": True})
-    if field.form == "suggest":
+    if field.form == "template":
         return w.Combobox(value=shown, options=field.choices, continuous_update=False, ensure_option=False, **shared)
     if field.form in ("phrases", "sides"):
         example = "sofa: sofa, couch" if field.form == "phrases" else "64: 96"
@@ -142,6 +142,6 @@ def _whole(field: Field, text: str) -> int:
 
 def titled(field: Field, widget: Any) -> Any:
     """Put the title before a widget that has no description of its own."""
-    if field.form not in ("words", "scales"):
+    if field.form not in ("words", "numbers"):
         return widget
     return w.HBox([w.Label(field.title, layout={"width": "11em"}), widget], layout=_WIDE)

@@ -17,6 +17,7 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.knobs import Place
 from clipdiy_lab.models import recipes
 from clipdiy_lab.models.capabilities import precision_of, recipe_of
 from clipdiy_lab.models.loading import load_encoder
@@ -29,7 +30,7 @@ from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.pipeline.loading import load
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
-from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter, unfit
+from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
 from clipdiy_lab.views.repeat import Maker
@@ -169,11 +170,14 @@ class Engine:
         frame = cast(Tensor, encoding.frame)
         source, applied = self._keep(_saliency_of(view), lambda: self._saliency(view, frame))
         named = {"image_source": f"{view.image.kind} {view.image.name}"}
-        return replace(encoding, saliency=applied, provenance={**encoding.provenance, **source, **named}), frame, text
+        # Embeddings are kept when a knob of the saliency changes.
+        settled = view.config.replace(precision=encoding.config.precision)
+        provenance = {**encoding.provenance, **source, **named}
+        return replace(encoding, config=settled, saliency=applied, provenance=provenance), frame, text
 
     def _encoding(self, view: View, maker: Segmenter, watch: Watch) -> Encoding:
         """Return an encoding with the grids of the view; those that were encoded before are not encoded again."""
-        known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view)
+        known: Encoding | None = self._kept.get(_embeddings_of(view)) or self._stored(view, "embedding")
         if known is None or not _has(known, view.config):
             held = {} if known is None else known.embeddings
             config = view.config.only(*(grid for grid in view.config.grids if grid not in held))
@@ -182,12 +186,12 @@ class Engine:
         self._put(_embeddings_of(view), known)
         return known
 
-    def _stored(self, view: View) -> Encoding | None:
-        """Return what the store holds of the image of a view; None where it was not encoded as the view asks."""
+    def _stored(self, view: View, place: Place) -> Encoding | None:
+        """Return what the store holds of the image of a view; None where embedding or saliency are made otherwise."""
         store = self.store
         if store is None or view.model != store.attrs["encoder"]:
             return None
-        if unfit(store, view.config.replace(scales=store.config.scales, weights={})):
+        if view.config.unlike(store.config, place):
             return None
         position = self._keep(("position", view.image.sha256), lambda: store.find(view.image.sha256))
         if position is None:
@@ -199,7 +203,7 @@ class Engine:
     def _saliency(self, view: View, frame: Tensor) -> tuple[dict[str, Any], Tensor | None]:
         """Return what the source says of itself, and its map in the frame."""
         names = ("saliency_source", "saliency_recipe", "saliency_fingerprint")
-        stored = self._stored(view)
+        stored = self._stored(view, "saliency")
         if stored is not None and view.saliency == stored.provenance["saliency_source"]:
             recipe = _saliency_recipe(stored.provenance)
             if not view.source.options or view.source == recipe:
@@ -258,10 +262,8 @@ def _has(encoding: Encoding, config: Config) -> bool:
 
 
 def _embeddings_of(view: View) -> Hashable:
-    return ("embeddings", view.asks_the_network)
+    return ("embeddings", view.image.sha256, view.model, *view.config.key_at("embedding"))
 
 
 def _saliency_of(view: View) -> Hashable:
-    config = view.config
-    return ("map", view.image.sha256, view.source, config.saliency_input, config.image_size,
-            config.image_resize if config.saliency_input == "frame" else "")  # fmt: skip
+    return ("map", view.image.sha256, view.source, *view.config.key_at("saliency"))

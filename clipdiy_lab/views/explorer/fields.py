@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from clipdiy_lab.errors import ConfigError
-from clipdiy_lab.method.config import Config, Tier
-
-Form = Literal[
-    "choice", "switch", "slider", "optional", "count", "suggest", "text", "words", "scales", "size", "phrases", "sides"
-]
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.knobs import Form, Tier
 
 
 @dataclass(frozen=True)
@@ -23,16 +20,18 @@ class Field:
     name : str
         The knob.
     form : str
-        ``choice`` of a list; ``switch`` on and off; ``slider`` between bounds; ``optional`` slider that may be off;
-        ``count``, a whole number; ``suggest``, a text with suggestions; ``text``; ``words``, a list of texts;
-        ``scales``, a list of whole numbers; ``size``, height and width; ``phrases``, lines ``label: phrase, phrase``;
-        ``sides``, lines ``scale: side``.
+        As of the knob. A ``number`` is a slider, an ``optional`` one may be off, a ``template`` is a text with
+        suggestions; ``phrases`` are lines ``label: phrase, phrase``, ``sides`` lines ``scale: side``.
     tier : {"encode", "fuse"}
     help : str
     low, high, step : float
         Of numbers.
     choices : tuple of str
-        Of ``choice`` and ``suggest``.
+        Of ``choice`` and ``template``.
+    often : bool
+        Whether it is among those that are turned most.
+    selects_from : bool
+        Whether it asks for grids, which have switches and weights.
     """
 
     name: str
@@ -43,6 +42,8 @@ class Field:
     high: float = 1.0
     step: float = 1.0
     choices: tuple[str, ...] = ()
+    often: bool = False
+    selects_from: bool = False
 
     @property
     def title(self) -> str:
@@ -52,45 +53,23 @@ class Field:
 
 def fields(tier: Tier | None = None) -> dict[str, Field]:
     """Describe every control that a knob of `Config` gets; the weights of the grids belong to the grids."""
-    default = Config()
-    found = {}
-    for name, meta in Config.knobs(tier).items():
-        if name == "weights":
-            continue
-        value = getattr(default, name)
-        numbers = {key: float(meta[own]) for key, own in _NUMBERS.items() if own in meta}
-        choices = tuple(meta.get("choices", meta.get("suggestions", ())))
-        found[name] = Field(name, _form(meta, value), meta["tier"], meta["help"], **numbers, choices=choices)
-    return found
-
-
-_NUMBERS = {"low": "min", "high": "max", "step": "step"}
+    known = Config.knobs(tier) if tier else Config.knobs()
+    return {name: _field(name, meta, meta["form"]) for name, meta in known.items() if meta["form"] != "weights"}
 
 
 def weight_field() -> Field:
     """Describe the slider that every grid has."""
-    meta = Config.knobs()["weights"]
-    return Field("weights", "slider", meta["tier"], meta["help"], meta["min"], meta["max"], meta["step"])
+    return next(_field(name, meta, "number") for name, meta in Config.knobs().items() if meta["form"] == "weights")
 
 
-def _form(meta: Mapping[str, Any], value: Any) -> Form:
-    if "choices" in meta:
-        return "choice"
-    if "suggestions" in meta:
-        return "suggest"
-    if isinstance(value, bool):
-        return "switch"
-    if isinstance(value, Mapping):
-        return "sides" if "min" in meta else "phrases"
-    if isinstance(value, tuple):
-        return _TUPLES[(bool(value), len(value) == 2)]
-    if "min" in meta:
-        return "optional" if value is None else "count" if isinstance(value, int) else "slider"
-    return "text"
+def _field(name: str, meta: Mapping[str, Any], form: Form) -> Field:
+    numbers = {key: float(meta[own]) for key, own in _NUMBERS.items() if own in meta}
+    choices = tuple(meta.get("choices", meta.get("suggestions", ())))
+    often, selects = bool(meta.get("often")), "selects_from" in meta
+    return Field(name, form, meta["tier"], meta["help"], **numbers, choices=choices, often=often, selects_from=selects)
 
 
-# Of the knobs that are tuples, words are empty at first, a size has two numbers, and the scales are the rest.
-_TUPLES: dict[tuple[bool, bool], Form] = {(False, False): "words", (True, True): "size", (True, False): "scales"}
+_NUMBERS = {"low": "min", "high": "max", "step": "step"}
 
 
 def spell(field: Field, value: Any) -> Any:
@@ -107,9 +86,9 @@ def spell(field: Field, value: Any) -> Any:
         return "\n".join(f"{label}: {', '.join(several)}" for label, several in value.items())
     if field.form == "sides":
         return "\n".join(f"{scale}: {side}" for scale, side in value.items())
-    if field.form == "suggest" and not isinstance(value, str):
+    if field.form == "template" and not isinstance(value, str):
         return " | ".join(value)
-    return list(value) if field.form in ("words", "scales") else value
+    return list(value) if field.form in ("words", "numbers") else value
 
 
 def read(field: Field, shown: Any) -> Any:
@@ -135,10 +114,10 @@ def read(field: Field, shown: Any) -> Any:
         return _phrases(field, shown)
     if field.form == "sides":
         return _sides(field, shown)
-    if field.form == "suggest":
+    if field.form == "template":
         several = tuple(part.strip() for part in shown.split("|"))
         return several[0] if len(several) == 1 else several
-    return tuple(shown) if field.form in ("words", "scales") else shown
+    return tuple(shown) if field.form in ("words", "numbers") else shown
 
 
 def _sides(field: Field, text: str) -> dict[int, int]:

@@ -111,12 +111,6 @@ class View:
             return Recipe("file", {"path": self.saliency_path})
         return Recipe(self.saliency, {"value": self.saliency_value} if self.saliency == "constant" else {})
 
-    @property
-    def asks_the_network(self) -> tuple[Any, ...]:
-        """Everything that decides embeddings and saliency map; scales apart, as each has its own embeddings."""
-        encode = tuple(getattr(self.config, name) for name in Config.knobs("encode") if name != "scales")
-        return (self.image.sha256, self.model, *encode)
-
 
 @dataclass(frozen=True)
 class Draft:

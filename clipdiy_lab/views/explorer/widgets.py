@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +28,6 @@ from clipdiy_lab.views.live.widgets import Lines, WidgetScreen, button, close
 _SIDE: Final = 400
 _WIDE: Final = {"width": "98%"}
 _STYLE: Final = {"description_width": "11em"}
-# What is turned most stands first; the other knobs follow under their tier.
-_FIRST: Final = ("saliency_weight", "saliency_threshold", "placement", "interpolation", "background", "template")
 
 
 class ExplorerWidgets(WidgetScreen):
@@ -98,13 +96,15 @@ class ExplorerWidgets(WidgetScreen):
 
     def _settings(self) -> w.Accordion:
         fuse, encode = fields("fuse"), fields("encode")
-        weight = [self._control(fuse[name]) for name in _FIRST]
-        more = [self._control(field) for name, field in fuse.items() if name not in _FIRST]
-        network = [self._control(field) for name, field in encode.items() if name != "scales"]
+        # What is turned most stands first; the other knobs follow under their tier.
+        often = [self._control(field) for field in fuse.values() if field.often]
+        more = [self._control(field) for field in fuse.values() if not field.often]
+        grids = [field for field in encode.values() if field.selects_from]
+        network = [self._control(field) for field in encode.values() if not field.selects_from]
         boxes = {
             "Image": self._images(),
-            "Scales": self._scales(encode["scales"]),
-            "Saliency, placement, background, prompt": w.VBox([*self._saliency(), *weight]),
+            "Scales": self._scales(grids),
+            "Saliency, placement, background, prompt": w.VBox([*self._saliency(), *often]),
             "More knobs that answer at once": w.VBox(more),
             "Model and what asks the network": w.VBox([self._model(), *network]),
             "Code and files": self._files(),
@@ -119,12 +119,12 @@ class ExplorerWidgets(WidgetScreen):
         self.controls[field.name] = control
         return titled(field, control.widget)
 
-    def _scales(self, field: Field) -> w.VBox:
+    def _scales(self, selecting: Sequence[Field]) -> w.VBox:
         self._scale_box = w.VBox()
         self.scale_rows: dict[int, tuple[Any, ...]] = {}
-        offered = self._control(field)
+        offered = [self._control(field) for field in selecting]
         self._read(self._list_scales)
-        return w.VBox([self._scale_box, offered])
+        return w.VBox([self._scale_box, *offered])
 
     def _list_scales(self) -> None:
         """Show a switch and a weight for the grid of every scale on offer; those that were there stay."""
@@ -267,7 +267,7 @@ class ExplorerWidgets(WidgetScreen):
     def _turn(self, name: str, value: Any) -> None:
         if not self._reading:
             self._change(**{name: value})
-            if name == "scales":
+            if self.controls[name].field.selects_from:
                 self._read(self._list_scales)
 
     def _change(self, **values: Any) -> None:
