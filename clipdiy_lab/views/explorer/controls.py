@@ -53,9 +53,9 @@ class Control:
 
     def _optional(self, field: Field, value: float | None) -> w.HBox:
         on = w.Checkbox(value=value is not None, description=field.title, indent=False, layout={"width": "12em"})
-        start = (field.low + field.high) / 2 if value is None else value
-        slider = w.FloatSlider(value=start, min=field.low, max=field.high, step=field.step, tooltip=field.help,
-                               layout={"width": "auto", "flex": "1"}, disabled=value is None)  # fmt: skip
+        start = (field.meta["min"] + field.meta["max"]) / 2 if value is None else value
+        slider = w.FloatSlider(value=start, disabled=value is None, tooltip=field.meta["help"],
+                               layout={"width": "auto", "flex": "1"}, **bounds(field))  # fmt: skip
         self._parts = (on, slider)
         for one in self._parts:
             one.observe(self._hear, "value")
@@ -99,6 +99,11 @@ class Control:
             self._quiet = False
 
 
+def bounds(field: Field) -> dict[str, float]:
+    """Lowest and highest value and step of a slider."""
+    return {name: field.meta[name] for name in ("min", "max", "step")}
+
+
 def tidy(value: Any) -> Any:
     """Return a number without the last digits, which sliders get wrong.
 
@@ -112,22 +117,21 @@ def tidy(value: Any) -> Any:
 
 def _make(field: Field, shown: Any) -> Any:
     """Make the widget of a form; knobs that need the network wait until the mouse is let go."""
-    shared = {"description": field.title, "tooltip": field.help, "style": _STYLE, "layout": _WIDE}
-    live = {"continuous_update": field.tier == "fuse"}
-    numbers = {"min": field.low, "max": field.high, "step": field.step}
+    meta = field.meta
+    shared = {"description": field.title, "tooltip": meta["help"], "style": _STYLE, "layout": _WIDE}
     if field.form == "number":
-        if (field.high - field.low) / field.step > _FINE:
-            return w.BoundedFloatText(value=shown, **numbers, **shared)
-        return w.FloatSlider(value=shown, **numbers, **live, **shared)
+        if (meta["max"] - meta["min"]) / meta["step"] > _FINE:
+            return w.BoundedFloatText(value=shown, **bounds(field), **shared)
+        return w.FloatSlider(value=shown, continuous_update=meta["tier"] == "fuse", **bounds(field), **shared)
     if field.form == "count":
-        whole = {name: int(value) for name, value in numbers.items()}
-        return w.IntSlider(value=shown, continuous_update=False, **whole, **shared)
+        return w.IntSlider(value=shown, continuous_update=False, **bounds(field), **shared)
     if field.form == "choice":
-        return w.Dropdown(value=shown, options=field.choices, **shared)
+        return w.Dropdown(value=shown, options=meta["choices"], **shared)
     if field.form == "switch":
         return w.Checkbox(value=shown, **shared | {"indent": True})
     if field.form == "template":
-        return w.Combobox(value=shown, options=field.choices, continuous_update=False, ensure_option=False, **shared)
+        offered = meta["suggestions"]
+        return w.Combobox(value=shown, options=offered, continuous_update=False, ensure_option=False, **shared)
     if field.form in ("phrases", "sides"):
         example = "sofa: sofa, couch" if field.form == "phrases" else "64: 96"
         return w.Textarea(value=shown, continuous_update=False, rows=2, placeholder=example, **shared)

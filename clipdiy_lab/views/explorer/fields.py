@@ -19,31 +19,16 @@ class Field:
     ----------
     name : str
         The knob.
-    form : str
-        As of the knob. A ``number`` is a slider, an ``optional`` one may be off, a ``template`` is a text with
-        suggestions; ``phrases`` are lines ``label: phrase, phrase``, ``sides`` lines ``scale: side``.
-    tier : {"encode", "fuse"}
-    help : str
-    low, high, step : float
-        Of numbers.
-    choices : tuple of str
-        Of ``choice`` and ``template``.
-    often : bool
-        Whether it is among those that are turned most.
-    selects_from : bool
-        Whether it asks for grids, which have switches and weights.
+    form : Form
+        The knob's. A ``number`` is a slider, an ``optional`` one may be off, a ``template`` is a text with suggestions;
+        ``phrases`` are lines ``label: phrase, phrase``, ``sides`` lines ``scale: side``.
+    meta : mapping
+        What the knob was declared with, see `method.knobs.knob`.
     """
 
     name: str
     form: Form
-    tier: Tier
-    help: str
-    low: float = 0.0
-    high: float = 1.0
-    step: float = 1.0
-    choices: tuple[str, ...] = ()
-    often: bool = False
-    selects_from: bool = False
+    meta: Mapping[str, Any]
 
     @property
     def title(self) -> str:
@@ -53,23 +38,13 @@ class Field:
 
 def fields(tier: Tier | None = None) -> dict[str, Field]:
     """Describe every control that a knob of `Config` gets; the weights of the grids belong to the grids."""
-    known = Config.knobs(tier) if tier else Config.knobs()
-    return {name: _field(name, meta, meta["form"]) for name, meta in known.items() if meta["form"] != "weights"}
+    known = (Config.knobs(tier) if tier else Config.knobs()).items()
+    return {name: Field(name, meta["form"], meta) for name, meta in known if meta["form"] != "weights"}
 
 
 def weight_field() -> Field:
     """Describe the slider that every grid has."""
-    return next(_field(name, meta, "number") for name, meta in Config.knobs().items() if meta["form"] == "weights")
-
-
-def _field(name: str, meta: Mapping[str, Any], form: Form) -> Field:
-    numbers = {key: float(meta[own]) for key, own in _NUMBERS.items() if own in meta}
-    choices = tuple(meta.get("choices", meta.get("suggestions", ())))
-    often, selects = bool(meta.get("often")), "selects_from" in meta
-    return Field(name, form, meta["tier"], meta["help"], **numbers, choices=choices, often=often, selects_from=selects)
-
-
-_NUMBERS = {"low": "min", "high": "max", "step": "step"}
+    return next(Field(name, "number", meta) for name, meta in Config.knobs().items() if meta["form"] == "weights")
 
 
 def spell(field: Field, value: Any) -> Any:

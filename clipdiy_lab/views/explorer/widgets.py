@@ -15,7 +15,7 @@ from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import markup
-from clipdiy_lab.views.explorer.controls import Control, tidy, titled
+from clipdiy_lab.views.explorer.controls import Control, bounds, tidy, titled
 from clipdiy_lab.views.explorer.engine import Shown
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.fields import Field, fields, weight_field
@@ -97,10 +97,10 @@ class ExplorerWidgets(WidgetScreen):
     def _settings(self) -> w.Accordion:
         fuse, encode = fields("fuse"), fields("encode")
         # What is turned most stands first; the other knobs follow under their tier.
-        often = [self._control(field) for field in fuse.values() if field.often]
-        more = [self._control(field) for field in fuse.values() if not field.often]
-        grids = [field for field in encode.values() if field.selects_from]
-        network = [self._control(field) for field in encode.values() if not field.selects_from]
+        often = [self._control(field) for field in fuse.values() if field.meta.get("often")]
+        more = [self._control(field) for field in fuse.values() if not field.meta.get("often")]
+        grids = [field for field in encode.values() if "selects_from" in field.meta]
+        network = [self._control(field) for field in encode.values() if "selects_from" not in field.meta]
         boxes = {
             "Image": self._images(),
             "Scales": self._scales(grids),
@@ -143,8 +143,7 @@ class ExplorerWidgets(WidgetScreen):
         field = weight_field()
         name = grid_name(scale)
         on = w.Checkbox(description=grid_title(name), indent=False, layout={"width": "6em"})
-        weight = w.FloatSlider(min=field.low, max=field.high, step=field.step, tooltip=field.help,
-                               layout={"width": "auto", "flex": "1"})  # fmt: skip
+        weight = w.FloatSlider(tooltip=field.meta["help"], layout={"width": "auto", "flex": "1"}, **bounds(field))
         weight.add_class(f"clipdiy-weight-{name}")
         on.add_class(f"clipdiy-grid-{name}")
         for one in (on, weight):
@@ -267,7 +266,7 @@ class ExplorerWidgets(WidgetScreen):
     def _turn(self, name: str, value: Any) -> None:
         if not self._reading:
             self._change(**{name: value})
-            if self.controls[name].field.selects_from:
+            if "selects_from" in self.controls[name].field.meta:
                 self._read(self._list_scales)
 
     def _change(self, **values: Any) -> None:
