@@ -51,9 +51,8 @@ def load_encoder(
     where = resolve_device(device)
     if openclip.claims(name):
         return load_openclip(name, device=str(device), precision=precision, **options)
-    known = ENCODERS.names()
-    if name not in known:
-        advice = nearest(name.partition("/")[0], [*known, *open_clip.list_models()])
+    if name not in ENCODERS.builders and name not in (known := ENCODERS.plugins()):
+        advice = nearest(name.partition("/")[0], [*ENCODERS.builders, *known, *open_clip.list_models()])
         raise ModelError(f"there is no model {name!r}. {advice}")
     encoder = ENCODERS.build(name, device=str(device), precision=precision, **options)
     there = encoder.device if isinstance(encoder, HasDevice) else resolve_device("cpu")

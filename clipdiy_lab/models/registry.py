@@ -94,7 +94,8 @@ class Registry(Generic[T]):
             fails, or makes something that does not meet the protocol.
         """
         if name in self.builders:
-            return _call(f"The {self.kind} {name!r}", name, self.builders[name], options)
+            whose = f"The {self.kind} {name!r}"
+            return _signed(whose, _call(whose, self.builders[name], options), name, options)
         points = self.plugins().get(name, [])
         if not points:
             raise ModelError(f"There is no {self.kind} {name!r}. {nearest(str(name), self.names())}")
@@ -113,11 +114,12 @@ class Registry(Generic[T]):
             ) from error
         if not callable(builder):
             raise ModelError(f"{whose} is no callable; its entry point {point.value!r} has to name one that builds it.")
-        built = _call(whose, name, builder, options, foreign=True)
+        built = _call(whose, builder, options, foreign=True)
         try:
-            return self.check(built)
+            checked = self.check(built)
         except ClipdiyError as error:
             raise ModelError(f"{whose} cannot be used: {error}") from error
+        return _signed(whose, checked, name, options)
 
 
 def package(point: EntryPoint) -> str:
@@ -129,8 +131,8 @@ def package(point: EntryPoint) -> str:
         return f"the package of {point.value!r}"
 
 
-def _call(whose: str, name: str, builder: Callable[..., T], options: Mapping[str, Any], *, foreign: bool = False) -> T:
-    """Call a builder with the options that it takes, and sign what it makes with its recipe."""
+def _call(whose: str, builder: Callable[..., T], options: Mapping[str, Any], *, foreign: bool = False) -> T:
+    """Call a builder with the options, those of the machine only where it takes them."""
     try:
         signature = inspect.signature(builder)
     except ValueError as error:  # some callables of other languages
@@ -144,23 +146,25 @@ def _call(whose: str, name: str, builder: Callable[..., T], options: Mapping[str
         takes = [key for key in known if key not in _OF_THE_MACHINE]
         raise ModelError(f"{whose} got the options {given}, but takes {takes}: {error}.") from error
     try:
-        built = builder(**asked)
+        return builder(**asked)
     except Exception as error:
         if not foreign:
             raise
         raise ModelError(f"{whose} cannot be built ({type(error).__name__}: {error}).") from error
-    if not isinstance(built, HasRecipe):
-        _sign(whose, built, Recipe.of(name, {key: asked[key] for key in asked if key not in _OF_THE_MACHINE}))
-    return built
 
 
-def _sign(whose: str, built: Any, recipe: Recipe | None) -> None:
+def _signed(whose: str, built: T, name: str, options: Mapping[str, Any]) -> T:
+    """Return what was built with its recipe, unless it brings one."""
+    if isinstance(built, HasRecipe):
+        return built
+    unsigned: Any = built
     try:
-        built.recipe = recipe
+        unsigned.recipe = Recipe.of(name, {key: options[key] for key in options if key not in _OF_THE_MACHINE})
     except (AttributeError, TypeError) as error:
         raise ModelError(
             f"{whose} takes no attribute `recipe` ({error}); let it be set, or give the object one."
         ) from error
+    return built
 
 
 def _entry_points(group: str) -> Iterable[EntryPoint]:

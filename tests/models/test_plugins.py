@@ -122,6 +122,7 @@ BROKEN = {
     "attribute": ("", "cannot be imported .*AttributeError"),
     "callable": ("make = 3", "is no callable"),
     "protocol": ("class make:\n    pass", "cannot be used: .* is a make; expected"),
+    "nothing": ("def make():\n    pass", "cannot be used: .* is None; expected"),
     "builder": ("def make():\n    raise KeyError('w')", "cannot be built .*KeyError: 'w'"),
     "options": ("def make(weights):\n    pass", r"got the options \[\], but takes \['weights'\]"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from clipdiy_lab.datasets.sample import IGNORE, Dataset, Sample, as_dataset
@@ -46,7 +48,7 @@ def check_dataset(dataset: object, limit: int = 8) -> Conformance:
         return report
     places = range(min(limit, len(subject)))
     advice = "Return objects with id, image (H x W x 3 uint8) and mask (H x W uint8, indices of label_names, or 255)."
-    whole = [report.look(f"sample {n}", advice, lambda n=n: _sample(subject, n)) for n in places]
+    whole = [report.look(f"sample {n}", advice, partial(_sample, subject, n)) for n in places]
     if not all(whole):
         return report
     report.look("ids", "Give every sample an id of its own, a text.", lambda: _ids(subject, len(places)))
@@ -104,7 +106,7 @@ def _again(dataset: Dataset) -> str:
     first = dataset[0]
     kept = Sample(first.id, first.image.copy(), first.mask.copy())
     if first.image.flags.writeable:
-        first.image[...] = 0
+        np.bitwise_not(first.image, out=first.image)
     return _equal(kept, dataset[0])
 
 

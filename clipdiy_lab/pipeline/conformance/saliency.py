@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,9 +52,7 @@ def check_saliency(saliency: object, images: Iterable[Any] | None = None) -> Con
     report.look("facts", "Let both be texts that are not empty.", lambda: _facts(subject))
     given = _images() if images is None else {f"image {n}": np.asarray(image) for n, image in enumerate(images)}
     advice = "Return float32 in [0, 1] of the image's height and width, for images of any size and content."
-    whole = [
-        report.look(f"map: {what}", advice, lambda image=image: _map(subject, image)) for what, image in given.items()
-    ]
+    whole = [report.look(f"map: {what}", advice, partial(_map, subject, image)) for what, image in given.items()]
     if not all(whole):
         return report
     image = next(iter(given.values()))
