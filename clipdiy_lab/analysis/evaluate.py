@@ -20,6 +20,8 @@ from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.workers import score
 from clipdiy_lab.analysis.trials import ORACLE, Trial
+from clipdiy_lab.datasets.capabilities import HasFilter, HasIds, HasSplit
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method import metrics
@@ -244,7 +246,7 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
         "split": split,
         "images": block.images,
         "images_of_split": len(dataset),
-        "filter": getattr(dataset, "filter", None) or "none",
+        "filter": (dataset.filter if isinstance(dataset, HasFilter) else None) or "none",
         "protocol": protocol.id,
         "protocol_card": protocol.model_dump_json(),
         "input": frame + (f" {protocol.image_short}" if protocol.slides else ""),
@@ -267,28 +269,29 @@ def _card(block: Block, config: Config) -> dict[str, Any]:
 
 def _names(dataset: Dataset) -> tuple[str, str]:
     """Name of the benchmark and of its part; a folder of one's own has no parts."""
-    manifest, split = getattr(dataset, "manifest", None), getattr(dataset, "split", None)
+    manifest = manifest_of(dataset)
     if manifest is not None:
         return manifest.id, dataset.name.removeprefix(f"{manifest.id}-")
-    if split is not None:
-        return dataset.name.partition(f"-{split}")[0], str(split)
+    if isinstance(dataset, HasSplit) and dataset.split is not None:
+        return dataset.name.partition(f"-{dataset.split}")[0], dataset.split
     return dataset.name, ""
 
 
 def _key(card: dict[str, Any], source: Source) -> str:
     """Hash of what makes two runs the same: card, label names, ids, manifest, store, the first and the last sample."""
     dataset = source.dataset
-    ids = getattr(dataset, "ids", None)
-    if ids is None:
+    if isinstance(dataset, HasIds):
+        told: Any = dataset.ids
+    else:
         if type(dataset).__repr__ is object.__repr__:
             raise DatasetError(
                 f"the dataset {dataset.name!r} has neither `ids` nor a repr that tells it from others, so its result "
                 "cannot be found again. Give it `ids`, or leave out `out`."
             )
-        ids = repr(dataset)
-    manifest = getattr(dataset, "manifest", None)
+        told = repr(dataset)
+    manifest = manifest_of(dataset)
     samples = [dataset[source.place(position)] for position in (0, card["images"] - 1)]
     pixels = [hashlib.sha256(part.tobytes()).hexdigest() for one in samples for part in (one.image, one.mask)]
     described = None if manifest is None else manifest.model_dump_json()
-    facts = [card, source.identity, list(dataset.label_names), ids, pixels, described]
+    facts = [card, source.identity, list(dataset.label_names), told, pixels, described]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from clipdiy_lab.models.devices import resolve_device
 from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder, as_encoder
 from clipdiy_lab.models.openclip import EMBEDDED, HubFile, Named
 from clipdiy_lab.models.recipes import Recipe
-from clipdiy_lab.models.registry import Registry, package
+from clipdiy_lab.models.registry import Registry, call, package
 from clipdiy_lab.models.tokenizers import Tokenizer
 
 
@@ -50,7 +51,8 @@ def load_encoder(
     """
     where = resolve_device(device)
     if openclip.claims(name):
-        return load_openclip(name, device=str(device), precision=precision, **options)
+        asked = {**options, "device": str(device), "precision": precision}
+        return call(f"The encoder {name!r}", partial(load_openclip, name), asked)
     if name not in ENCODERS.builders and name not in (known := ENCODERS.plugins()):
         advice = nearest(name.partition("/")[0], [*ENCODERS.builders, *known, *open_clip.list_models()])
         raise ModelError(f"there is no model {name!r}. {advice}")

@@ -95,7 +95,7 @@ class Registry(Generic[T]):
         """
         if name in self.builders:
             whose = f"The {self.kind} {name!r}"
-            return _signed(whose, _call(whose, self.builders[name], options), name, options)
+            return _signed(whose, call(whose, self.builders[name], options), name, options)
         points = self.plugins().get(name, [])
         if not points:
             raise ModelError(f"There is no {self.kind} {name!r}. {nearest(str(name), self.names())}")
@@ -114,7 +114,7 @@ class Registry(Generic[T]):
             ) from error
         if not callable(builder):
             raise ModelError(f"{whose} is no callable; its entry point {point.value!r} has to name one that builds it.")
-        built = _call(whose, builder, options, foreign=True)
+        built = call(whose, builder, options, foreign=True)
         try:
             checked = self.check(built)
         except ClipdiyError as error:
@@ -131,8 +131,23 @@ def package(point: EntryPoint) -> str:
         return f"the package of {point.value!r}"
 
 
-def _call(whose: str, builder: Callable[..., T], options: Mapping[str, Any], *, foreign: bool = False) -> T:
-    """Call a builder with the options, those of the machine only where it takes them."""
+def call(whose: str, builder: Callable[..., T], options: Mapping[str, Any], *, foreign: bool = False) -> T:
+    """Call a builder with the options, those of the machine only where it takes them.
+
+    Parameters
+    ----------
+    whose : str
+        What is built, as the start of a sentence.
+    builder : callable
+    options : mapping of str to value
+    foreign : bool
+        Whether the builder is of a package; whatever it raises is then one error.
+
+    Raises
+    ------
+    ModelError
+        If it takes other options, or a foreign one fails.
+    """
     try:
         signature = inspect.signature(builder)
     except ValueError as error:  # some callables of other languages

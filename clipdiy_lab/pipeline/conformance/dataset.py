@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from clipdiy_lab.datasets.capabilities import HasIds, HasMasks
 from clipdiy_lab.datasets.sample import IGNORE, Dataset, Sample, as_dataset
 from clipdiy_lab.pipeline.conformance.report import Conformance, UnmetError, named, require, travelled
 
@@ -57,8 +58,8 @@ def check_dataset(dataset: object, limit: int = 8) -> Conformance:
     report.look("end", "Raise IndexError for a number past the end, so that loops end.", lambda: _end(subject))
     advice = "Let the object be pickled (no open files): workers get a copy."
     report.look("pickle", advice, lambda: _equal(subject[0], travelled(subject)[0]))
-    mask = getattr(subject, "mask", None)
-    if mask is not None:
+    if isinstance(subject, HasMasks):
+        mask = subject.mask
         advice = "Let mask(number) return the mask of that sample."
         report.look("mask", advice, lambda: require(np.array_equal(mask(0), subject[0].mask), "the mask of sample 0"))
     return report
@@ -95,8 +96,8 @@ def _ids(dataset: Dataset, count: int) -> str:
     ids = [dataset[place].id for place in range(count)]
     require(all(isinstance(one, str) and one for one in ids), f"ids {ids[:3]}")
     require(len(set(ids)) == len(ids), "two samples have the same id")
-    known = getattr(dataset, "ids", None)
-    if known is not None:
+    if isinstance(dataset, HasIds):
+        known = dataset.ids
         same = len(known) == len(dataset) and list(known[:count]) == ids
         require(same, "`ids` lists the samples in their order" if same else "`ids` lists other samples")
     return f"{len(ids)} different ones"
