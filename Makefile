@@ -4,9 +4,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+# One test process per core (at most four), each computing with one thread, so that they do not fight for the cores.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick lab notebooks screenshots lint types tests notebook-tests bench clean
+.PHONY: demo test quick lab notebooks screenshots lint types tests coverage notebook-tests bench clean
 
 demo: $(STAMP)
 	$(BIN)/clipdiy-lab demo
@@ -28,8 +30,7 @@ test: lint types tests notebook-tests
 
 # While working: no browser, no cluster, nothing that was measured to be slow (tests/slow.txt).
 quick: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-	  -m "not slow and not browser and not cluster"
+	$(TESTS) --quiet -m "not slow and not browser and not cluster"
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -39,13 +40,15 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-# One test process a core (at most four), each computing with one thread, so that they do not fight for the cores.
 tests: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile \
-	  --cov --cov-report=term:skip-covered --durations=40
+	$(TESTS) --durations=40
+
+# Apart, because counting lines makes the tests take half as long again.
+coverage: $(STAMP)
+	$(TESTS) --cov --cov-report=term:skip-covered
 
 notebook-tests: $(STAMP)
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=300 \
+	$(TESTS) --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with notebooks/sanitize.cfg -p no:cacheprovider -W default notebooks
 
 # Executes the notebooks in place, without times and widget state, so that only what changed differs; commits nothing.
