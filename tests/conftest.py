@@ -5,7 +5,7 @@ from jaxtyping import install_import_hook
 # Before anything imports the package: the shapes in the annotations of the mathematics are checked at every call.
 # Config, schema and metrics are left out: refusing values of any type with an error of the lab's own is their job.
 install_import_hook(
-    [f"clipdiy_lab.method.{module}" for module in ("grid", "last_block", "ops", "refine")], "beartype.beartype"
+    [f"clipdiy_lab.method.{module}" for module in ("attention", "grid", "ops", "refine")], "beartype.beartype"
 )
 
 import json  # noqa: E402

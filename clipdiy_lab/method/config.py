@@ -15,7 +15,7 @@ from os import PathLike
 from typing import Any, Literal, TypeVar, get_args
 
 from clipdiy_lab.errors import ConfigError, nearest, spelled
-from clipdiy_lab.method import knob_values
+from clipdiy_lab.method import combinations, knob_values
 from clipdiy_lab.method.knob_values import (
     MAX_INPUT,
     MAX_SIDE,
@@ -27,7 +27,7 @@ from clipdiy_lab.method.knob_values import (
     Weights,
 )
 from clipdiy_lab.method.knobs import Place, Tier, knob
-from clipdiy_lab.method.naming import grid_name, grid_names
+from clipdiy_lab.method.naming import grid_name, grid_names, token_grid_name, window_grid_name
 
 Resize = Literal["bilinear", "nearest"]
 Placement = Literal["stretched", "centred"]
@@ -36,6 +36,8 @@ Article = Literal["official", "grammatical"]
 Background = Literal["saliency", "prompt", "threshold", "words", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 SaliencyInput = Literal["image", "frame"]
+Dense = Literal["none", "maskclip", "sclip", "clearclip", "naclip"]
+DenseFrom = Literal["frame", "crops"]
 
 C = TypeVar("C")
 
@@ -115,6 +117,20 @@ class Config:
         None keeps the saliency soft; a number makes it ``saliency > threshold``.
     temperature : float
         Of the softmax that turns fused scores into probabilities; it changes no label.
+    dense : {"none", "maskclip", "sclip", "clearclip", "naclip"}
+        Whose way of computing the encoder's last block gives patch tokens, which are grids too, see
+        `method.last_block`; ``none``: no such grid. Not the paper.
+    dense_from : {"frame", "crops"}
+        ``frame``: the encoder reads the whole frame once more, and its patches are the grid ``dense``. ``crops``: the
+        patches of the crops that are encoded anyway; those of the windows of one side are one grid, such as
+        ``dense064``, whose map is the mean over the windows that cover a pixel. In `weights` the name ``dense`` stands
+        for all of them.
+    dense_side : int or None
+        Shorter side of the frame in pixels as the encoder reads it for ``dense_from="frame"``, bilinear; None: as it
+        is.
+    patches : (int, int) or None
+        Sides of the encoder's input and of its patches, in pixels, which say where patch tokens are. None leaves it to
+        the segmenter, which fills it in; runs and stores have it.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
         Of the encoder's arithmetic; ``auto`` leaves it as the encoder was loaded, ``int8`` needs the runtime OpenVINO.
 
@@ -151,6 +167,22 @@ class Config:
     crop_input: CropInput = knob(
         CropInput(), "embedding", "sides", "other side of the encoder's input, by scale", min=MIN_INPUT, max=MAX_INPUT
     )
+    dense: Dense = knob(
+        "none", "embedding", "choice", "whose last block gives patch tokens", choices=get_args(Dense),
+        idle={"dense": "none"}, often=True,
+    )  # fmt: skip
+    dense_from: DenseFrom = knob(
+        "frame", "embedding", "choice", "where patch tokens come from", choices=get_args(DenseFrom),
+        idle={"dense": "none"},
+    )  # fmt: skip
+    dense_side: int | None = knob(
+        None, "embedding", "optional", "shorter side of the frame as the encoder reads it for patch tokens",
+        min=MIN_INPUT, max=MAX_INPUT, step=1, idle={"dense": "none", "dense_from": "crops"},
+    )  # fmt: skip
+    patches: tuple[int, int] | None = knob(
+        None, "embedding", "settled", "sides of the encoder's input and of its patches, pixels",
+        min=1, max=MAX_INPUT, left_open=None, idle={"dense": "none"},
+    )  # fmt: skip
     weights: Weights = knob(Weights(), "merged", "weights", "weight of each grid", min=0.0, max=4.0, step=0.05)
     placement: Placement = knob(
         "stretched", "merged", "choice", "where a window's value stands", choices=get_args(Placement), often=True
@@ -188,35 +220,10 @@ class Config:
         """Bring the values to their canonical types and check them."""
         for field in fields(self):
             self._set(field.name, knob_values.read(field, getattr(self, field.name)))
-        self._check_words()
-        if self.align_corners and (self.interpolation, self.placement) != ("bilinear", "stretched"):
-            raise ConfigError(
-                "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
-                f"got {self.interpolation!r} and {self.placement!r}."
-            )
-        for scale in self.scales:
-            if scale > min(self.image_size):
-                raise ConfigError(
-                    f"scale {scale} does not fit into the frame of {self.image_size[0]} x {self.image_size[1]} pixels; "
-                    f"use scales up to {min(self.image_size)} or a larger image_size."
-                )
-            if scale < self.stride:
-                raise ConfigError(f"scale {scale} with stride {self.stride} hops 0 pixels; use a stride up to {scale}.")
+        if self.dense == "none":
+            self._set("patches", None)
+        combinations.check(self)
         self._set("weights", knob_values.read_weights(self.weights, self.grids))
-
-    def _check_words(self) -> None:
-        if self.background != "words":
-            return
-        if not self.background_words:
-            raise ConfigError(
-                "background='words' has no background_words; give what stands for the background, such as "
-                "background_words=('sky', 'wall', 'grass')."
-            )
-        if self.background_label.lower() in (label.lower() for label in self.synonyms):
-            raise ConfigError(
-                f"both background_words and synonyms say what stands for {self.background_label!r}; give it in one of "
-                "the two (synonyms go with background='prompt' or 'saliency')."
-            )
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -224,7 +231,7 @@ class Config:
     @property
     def grids(self) -> tuple[str, ...]:
         """Names of the grids of a run, in the order of the plan."""
-        return grid_names(self.scales)
+        return grid_names(self.scales, self.dense != "none", self.dense_from)
 
     def weight(self, grid: str | int) -> float:
         """Weight of a grid in the merge, by the grid's name or window side.
@@ -237,7 +244,9 @@ class Config:
         return self.weights.get(self._grid(grid), 1.0)
 
     def only(self, *grids: str | int) -> Config:
-        """Return a copy that has only some of its grids, each with weight 1.
+        """Return a copy in which only some of its grids count, each with weight 1.
+
+        The others are left out, but for those without which these cannot be: patch tokens of crops need the crops.
 
         Raises
         ------
@@ -245,7 +254,10 @@ class Config:
             If the configuration has no such grid.
         """
         names = {self._grid(grid) for grid in grids}
-        return self.replace(scales=tuple(side for side in self.scales if grid_name(side) in names), weights={})
+        kept = tuple(s for s in self.scales if {window_grid_name(s), token_grid_name(s)} & names)
+        tokens = any(name in names for name in self.grids[len(self.scales) :])
+        alone = self.replace(scales=kept, dense=self.dense if tokens else "none", weights={})
+        return alone.replace(weights={name: 0 for name in alone.grids if name not in names})
 
     def _grid(self, given: str | int) -> str:
         name = grid_name(given)
@@ -314,8 +326,18 @@ class Config:
         or the saliency.
         """
         asked, held, knobs = self._acting(where or ("encode",)), encoded._acting(where or ("encode",)), self.knobs()
-        differs = (name for name in asked if asked[name] != held[name])
+        differs = (name for name in asked if asked[name] != held[name] and not self._idle(name))
         return tuple(name for name in differs if asked[name] != knobs[name].get("left_open", held[name]))
+
+    def settled_by(self, encoded: Config) -> Config:
+        """Return a copy in which what is left to the encoder is as it was with an encoding's configuration."""
+        known = self.knobs()
+        open_here = [n for n in known if "left_open" in known[n] and getattr(self, n) == known[n]["left_open"]]
+        return self.replace(**{name: getattr(encoded, name) for name in open_here})
+
+    def _idle(self, name: str) -> bool:
+        """Whether a knob has no effect beside the values of others."""
+        return any(getattr(self, other) == value for other, value in self.knobs()[name].get("idle", {}).items())
 
     def _acting(self, where: tuple[Tier | Place, ...]) -> dict[str, Any]:
         """Values of the knobs that act at some places, first or not; None where one has no effect there."""
@@ -325,6 +347,7 @@ class Config:
             first = bool({meta["acts_on"], meta["tier"]} & {*where})
             if "selects_from" not in meta and (first or also):
                 effective = first or any(all(getattr(self, k) == v for k, v in values.items()) for values in also)
+                effective = effective and not self._idle(name)
                 acting[name] = getattr(self, name) if effective else None
         return acting
 

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method.config import Config, Interpolation, Placement
+from clipdiy_lab.method.interpolation import FloatArray, centred, read_only, stretched
 from clipdiy_lab.method.naming import grid_name, grid_title, window_grid_name
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from clipdiy_lab.method.patch_grid import IntArray, PatchGrid, patch_grids
 
 
 @runtime_checkable
@@ -181,12 +179,12 @@ class WindowGrid:
         """
         if placement == "centred":
             return (
-                _centred(self.centre_y, self.frame[0], interpolation),
-                _centred(self.centre_x, self.frame[1], interpolation),
+                read_only(centred(self.centre_y, self.frame[0], interpolation)),
+                read_only(centred(self.centre_x, self.frame[1], interpolation)),
             )
         return (
-            _stretched(self.rows, self.frame[0], interpolation, align_corners),
-            _stretched(self.cols, self.frame[1], interpolation, align_corners),
+            stretched(self.rows, self.frame[0], interpolation, align_corners),
+            stretched(self.cols, self.frame[1], interpolation, align_corners),
         )
 
 
@@ -209,8 +207,15 @@ class Plan:
 
     @classmethod
     def of(cls, config: Config) -> Plan:
-        """Return the plan that a configuration asks for."""
-        return cls(tuple(WindowGrid(side, side // config.stride, config.image_size) for side in config.scales))
+        """Return the plan that a configuration asks for.
+
+        Raises
+        ------
+        ConfigError
+            If it has patch tokens whose size is left to the encoder, or is greater than what the encoder reads.
+        """
+        windows = (WindowGrid(side, side // config.stride, config.image_size) for side in config.scales)
+        return cls((*windows, *patch_grids(config)))
 
     @cached_property
     def _by_name(self) -> dict[str, Grid]:
@@ -220,6 +225,11 @@ class Plan:
     def names(self) -> tuple[str, ...]:
         """Names of the grids."""
         return tuple(self._by_name)
+
+    @property
+    def tokens(self) -> tuple[PatchGrid, ...]:
+        """Grids whose vectors are patch tokens."""
+        return tuple(grid for grid in self.grids if isinstance(grid, PatchGrid))
 
     @property
     def crops(self) -> tuple[WindowGrid, ...]:
@@ -261,43 +271,3 @@ class Plan:
         ]
         tail = f"; {'; '.join(missed)}" if missed else ""
         return f"Plan(frame {height} x {width}, {self.windows} windows: {listed}{tail})"
-
-
-@lru_cache(maxsize=256)
-def _stretched(n: int, side: int, interpolation: Interpolation, align_corners: bool) -> FloatArray:
-    """Source positions of `torch.nn.functional.interpolate`, which treats the n values as tiles of the whole side."""
-    pixels = np.arange(side, dtype=np.float64)
-    if interpolation == "nearest":
-        # torch's "nearest" takes the tile that the pixel's left edge falls into, computed in float32.
-        tile = np.floor(pixels.astype(np.float32) * (np.float32(n) / np.float32(side))).astype(int)
-        return _read_only(np.eye(n)[np.minimum(tile, n - 1)])
-    if align_corners:
-        positions = pixels * ((n - 1) / (side - 1)) if side > 1 else pixels * 0
-    else:
-        positions = (pixels + 0.5) * (n / side) - 0.5
-    return _linear(positions, n)
-
-
-def _centred(centres: FloatArray, side: int, interpolation: Interpolation) -> FloatArray:
-    """Values at the true centres of their windows; beyond the outermost centres the outermost value holds."""
-    n = len(centres)
-    pixels = np.arange(side, dtype=np.float64)
-    if interpolation == "nearest":
-        return _read_only(np.eye(n)[np.abs(pixels[:, None] - centres).argmin(1)])
-    return _linear(np.interp(pixels, centres, np.arange(n, dtype=np.float64)), n)
-
-
-def _linear(positions: FloatArray, n: int) -> FloatArray:
-    """Weights of linear interpolation at fractional grid positions, clamped to the grid."""
-    positions = np.clip(positions, 0, n - 1)
-    low = np.minimum(np.floor(positions).astype(int), n - 1)
-    high = np.minimum(low + 1, n - 1)
-    share = (positions - low)[:, None]
-    weights: FloatArray = np.eye(n)[low] * (1 - share) + np.eye(n)[high] * share
-    return _read_only(weights)
-
-
-def _read_only(matrix: FloatArray) -> FloatArray:
-    # Cached matrices are shared between callers.
-    matrix.setflags(write=False)
-    return matrix

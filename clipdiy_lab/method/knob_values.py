@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.method.knobs import Form
-from clipdiy_lab.method.naming import grid_name
+from clipdiy_lab.method.naming import grid_name, named
 from clipdiy_lab.text import quoted, unseen
 
 MAX_SIDE = 8192
@@ -139,7 +139,7 @@ def _read_numbers(knob: Field[Any], given: Any) -> tuple[int, ...]:
     if members is None:
         raise ConfigError(f"{name} is {given!r}; expected {expected}.")
     numbers = tuple(_integer(member, name) for member in members)
-    if not numbers:
+    if not numbers and "selects_from" not in knob.metadata:
         raise ConfigError(f"{name} is empty; expected {expected}.")
     low, high = knob.metadata["min"], knob.metadata["max"]
     for number in numbers:
@@ -151,7 +151,7 @@ def _read_numbers(knob: Field[Any], given: Any) -> tuple[int, ...]:
 
 
 def _read_size(knob: Field[Any], given: Any) -> tuple[int, int]:
-    """Height and width of the frame; one number means a square."""
+    """Two sides; one number means a square."""
     name, low, high = knob.name, knob.metadata["min"], knob.metadata["max"]
     members = _sequence(given)
     size = (given, given) if members is None else members
@@ -225,16 +225,18 @@ def read_weights(given: Any, grids: tuple[str, ...]) -> Weights:
     weights: dict[str, float] = {}
     for key, value in given.items():
         name, weight = grid_name(_plain(key)), _number(value)
-        if name not in grids:
+        meant = named(name, grids)
+        if not meant:
             raise ConfigError(
                 f"weights has the grid {key!r}, which this configuration lacks; it has {', '.join(grids)}. "
                 f"{nearest(name, grids)}"
             )
-        if name in weights:
-            raise ConfigError(f"weights {dict(given)} names the grid {name} twice; give one weight for each grid.")
+        twice = [grid for grid in meant if grid in weights]
+        if twice:
+            raise ConfigError(f"weights {dict(given)} names the grid {twice[0]} twice; give one weight for each grid.")
         if weight is None or weight < 0:
             raise ConfigError(f"the weight of {name} is {value!r}; expected a finite number from 0 up.")
-        weights[name] = weight
+        weights |= dict.fromkeys(meant, weight)
     if not any(weights.get(name, 1.0) for name in grids):
         raise ConfigError("every grid has weight 0, so nothing is left to merge; give at least one a positive weight.")
     return Weights({name: weights[name] for name in grids if weights.get(name, 1.0) != 1})
@@ -268,16 +270,21 @@ def _read_switch(knob: Field[Any], given: Any) -> bool:
 
 
 def _read_number(knob: Field[Any], given: Any) -> float | None:
-    """Number within its bounds, whole for a ``count``; None where it is ``optional``."""
+    """Number within its bounds, whole where these are; None where it is ``optional``."""
     meta, value = knob.metadata, _plain(given)
     if value is None and meta["form"] == "optional":
         return None
-    whole, number = meta["form"] == "count", _number(value)
+    whole, number = isinstance(meta["min"], int), _number(value)
     if number is None or (whole and number != int(number)):
         raise ConfigError(f"{knob.name} is {value!r}; expected a {'whole ' if whole else ''}number.")
     if not meta["min"] <= number <= meta["max"]:
         raise ConfigError(f"{knob.name} is {value}; expected {meta['min']} to {meta['max']} ({meta['help']}).")
     return int(number) if whole else number
+
+
+def _read_settled(knob: Field[Any], given: Any) -> tuple[int, int] | None:
+    """Two sides in pixels, or None."""
+    return None if given is None else _read_size(knob, given)
 
 
 _READERS: dict[Form, Callable[[Field[Any], Any], Any]] = {
@@ -294,6 +301,7 @@ _READERS: dict[Form, Callable[[Field[Any], Any], Any]] = {
     "phrases": _read_phrases,
     "sides": _read_sides,
     "weights": lambda knob, given: given,
+    "settled": _read_settled,
 }
 
 

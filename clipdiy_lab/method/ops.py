@@ -126,9 +126,22 @@ def to_encoder_input(
         # and sums stay below 2**53 and this matrix product is exact in float64, on every device.
         across = _round_pixels(crops.double() @ weights.T)
         crops = _round_pixels(weights @ across)
-    shift = torch.tensor(mean, device=crops.device).view(1, 3, 1, 1)
-    scale = torch.tensor(std, device=crops.device).view(1, 3, 1, 1)
-    return crops.float().div_(255).sub_(shift).div_(scale)
+    return normalise(crops.float(), mean, std)
+
+
+def normalise(
+    pixels: Float[Tensor, "*images 3 h w"], mean: Sequence[float], std: Sequence[float]
+) -> Float[Tensor, "*images 3 h w"]:
+    """Bring pixels from [0, 255] to what an encoder reads; in place.
+
+    Parameters
+    ----------
+    pixels : float tensor, ... x 3 x h x w
+    mean, std : three floats each
+        Of the encoder's training images, on the scale [0, 1].
+    """
+    shift, scale = (torch.tensor(each, device=pixels.device).view(3, 1, 1) for each in (mean, std))
+    return pixels.div_(255).sub_(shift).div_(scale)
 
 
 def _round_pixels(scaled: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:

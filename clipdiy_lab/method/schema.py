@@ -21,6 +21,7 @@ ROW, COL, FEATURE = "row", "col", "feature"
 PHRASE, PHRASE_LABEL = "phrase", "phrase_label"
 Y_FULL, X_FULL = "y_full", "x_full"
 VARIATION, EXPLANATION, SHARE = "variation", "explanation", "share"
+HEAD = "head"
 INGREDIENT, LOSS, AREA = "ingredient", "loss", "area"
 
 GRIDS = "grids"
@@ -179,6 +180,9 @@ _MAPS = (
     ),
     Stage(name="occlusion", dims=(Y, X), kind="f4", title="fall of the cosine when the part is hidden"),
     Stage(name="attention", dims=(Y, X), kind="f4", title="gradient times attention, all layers", low=0),
+    Stage(name="token_part", dims=(HEAD, ROW, COL), kind="f8", title="part of the cosine, by head and patch"),
+    Stage(name="class_part", dims=(HEAD,), kind="f8", title="part of the cosine from the class token"),
+    Stage(name="evidence", dims=(Y, X), kind="f4", title="part of the cosine from the patch at the pixel"),
     Stage(name="deletion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with the share hidden"),
     Stage(name="insertion", dims=(EXPLANATION, SHARE), kind="f4", title="cosine with only the share shown"),
     Stage(name="deletion_auc", dims=(EXPLANATION,), kind="f4", title="area under deletion (low is faithful)"),

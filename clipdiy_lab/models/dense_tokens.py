@@ -15,7 +15,8 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder, mix, neighbourhood
+from clipdiy_lab.method.attention import mix, neighbourhood, weights
+from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder
 
 
 class Heads(NamedTuple):
@@ -84,6 +85,57 @@ class TokenTower:
             tokens = block(tokens)
         return tokens
 
+    def encode_crops(self, crops: Float[Tensor, "B 3 s s"], block: LastBlock) -> tuple[Tensor, Tensor]:
+        """Encode crops as the tower does, and their patches, in one pass.
+
+        Parameters
+        ----------
+        crops : float tensor, N x 3 x s x s
+            Normalised; s a multiple of the patch.
+        block : LastBlock
+            How the patches are computed; position embeddings are those of the ordinary embedding.
+
+        Returns
+        -------
+        vectors : float32 tensor, N x D
+        tokens : float32 tensor, N x rows x cols x D
+            All of length 1.
+        """
+        before = self.before_last(crops.to(self.visual.proj))
+        side = crops.shape[-1] // self.patch
+        tokens = self.dense(before, block, (side, side))
+        return F.normalize(self.embedding(before).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
+
+    def encode_image(self, image: Float[Tensor, "3 H W"], block: LastBlock) -> Float[Tensor, "rows cols D"]:
+        """Encode the patches of an image; its sides and position embeddings follow the rules of the method.
+
+        Parameters
+        ----------
+        image : float tensor, 3 x H x W
+            Normalised; both sides at least a patch.
+        block : LastBlock
+
+        Returns
+        -------
+        float32 tensor, rows x cols x D
+            Of length 1.
+
+        Raises
+        ------
+        ModelError
+            If the image is smaller than a patch.
+        """
+        height, width = image.shape[-2:]
+        if min(height, width) < self.patch:
+            raise ModelError(
+                f"the image has {height} x {width} pixels, which is less than one patch of {self.patch}; give a larger "
+                "one."
+            )
+        whole = fill(image[None].to(self.visual.proj), self.patch, block.remainder)
+        grid = whole.shape[-2] // self.patch, whole.shape[-1] // self.patch
+        tokens = self.dense(self.before_last(whole, block.positions), block, grid)[0]
+        return F.normalize(tokens.float(), dim=-1)
+
     def embedding(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B D"]:
         """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave."""
         pooled: Tensor = self.visual._pool(self._last(tokens))[0] @ self.visual.proj
@@ -121,6 +173,62 @@ class TokenTower:
             changed = tokens[:, 1:] + changed
             changed = changed + last.ls_2(last.mlp(last.ln_2(changed)))
         return self.projected(changed).reshape(len(tokens), *grid, -1)
+
+    def parts(
+        self, tokens: Float[Tensor, "1 N width"], block: LastBlock, grid: tuple[int, int], patch: int, text: Tensor
+    ) -> tuple[Float[Tensor, "h N"], float]:
+        """Take the cosine of one patch token with a text apart, by head and by the token that it was taken from.
+
+        With y = sum over heads h and tokens j of ``A_hj O_h v_hj``, plus the bias of O, and with the mean and the
+        deviation of the last layer norm and the length of the vector as they are for this token, the cosine is linear
+        in y, so this is exact. (Closest to it: Gandelsman, Efros and Steinhardt, ICLR 2024, for the embedding of an
+        image.)
+
+        Parameters
+        ----------
+        tokens : float tensor, 1 x (1 + rows * cols) x width
+            What `before_last` gave.
+        block : LastBlock
+            Without residual and MLP, and with attention.
+        grid : (int, int)
+        patch : int
+            The token, counted row by row.
+        text : float tensor, D
+            Of length 1.
+
+        Returns
+        -------
+        parts : float64 tensor, heads x (1 + rows * cols)
+            The class token first.
+        bias : float
+            What comes from no token. The parts and the bias sum to the cosine.
+
+        Raises
+        ------
+        ModelError
+            If the block keeps the residual and the MLP or has no attention, or the tower pools by attention.
+        """
+        tower, last = self.visual, self._last
+        if block.whole or not block.pairs or tower.attn_pool is not None:
+            raise ModelError(
+                "only tokens that are attention alone (dense='clearclip' or 'naclip', in a tower that does not pool by "
+                "attention) are a sum over heads and patches; with the residual and the MLP they are none."
+            )
+        query, key, value = self.heads(tokens)
+        own = weights(query, key, block, self.bias(block, grid))[0, :, patch + 1].double()
+        out, norm, gain = last.attn.out_proj, tower.ln_post, getattr(last.ls_1, "gamma", torch.ones(())).double()
+        columns = out.weight.double().reshape(len(out.weight), len(own), -1)  # width x heads x d
+        taken = torch.einsum("hj,hjd,whd->hjw", own, value[0].double(), columns) * gain
+        constant = out.bias.double() * gain
+        whole = taken.sum((0, 1)) + constant
+        deviation = (whole.var(unbiased=False) + norm.eps).sqrt()
+        projected = (
+            (whole - whole.mean()) / deviation * norm.weight.double() + norm.bias.double()
+        ) @ tower.proj.double()
+        along = tower.proj.double() @ text.double() / projected.norm()
+        slope = norm.weight.double() * along / deviation
+        slope = slope - slope.mean()
+        return taken @ slope, float(constant @ slope + norm.bias.double() @ along)
 
     def projected(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B N D"]:
         """Bring tokens to the space of the texts: pooled one by one, normalised, projected."""

@@ -21,7 +21,7 @@ from clipdiy_lab.method.config import Precision
 from clipdiy_lab.method.last_block import METHODS
 from clipdiy_lab.models import tokenizers, weights
 from clipdiy_lab.models.capabilities import HasUsage, interpolation_of
-from clipdiy_lab.models.dense_tokens import TokenTower, fill, position_embedding
+from clipdiy_lab.models.dense_tokens import TokenTower, position_embedding
 from clipdiy_lab.models.devices import resolve_device
 from clipdiy_lab.models.recipes import Recipe
 
@@ -253,7 +253,7 @@ class OpenClipEncoder:
 
     @cached_property
     def tokens(self) -> TokenTower:
-        """The image tower as one that gives patch tokens, in the precision and on the device of the encoder.
+        """The image tower as one that gives patch tokens, in the precision of the encoder.
 
         Raises
         ------
@@ -268,62 +268,12 @@ class OpenClipEncoder:
         return self.tokens.patch
 
     def encode_crops_and_tokens(self, crops: Tensor, method: str) -> tuple[Tensor, Tensor]:
-        """Encode crops as `encode_crops` does, and their patches, in one pass.
-
-        Parameters
-        ----------
-        crops : float tensor, N x 3 x s x s
-            Normalised; s as for `encode_crops`.
-        method : str
-            A name of `method.last_block.METHODS`.
-
-        Returns
-        -------
-        vectors : float32 tensor, N x D
-        tokens : float32 tensor, N x rows x cols x D
-            All of length 1.
-
-        Raises
-        ------
-        ModelError
-            If the tower has no such tokens.
-        """
-        before = self.tokens.before_last(crops.to(self.device, _DTYPES[self.precision]))
-        side = crops.shape[-1] // self.patch_size
-        tokens = self.tokens.dense(before, METHODS[method], (side, side))
-        return F.normalize(self.tokens.embedding(before).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
+        """Encode crops as `encode_crops` does, and their patches, in one pass; see `TokenTower.encode_crops`."""
+        return self.tokens.encode_crops(crops, METHODS[method])
 
     def encode_tokens(self, image: Tensor, method: str) -> Tensor:
-        """Encode the patches of a whole image, whose sides and position embeddings follow the method's own rules.
-
-        Parameters
-        ----------
-        image : float tensor, 3 x h x w
-            Normalised; both sides at least a patch.
-        method : str
-            A name of `method.last_block.METHODS`.
-
-        Returns
-        -------
-        float32 tensor, rows x cols x D
-            Of length 1.
-
-        Raises
-        ------
-        ModelError
-            If the tower has no such tokens, or the image is smaller than a patch.
-        """
-        block, tower = METHODS[method], self.tokens
-        if min(image.shape[-2:]) < tower.patch:
-            height, width = image.shape[-2:]
-            raise ModelError(
-                f"the frame reaches {self.name!r} with {height} x {width} pixels, which is less than one patch of "
-                f"{tower.patch}; use a larger dense_side or image_size."
-            )
-        whole = fill(image[None].to(self.device, _DTYPES[self.precision]), tower.patch, block.remainder)
-        grid = whole.shape[-2] // tower.patch, whole.shape[-1] // tower.patch
-        tokens = tower.dense(tower.before_last(whole, block.positions), block, grid)[0]
-        return F.normalize(tokens.float(), dim=-1)
+        """Encode the patches of a whole image, see `TokenTower.encode_image`."""
+        return self.tokens.encode_image(image, METHODS[method])
 
     def check_side(self, side: int) -> None:
         """Refuse a side of crops that the image tower cannot read.

@@ -108,7 +108,9 @@ def _config(attrs: Mapping[Any, Any]) -> Config:
     if not isinstance(text, str):
         raise RunError(f"the run's configuration is a {type(text).__name__}, expected JSON; {_AGAIN}.")
     try:
-        return Config.from_json(text)
+        config = Config.from_json(text)
+        Plan.of(config)  # patch tokens have to say how large they are
+        return config
     except ConfigError as error:
         raise RunError(f"the run's configuration makes no sense ({_short(str(error))}); {_AGAIN}.") from error
 

@@ -16,6 +16,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import Inputs
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.models.prompts import phrases, prompts, with_background
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding
@@ -125,18 +126,17 @@ def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Confi
 
 
 def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:
-    """Check that encoding, texts and configuration belong together; return the configuration with its precision."""
+    """Check that encoding, texts and configuration belong together; return the configuration settled."""
     was = encoding.config
-    if config.precision == "auto":
-        config = config.replace(precision=was.precision)
     changed = config.unlike(was)
-    lost = [grid.title for grid in Plan.of(config) if grid.name not in encoding.embeddings]
+    lost = [grid_title(name) for name in config.grids if name not in encoding.embeddings]
     if changed or lost:
         grids = f"the grids of {', '.join(lost)}"
         what = grids if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
         raise RunError(
             f"the run was not encoded with {what}; that needs the network: use Segmenter.encode or Segmenter.segment."
         )
+    config = config.settled_by(was)
     for grid in config.grids:
         width = encoding.embeddings[grid].shape[-1]
         if width != text.sizes[s.FEATURE]:

@@ -15,7 +15,7 @@ from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.models.capabilities import in_precision, precision_of
+from clipdiy_lab.models.capabilities import as_token_encoder, in_precision, precision_of
 from clipdiy_lab.models.encoders import Encoder, as_encoder
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openclip import EMBEDDED
@@ -167,12 +167,12 @@ class Segmenter:
         StoppedError
             If the watch stops it.
         """
-        config = as_config(config)
+        config = self.settled(as_config(config))
         pixels = read_image(image)
         frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
         applied = self.saliency_map(pixels, frame, config, saliency)
         return Encoding(
-            config=self.settled(config),
+            config=config,
             embeddings=self._batches.embed(frame, config, self._at(config), watch),
             saliency=applied,
             frame=frame,
@@ -270,9 +270,19 @@ class Segmenter:
         return self._precisions[wanted]
 
     def settled(self, config: Config) -> Config:
-        """Return the configuration with the precision that is used for it."""
-        used = precision_of(self._at(config))
-        return config if used == "auto" else config.replace(precision=used)
+        """Return the configuration with what is left to the encoder: the precision, and the size of patches.
+
+        Raises
+        ------
+        ModelError
+            If it asks for patch tokens and the encoder gives none.
+        """
+        encoder = self._at(config)
+        used = precision_of(encoder)
+        config = config if used == "auto" else config.replace(precision=used)
+        if config.dense == "none":
+            return config
+        return config.replace(patches=(encoder.image_size, as_token_encoder(encoder).patch_size))
 
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""

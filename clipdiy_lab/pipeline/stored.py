@@ -7,7 +7,7 @@ from clipdiy_lab.datasets.sample import Dataset, ids_of
 from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.dense import lacking
-from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.models import recipes
 from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
@@ -20,7 +20,7 @@ AnyStore = EmbeddingStore | OpenedStore
 
 def unfit(store: AnyStore, config: Config) -> str:
     """Say why a store cannot answer for a configuration; empty if it can."""
-    lost = [grid.title for grid in Plan.of(config) if grid.name not in store.config.grids]
+    lost = [grid_title(name) for name in config.grids if name not in store.config.grids]
     differs = config.unlike(store.config)
     if not lost and not differs:
         problem = lacking(config, ("saliency",))

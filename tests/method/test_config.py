@@ -13,6 +13,7 @@ import torch
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ClipdiyError, ConfigError
 from clipdiy_lab.method.knob_values import Weights
+from clipdiy_lab.method.last_block import METHODS
 
 NAN, INF, HUGE = float("nan"), float("inf"), 10**400
 FIELDS = [field.name for field in dataclasses.fields(lab.Config)]
@@ -23,8 +24,10 @@ NUMERIC = [
     "saliency_weight",
     "saliency_threshold",
     "temperature",
+    "dense_side",
 ]
 CHOSEN = ["image_resize", "precision", "saliency_input", "placement", "interpolation", "article", "background"]
+CHOSEN += ["dense", "dense_from"]
 
 
 @pytest.mark.parametrize(
@@ -226,11 +229,15 @@ def test_every_knob_has_a_tier_and_help_and_what_its_control_needs():
         "precision",
         "saliency_input",
         "crop_input",
+        "dense",
+        "dense_from",
+        "dense_side",
+        "patches",
     }
     assert lab.Config.knobs("encode").keys() ^ lab.Config.knobs("fuse").keys() == knobs.keys()
     for name, meta in knobs.items():
         assert meta["help"], name
-        numeric = name in NUMERIC or name in ("scales", "image_size", "weights", "crop_input")
+        numeric = name in NUMERIC or name in ("scales", "image_size", "weights", "crop_input", "patches")
         assert numeric == ("min" in meta and "max" in meta), name
         assert (name in CHOSEN) == ("choices" in meta), name
         if name in (*NUMERIC, "weights"):
@@ -385,3 +392,20 @@ def test_json_is_one_line():
     text = lab.Config(weights={256: 0.25, 128: 1, 64: 2}).to_json()
     assert "\n" not in text
     assert json.loads(text)["weights"] == {"s256": 0.25, "s064": 2.0}
+
+
+def test_the_methods_of_dense_are_those_whose_last_block_is_known():
+    assert tuple(METHODS) == lab.Config.knobs()["dense"]["choices"][1:]
+
+
+def test_knobs_of_patch_tokens_have_no_say_where_there_are_none():
+    plain = lab.Config(patches=(64, 8))
+    assert plain.patches is None
+    assert lab.Config(dense_from="crops", dense_side=96).unlike(lab.Config()) == ()
+    held = lab.Config(dense="naclip", dense_from="crops", patches=(64, 8))
+    assert lab.Config().unlike(held) == ()
+    assert held.unlike(lab.Config()) == ("dense", "dense_from", "patches")
+    assert lab.Config(dense="naclip", dense_from="crops", dense_side=96).unlike(held) == ()
+    assert lab.Config(dense="naclip", dense_side=96).unlike(held) == ("dense_from", "dense_side")
+    assert lab.Config(dense="naclip", dense_from="crops").settled_by(held) == held
+    assert lab.Config().settled_by(held.replace(precision="bf16")) == lab.Config(precision="bf16")

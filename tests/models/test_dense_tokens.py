@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.method.last_block import METHODS, LastBlock, attention, mix, neighbourhood
+from clipdiy_lab.method import attention
+from clipdiy_lab.method.attention import mix, neighbourhood
+from clipdiy_lab.method.last_block import METHODS, LastBlock
 from clipdiy_lab.models.capabilities import as_token_encoder
 from clipdiy_lab.models.dense_tokens import TokenTower, fill
 from clipdiy_lab.models.encoders import OpenClipEncoder
@@ -186,7 +188,7 @@ def test_rows_of_the_attention_add_up_to_the_number_of_pairs():
         for method in ("sclip", "clearclip", "naclip"):
             block = METHODS[method]
             bias = tower.bias(block, (4, 4))
-            weights = attention(query, key, block, bias)
+            weights = attention.weights(query, key, block, bias)
             torch.testing.assert_close(weights.sum(-1), torch.full((1, 2, 17), float(len(block.pairs))))
             torch.testing.assert_close(weights @ value, mix(query, key, value, block, bias), atol=2e-6, rtol=0)
 
@@ -217,7 +219,7 @@ def test_towers_without_such_tokens_are_refused_in_one_sentence(what):
 
 
 def test_an_image_of_less_than_a_patch_is_refused():
-    with pytest.raises(ModelError, match="40 x 7 pixels, which is less than one patch of 8; use a larger dense_side"):
+    with pytest.raises(ModelError, match="40 x 7 pixels, which is less than one patch of 8; give a larger one"):
         small({}).encode_tokens(images(3, 40, 7), "naclip")
 
 

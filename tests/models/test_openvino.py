@@ -66,6 +66,11 @@ def test_int8_gives_98_percent_of_the_labels_and_survives_a_journey(by_torch, by
     torch.testing.assert_close(encoder.encode_crops(crops), pickle.loads(pickle.dumps(encoder)).encode_crops(crops))
 
 
+def test_patch_tokens_are_refused(by_openvino, scenes):
+    with pytest.raises(errors.ModelError, match=r"the encoder 'tiny' gives no patch tokens; .* run by torch"):
+        by_openvino.segment(scenes[0].image, ["cat", "car"], PLAIN.replace(dense="naclip"))
+
+
 def test_bf16_is_close_or_refused_by_the_processor(by_torch, by_openvino, scenes):
     try:
         by_openvino.encoder.with_precision("bf16")

@@ -413,7 +413,7 @@ def test_an_unknown_control_raises_with_the_nearest(explorer):
 
 def test_every_knob_has_a_control_and_every_value_comes_back_through_its_text():
     made = fields.fields()
-    assert set(made) | {"weights"} == set(lab.Config.knobs())
+    assert set(made) | {"weights", "patches"} == set(lab.Config.knobs())
     config = lab.Config(
         synonyms={"sofa": ["sofa", "couch"]}, background_words=("sky", "wall"), image_size=(192, 256), scales=(128, 64),
         template=("a {label}", "the {label}"),

@@ -1,6 +1,7 @@
 """Why this pixel: a run taken apart; pure functions on a run, xarray or pandas out.
 
-`occlude`, `attend` and `faithfulness` need the image network, `prompt_sensitivity` and `absent` the text encoder.
+`occlude`, `attend`, `faithfulness` and `token` need the image network, `prompt_sensitivity` and `absent` the text
+encoder.
 `error_budget` looks at a dataset instead of a run: where the mIoU goes.
 """
 
@@ -15,6 +16,7 @@ from clipdiy_lab.analysis.explain.occlusion import occlude
 from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel
 from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
 from clipdiy_lab.analysis.explain.sentences import story
+from clipdiy_lab.analysis.explain.tokens import token
 from clipdiy_lab.analysis.explain.wording import compare, prompt_sensitivity
 
 __all__ = [
@@ -31,5 +33,6 @@ __all__ = [
     "pixel",
     "prompt_sensitivity",
     "story",
+    "token",
     "uncertainty",
 ]

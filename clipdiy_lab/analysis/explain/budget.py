@@ -111,10 +111,10 @@ def error_budget(
     warn(of_dataset(opened.segmenter.encoder, dataset))
     images = min(images, len(opened))
     texts = Texts.of(text_of(Trial(config=settings), opened.segmenter, dataset), settings)
-    counts = _BudgetCounts(len(dataset.label_names))
+    counts, settled = _BudgetCounts(len(dataset.label_names)), settings.settled_by(opened.config)
     with ImageProgress(images, dataset.name, show=progress) as counting:
         for image in opened.images(range(images)):
-            case = Case(image.encoding, texts, settings, chosen.truth(image.mask), image.mask)
+            case = Case(image.encoding, texts, settled, chosen.truth(image.mask), image.mask)
             counts.add(image.id, case, texts.background, band)
             counting.seen()
     return _summary(counts, dataset, chosen, settings, opened, band)

@@ -15,7 +15,8 @@ from torch import Tensor
 from clipdiy_lab.analysis.explain.reading import array, label_index, read
 from clipdiy_lab.errors import ConfigError, RunError
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Grid, Plan
 from clipdiy_lab.method.naming import grid_name
 from clipdiy_lab.models.encoders import to_input
 
@@ -69,15 +70,12 @@ class Crop:
         config = read(run, "image", "text_embedding", s.SCORES)
         segmenter = require_same_encoder(run, segmenter)
         label_index(run, label)
-        name, row, col = _three(window)
-        plan = Plan.of(config)
-        if name not in plan.names:
-            raise RunError(f"the run has no grid {name!r}; it has {', '.join(plan.names)}.")
-        grid = plan[name]
-        if not (0 <= row < grid.rows and 0 <= col < grid.cols):
+        grid, row, col = cell_of(config, window)
+        plan, name = Plan.of(config), grid.name
+        if grid not in plan.crops:
             raise RunError(
-                f"there is no window ({name!r}, {row}, {col}); the grid {name} has {grid.rows} x {grid.cols} windows, "
-                "counted from 0."
+                f"the grid {name!r} holds patch tokens, of which no crop is made; explain.token takes a token apart, "
+                f"and the grids of crops are {', '.join(crops.name for crops in plan.crops) or 'none'}."
             )
         top, left = int(grid.tops[row]), int(grid.lefts[col])
         pixels = s.stage(run, "image").values[top : top + grid.window, left : left + grid.window]
@@ -117,6 +115,27 @@ class Crop:
             s.X: (s.X, self.left + np.arange(width), pixel),
         }
         return array(name, values, coords)
+
+
+def cell_of(config: Config, cell: Window) -> tuple[Grid, int, int]:
+    """Return the grid, the row and the column of a cell.
+
+    Raises
+    ------
+    RunError
+        If the plan of the configuration has no such cell.
+    """
+    name, row, col = _three(cell)
+    plan = Plan.of(config)
+    if name not in plan.names:
+        raise RunError(f"the run has no grid {name!r}; it has {', '.join(plan.names)}.")
+    grid = plan[name]
+    if not (0 <= row < grid.rows and 0 <= col < grid.cols):
+        raise RunError(
+            f"there is no window ({name!r}, {row}, {col}); the grid {name} has {grid.rows} x {grid.cols} windows, "
+            "counted from 0."
+        )
+    return grid, row, col
 
 
 def _three(window: Window) -> tuple[str, int, int]:

@@ -66,8 +66,9 @@ class Case:
     def single_grids(self) -> Iterator[Labels]:
         """Yield the label map of each grid alone, everything else as it is; none where there is only one."""
         for grid in self.config.grids if len(self.config.grids) > 1 else ():
-            found = candidates([self._similarities[grid]], self.config.only(grid), self.texts.background)
-            yield self._labels(found, self.encoding.saliency)
+            alone = self.config.only(grid)
+            similarities = [self._similarities[name] for name in alone.grids]
+            yield self._labels(candidates(similarities, alone, self.texts.background), self.encoding.saliency)
 
     @cached_property
     def true_frame(self) -> Mask:

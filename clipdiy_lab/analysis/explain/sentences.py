@@ -10,7 +10,7 @@ from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, r
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.method.naming import grid_title
+from clipdiy_lab.method.naming import grid_title, of_tokens
 
 
 def story(
@@ -73,9 +73,10 @@ def _windows(run: xr.DataTree, y: int, x: int, label: str, against: str) -> str:
     grids = [grid for grid in Plan.of(Config.from_json(run.attrs["config"])) if grid.name in by_grid.index]
     listed = ", ".join(f"{by_grid[grid.name]:+.4f} at {grid.title}" for grid in grids)
     top = parts.iloc[int(parts["difference"].abs().to_numpy().argmax())]
+    cell = "patch" if of_tokens(top[s.GRID]) else "window"
     return (
-        f"Of this lead the grids give {listed}; the largest part of one window is that of the "
-        f"{grid_title(top[s.GRID])} window at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, "
+        f"Of this lead the grids give {listed}; the largest part of one {cell} is that of the "
+        f"{grid_title(top[s.GRID])} {cell} at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, "
         f"columns {top['left']:.0f} to {top['right'] - 1:.0f} "
         f"({top['difference']:+.4f}; cosines {top['cosine']:.3f} and {top['cosine_against']:.3f})."
     )

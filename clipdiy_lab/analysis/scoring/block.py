@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -74,7 +74,9 @@ class Counter:
         if block.protocol.slides:
             self._texts = [text_of(trial, segmenter, dataset) for trial in block.trials]
         else:
-            self._shared = share(block.trials, segmenter, dataset)
+            encoded = block.source.config
+            settled = [replace(one, config=(one.config or Config()).settled_by(encoded)) for one in block.trials]
+            self._shared = share(settled, segmenter, dataset)
 
     def count(self, positions: Sequence[int], counts: TrialCounts, watch: Watch = UNWATCHED) -> Iterator[int]:
         """Add images to counts; yield the position of each when it is counted.

@@ -55,7 +55,7 @@ class BoardWidgets(WidgetScreen):
         self._price()
 
     def _lay_out(self) -> w.VBox:
-        names = [SALIENCY, *Config.knobs()]
+        names = [SALIENCY, *(name for name, meta in Config.knobs().items() if meta["form"] != "settled")]
         self.knob = w.Dropdown(options=names, value="saliency_weight", description="knob")
         self.knob.add_class("clipdiy-knob")
         buttons = {name: button(title, f"clipdiy-board-{name}") for name, title in _BUTTONS.items()}

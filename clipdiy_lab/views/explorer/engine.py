@@ -171,7 +171,7 @@ class Engine:
         source, applied = self._keep(_saliency_of(view), lambda: self._saliency(view, frame))
         named = {"image_source": f"{view.image.kind} {view.image.name}"}
         # Embeddings are kept when a knob of the saliency changes.
-        settled = view.config.replace(precision=encoding.config.precision)
+        settled = view.config.settled_by(encoding.config)
         provenance = {**encoding.provenance, **source, **named}
         return replace(encoding, config=settled, saliency=applied, provenance=provenance), frame, text
 

@@ -39,7 +39,8 @@ class Field:
 def fields(tier: Tier | None = None) -> dict[str, Field]:
     """Describe every control that a knob of `Config` gets; the weights of the grids belong to the grids."""
     known = (Config.knobs(tier) if tier else Config.knobs()).items()
-    return {name: Field(name, meta["form"], meta) for name, meta in known if meta["form"] != "weights"}
+    other = ("weights", "settled")
+    return {name: Field(name, meta["form"], meta) for name, meta in known if meta["form"] not in other}
 
 
 def weight_field() -> Field:

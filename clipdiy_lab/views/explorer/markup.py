@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from io import BytesIO
 from typing import Final
 
@@ -18,8 +17,8 @@ from clipdiy_lab.analysis.explain import flip_weight, grid_importance, uncertain
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.naming import grid_title
+from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.explorer.engine import Engine, Shown
@@ -99,9 +98,9 @@ def _grids(view: View, engine: Engine) -> str:
     colors = label_colors(names, background)
     frame = s.stage(run, "image").values
     found = {}
-    for grid in Plan.of(view.config):
-        alone = replace(view, config=view.config.only(grid.name))
-        found[f"{grid.title} alone"] = engine.labels(alone).labels
+    config, text = Config.from_json(run.attrs["config"]), s.stage(run, "text_embedding")
+    for name in config.grids:
+        found[f"{grid_title(name)} alone"] = label_map(run, text, config.only(name)).values
     found["together"] = s.stage(run, "labels").values
     answers = [_laid(frame, labels, colors, background, view.opacity) for labels in found.values()]
     won = np.unique(np.stack(list(found.values())))

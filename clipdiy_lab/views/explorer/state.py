@@ -12,7 +12,7 @@ from typing import Any, Final, get_args
 from clipdiy_lab.errors import ConfigError, LabelError, StateError, nearest
 from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.naming import grid_name
+from clipdiy_lab.method.naming import grid_name, grid_names, named, of_tokens
 from clipdiy_lab.models import saliency as sources_of_saliency
 from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
@@ -151,8 +151,8 @@ class Draft:
 
     def weight(self, grid: str) -> float:
         """Weight of a grid, by its name, as it stands in the controls."""
-        named = {grid_name(key): weight for key, weight in dict(self.values["weights"]).items()}
-        return float(named.get(grid, 1.0))
+        given = {grid_name(key): float(weight) for key, weight in dict(self.values["weights"]).items()}
+        return next((given[name] for name in (grid, *named(grid, tuple(given))) if name in given), 1.0)
 
     def view(self) -> View:
         """Return the view.
@@ -170,9 +170,11 @@ class Draft:
         off = set(self.values["scales_off"])
         listed = list(knobs["scales"])
         knobs["scales"] = tuple(scale for scale in listed if scale not in off)
-        if listed and not knobs["scales"]:
+        tokens, source = knobs["dense"] != "none", knobs["dense_from"]
+        if listed and not knobs["scales"] and not (tokens and source == "frame"):
             raise ConfigError("every scale is switched off, so nothing is left to look at; switch one on.")
-        knobs["weights"] = _without(knobs["weights"], _names(off))
+        grids = grid_names(knobs["scales"], tokens, source)
+        knobs["weights"] = _without(_without(knobs["weights"], _names(off)), _absent_tokens(knobs["weights"], grids))
         return Config(**knobs)
 
 
@@ -180,6 +182,12 @@ def _names(scales: Any) -> set[str]:
     """Names of the grids of window sides; what is no side is left to `Config` to refuse."""
     sides = scales if isinstance(scales, Iterable) else ()
     return {grid_name(side) for side in sides if isinstance(side, int) and not isinstance(side, bool)}
+
+
+def _absent_tokens(weights: Any, grids: tuple[str, ...]) -> set[str]:
+    """Names of grids of patch tokens that have a weight and are not asked for now."""
+    names = map(grid_name, weights) if isinstance(weights, Mapping) else ()
+    return {name for name in names if of_tokens(name) and not named(name, grids)}
 
 
 def _without(weights: Any, grids: Collection[str]) -> Any:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import ipywidgets as w
 
 from clipdiy_lab.errors import ClipdiyError
-from clipdiy_lab.method.naming import grid_name, grid_title
+from clipdiy_lab.method.naming import DENSE, grid_name, grid_title, of_tokens
 from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.colors import label_colors
@@ -123,8 +123,18 @@ class ExplorerWidgets(WidgetScreen):
         self._scale_box = w.VBox()
         self.scale_rows: dict[int, tuple[Any, ...]] = {}
         offered = [self._control(field) for field in selecting]
+        tokens = self._token_weight()
         self._read(self._list_scales)
-        return w.VBox([self._scale_box, *offered])
+        return w.VBox([self._scale_box, tokens, *offered])
+
+    def _token_weight(self) -> w.FloatSlider:
+        """One weight for the grids of patch tokens, there only while the draft has some."""
+        field = weight_field()
+        self.token_weight = w.FloatSlider(description="patch tokens", tooltip=field.meta["help"], style=_STYLE,
+                                          layout=_WIDE, **bounds(field))  # fmt: skip
+        self.token_weight.add_class(f"clipdiy-weight-{DENSE}")
+        self._on(self.token_weight, lambda _: self._weigh({DENSE: tidy(self.token_weight.value)}))
+        return self.token_weight
 
     def _list_scales(self) -> None:
         """Show a switch and a weight for the grid of every scale on offer; those that were there stay."""
@@ -136,6 +146,8 @@ class ExplorerWidgets(WidgetScreen):
         for scale, (on, weight) in self.scale_rows.items():
             on.value, weight.value = scale not in off, draft.weight(grid_name(scale))
         self._scale_box.children = list(kept.values())
+        self.token_weight.value = draft.weight(DENSE)
+        self.token_weight.layout.display = "none" if draft.values["dense"] == "none" else "flex"
         for row in old.values():
             close(row)
 
@@ -150,10 +162,12 @@ class ExplorerWidgets(WidgetScreen):
             self._on(one, lambda _: self._weigh())
         return w.HBox([on, weight], layout=_WIDE)
 
-    def _weigh(self) -> None:
+    def _weigh(self, tokens: Mapping[str, float] | None = None) -> None:
         rows = self.scale_rows.items()
         off = tuple(scale for scale, (on, _) in rows if not on.value)
-        self._change(scales_off=off, weights={grid_name(scale): tidy(weight.value) for scale, (_, weight) in rows})
+        weights = {grid_name(scale): tidy(weight.value) for scale, (_, weight) in rows}
+        held = {name: value for name, value in self.explorer.draft.values["weights"].items() if of_tokens(str(name))}
+        self._change(scales_off=off, weights=weights | (held if tokens is None else dict(tokens)))
 
     def _images(self) -> w.VBox:
         self.split = w.Dropdown(options=SPLITS, value="val", layout={"width": "9em"})
@@ -266,7 +280,7 @@ class ExplorerWidgets(WidgetScreen):
     def _turn(self, name: str, value: Any) -> None:
         if not self._reading:
             self._change(**{name: value})
-            if "selects_from" in self.controls[name].field.meta:
+            if "selects_from" in self.controls[name].field.meta or name == "dense":
                 self._read(self._list_scales)
 
     def _change(self, **values: Any) -> None:

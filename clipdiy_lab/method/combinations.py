@@ -1,0 +1,69 @@
+"""Which values of knobs make no sense together, though each does alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clipdiy_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from clipdiy_lab.method.config import Config
+
+
+def check(config: Config) -> None:
+    """Refuse values that make no sense together; those of each knob have been checked.
+
+    Raises
+    ------
+    ConfigError
+        With the knobs, and what to change.
+    """
+    _check_grids(config)
+    _check_scales(config)
+    _check_words(config)
+    if config.align_corners and (config.interpolation, config.placement) != ("bilinear", "stretched"):
+        raise ConfigError(
+            "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
+            f"got {config.interpolation!r} and {config.placement!r}."
+        )
+
+
+def _check_grids(config: Config) -> None:
+    if config.grids:
+        return
+    if config.dense == "none":
+        raise ConfigError(
+            "scales is empty and dense is 'none', so there is no grid; give window sides in pixels such as "
+            "(256, 128, 64), or dense='naclip'."
+        )
+    raise ConfigError(
+        "dense_from='crops' takes patch tokens from the crops of the windows, and scales is empty; give window "
+        "sides, or use dense_from='frame'."
+    )
+
+
+def _check_scales(config: Config) -> None:
+    height, width = config.image_size
+    for scale in config.scales:
+        if scale > min(height, width):
+            raise ConfigError(
+                f"scale {scale} does not fit into the frame of {height} x {width} pixels; "
+                f"use scales up to {min(height, width)} or a larger image_size."
+            )
+        if scale < config.stride:
+            raise ConfigError(f"scale {scale} with stride {config.stride} hops 0 pixels; use a stride up to {scale}.")
+
+
+def _check_words(config: Config) -> None:
+    if config.background != "words":
+        return
+    if not config.background_words:
+        raise ConfigError(
+            "background='words' has no background_words; give what stands for the background, such as "
+            "background_words=('sky', 'wall', 'grass')."
+        )
+    if config.background_label.lower() in (label.lower() for label in config.synonyms):
+        raise ConfigError(
+            f"both background_words and synonyms say what stands for {config.background_label!r}; give it in one of "
+            "the two (synonyms go with background='prompt' or 'saliency')."
+        )
