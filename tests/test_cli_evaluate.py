@@ -77,3 +77,16 @@ def test_bad_input(here, arguments, says):
     assert isinstance(done.exception, ClipdiyError)  # `main` makes it one sentence and exit code 1
     assert says in str(done.exception)
     assert not list(here.glob("out/results/*"))
+
+
+def test_patch_tokens_are_a_knob_like_any_other(here):
+    command = ["evaluate", "scenes", "--limit", "1", "--saliency", "none", "--config", "mine.json", "--json"]
+    tokens = ["--set", "dense=naclip", "--set", "dense_from=crops", "--set", 'weights={"dense": 0.5}']
+    done = CliRunner().invoke(app, [*command, *tokens])
+    assert done.exit_code == 0
+    config = lab.Config(scales=(128,), dense="naclip", dense_from="crops", weights={"dense": 0.5})
+    scenes = lab.open_dataset("scenes")
+    expected = lab.evaluate(lab.load("tiny", saliency="none"), scenes, config, limit=1).attrs["miou"]
+    assert json.loads(done.stdout)["miou"] == pytest.approx(expected, abs=1e-12)
+    done = CliRunner().invoke(app, [*command, "--set", "dense=naclop"])
+    assert "dense is 'naclop'; expected one of none, maskclip" in str(done.exception)

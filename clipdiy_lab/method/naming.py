@@ -18,7 +18,7 @@ _WINDOWS = re.compile(r"s(\d{3,})")
 _TOKENS = re.compile(rf"{DENSE}(\d{{3,}})")
 
 
-def grid_names(scales: Sequence[int], dense: bool, dense_from: str) -> tuple[str, ...]:
+def grid_names(scales: Sequence[int], dense: bool = False, dense_from: str = "frame") -> tuple[str, ...]:
     """Names of the grids that a configuration asks for, in the order of the plan.
 
     Parameters

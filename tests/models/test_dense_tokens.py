@@ -9,10 +9,14 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from clipdiy_lab.analysis.scoring.sliding import window_starts
 from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method import attention
 from clipdiy_lab.method.attention import mix, neighbourhood
+from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.last_block import METHODS, LastBlock
+from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.models.capabilities import as_token_encoder
 from clipdiy_lab.models.dense_tokens import TokenTower, fill
 from clipdiy_lab.models.encoders import OpenClipEncoder
@@ -227,3 +231,67 @@ def test_encoders_of_ones_own_give_tokens_or_are_refused(counting_encoder):
     assert as_token_encoder(small({})).patch_size == 8
     with pytest.raises(ModelError, match="the encoder 'counting' gives no patch tokens"):
         as_token_encoder(counting_encoder)
+
+
+def spread_over(similarity, grid):
+    down, across = (torch.tensor(matrix, dtype=torch.float32) for matrix in grid.matrices())
+    return down @ similarity.permute(2, 0, 1) @ across.T
+
+
+def resized(maps, size):
+    return F.interpolate(maps[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def upsampled(method, similarity, size, original):
+    """Cosines at the size of the original, in the steps that the method takes."""
+    if method == "sclip":  # in one step, over the whole of it
+        whole = tuple(map(float, original))
+        grid = PatchGrid(
+            name="dense", frame=original, tokens=similarity.shape[:2], starts=((0.0,), (0.0,)), sides=whole
+        )
+        return spread_over(similarity, grid)
+    (grid,) = Plan.of(Config(scales=(), image_size=size, dense=method, patches=(96, 16)))
+    assert (grid.rows, grid.cols) == similarity.shape[:2]
+    return resized(spread_over(similarity, grid), original)
+
+
+@pytest.mark.parametrize("file", DEFAULTS)
+def test_maps_of_whole_images_are_those_of_the_official_code(peer, shared, towers, file):
+    expected, inputs, text = peer(file), peer("inputs"), torch.from_numpy(peer("text")["text"])
+    method = file.split("_")[0]
+    imagenet = method == "maskclip"
+    known = json.loads(shared("golden_peers/index.json").read_text())["inputs"]
+    for name in WHOLE_INPUTS:
+        tower = towers["maskclip" if imagenet else "quickgelu"]
+        features = run(tower, normalised(inputs, name, imagenet), DEFAULTS[file])
+        size, original = (tuple(known[name][key]) for key in ("shape", "ori_shape"))
+        maps = upsampled(method, F.normalize(features, dim=-1) @ text.T, size, original)
+        close(maps[:, ::8, ::8], expected[f"{name}.logits_every8"], 5e-6)
+        assert (maps.argmax(0).numpy() == expected[f"{name}.labels_plain"]).mean() >= 0.9995
+
+
+@pytest.mark.parametrize("method", ["sclip", "clearclip", "naclip"])
+@pytest.mark.parametrize("name", ["slide", "slide_ragged"])
+def test_windows_of_the_official_code_give_its_maps(peer, shared, towers, method, name):
+    """Windows are the protocol's; each is an image to the tower, and the mean over them is taken of cosines."""
+    file = next(file for file in DEFAULTS if file.startswith(method))
+    expected, inputs, text = peer(file), peer("inputs"), torch.from_numpy(peer("text")["text"])
+    image = normalised(inputs, name, imagenet=False)
+    original = tuple(json.loads(shared("golden_peers/index.json").read_text())["inputs"][name]["ori_shape"])
+    window, stride = 112, 56
+    total, times = torch.zeros(len(text), *image.shape[1:]), torch.zeros(image.shape[1:])
+    places = []
+    for top in window_starts(image.shape[1], window, stride):
+        for left in window_starts(image.shape[2], window, stride):
+            part = image[:, top : top + window, left : left + window]
+            size = tuple(part.shape[1:])
+            features = run(towers["quickgelu"], part, DEFAULTS[file])
+            similarity = F.normalize(features, dim=-1) @ text.T
+            maps = upsampled("clearclip" if method == "clearclip" else "naclip", similarity, size, size)
+            total[:, top : top + size[0], left : left + size[1]] += maps
+            times[top : top + size[0], left : left + size[1]] += 1
+            places.append((top, top + size[0], left, left + size[1]))
+    assert np.array_equal(expected[f"{name}.windows"], places)
+    maps = resized(total / times, original)
+    close(maps[:, ::8, ::8], expected[f"{name}.logits_every8"], 5e-6)
+    assert (maps.argmax(0).numpy() == expected[f"{name}.labels_plain"]).mean() >= 0.9995

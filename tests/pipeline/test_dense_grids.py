@@ -1,6 +1,7 @@
 """Grids of patch tokens from an image to a run, a store and back, and what refuses them."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline.embeddings.write import plan
 from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.pipeline.sources import SegmenterSource
 
 LABELS = ["cat", "car", "chair"]
 CONFIG = lab.Config(scales=(64, 32), image_size=(64, 80), background="prompt", dense="naclip", dense_from="crops")
@@ -201,3 +203,13 @@ def test_some_grids_alone():
     assert CONFIG.only("s064", "dense032").weights == {"s032": 0.0, "dense064": 0.0}
     assert CONFIG.replace(weights={"dense": 0.5}).weights == {"dense064": 0.5, "dense032": 0.5}
     assert lab.Config.from_json(CONFIG.to_json()) == CONFIG
+
+
+def test_a_worker_makes_the_same_tokens(scenes):
+    source = SegmenterSource(lab.load("tiny", saliency="none"), scenes, CONFIG)
+    there = pickle.loads(pickle.dumps(source.sent())).open()
+    for mine, other in zip(source.images([0, 1]), there.images([0, 1]), strict=True):
+        assert mine.encoding.config == other.encoding.config
+        assert mine.encoding.embeddings.keys() == other.encoding.embeddings.keys() == {*CONFIG.grids}
+        for grid, vectors in mine.encoding.embeddings.items():
+            assert torch.equal(vectors, other.encoding.embeddings[grid])
