@@ -32,11 +32,15 @@ if TYPE_CHECKING:
     from clipdiy_lab.method.grid import Plan
     from clipdiy_lab.models import saliency
     from clipdiy_lab.models.loading import list_models
+    from clipdiy_lab.pipeline.conformance.dataset import check_dataset
+    from clipdiy_lab.pipeline.conformance.encoder import check_encoder
+    from clipdiy_lab.pipeline.conformance.saliency import check_saliency
     from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
+    from clipdiy_lab.pipeline.loading import load
     from clipdiy_lab.pipeline.recombine import recombine
     from clipdiy_lab.pipeline.runs import open_run, save_run
-    from clipdiy_lab.pipeline.segmenter import Segmenter, load
+    from clipdiy_lab.pipeline.segmenter import Segmenter
     from clipdiy_lab.views import figures
     from clipdiy_lab.views.board.show import ablation_board
     from clipdiy_lab.views.explorer.show import explore
@@ -52,13 +56,16 @@ _WHERE = {
     "as_encoded": "pipeline.embeddings.opened",
     "calibration": "analysis.calibration",
     "compare": "analysis.compare",
+    "check_dataset": "pipeline.conformance.dataset",
+    "check_encoder": "pipeline.conformance.encoder",
+    "check_saliency": "pipeline.conformance.saliency",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
     "list_datasets": "datasets.registry",
     "list_methods": "analysis.methods",
     "list_models": "models.loading",
-    "load": "pipeline.segmenter",
+    "load": "pipeline.loading",
     "open_dataset": "datasets.registry",
     "open_run": "pipeline.runs",
     "open_store": "pipeline.embeddings.opened",
@@ -87,6 +94,9 @@ __all__ = [
     "ablation_board",
     "as_encoded",
     "calibration",
+    "check_dataset",
+    "check_encoder",
+    "check_saliency",
     "compare",
     "embed",
     "evaluate",

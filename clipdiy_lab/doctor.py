@@ -94,7 +94,7 @@ def _hardware() -> dict[str, str]:
 def _caches() -> dict[str, str]:
     from huggingface_hub import constants
 
-    from clipdiy_lab.models import weights
+    from clipdiy_lab.models import saliency, weights
     from clipdiy_lab.models.loading import describe, list_models
     from clipdiy_lab.models.saliency.found import DINO_WEIGHTS, HEAD_WEIGHTS
 
@@ -104,5 +104,6 @@ def _caches() -> dict[str, str]:
         "model cache": str(constants.HF_HUB_CACHE),
         "weights cache": str(weights.cache_folder()),
         "models here": "; ".join(here),
+        "saliency sources": ", ".join(saliency.names()),
         "FOUND's weights": f"not here, fetched at first use: {', '.join(absent)}" if absent else "here",
     }

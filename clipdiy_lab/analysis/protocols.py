@@ -16,7 +16,7 @@ import yaml
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError, nearest
 from clipdiy_lab.files import read_text
@@ -163,8 +163,8 @@ def protocol_for(dataset: Dataset, given: str | os.PathLike[str] | Protocol | No
     ConfigError
         As `get_protocol`.
     """
-    manifest = getattr(dataset, "manifest", None)
-    if given is not None or not isinstance(manifest, Manifest) or manifest.protocol is None:
+    manifest = manifest_of(dataset)
+    if given is not None or manifest is None or manifest.protocol is None:
         return get_protocol(DEFAULT if given is None else given)
     try:
         return get_protocol(manifest.protocol)

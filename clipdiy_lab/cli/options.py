@@ -20,7 +20,9 @@ Labels = Annotated[
 LabelsFile = Annotated[
     Path | None, typer.Option("--labels-file", help="Instead of --labels: a text file (UTF-8), one label per line.")
 ]
-Model = Annotated[str, typer.Option("--model", help="'tiny' or ARCHITECTURE/TAG, see `clipdiy-lab models`.")]
+Model = Annotated[
+    str, typer.Option("--model", help="'tiny', ARCHITECTURE/TAG or a package's, see `clipdiy-lab models`.")
+]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
 Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
 Saliency = Annotated[
@@ -215,7 +217,7 @@ def read_saliency(text: str | None) -> Any:
 
 def read_segmenter(model: str, checkpoint: Path | None, saliency: str | None, runtime: Any = "torch") -> Any:
     """Return the segmenter that the options name."""
-    from clipdiy_lab.pipeline.segmenter import load
+    from clipdiy_lab.pipeline.loading import load
 
     return load(model, checkpoint=checkpoint, saliency=read_saliency(saliency), runtime=runtime)
 

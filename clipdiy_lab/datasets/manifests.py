@@ -178,3 +178,9 @@ def _line(node: yaml.Node | None, place: list[str | int]) -> int:
         else:
             break
     return line
+
+
+def manifest_of(dataset: object) -> Manifest | None:
+    """Return the manifest that a dataset was opened by, in its attribute ``manifest``."""
+    manifest = getattr(dataset, "manifest", None)
+    return manifest if isinstance(manifest, Manifest) else None

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from clipdiy_lab.datasets.capabilities import HasIds
 from clipdiy_lab.errors import DatasetError, differing, lookalike, spelled
 
 IGNORE = 255  # the mask value of pixels that no measure counts
@@ -119,8 +120,9 @@ def position(dataset: Numbered, index: int | str) -> int:
 
 def ids_of(dataset: Dataset, length: int) -> tuple[str, ...]:
     """Ids of the first samples; no image is decoded where the dataset has `ids`."""
-    known: tuple[str, ...] | None = getattr(dataset, "ids", None)
-    return tuple(known[:length] if known is not None else (dataset[index].id for index in range(length)))
+    if isinstance(dataset, HasIds):
+        return tuple(dataset.ids[:length])
+    return tuple(dataset[index].id for index in range(length))
 
 
 def ahead(read: Callable[[int], Sample], positions: Iterable[int]) -> Iterator[Sample]:

@@ -6,7 +6,7 @@ before it gives the embedding of an image and its patch tokens.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,50 +17,6 @@ from torch import Tensor, nn
 from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method.attention import mix, neighbourhood, weights
 from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder
-
-
-@runtime_checkable
-class TokenEncoder(Protocol):
-    """What an encoder offers beside `encoders.Encoder` where it can give patch tokens that compare with texts.
-
-    Attributes
-    ----------
-    patch_size : int
-        Side of a patch of its input, pixels.
-    """
-
-    @property
-    def patch_size(self) -> int:
-        """Side of a patch, pixels."""
-        ...
-
-    def encode_crops_and_tokens(self, crops: Tensor, method: str) -> tuple[Tensor, Tensor]:
-        """Encode N x 3 x s x s normalised crops to N x D vectors and N x rows x cols x D tokens, all of length 1.
-
-        The vectors are those of `encode_crops`; `method` is a name of `method.last_block.METHODS`.
-        """
-        ...
-
-    def encode_tokens(self, image: Tensor, method: str) -> Tensor:
-        """Encode a normalised image, 3 x h x w, to rows x cols x D tokens of length 1."""
-        ...
-
-
-def as_token_encoder(encoder: object) -> TokenEncoder:
-    """Return an encoder that gives patch tokens.
-
-    Raises
-    ------
-    ModelError
-        If it gives none.
-    """
-    if not isinstance(encoder, TokenEncoder):
-        name = getattr(encoder, "name", type(encoder).__name__)
-        raise ModelError(
-            f"the encoder {name!r} gives no patch tokens; use dense='none', or a ViT of open_clip run by torch."
-        )
-    _ = encoder.patch_size  # refuses a tower that has none
-    return encoder
 
 
 class Heads(NamedTuple):

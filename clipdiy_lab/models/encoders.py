@@ -20,8 +20,10 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.method.last_block import METHODS
 from clipdiy_lab.models import tokenizers, weights
+from clipdiy_lab.models.capabilities import HasUsage, interpolation_of
 from clipdiy_lab.models.dense_tokens import TokenTower, position_embedding
 from clipdiy_lab.models.devices import resolve_device
+from clipdiy_lab.models.recipes import Recipe
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -43,8 +45,7 @@ class Encoder(Protocol):
 
     Notes
     -----
-    Optional: `interpolation` ("bicubic" or "bilinear"), how crops are brought to the input; bicubic if it is missing.
-    An encoder that gives patch tokens too meets `dense_tokens.TokenEncoder`.
+    What an encoder may offer beside this stands in `clipdiy_lab.models.capabilities`.
     """
 
     name: str
@@ -97,8 +98,7 @@ def as_vectors(given: object, encoder: Encoder, method: str) -> Tensor:
 
 def to_input(crops: Tensor, side: int, encoder: Encoder) -> Tensor:
     """Bring N x 3 x p x p uint8 crops to an encoder's input, N x 3 x side x side, as its images were in training."""
-    how: ops.CropResize = getattr(encoder, "interpolation", "bicubic")
-    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, how)
+    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, interpolation_of(encoder))
 
 
 def describe_usage(encoder: Encoder) -> dict[str, Any]:
@@ -107,17 +107,22 @@ def describe_usage(encoder: Encoder) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``image_size``, ``mean``, ``std``, ``interpolation``; of open_clip's models also ``activation``, ``tokenizer``
-        and ``context_length``.
+        ``image_size``, ``mean``, ``std``, ``interpolation``; of an encoder that `HasUsage` also ``activation``,
+        ``tokenizer`` and ``context_length``.
     """
     said = {
         "image_size": int(encoder.image_size),
         "mean": [float(value) for value in encoder.mean],
         "std": [float(value) for value in encoder.std],
-        "interpolation": getattr(encoder, "interpolation", "bicubic"),
+        "interpolation": interpolation_of(encoder),
     }
-    extra = ("activation", "tokenizer", "context_length")
-    return said | {name: getattr(encoder, name) for name in extra if hasattr(encoder, name)}
+    if isinstance(encoder, HasUsage):
+        said |= {
+            "activation": encoder.activation,
+            "tokenizer": encoder.tokenizer,
+            "context_length": encoder.context_length,
+        }
+    return said
 
 
 def pooled(features: Any) -> Tensor:
@@ -146,8 +151,8 @@ class OpenClipEncoder:
         ``auto``: bf16 on a CUDA device that has it, fp32 elsewhere.
     known_words : frozenset of str, optional
         The only labels that mean something to a model of a closed world; None for CLIP's open vocabulary.
-    recipe : dict, optional
-        Arguments with which `load_encoder` makes it again, on another machine too.
+    recipe : Recipe, optional
+        With which `load_encoder` makes it again.
 
     Attributes
     ----------
@@ -178,7 +183,7 @@ class OpenClipEncoder:
         device: str | torch.device = "cpu",
         precision: Precision = "auto",
         known_words: frozenset[str] | None = None,
-        recipe: dict[str, Any] | None = None,
+        recipe: Recipe | None = None,
     ) -> None:
         self.name = name
         self.recipe = recipe

@@ -2,24 +2,68 @@
 
 from __future__ import annotations
 
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import pandas as pd
+import torch
 
-from clipdiy_lab.errors import ModelError
+from clipdiy_lab.errors import ModelError, nearest
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models import hub, openclip, tiny, tokenizers, usage
+from clipdiy_lab.models.capabilities import HasDevice, in_precision
 from clipdiy_lab.models.checkpoints import read_checkpoint
 from clipdiy_lab.models.devices import resolve_device
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder, as_encoder
 from clipdiy_lab.models.openclip import EMBEDDED, HubFile, Named
+from clipdiy_lab.models.recipes import Recipe
+from clipdiy_lab.models.registry import Registry, call, package
 from clipdiy_lab.models.tokenizers import Tokenizer
 
 
 def load_encoder(
+    name: str, *, device: str | torch.device = "auto", precision: Precision = "auto", **options: Any
+) -> Encoder:
+    """Load an encoder by name.
+
+    Parameters
+    ----------
+    name : str
+        ``"tiny"`` (embedded); a name of open_clip's, see `load_openclip`; or one that an installed package registers
+        under the entry points ``clipdiy_lab.encoders``.
+    device : str
+        See `resolve_device`.
+    precision : str
+        As the encoder has it, see `capabilities.HasPrecision`.
+    **options
+        What else the name takes: of open_clip's what `load_openclip` says, of a package's what its builder says.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown (with the nearest names), an option makes no sense, the device is not there, or what a
+        package brings cannot be used; see `load_openclip` for the rest.
+    ConfigError
+        If the encoder cannot compute in the precision.
+    """
+    where = resolve_device(device)
+    if openclip.claims(name):
+        asked = {**options, "device": str(device), "precision": precision}
+        return call(f"The encoder {name!r}", partial(load_openclip, name), asked)
+    if name not in ENCODERS.builders and name not in (known := ENCODERS.plugins()):
+        advice = nearest(name.partition("/")[0], [*ENCODERS.builders, *known, *open_clip.list_models()])
+        raise ModelError(f"there is no model {name!r}. {advice}")
+    encoder = ENCODERS.build(name, device=str(device), precision=precision, **options)
+    there = encoder.device if isinstance(encoder, HasDevice) else resolve_device("cpu")
+    if device != "auto" and there.type != where.type:
+        raise ModelError(f"the encoder {name!r} computes on {there}; device={str(device)!r} cannot be chosen for it.")
+    return in_precision(encoder, precision)
+
+
+def load_openclip(
     name: str,
     *,
     checkpoint: str | PathLike[str] | None = None,
@@ -31,14 +75,13 @@ def load_encoder(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> OpenClipEncoder:
-    """Load an encoder by name, and run its weights as they were trained.
+    """Load a model of open_clip's, and run its weights as they were trained.
 
     Parameters
     ----------
     name : str
-        ``"tiny"`` (embedded), ``"ARCHITECTURE/TAG"`` of `list_models`, ``"hf-hub:OWNER/REPOSITORY"`` or
-        ``"local-dir:FOLDER"`` (both with an ``open_clip_config.json``), or with `checkpoint` an architecture of
-        open_clip.
+        ``"ARCHITECTURE/TAG"`` of `list_models`, ``"hf-hub:OWNER/REPOSITORY"`` or ``"local-dir:FOLDER"`` (both with an
+        ``open_clip_config.json``), or with `checkpoint` an architecture.
     checkpoint : path, optional
         Local weights, read as `checkpoints.read_checkpoint` says. A tag beside it says how they are run.
     sha256 : str, optional
@@ -69,9 +112,6 @@ def load_encoder(
     """
     where = resolve_device(device)
     user = usage.of_user(mean, std, activation)
-    given = user | {"checkpoint": checkpoint, "sha256": sha256, "tokenizer": tokenizer}
-    if name == EMBEDDED:
-        return _load_embedded(given, device=str(device), precision=precision)
     named = openclip.find(name, has_checkpoint=checkpoint is not None)
     path = Path(checkpoint) if checkpoint is not None else named.weights
     _require(named, path, tokenizer)
@@ -84,12 +124,10 @@ def load_encoder(
     model = openclip.build(named, run.activation)
     openclip.fit(model, tensors, f"{path} for {named.name!r}", resize=checkpoint is None)
     local = checkpoint is not None or isinstance(named.weights, Path)
-    recipe = {
-        "name": named.name,
-        **user,
-        "checkpoint": None if checkpoint is None else str(path.absolute()),
+    options = user | {
+        "checkpoint": None if checkpoint is None else Path(checkpoint),
         "sha256": actual if local else sha256,
-        "tokenizer": str(Path(tokenizer).absolute()) if isinstance(tokenizer, str | PathLike) else tokenizer,
+        "tokenizer": Path(tokenizer) if isinstance(tokenizer, str | PathLike) else tokenizer,
         "device": str(device),
     }
     return OpenClipEncoder(
@@ -102,15 +140,15 @@ def load_encoder(
         tokenizer_name=tokenizers.spell(text, tokenizer, named.config),
         device=where,
         precision=precision,
-        recipe={name: value for name, value in recipe.items() if value is not None},
+        # Without one where the tokenizer is an object: nobody else can make it again.
+        recipe=Recipe.of(named.name, {option: value for option, value in options.items() if value is not None}),
     )
 
 
-def _load_embedded(given: dict[str, Any], *, device: str, precision: Precision) -> OpenClipEncoder:
-    extra = [name for name, value in given.items() if value is not None]
-    if extra:
+def _load_embedded(*, device: str = "auto", precision: Precision = "auto", **options: Any) -> Encoder:
+    if options:
         raise ModelError(
-            f"the model {EMBEDDED!r} is embedded and takes no {' or '.join(extra)}; leave it out, or name the "
+            f"the model {EMBEDDED!r} is embedded and takes no {' or '.join(options)}; leave it out, or name the "
             "architecture of the checkpoint, such as 'ViT-B-32'."
         )
     config = tiny.read_config()
@@ -123,8 +161,13 @@ def _load_embedded(given: dict[str, Any], *, device: str, precision: Precision) 
         device=resolve_device(device),
         precision=precision,
         known_words=frozenset(tiny.known_words()),
-        recipe={"name": EMBEDDED, "device": device},
+        recipe=Recipe(EMBEDDED, {"device": device}),
     )
+
+
+ENCODERS: Registry[Encoder] = Registry(
+    "encoder", "clipdiy_lab.encoders", {EMBEDDED: _load_embedded}, as_encoder, openclip.claims
+)
 
 
 def _require(named: Named, path: Path | HubFile | None, tokenizer: Any) -> None:
@@ -149,15 +192,26 @@ def _require(named: Named, path: Path | HubFile | None, tokenizer: Any) -> None:
 
 
 def list_models() -> pd.DataFrame:
-    """Every encoder that has a name: the embedded one, and open_clip's models and tags.
+    """Every encoder that has a name: the embedded one, those of installed packages, open_clip's models and tags.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``name`` (what `load` takes), ``architecture``, ``tag``, ``needs`` (a package that is not part of the
-        lab's core, or nothing), ``here`` (usable without a download and without another installation).
+        Columns ``name`` (what `load` takes), ``architecture`` (of a package's encoder: what builds it), ``tag``,
+        ``needs`` (a package that is not part of the lab's core, or nothing), ``here`` (usable without a download and
+        without another installation).
+
+    Warns
+    -----
+    ClipdiyWarning
+        If a package registers a name of the lab's, which then goes before it.
     """
     rows = [{"name": EMBEDDED, "architecture": "ViT-S/8 at 64 px", "tag": "scenes", "needs": "", "here": True}]
+    rows += [
+        {"name": name, "architecture": point.value, "tag": "", "needs": package(point), "here": True}
+        for name, points in ENCODERS.plugins().items()
+        for point in points
+    ]
     configs = {architecture: open_clip.get_model_config(architecture) for architecture in open_clip.list_models()}
     ready = {architecture: tokenizers.is_here(config) for architecture, config in configs.items()}
     rows += [
@@ -174,10 +228,12 @@ def list_models() -> pd.DataFrame:
 
 
 def describe(name: str) -> str:
-    """Say in one line how the weights of a name of `list_models` are run."""
+    """Say in one line how the weights of a name of `list_models` are run; a package's encoder is not loaded for it."""
     if name == EMBEDDED:
         size, mean, std = (tiny.card().image_size, tiny.card().mean, tiny.card().std)
         return f"{usage.Usage(mean, std, 'gelu', 'bicubic')}, {size} px"
+    if not openclip.claims(name):
+        return f"of {' and '.join(map(package, ENCODERS.plugins().get(name, [])))}"
     named = openclip.find(name)
     run = usage.settle(name, named.said, {}, {}, named.default_activation)
     return f"{run}, {named.config['vision_cfg'].get('image_size', 224)} px"

@@ -77,6 +77,11 @@ class Named:
         return "quickgelu" if self.config.get("quick_gelu", False) else "gelu"
 
 
+def claims(name: str) -> bool:
+    """Whether a name is one of open_clip's: of the hub, a folder, or an architecture, whatever its tag."""
+    return name.startswith((HF_HUB_PREFIX, LOCAL_DIR_PREFIX)) or name.partition("/")[0] in open_clip.list_models()
+
+
 def find(name: str, has_checkpoint: bool = False) -> Named:
     """Look a name up.
 
@@ -114,9 +119,6 @@ def hub_file(architecture: str, tag: str) -> HubFile:
 
 def _check_known(architecture: str, tag: str, has_checkpoint: bool) -> list[str]:
     """Return the architecture's tags."""
-    known = open_clip.list_models()
-    if architecture not in known:
-        raise ModelError(f"there is no model {architecture!r}. {nearest(architecture, [EMBEDDED, *known])}")
     tags: list[str] = open_clip.list_pretrained_tags_by_model(architecture)
     if not tag and not has_checkpoint:
         raise ModelError(

@@ -20,8 +20,9 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models import weights
-from clipdiy_lab.models.encoders import OpenClipEncoder, to_input
+from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder, to_input
 from clipdiy_lab.models.hub import quiet
+from clipdiy_lab.models.recipes import Recipe
 
 Images = Sequence[npt.NDArray[np.uint8]]
 _HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
@@ -61,7 +62,7 @@ class OpenVinoEncoder:
 
     def __init__(
         self,
-        encoder: OpenClipEncoder,
+        encoder: Encoder,
         *,
         precision: Precision = "auto",
         calibration: Images | Callable[[], Images] | None = None,
@@ -70,6 +71,8 @@ class OpenVinoEncoder:
             raise ModelError(f"precision is {precision!r} under OpenVINO. {nearest(precision, ['auto', *_HINTS])}")
         if precision == "int8" and (calibration is None or (not callable(calibration) and not len(calibration))):
             raise ModelError("int8 needs images to set its ranges by; give calibration, or use clipdiy_lab.load.")
+        if not isinstance(encoder, OpenClipEncoder):
+            raise ModelError(f"OpenVINO runs models of open_clip; {encoder.name!r} is none, so leave out runtime.")
         if encoder.device.type != "cpu":
             raise ModelError(f"OpenVINO runs on the processor, {encoder.name!r} is on {encoder.device}; load it there.")
         self.precision = "fp32" if precision == "auto" else precision
@@ -90,9 +93,12 @@ class OpenVinoEncoder:
         return _remake, (self._torch, self.precision, self._calibration)
 
     @property
-    def recipe(self) -> dict[str, Any] | None:
-        """Options of `clipdiy_lab.load` that make this encoder again, the precision apart; None where none do."""
-        return None if self._torch.recipe is None else {**self._torch.recipe, "runtime": "openvino"}
+    def recipe(self) -> Recipe | None:
+        """With which `clipdiy_lab.load` makes this encoder again; None where `calibration` is images."""
+        plain = self._torch.recipe
+        if plain is None or not (self._calibration is None or callable(self._calibration)):
+            return None
+        return Recipe(plain.name, {**plain.options, "runtime": "openvino"})
 
     @cached_property
     def fingerprint(self) -> str:

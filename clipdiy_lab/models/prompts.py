@@ -16,6 +16,7 @@ from torch import Tensor
 from clipdiy_lab.errors import ClipdiyWarning, LabelError, ModelError, nearest
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.presence import check_kept
+from clipdiy_lab.models.capabilities import words_of
 from clipdiy_lab.models.encoders import Encoder, as_vectors
 from clipdiy_lab.text import MAX_LABEL, leveled, listed, quoted, unseen
 
@@ -275,7 +276,7 @@ class TextCache:
         return unit(means, "the text encoder")
 
     def _warn_of_strangers(self, phrases: Sequence[str]) -> None:
-        known = getattr(self.encoder, "known_words", None)
+        known = words_of(self.encoder)
         strangers = [one for one in dict.fromkeys(phrases) if known is not None and one.lower() not in known]
         if strangers:
             warnings.warn(

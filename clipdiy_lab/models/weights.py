@@ -265,8 +265,3 @@ def _into_cache(path: Path) -> Iterator[Path]:
 
 def _first(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-
-
-def same_weights(one: str, other: str) -> bool:
-    """Whether two fingerprints of encoders name the same weights; what stands after ``+`` tells how they are run."""
-    return one.partition("+")[0] == other.partition("+")[0]

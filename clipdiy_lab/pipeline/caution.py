@@ -13,6 +13,7 @@ from clipdiy_lab.datasets.likeness import may_be_scene
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import OutOfDistributionWarning
 from clipdiy_lab.method.schema import CAUTION
+from clipdiy_lab.models.capabilities import words_of
 from clipdiy_lab.models.encoders import Encoder
 from clipdiy_lab.models.openclip import EMBEDDED
 
@@ -64,4 +65,4 @@ def of_dataset(encoder: Encoder, dataset: Dataset) -> dict[str, str]:
 
 def _knows_scenes_only(encoder: Encoder) -> bool:
     # An encoder of one's own may have the same name; it has no list of known words.
-    return encoder.name == EMBEDDED and getattr(encoder, "known_words", None) is not None
+    return encoder.name == EMBEDDED and words_of(encoder) is not None

@@ -27,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clipdiy_lab.datasets.capabilities import HasFiles
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ClusterError, ConfigError
 from clipdiy_lab.pipeline import provenance
@@ -350,8 +351,7 @@ def require_files(dataset: Dataset, index: int) -> None:
     ClusterError
         Naming the file that is not there.
     """
-    files: Any = getattr(dataset, "files", None)
-    for path in files(index) if callable(files) else ():
+    for path in dataset.files(index) if isinstance(dataset, HasFiles) else ():
         require_path(path)
 
 

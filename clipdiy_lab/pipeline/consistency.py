@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clipdiy_lab.errors import ConfigError, LabelError, RunError
+from clipdiy_lab.errors import ConfigError, LabelError, ModelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Grid, Plan
+from clipdiy_lab.models import recipes
 from clipdiy_lab.models.prompts import check_labels
 
 MAX_TEXT = 2**16
@@ -28,7 +29,7 @@ MAX_PIXELS = 2**28
 """Of the image at its own size, to which labels are brought."""
 
 _TEXTS = ("encoder", "encoder_fingerprint", "saliency_source", "saliency_fingerprint", "image_source", "image_sha256")
-_OBJECTS = ("saliency_options", "versions")
+_RECIPES = ("encoder_recipe", "saliency_recipe")
 _LONG = ("config", "labels", "prompts")
 _PLAIN = (str, bool, int, float, np.generic, np.ndarray, list)
 _AGAIN = "segment the image again"
@@ -92,9 +93,13 @@ def require_attributes(attrs: Mapping[Any, Any]) -> Config:
     for name in _TEXTS:
         if not isinstance(attrs.get(name, ""), str):
             raise RunError(f"the run's attribute {name!r} is {_short(repr(attrs[name]))}, expected a text.")
-    for name in _OBJECTS:
-        if name in attrs:
-            _object(attrs, name)
+    for name in _RECIPES:
+        try:
+            recipes.read(attrs.get(name, "null"))
+        except ModelError as error:
+            raise RunError(f"the run's attribute {name!r} is no recipe ({_short(str(error))}); {_AGAIN}.") from error
+    if "versions" in attrs:
+        _object(attrs, "versions")
     return _config(attrs)
 
 

@@ -14,7 +14,7 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan, WindowGrid
 from clipdiy_lab.method.naming import DENSE, token_grid_name
 from clipdiy_lab.method.patch_grid import encoder_size
-from clipdiy_lab.models.dense_tokens import as_token_encoder
+from clipdiy_lab.models.capabilities import HasDevice, TakesOtherSides, as_token_encoder
 from clipdiy_lab.models.encoders import Encoder, as_vectors, to_input
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
@@ -62,8 +62,8 @@ class CropBatches:
             If the watch stops the work.
         """
         # Products of 22-bit weights need float64, which mps lacks; there the crops are prepared on the CPU.
-        device = getattr(encoder, "device", torch.device("cpu"))
-        frame = frame.to(device) if device.type == "cuda" else frame
+        if isinstance(encoder, HasDevice) and encoder.device.type == "cuda":
+            frame = frame.to(encoder.device)
         plan = Plan.of(config)
         with torch.inference_mode():
             embedded = self._embed_windows(frame, config, encoder, plan, watch)
@@ -176,9 +176,8 @@ def frame_input(frame: Tensor, config: Config, encoder: Encoder) -> Tensor:
 
 
 def _check_side(encoder: Encoder, side: int) -> None:
-    check = getattr(encoder, "check_side", None)
-    if check is None:
+    if not isinstance(encoder, TakesOtherSides):
         raise ModelError(
             f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
         )
-    check(side)
+    encoder.check_side(side)

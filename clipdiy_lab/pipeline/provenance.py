@@ -8,10 +8,11 @@ import platform
 from typing import Any
 
 from clipdiy_lab._version import __version__
-from clipdiy_lab.errors import spelled
 from clipdiy_lab.method.schema import SCHEMA_VERSION
+from clipdiy_lab.models import recipes
+from clipdiy_lab.models.capabilities import HasRuntime, recipe_of
 from clipdiy_lab.models.encoders import Encoder, describe_usage
-from clipdiy_lab.models.saliency import Saliency
+from clipdiy_lab.models.saliency import GIVEN, Saliency
 
 
 def versions(encoder: Any = None) -> dict[str, str]:
@@ -32,7 +33,7 @@ def versions(encoder: Any = None) -> dict[str, str]:
         "clipdiy_lab": __version__,
         **{name: importlib.metadata.version(package) for name, package in packages.items()},
         "python": platform.python_version(),
-        **getattr(encoder, "runtime", {}),
+        **(encoder.runtime if isinstance(encoder, HasRuntime) else {}),
     }
 
 
@@ -45,19 +46,34 @@ def made_by(encoder: Encoder, saliency: Saliency | None) -> dict[str, Any]:
     saliency : Saliency or None
         None where the map was given.
     """
-    if saliency is None:
-        source, options, fingerprint = "given", "{}", ""
-    else:
-        source, options = saliency.name, json.dumps(getattr(saliency, "options", {}), default=str)
-        fingerprint = "" if source == "none" else saliency.fingerprint
     return {
         "schema_version": SCHEMA_VERSION,
         "encoder": encoder.name,
         "encoder_fingerprint": encoder.fingerprint,
         "encoder_usage": json.dumps(describe_usage(encoder)),
-        "encoder_recipe": json.dumps(getattr(encoder, "recipe", None), default=spelled),
-        "saliency_source": source,
-        "saliency_options": options,
-        "saliency_fingerprint": fingerprint,
+        "encoder_recipe": recipes.write(recipe_of(encoder)),
+        **saliency_facts(saliency),
         "versions": json.dumps(versions(encoder)),
     }
+
+
+def saliency_facts(saliency: Saliency | None) -> dict[str, str]:
+    """Return the attributes of a run that say where its saliency comes from; None: a map that was given."""
+    if saliency is None:
+        return {"saliency_source": GIVEN, "saliency_recipe": recipes.write(None), "saliency_fingerprint": ""}
+    return {
+        "saliency_source": saliency.name,
+        "saliency_recipe": recipes.write(recipe_of(saliency)),
+        "saliency_fingerprint": "" if saliency.name == "none" else saliency.fingerprint,
+    }
+
+
+def same_weights(one: str, other: str) -> bool:
+    """Whether two fingerprints of encoders name the same weights; what stands after ``+`` tells how they are run.
+
+    Examples
+    --------
+    >>> same_weights("0a1b", "0a1b+77"), same_weights("0a1b+77", "0a1b+78"), same_weights("0a1b", "0a1c")
+    (True, True, False)
+    """
+    return one.partition("+")[0] == other.partition("+")[0]

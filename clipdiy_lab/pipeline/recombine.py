@@ -15,10 +15,10 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.prompts import check_labels, check_one_phrase, given_rows, phrases, prompts
 from clipdiy_lab.models.saliency import validate_map
-from clipdiy_lab.models.weights import same_weights
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
+from clipdiy_lab.pipeline.provenance import saliency_facts, same_weights
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.text import listed
 
@@ -82,11 +82,10 @@ def _with_saliency(encoding: Encoding, saliency: npt.ArrayLike, config: Config) 
     except ValueError:
         shape = ()  # ragged: validate_map says so
     checked = validate_map(saliency, config.image_size if shape == config.image_size else encoding.size)
-    source = {"saliency_source": "given", "saliency_fingerprint": ""}
     return replace(
         encoding,
         saliency=saliency_in_frame(checked, config.image_size),
-        provenance={**encoding.provenance, **source},
+        provenance={**encoding.provenance, **saliency_facts(None)},
     )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from os import PathLike
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +12,13 @@ import xarray as xr
 from torch import Tensor
 
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
-from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
-from clipdiy_lab.method.config import Config, Precision, as_config
-from clipdiy_lab.models.dense_tokens import as_token_encoder
+from clipdiy_lab.method.config import Config, as_config
+from clipdiy_lab.models.capabilities import as_token_encoder, in_precision, precision_of
 from clipdiy_lab.models.encoders import Encoder, as_encoder
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openclip import EMBEDDED
-from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.prompts import (
     TextCache,
     check_labels,
@@ -32,8 +28,6 @@ from clipdiy_lab.models.prompts import (
     warn_of_shared_phrases,
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
-from clipdiy_lab.models.tokenizers import Tokenizer
-from clipdiy_lab.models.usage import Activation
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.caution import caution, warn
 from clipdiy_lab.pipeline.crops import CropBatches
@@ -43,7 +37,6 @@ from clipdiy_lab.pipeline.provenance import made_by
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
 FloatMap = npt.NDArray[np.float32]
-Runtime = Literal["torch", "openvino"]
 
 
 class Segmenter:
@@ -272,14 +265,8 @@ class Segmenter:
     def _at(self, config: Config) -> Encoder:
         """Return the encoder in the precision that the configuration asks for."""
         wanted = config.precision
-        if wanted in ("auto", getattr(self.encoder, "precision", "auto")):
-            return self.encoder
-        if not hasattr(self.encoder, "with_precision"):
-            if wanted == "fp32":
-                return self.encoder  # a plain object computes in float32
-            raise ConfigError(f"encoder {self.encoder.name!r} cannot change its precision; use precision='auto'.")
         if wanted not in self._precisions:
-            self._precisions[wanted] = self.encoder.with_precision(wanted)
+            self._precisions[wanted] = in_precision(self.encoder, wanted)
         return self._precisions[wanted]
 
     def settled(self, config: Config) -> Config:
@@ -291,7 +278,8 @@ class Segmenter:
             If it asks for patch tokens and the encoder gives none.
         """
         encoder = self._at(config)
-        config = config.replace(precision=getattr(encoder, "precision", config.precision))
+        used = precision_of(encoder)
+        config = config if used == "auto" else config.replace(precision=used)
         if config.dense == "none":
             return config
         return config.replace(patches=(encoder.image_size, as_token_encoder(encoder).patch_size))
@@ -313,85 +301,3 @@ def as_segmenter(given: object) -> Segmenter:
         return given
     named = given if isinstance(given, str) and given else EMBEDDED
     raise ModelError(f"segmenter is {spelled(given)}; expected a segmenter: lab.load({named!r}).")
-
-
-def load(
-    name: str = EMBEDDED,
-    *,
-    saliency: str | Saliency | None = None,
-    checkpoint: str | PathLike[str] | None = None,
-    sha256: str | None = None,
-    mean: Any = None,
-    std: Any = None,
-    activation: Activation | None = None,
-    tokenizer: Tokenizer | str | PathLike[str] | None = None,
-    device: str = "auto",
-    precision: Precision = "auto",
-    batch_size: int | None = None,
-    runtime: Runtime = "torch",
-    calibration: Sequence[Any] | None = None,
-) -> Segmenter:
-    """Load a segmenter by the name of its encoder.
-
-    Parameters
-    ----------
-    name : str
-        ``"tiny"`` (embedded, knows pictograms), ``"ARCHITECTURE/TAG"`` of `list_models`, such as
-        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's, or another name that `models.loading.load_encoder` takes.
-    saliency : str or Saliency, optional
-        ``found``, ``found-seed``, ``found-tiny``, ``spectral``, ``none``, or any object that meets the protocol.
-        Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
-    checkpoint : path, optional
-        Local weights for the architecture `name`; a tag beside it says how they were trained.
-    sha256 : str, optional
-        Expected hash of the file of weights.
-    mean, std, activation, tokenizer : optional
-        How the weights were trained, where neither tag nor file says so or you know better, see
-        `models.loading.load_encoder`.
-    device : {"auto", "cuda", "mps", "cpu"}
-    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
-        fp16 for graphics cards, int8 for the runtime ``openvino``.
-    batch_size : int, optional
-        See `Segmenter`.
-    runtime : {"torch", "openvino"}
-        What computes the image tower. OpenVINO is for processors, see `models.openvino.OpenVinoEncoder`.
-    calibration : sequence of images, optional
-        Anything that `Segmenter.segment` takes; int8 sets its ranges by them. Default: 8 scenes of the training split;
-        for photographs, give a few photographs.
-
-    Raises
-    ------
-    ModelError
-        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, nothing says how
-        they were trained, or the runtime cannot do what is asked of it.
-    SaliencyError
-        If the saliency is neither a name nor a source.
-    """
-    if not isinstance(name, str):
-        raise ModelError(
-            f"name is {spelled(name)}; expected the name of a model, such as {EMBEDDED!r}. An encoder of one's own "
-            "goes into lab.Segmenter(encoder=..., saliency=...)."
-        )
-    if runtime not in get_args(Runtime):
-        raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")
-    if calibration is not None and runtime == "torch":
-        raise ModelError("calibration is for int8, which needs runtime='openvino'.")
-    trained = {"mean": mean, "std": std, "activation": activation, "tokenizer": tokenizer}
-    find = partial(load_encoder, name, checkpoint=checkpoint, sha256=sha256, **trained)
-    encoder: Encoder
-    if runtime == "torch":
-        encoder = find(device=device, precision=precision)
-    else:
-        images = _calibration_scenes if calibration is None else [read_image(one) for one in calibration]
-        plain = find(device="cpu" if device == "auto" else device, precision="fp32")
-        encoder = OpenVinoEncoder(plain, precision=precision, calibration=images)
-    if saliency is None:
-        saliency = "found-tiny" if name == EMBEDDED else "found"
-    if isinstance(saliency, str):
-        saliency = build(saliency, device=device)
-    return Segmenter(encoder, saliency, batch_size=batch_size)
-
-
-def _calibration_scenes() -> list[npt.NDArray[np.uint8]]:
-    scenes = open_dataset("scenes", split="train", length=8)
-    return [scenes[index].image for index in range(len(scenes))]

@@ -1,15 +1,17 @@
-"""A segmenter on its way to a worker: its recipe where the lab can make it again, the object itself where not."""
+"""A segmenter on its way to a worker: by recipe where a registry can make it again, the object itself where not."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder
-from clipdiy_lab.models.loading import load_encoder
-from clipdiy_lab.models.saliency import Saliency, build, names
+from clipdiy_lab.method.config import Precision
+from clipdiy_lab.models.capabilities import HasDevice, precision_of, recipe_of
+from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.recipes import Recipe
+from clipdiy_lab.models.saliency import Saliency, build
+from clipdiy_lab.pipeline.loading import make_encoder
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
 
@@ -19,17 +21,20 @@ class SentSegmenter:
 
     Attributes
     ----------
-    encoder : dict or Encoder
-        Arguments of `load_encoder`, in the precision that the client has; or an object of one's own.
-    saliency : (str, dict) or Saliency
-        Name and options for `models.saliency.build`, or an object of one's own.
+    encoder : Recipe or Encoder
+        For `make_encoder`; or an object of one's own.
+    precision : str
+        In which the client's encoder computes.
+    saliency : Recipe or Saliency
+        For `models.saliency.build`; or an object of one's own.
     fingerprints : (str, str)
         Of the client's encoder and saliency.
     batch_size : int or None
     """
 
-    encoder: dict[str, Any] | Encoder
-    saliency: tuple[str, dict[str, Any]] | Saliency
+    encoder: Recipe | Encoder
+    precision: str
+    saliency: Recipe | Saliency
     fingerprints: tuple[str, str]
     batch_size: int | None
 
@@ -37,17 +42,10 @@ class SentSegmenter:
     def of(cls, segmenter: Segmenter) -> SentSegmenter:
         """Return what has to be sent for a segmenter."""
         encoder, saliency = segmenter.encoder, segmenter.saliency
-        recipe = encoder.recipe if isinstance(encoder, OpenClipEncoder) else None
-        own = type(saliency).__module__.startswith("clipdiy_lab.") and saliency.name in names()
-        made: tuple[str, dict[str, Any]] | Saliency = saliency
-        if own:
-            options: dict[str, Any] = dict(getattr(saliency, "options", {}))
-            if "path" in options:
-                options["path"] = str(Path(options["path"]).absolute())
-            made = (saliency.name, options)
         return cls(
-            encoder=encoder if recipe is None else {**recipe, "precision": getattr(encoder, "precision", "auto")},
-            saliency=made,
+            encoder=recipe_of(encoder) or encoder,
+            precision=precision_of(encoder),
+            saliency=recipe_of(saliency) or saliency,
             fingerprints=(encoder.fingerprint, saliency.fingerprint),
             batch_size=segmenter.batch_size,
         )
@@ -58,14 +56,16 @@ class SentSegmenter:
         Raises
         ------
         ModelError
-            If the weights are not to be had there, or are other ones than the client's.
+            If the weights, or the package that brings them, are not to be had there, or are other ones than the
+            client's.
         """
-        by_recipe = isinstance(self.encoder, dict)
-        encoder = load_encoder(**self.encoder) if isinstance(self.encoder, dict) else self.encoder
-        saliency = self.saliency
-        if isinstance(saliency, tuple):
-            device = str(getattr(encoder, "device", "cpu")) if by_recipe else "cpu"
-            saliency = build(saliency[0], device=device, **saliency[1])
+        encoder, saliency, device = self.encoder, self.saliency, "cpu"
+        if isinstance(encoder, Recipe):
+            options: dict[str, Any] = dict(encoder.options)
+            encoder = make_encoder(encoder.name, precision=cast(Precision, self.precision), **options)
+            device = str(encoder.device) if isinstance(encoder, HasDevice) else device
+        if isinstance(saliency, Recipe):
+            saliency = build(saliency.name, device=device, **saliency.options)
         found = (encoder.fingerprint, saliency.fingerprint)
         for what, mine, theirs in zip((encoder.name, saliency.name), found, self.fingerprints, strict=True):
             if mine != theirs:

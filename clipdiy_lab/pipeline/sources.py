@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.capabilities import HasMasks
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset, ahead
 from clipdiy_lab.errors import StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
@@ -152,8 +153,8 @@ def config_for(dataset: Dataset, given: Config | None, base: Config | None = Non
     """
     if given is not None:
         return as_config(given)
-    manifest = getattr(dataset, "manifest", None)
-    return (base or Config()).replace(**(manifest.config if isinstance(manifest, Manifest) else {}))
+    manifest = manifest_of(dataset)
+    return (base or Config()).replace(**({} if manifest is None else manifest.config))
 
 
 def open_source(
@@ -305,8 +306,8 @@ class StoreSource:
     def _mask(self, place: int) -> Mask:
         if place in self._masks:
             return self._masks[place]
-        alone: Any = getattr(self.dataset, "mask", None)
-        mask: Mask = self.dataset[place].mask if alone is None else alone(place)
+        dataset = self.dataset
+        mask: Mask = dataset.mask(place) if isinstance(dataset, HasMasks) else dataset[place].mask
         if self._mask_bytes + mask.nbytes <= MASK_BYTES:
             self._masks[place] = mask
             self._mask_bytes += mask.nbytes

@@ -7,10 +7,12 @@ from clipdiy_lab.datasets.sample import Dataset, Sample, ids_of
 from clipdiy_lab.errors import ModelError, StoreError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_title
-from clipdiy_lab.models.weights import same_weights
+from clipdiy_lab.models import recipes
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.pipeline.provenance import same_weights
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 
 AnyStore = EmbeddingStore | OpenedStore
@@ -28,7 +30,7 @@ def unfit(store: AnyStore, config: Config) -> str:
 
 
 def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segmenter:
-    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by its name.
+    """Return the segmenter whose text encoder belongs to a store; by default it is loaded by the name in its recipe.
 
     Raises
     ------
@@ -38,9 +40,7 @@ def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segme
     name, weights = str(store.attrs["encoder"]), str(store.attrs["encoder_fingerprint"])
     if segmenter is None:
         try:
-            if ":" in name:  # of a hub, or a folder of this machine: nobody asked for that but the store
-                raise ModelError("no name of the lab's list")
-            segmenter = Segmenter(name)
+            segmenter = _by_recipe(store)
         except ModelError as error:
             raise StoreError(
                 f"The store's encoder is {name!r}, which cannot be loaded by that name ({error}); give segmenter=."
@@ -53,6 +53,17 @@ def text_segmenter(store: AnyStore, segmenter: Segmenter | None = None) -> Segme
         )
     _require_same_saliency(store, segmenter)
     return segmenter
+
+
+def _by_recipe(store: AnyStore) -> Segmenter:
+    """Load the encoder of a store by a name that any of its readers could have asked for."""
+    recipe = recipes.read(store.attrs.get("encoder_recipe", "null")) or Recipe(str(store.attrs["encoder"]))
+    # A file, a folder or a hub that nobody names but the store is left alone; texts need neither device nor runtime.
+    options = list(recipe.without("device", "runtime").options)
+    if options or ":" in recipe.name:
+        needs = f"it was loaded with {' and '.join(options)}" if options else "it is no name of the lab's list"
+        raise ModelError(needs)
+    return Segmenter(recipe.name)
 
 
 def _require_same_saliency(store: AnyStore, segmenter: Segmenter) -> None:

@@ -18,8 +18,9 @@ from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.pipeline.loading import load
 from clipdiy_lab.pipeline.runs import save_run
-from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.views.report import label_table, write_folder
 
 SCENES = 40

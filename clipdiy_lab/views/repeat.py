@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models import saliency as sources
+from clipdiy_lab.models import recipes
 from clipdiy_lab.models.openclip import EMBEDDED
+from clipdiy_lab.models.recipes import Recipe
+from clipdiy_lab.models.saliency import GIVEN
 from clipdiy_lab.text import join_list
 
 _DEFAULT_SALIENCY: Final = {EMBEDDED: "found-tiny"}
-# Not repeated: the name stands first, the device is the machine's.
-_UNTOLD: Final = ("name", "device")
 _SHELL_OPTIONS: Final = ("checkpoint", "runtime")
 
 
@@ -25,54 +25,44 @@ class Maker:
 
     Attributes
     ----------
-    encoder : str
-        Its name.
-    load : mapping or None
-        Options of `clipdiy_lab.load` beside the name; None for an object of one's own, which no name loads.
-    saliency : str
-        Name of the source; ``given`` for a map that was given as an array.
-    options : mapping
-        Of the source.
+    encoder, saliency : str
+        Their names; the saliency is ``given`` where a map was given as an array.
+    encoder_recipe, saliency_recipe : Recipe or None
+        None for an object of one's own, which no name makes.
+    precision : str
+        In which the encoder computes.
     """
 
     encoder: str
-    load: Mapping[str, Any] | None = field(default_factory=dict)
-    saliency: str = "none"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    encoder_recipe: Recipe | None
+    saliency: str
+    saliency_recipe: Recipe | None
+    precision: str = "auto"
 
     @classmethod
     def of(cls, attrs: Mapping[Any, Any]) -> Maker:
         """Read the attributes of a run."""
-        load = load_options(json.loads(attrs.get("encoder_recipe", "null")), json.loads(attrs["config"])["precision"])
-        options = json.loads(attrs.get("saliency_options", "{}"))
-        return cls(str(attrs["encoder"]), load, str(attrs["saliency_source"]), options)
+        encoder, saliency = (recipes.read(attrs.get(f"{what}_recipe", "null")) for what in ("encoder", "saliency"))
+        precision = json.loads(attrs["config"])["precision"]
+        return cls(str(attrs["encoder"]), encoder, str(attrs["saliency_source"]), saliency, precision)
 
     @property
     def own(self) -> list[str]:
         """What is an object of one's own."""
-        named = self.saliency == "given" or self.saliency in sources.names()
-        return ["encoder"] * (self.load is None) + ["saliency source"] * (not named)
+        owns_saliency = self.saliency_recipe is None and self.saliency != GIVEN
+        return ["encoder"] * (self.encoder_recipe is None) + ["saliency source"] * owns_saliency
 
     @property
-    def source(self) -> str:
-        """Name of the source that a segmenter needs; a map that was given needs none."""
-        return "none" if self.saliency == "given" else self.saliency
+    def load(self) -> Recipe:
+        """Name and options of `clipdiy_lab.load`, the saliency apart; the device is left to the machine."""
+        recipe = (self.encoder_recipe or Recipe(self.encoder)).without("device")
+        plain = self.precision in ("auto", "fp32")
+        return recipe if plain else Recipe(recipe.name, {**recipe.options, "precision": self.precision})
 
-
-def load_options(recipe: Mapping[str, Any] | None, precision: str) -> dict[str, Any] | None:
-    """Return the options of `clipdiy_lab.load` that make an encoder again.
-
-    Parameters
-    ----------
-    recipe : mapping or None
-        The encoder's; None for an object of one's own.
-    precision : str
-        In which it computes.
-    """
-    if recipe is None:
-        return None
-    options = {name: value for name, value in recipe.items() if name not in _UNTOLD}
-    return options if precision in ("auto", "fp32") else {**options, "precision": precision}
+    @property
+    def source(self) -> Recipe:
+        """Name and options of the source that a segmenter needs; a map that was given needs none."""
+        return self.saliency_recipe or Recipe("none")
 
 
 def segmenter_line(maker: Maker) -> str:
@@ -80,19 +70,19 @@ def segmenter_line(maker: Maker) -> str:
 
     Examples
     --------
-    >>> segmenter_line(Maker("tiny", {}, "constant", {"value": 0.5}))
+    >>> segmenter_line(Maker("tiny", Recipe("tiny"), "constant", Recipe("constant", {"value": 0.5})))
     "segmenter = lab.load('tiny', saliency=lab.saliency.build('constant', value=0.5))"
     """
     if maker.own:
         what = " and ".join(maker.own)
         return f"# segmenter ({maker.encoder!r}, {maker.saliency!r}) holds an {what} of your own: the object you gave"
-    arguments = [repr(maker.encoder)]
-    if maker.options and maker.saliency != "given":
-        options = "".join(f", {name}={value!r}" for name, value in maker.options.items())
-        arguments.append(f"saliency=lab.saliency.build({maker.saliency!r}{options})")
-    elif maker.source != _DEFAULT_SALIENCY.get(maker.encoder, "found"):
-        arguments.append(f"saliency={maker.source!r}")
-    arguments += [f"{name}={value!r}" for name, value in (maker.load or {}).items()]
+    load, source = maker.load, maker.source
+    arguments = [repr(load.name)]
+    if source.options:
+        arguments.append(f"saliency={source.code('lab.saliency.build')}")
+    elif source.name != _DEFAULT_SALIENCY.get(load.name, "found"):
+        arguments.append(f"saliency={source.name!r}")
+    arguments += [f"{name}={value!r}" for name, value in load.options.items()]
     return f"segmenter = lab.load({', '.join(arguments)})"
 
 
@@ -115,7 +105,7 @@ def python_code(maker: Maker, image: str, labels: Sequence[str], config: Config,
     last : str
         Line that shows the run.
     """
-    given = ", saliency=saliency" if maker.saliency == "given" else ""
+    given = ", saliency=saliency" if maker.saliency == GIVEN else ""
     return "\n".join(
         [
             "import clipdiy_lab as lab",
@@ -162,13 +152,13 @@ def shell_command(maker: Maker, image: str, labels: Sequence[str], settings: Map
     settings : mapping
         What differs from the paper's configuration; where there is any, the command reads ``config.json``.
     """
-    load = {name: value for name, value in (maker.load or {}).items() if name not in ("sha256", "precision")}
-    told = maker.saliency in ("file", "constant") or not maker.options
-    if maker.own or maker.saliency == "given" or not told or not set(load) <= set(_SHELL_OPTIONS):
+    load, source = maker.load.without("sha256", "precision"), maker.source
+    told = source.name in ("file", "constant") or not source.options
+    if maker.own or maker.saliency == GIVEN or not told or not set(load.options) <= set(_SHELL_OPTIONS):
         return None
-    words = ["clipdiy-lab", "explain", image, "--labels", join_list(labels), "--model", maker.encoder]
-    words += [word for name, value in load.items() for word in (f"--{name}", str(value))]
-    value = next((f"={value}" for value in maker.options.values()), "")
-    words += ["--saliency", f"{maker.source}{value}"]
+    words = ["clipdiy-lab", "explain", image, "--labels", join_list(labels), "--model", load.name]
+    words += [word for name, value in load.options.items() for word in (f"--{name}", str(value))]
+    value = next((f"={value}" for value in source.options.values()), "")
+    words += ["--saliency", f"{source.name}{value}"]
     words += ["--config", "config.json"] if settings else []
     return shlex.join([*words, "--html", "page.html"])

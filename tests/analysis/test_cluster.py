@@ -35,6 +35,7 @@ from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.sample import Sample
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline import cluster
 from clipdiy_lab.pipeline.embeddings.upkeep import prune
@@ -518,12 +519,8 @@ def test_a_segmenter_by_recipe(tmp_path):
     Image.new("L", (4, 4), 128).save(gray)
     segmenter = lab.load("tiny", saliency=build("file", path=gray), precision="bf16", batch_size=9)
     sent = SentSegmenter.of(segmenter)
-    assert sent.encoder == {
-        "name": "tiny",
-        "device": "auto",
-        "precision": "bf16",
-    }
-    assert sent.saliency == ("file", {"path": str(gray)})
+    assert (sent.encoder, sent.precision) == (Recipe("tiny", {"device": "auto"}), "bf16")
+    assert sent.saliency == Recipe("file", {"path": gray})
     made = sent.build()
     assert made.encoder.fingerprint == segmenter.encoder.fingerprint
     assert (made.encoder.precision, made.batch_size) == ("bf16", 9)

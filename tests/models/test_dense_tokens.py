@@ -17,7 +17,8 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.last_block import METHODS, LastBlock
 from clipdiy_lab.method.patch_grid import PatchGrid
-from clipdiy_lab.models.dense_tokens import TokenTower, as_token_encoder, fill
+from clipdiy_lab.models.capabilities import as_token_encoder
+from clipdiy_lab.models.dense_tokens import TokenTower, fill
 from clipdiy_lab.models.encoders import OpenClipEncoder
 
 WHOLE_INPUTS = ("native", "square", "wide", "tall", "same_count", "odd", "small")

@@ -89,6 +89,11 @@ def test_unknown_names(architecture, name, says):
         load_encoder(name)
 
 
+def test_an_option_that_does_not_exist():
+    with pytest.raises(errors.ModelError, match=r"'ViT-B-32/openai' got the options \['chekpoint'\].*'checkpoint'"):
+        lab.load("ViT-B-32/openai", chekpoint="w.pt")
+
+
 def test_a_device_that_is_not_here():
     with pytest.raises(errors.ModelError, match="'tpu' is not available"):
         load_encoder("tiny", device="tpu")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from clipdiy_lab.errors import ImageError, ModelError, WeightsError
 from clipdiy_lab.models.checkpoints import read_checkpoint
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency import Saliency, build, found, validate_map
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, Keys
 from clipdiy_lab.models.saliency.found import HEAD_WEIGHTS, Found, FoundSeed, discover_background, prepare
@@ -241,8 +242,8 @@ def test_published_found_from_a_filled_cache(tmp_path, monkeypatch):
     image = random_image(30, 41)
     assert build("found")(image).shape == (30, 41)
     seed = build("found-seed", tau=0.1)
-    assert seed.options == {"tau": 0.1, "weigh_heads": True, "epsilon": 1e-10, "block": -1}
-    np.testing.assert_array_equal(build(seed.name, **seed.options)(image), seed(image))
+    assert seed.recipe == Recipe("found-seed", {"tau": 0.1})
+    np.testing.assert_array_equal(build(seed.recipe.name, **seed.recipe.options)(image), seed(image))
     assert found.DINO_WEIGHTS.name in (tmp_path / "weights/known_hashes.json").read_text()
     torch.save(DinoViT().state_dict(), tmp_path / "weights" / found.DINO_WEIGHTS.name)
     with pytest.raises(WeightsError, match="recorded at first use"):

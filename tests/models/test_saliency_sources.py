@@ -64,7 +64,7 @@ def test_every_small_source_meets_the_protocol_and_can_be_rebuilt(tmp_path):
         got = source(IMAGE)
         assert got.dtype == np.float32
         np.testing.assert_array_equal(got, validate_map(got, (40, 60)))
-        again = build(source.name, **source.options)
+        again = build(source.recipe.name, **source.recipe.options)
         assert again.fingerprint == source.fingerprint
         np.testing.assert_array_equal(again(IMAGE), got)
     assert len({source.fingerprint for source in built}) == len(built)

@@ -8,10 +8,13 @@ import pytest
 from PIL import Image
 
 import clipdiy_lab as lab
+from clipdiy_lab import errors
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.views.board.board import Board
 from clipdiy_lab.views.repeat import Maker, image_line, python_code, segmenter_line, shell_command
 
 LABELS = ["car", "cat"]
+TINY = Recipe("tiny")
 SOURCES = ("found-tiny", "spectral", "constant", "file", "none", "own")
 
 
@@ -70,31 +73,45 @@ def test_the_code_says_how_the_encoder_was_loaded():
     maker = Maker.of(run.attrs)
     assert segmenter_line(maker) == "segmenter = lab.load('tiny', saliency='none', precision='bf16')"
     assert image_line(run.attrs).startswith("# image is the one that was given")
-    checkpoint = Maker("ViT-B-32/openai", {"checkpoint": "w.pt", "mean": [0, 0, 0]}, "found", {})
+    recipe = Recipe("ViT-B-32/openai", {"checkpoint": "w.pt", "mean": [0, 0, 0], "device": "cuda"})
+    checkpoint = Maker("ViT-B-32/openai", recipe, "found", Recipe("found"))
     assert segmenter_line(checkpoint) == "segmenter = lab.load('ViT-B-32/openai', checkpoint='w.pt', mean=[0, 0, 0])"
 
 
 def test_the_command_is_there_only_where_it_does_the_same():
-    assert shell_command(Maker("tiny", {}, "constant", {"value": 0.5}), "a b.png", ["cat, dog", "car"], {}) == (
+    none = Recipe("none")
+    constant = Recipe("constant", {"value": 0.5})
+    assert shell_command(Maker("tiny", TINY, "constant", constant), "a b.png", ["cat, dog", "car"], {}) == (
         "clipdiy-lab explain 'a b.png' --labels '\"cat, dog\", car' --model tiny --saliency constant=0.5 "
         "--html page.html"
     )
-    for maker in (Maker("mine", None), Maker("tiny", {}, "given"), Maker("tiny", {}, "found-seed", {"tau": 0.2}),
-                  Maker("ViT-B-32", {"std": [1, 1, 1]})):  # fmt: skip
+    for maker in (Maker("mine", None, "none", none),
+                  Maker("tiny", TINY, "given", None), Maker("tiny", TINY, "mine", None),
+                  Maker("tiny", TINY, "found-seed", Recipe("found-seed", {"tau": 0.2})),
+                  Maker("ViT-B-32", Recipe("ViT-B-32", {"std": [1, 1, 1]}), "none", none)):  # fmt: skip
         assert shell_command(maker, "a.png", ["cat"], {}) is None
 
 
 def test_a_map_that_was_given_is_asked_for():
-    code = python_code(Maker("tiny", {}, "given"), "image = 'a.png'", ["cat"], lab.Config(), "run")
+    code = python_code(Maker("tiny", TINY, "given", None), "image = 'a.png'", ["cat"], lab.Config(), "run")
     assert "segmenter = lab.load('tiny', saliency='none')" in code
     assert "segment(image, labels, config, saliency=saliency)" in code
 
 
-def test_weights_that_are_run_otherwise_are_the_same_weights(tmp_path):
-    sample = lab.open_dataset("scenes")[0]
+def test_weights_that_are_run_otherwise_are_the_same_weights(tmp_path, scenes):
+    sample = scenes[0]
     plain = lab.load("tiny", saliency="none")
     run = plain.segment(sample.image, LABELS, lab.Config(scales=(256,)))
     run.attrs["encoder_fingerprint"] += "+calibrated"
     assert lab.recombine(run, segmenter=plain, labels=[*LABELS, "dog"])
     assert lab.report(run, tmp_path / "page.html", segmenter=plain).exists()
     assert lab.explain.occlude(run, plain, (256, 0, 0), "car").size
+    store = lab.open_store(lab.embed(plain, scenes, tmp_path / "store", lab.Config(scales=(256,))).path)
+    store.attrs["encoder_fingerprint"] += "+calibrated"
+    assert lab.sweep(store, scenes, {"saliency_weight": [0.0]}, segmenter=plain)["error"].tolist() == [""]
+    for thing in (run, store):
+        thing.attrs["encoder_fingerprint"] = "0" * 64 + "+calibrated"
+    with pytest.raises(errors.RunError, match="with other weights than 'tiny' has"):
+        lab.recombine(run, segmenter=plain, labels=[*LABELS, "dog"])
+    with pytest.raises(errors.StoreError, match="with other weights than 'tiny' has"):
+        lab.sweep(store, scenes, {"saliency_weight": [0.0]})

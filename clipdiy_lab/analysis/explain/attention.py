@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from clipdiy_lab.analysis.explain.crops import Crop, Window
 from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.models.capabilities import HasImageTower
 from clipdiy_lab.models.encoders import pooled
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _rollout(attentions: list[Tensor], gradients: list[Tensor]) -> Tensor:
 
 
 def _layers(encoder: Any) -> tuple[nn.Module, list[nn.MultiheadAttention]]:
-    tower = getattr(encoder, "visual", None)
+    tower = encoder.visual if isinstance(encoder, HasImageTower) else None
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", ())
     found = [getattr(block, "attn", None) for block in blocks]
     layers = [layer for layer in found if isinstance(layer, nn.MultiheadAttention) and layer.batch_first]

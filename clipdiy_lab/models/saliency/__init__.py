@@ -1,6 +1,7 @@
 """Sources of saliency: where in an image there are objects, whatever they may be called.
 
-A source is anything that meets `Saliency`. Those that the lab brings are built by name:
+A source is anything that meets `Saliency`. Those that the lab brings, and those that installed packages register under
+the entry points ``clipdiy_lab.saliency``, are built by name:
 
 ========== =====================================================================================
 name       what it is
@@ -17,15 +18,13 @@ none       saliency is not applied
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clipdiy_lab.errors import ModelError, nearest
-from clipdiy_lab.models.saliency.protocol import Saliency, as_saliency, check_image, validate_map
+from clipdiy_lab.models.registry import Registry
+from clipdiy_lab.models.saliency.protocol import GIVEN, Saliency, as_saliency, check_image, validate_map
 
-__all__ = ["Saliency", "as_saliency", "build", "check_image", "names", "validate_map"]
+__all__ = ["GIVEN", "Saliency", "as_saliency", "build", "check_image", "names", "validate_map"]
 
 # Builders import what they need when they are called, so that asking for the names loads neither torch nor OpenCV.
 
@@ -76,15 +75,21 @@ def _none() -> Saliency:
     return NoSaliency()
 
 
-_BUILDERS: dict[str, Callable[..., Saliency]] = {
-    "found": _found,
-    "found-seed": _found_seed,
-    "found-tiny": _found_tiny,
-    "spectral": _spectral,
-    "file": _file,
-    "constant": _constant,
-    "none": _none,
-}
+_SOURCES: Registry[Saliency] = Registry(
+    "saliency",
+    "clipdiy_lab.saliency",
+    {
+        "found": _found,
+        "found-seed": _found_seed,
+        "found-tiny": _found_tiny,
+        "spectral": _spectral,
+        "file": _file,
+        "constant": _constant,
+        "none": _none,
+    },
+    as_saliency,
+    lambda name: name in (GIVEN, "oracle"),  # a sweep's name for the truth
+)
 
 
 def names() -> tuple[str, ...]:
@@ -93,14 +98,19 @@ def names() -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        In the order of the table above.
+        In the order of the table above; then those of packages.
+
+    Warns
+    -----
+    ClipdiyWarning
+        If a package registers a name of the lab's, which then goes before it.
 
     Examples
     --------
-    >>> names()
+    >>> names()[:7]
     ('found', 'found-seed', 'found-tiny', 'spectral', 'file', 'constant', 'none')
     """
-    return tuple(_BUILDERS)
+    return _SOURCES.names()
 
 
 def build(name: str, *, device: str = "cpu", **options: Any) -> Saliency:
@@ -114,40 +124,28 @@ def build(name: str, *, device: str = "cpu", **options: Any) -> Saliency:
         "cpu", "cuda", "mps" or "auto", for the sources that run a network; the others ignore it.
     **options
         What the source takes: `tau`, `weigh_heads`, `epsilon`, `block` for "found-seed"; `path` for "file"; `value`
-        for "constant".
+        for "constant"; what its package says for another.
 
     Returns
     -------
     Saliency
-        The source. The lab's own keep what they were built with in `options`: `build(s.name, **s.options)` repeats
-        them.
+        The source, with its `recipe`: ``build(recipe.name, **recipe.options)`` repeats it.
 
     Raises
     ------
     ModelError
-        If the name is unknown, an option is unknown or missing, or the source cannot work on this machine.
+        If the name is unknown, an option is unknown or missing, the source cannot work on this machine, or what a
+        package brings cannot be used.
     SaliencyError
         If the value or file of "constant" or "file" is no saliency.
 
     Examples
     --------
-    >>> build("constant", value=0.5).name
-    'constant'
+    >>> build("constant", value=0.5).recipe
+    Recipe(name='constant', options={'value': 0.5})
     >>> build("fuond")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     clipdiy_lab.errors.ModelError: There is no saliency 'fuond'. Did you mean 'found'...
     """
-    builder = _BUILDERS.get(name)
-    if builder is None:
-        raise ModelError(f"There is no saliency {name!r}. {nearest(str(name), _BUILDERS)}")
-    signature = inspect.signature(builder)
-    if "device" in signature.parameters:
-        options["device"] = device
-    try:
-        signature.bind(**options)
-    except TypeError as error:
-        takes = [one for one in signature.parameters if one != "device"]
-        given = [one for one in options if one != "device"]
-        raise ModelError(f"The saliency {name!r} got the options {given}, but takes {takes}: {error}.") from error
-    return builder(**options)
+    return _SOURCES.build(name, device=device, **options)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.layers.pos_embed import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.models.dense_tokens import position_embedding
 from clipdiy_lab.models.weights import fingerprint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -292,21 +292,13 @@ class OpenClipViT(nn.Module):
         tower = self.visual
         patches = tower.conv1(images.to(tower.conv1.weight.dtype)).flatten(2).transpose(1, 2)
         first = tower.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        tokens: Tensor = torch.cat([first, patches], dim=1) + self._positions(grid).to(patches.dtype)
+        placed = position_embedding(tower.positional_embedding, tower.grid_size, grid, "antialias")
+        tokens: Tensor = torch.cat([first, patches], dim=1) + placed.to(patches.dtype)
         tokens = tower.ln_pre(tokens)
         # `patch_dropout` is left out on purpose: a tower in training mode must not lose patches of the grid here.
         for earlier in self._blocks[:blocks]:
             tokens = earlier(tokens)
         return tokens
-
-    def _positions(self, grid: tuple[int, int]) -> Tensor:
-        """(1 + h * w) x embed_dim: position embeddings for `grid`."""
-        trained: Tensor = self.visual.positional_embedding
-        rows, columns = self.visual.grid_size
-        if grid == (rows, columns):
-            return trained
-        resized: Tensor = resample_abs_pos_embed(trained[None].float(), list(grid), [rows, columns])
-        return resized[0]
 
 
 def _split_heads(projected: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -181,7 +181,6 @@ class Found(_KeySaliency):
     ) -> None:
         super().__init__(backbone, block, device)
         self.name = name
-        self.options: dict[str, Any] = {}
         self._head = nn.Conv2d(backbone.embed_dim, 1, kernel_size=1)
         bare = {key.removeprefix("decoder."): value for key, value in head.items()}
         load_into(self._head, bare, f"the head of {name!r}")
@@ -276,13 +275,8 @@ class FoundSeed(_KeySaliency):
             raise ModelError(f"tau={tau} was given for {name!r}, expected a cosine in [-1, 1]: FOUND uses 0.3.")
         self.name = name
         self.tau, self.weigh_heads, self.epsilon = float(tau), bool(weigh_heads), float(epsilon)
-        self.options: dict[str, Any] = {
-            "tau": self.tau,
-            "weigh_heads": self.weigh_heads,
-            "epsilon": self.epsilon,
-            "block": block,
-        }
-        self.fingerprint = _combine(backbone.fingerprint, *(f"{key} {value}" for key, value in self.options.items()))
+        settings = (f"tau {self.tau}", f"weigh_heads {self.weigh_heads}", f"epsilon {self.epsilon}", f"block {block}")
+        self.fingerprint = _combine(backbone.fingerprint, *settings)
 
     @torch.no_grad()
     def background(self, image: NDArray[np.uint8]) -> Background:

@@ -22,6 +22,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import WeightsError
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency.dino_vit import Keys, OpenClipViT
 from clipdiy_lab.models.saliency.found import Found
 from clipdiy_lab.models.saliency.protocol import check_image
@@ -130,10 +131,10 @@ class FoundTiny:
     """
 
     name = "found-tiny"
+    recipe = Recipe(name)
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         head, settings = read_head()
-        self.options: dict[str, Any] = {}
         self._found = Found(build_backbone(settings), head, name=self.name, device=device)
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,10 @@ from clipdiy_lab.errors import ImageError, SaliencyError, require
 
 # Resizing and rounding may leave a map this far outside [0, 1]; it is clipped. Anything further out is a mistake.
 ROUNDING = 1e-6
+
+
+GIVEN: Final = "given"
+"""In the place of a source's name: the map was given as an array."""
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from clipdiy_lab.errors import SaliencyError
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency.protocol import check_image, validate_map
 
 # Largest value of each kind of gray image that is read; Pillow's names.
@@ -41,7 +42,7 @@ class FileSaliency:
         self.path = Path(path)
         if not self.path.is_file():
             raise SaliencyError(f"There is no saliency file {self.path}: give the path of a .npy file or a gray image.")
-        self.options: dict[str, Any] = {"path": str(self.path)}
+        self.recipe = Recipe(self.name, {"path": self.path})
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -103,7 +104,7 @@ class ConstantSaliency:
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value <= 1:
             raise SaliencyError(f"The constant saliency {value!r} was given, expected a number in [0, 1].")
         self.value = float(value)
-        self.options: dict[str, Any] = {"value": self.value}
+        self.recipe = Recipe(self.name, {"value": self.value})
         self.fingerprint = hashlib.sha256(f"constant {self.value!r}".encode()).hexdigest()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -116,9 +117,7 @@ class NoSaliency:
 
     name = "none"
     fingerprint = hashlib.sha256(b"none").hexdigest()
-
-    def __init__(self) -> None:
-        self.options: dict[str, Any] = {}
+    recipe = Recipe(name)
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """H x W float32, 1 everywhere, for an H x W x 3 uint8 image; `ImageError` for anything else."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipdiy_lab.errors import ModelError, SaliencyError
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency.protocol import check_image
 
 
@@ -30,6 +31,7 @@ class SpectralSaliency:
     """
 
     name = "spectral"
+    recipe = Recipe(name)
 
     def __init__(self) -> None:
         try:
@@ -45,7 +47,6 @@ class SpectralSaliency:
                 f'{cv2.__version__} lacks: remove that package, then pip install "clipdiy-lab[spectral]".'
             )
         self._cv2: Any = cv2  # its stubs lack the contributed modules
-        self.options: dict[str, Any] = {}
         self.fingerprint = hashlib.sha256(f"spectral, OpenCV {cv2.__version__}".encode()).hexdigest()
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clipdiy_lab.errors import StoreError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.models.capabilities import interpolation_of
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
 Key = dict[str, Any]
@@ -39,7 +40,7 @@ def key_of(segmenter: Segmenter, config: Config, ids: Sequence[str]) -> Key:
     -------
     dict
         Weights, preprocessing and width of the encoder; every encode knob, with the precision settled; source, weights
-        and options of the saliency; number and hash of the ids in their order.
+        and recipe of the saliency; number and hash of the ids in their order.
     """
     encoder, was = segmenter.encoder, segmenter.provenance(config)
     encode = json.loads(was["config"])
@@ -48,10 +49,10 @@ def key_of(segmenter: Segmenter, config: Config, ids: Sequence[str]) -> Key:
         "encoder_image_size": encoder.image_size,
         "encoder_mean": list(encoder.mean),
         "encoder_std": list(encoder.std),
-        "encoder_interpolation": getattr(encoder, "interpolation", "bicubic"),
+        "encoder_interpolation": interpolation_of(encoder),
         "embedding_dim": encoder.embedding_dim,
         **{name: encode[name] for name in Config.knobs("encode")},
-        **{name: was[name] for name in ("saliency_source", "saliency_fingerprint", "saliency_options")},
+        **{name: was[name] for name in ("saliency_source", "saliency_fingerprint", "saliency_recipe")},
         "images": len(ids),
         "ids_sha256": digest(list(ids)),
     }

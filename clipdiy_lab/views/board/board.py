@@ -16,6 +16,7 @@ import pandas as pd
 from clipdiy_lab.analysis.results import published
 from clipdiy_lab.analysis.sweep import sweep
 from clipdiy_lab.analysis.trials import SALIENCY
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
 from clipdiy_lab.method.config import Config
@@ -312,8 +313,8 @@ class Board(Live[BoardScreen]):
     @property
     def published(self) -> pd.DataFrame:
         """Published values on the dataset by `methods`, as `results.published`; empty where there are none."""
-        manifest = getattr(self.dataset, "manifest", None)
-        return published(getattr(manifest, "id", self.dataset.name), list(self.methods) or None)
+        manifest = manifest_of(self.dataset)
+        return published(self.dataset.name if manifest is None else manifest.id, list(self.methods) or None)
 
     def figure(self) -> go.Figure:
         """Draw the scores so far, see `BoardResults.figure`."""

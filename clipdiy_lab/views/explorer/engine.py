@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
@@ -19,18 +18,22 @@ from clipdiy_lab.errors import ClipdiyWarning
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.knobs import Place
+from clipdiy_lab.models import recipes
+from clipdiy_lab.models.capabilities import precision_of, recipe_of
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.prompts import with_background
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.pipeline.caution import caution
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse, label_map
-from clipdiy_lab.pipeline.segmenter import Segmenter, load
+from clipdiy_lab.pipeline.loading import load
+from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
 from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 from clipdiy_lab.views.explorer.state import View
-from clipdiy_lab.views.repeat import Maker, load_options
+from clipdiy_lab.views.repeat import Maker
 
 _KEPT = 16
 """Things in memory: models, embeddings of images, saliency maps, runs (a run with 50 labels takes 80 MB)."""
@@ -98,10 +101,11 @@ class Engine:
     def first(self) -> dict[str, Any]:
         """Return what a view shows at first, apart from image and labels."""
         given = self.given or Segmenter()
-        name, options, config = given.saliency.name, getattr(given.saliency, "options", {}), Config()
+        name, recipe, config = given.saliency.name, recipe_of(given.saliency), Config()
         if self.store is not None:
-            attrs = self.store.attrs
-            name, options, config = attrs["saliency_source"], json.loads(attrs["saliency_options"]), self.store.config
+            attrs, config = self.store.attrs, self.store.config
+            name, recipe = attrs["saliency_source"], _saliency_recipe(attrs)
+        options = recipe.options if recipe is not None and recipe.name in ("file", "constant") else {}
         return {
             "model": given.encoder.name,
             "saliency": name,
@@ -198,11 +202,11 @@ class Engine:
 
     def _saliency(self, view: View, frame: Tensor) -> tuple[dict[str, Any], Tensor | None]:
         """Return what the source says of itself, and its map in the frame."""
-        names = ("saliency_source", "saliency_options", "saliency_fingerprint")
+        names = ("saliency_source", "saliency_recipe", "saliency_fingerprint")
         stored = self._stored(view, "saliency")
         if stored is not None and view.saliency == stored.provenance["saliency_source"]:
-            options = json.loads(stored.provenance["saliency_options"])
-            if not view.saliency_options or view.saliency_options == options:
+            recipe = _saliency_recipe(stored.provenance)
+            if not view.source.options or view.source == recipe:
                 return {name: stored.provenance[name] for name in names}, stored.saliency
         segmenter = self.segmenter(view)
         described = segmenter.provenance(view.config)
@@ -211,14 +215,14 @@ class Engine:
     def maker(self, view: View) -> Maker:
         """What makes the run of a view, for the code that repeats it."""
         given = self.given
-        load: dict[str, Any] | None = {}
-        options = view.saliency_options
+        encoder: Recipe | None = Recipe(view.model)
+        source: Recipe | None = view.source
+        precision = "auto"
         if given is not None and given.encoder.name == view.model:
-            encoder = given.encoder
-            load = load_options(getattr(encoder, "recipe", None), getattr(encoder, "precision", "fp32"))
-        if given is not None and given.saliency.name == view.saliency and not options:
-            options = dict(getattr(given.saliency, "options", {}))
-        return Maker(view.model, load, view.saliency, options)
+            encoder, precision = recipe_of(given.encoder), precision_of(given.encoder)
+        if given is not None and given.saliency.name == view.saliency and not view.source.options:
+            source = recipe_of(given.saliency)
+        return Maker(view.model, encoder, view.saliency, source, precision)
 
     def _maker(self, model: str) -> Segmenter:
         if self.given is not None and self.given.encoder.name == model:
@@ -228,13 +232,12 @@ class Engine:
 
     def _source(self, view: View) -> Saliency:
         given = self.given
-        if given is not None and given.saliency.name == view.saliency and not view.saliency_options:
+        if given is not None and given.saliency.name == view.saliency and not view.source.options:
             return given.saliency
         # A file may have changed since it was read.
         if view.saliency == "file":
             return build("file", path=view.saliency_path)
-        key = ("saliency", view.saliency, tuple(view.saliency_options.items()))
-        made: Saliency = self._keep(key, lambda: build(view.saliency, **view.saliency_options))
+        made: Saliency = self._keep(view.source, lambda: build(view.source.name, **view.source.options))
         return made
 
     def _keep(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -250,6 +253,10 @@ class Engine:
             self._kept.popitem(last=False)
 
 
+def _saliency_recipe(attrs: Mapping[Any, Any]) -> Recipe | None:
+    return recipes.read(attrs.get("saliency_recipe", "null"))
+
+
 def _has(encoding: Encoding, config: Config) -> bool:
     return set(config.grids) <= set(encoding.embeddings)
 
@@ -259,5 +266,4 @@ def _embeddings_of(view: View) -> Hashable:
 
 
 def _saliency_of(view: View) -> Hashable:
-    options = tuple(view.saliency_options.items())
-    return ("map", view.image.sha256, view.saliency, options, *view.config.key_at("saliency"))
+    return ("map", view.image.sha256, view.source, *view.config.key_at("saliency"))

@@ -16,6 +16,7 @@ from clipdiy_lab.method.naming import grid_name, grid_names, named, of_tokens
 from clipdiy_lab.models import saliency as sources_of_saliency
 from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.views.explorer.image_sources import Kind, Picture, again
 
 KIND: Final = "clipdiy_lab explorer"
@@ -104,11 +105,11 @@ class View:
         object.__setattr__(self, "pixel", (y, x) if inside else None)
 
     @property
-    def saliency_options(self) -> dict[str, Any]:
+    def source(self) -> Recipe:
         """What the saliency source is built with."""
         if self.saliency == "file":
-            return {"path": self.saliency_path}
-        return {"value": self.saliency_value} if self.saliency == "constant" else {}
+            return Recipe("file", {"path": self.saliency_path})
+        return Recipe(self.saliency, {"value": self.saliency_value} if self.saliency == "constant" else {})
 
 
 @dataclass(frozen=True)

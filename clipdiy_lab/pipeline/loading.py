@@ -1,0 +1,144 @@
+"""Segmenters and encoders by name, whatever computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from clipdiy_lab.datasets.images import read_image
+from clipdiy_lab.datasets.registry import open_dataset
+from clipdiy_lab.errors import ModelError, spelled
+from clipdiy_lab.method.config import Precision
+from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.loading import load_encoder
+from clipdiy_lab.models.openclip import EMBEDDED
+from clipdiy_lab.models.openvino import OpenVinoEncoder
+from clipdiy_lab.models.saliency import Saliency, build
+from clipdiy_lab.models.tokenizers import Tokenizer
+from clipdiy_lab.models.usage import Activation
+from clipdiy_lab.pipeline.segmenter import Segmenter
+
+Runtime = Literal["torch", "openvino"]
+
+
+def load(
+    name: str = EMBEDDED,
+    *,
+    saliency: str | Saliency | None = None,
+    checkpoint: str | PathLike[str] | None = None,
+    sha256: str | None = None,
+    mean: Any = None,
+    std: Any = None,
+    activation: Activation | None = None,
+    tokenizer: Tokenizer | str | PathLike[str] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | None = None,
+    runtime: Runtime = "torch",
+    calibration: Sequence[Any] | None = None,
+    **options: Any,
+) -> Segmenter:
+    """Load a segmenter by the name of its encoder.
+
+    Parameters
+    ----------
+    name : str
+        ``"tiny"`` (embedded, knows pictograms), ``"ARCHITECTURE/TAG"`` of `list_models`, such as
+        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's, or another name that `models.loading.load_encoder` takes, such as
+        one that an installed package registers.
+    saliency : str or Saliency, optional
+        A name of `lab.saliency.names`, such as ``found``, ``found-tiny`` or ``none``, or any object that meets the
+        protocol.
+        Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
+    checkpoint : path, optional
+        Local weights for the architecture `name`; a tag beside it says how they were trained.
+    sha256 : str, optional
+        Expected hash of the file of weights.
+    mean, std, activation, tokenizer : optional
+        How the weights were trained, where neither tag nor file says so or you know better, see
+        `models.loading.load_openclip`.
+    device : {"auto", "cuda", "mps", "cpu"}
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
+        fp16 for graphics cards, int8 for the runtime ``openvino``.
+    batch_size : int, optional
+        See `Segmenter`.
+    runtime : {"torch", "openvino"}
+        What computes the image tower. OpenVINO is for processors, see `models.openvino.OpenVinoEncoder`.
+    calibration : sequence of images, optional
+        Anything that `Segmenter.segment` takes; int8 sets its ranges by them. Default: 8 scenes of the training split;
+        for photographs, give a few photographs.
+    **options
+        What else the encoder of an installed package takes.
+
+    Raises
+    ------
+    ModelError
+        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, nothing says how
+        they were trained, or the runtime cannot do what is asked of it.
+    SaliencyError
+        If the saliency is neither a name nor a source.
+    """
+    trained = {"mean": mean, "std": std, "activation": activation, "tokenizer": tokenizer}
+    asked = {**trained, "checkpoint": checkpoint, "sha256": sha256}
+    encoder = make_encoder(
+        name,
+        runtime=runtime,
+        calibration=calibration,
+        device=device,
+        precision=precision,
+        **{option: value for option, value in asked.items() if value is not None},
+        **options,
+    )
+    if saliency is None:
+        saliency = "found-tiny" if name == EMBEDDED else "found"
+    if isinstance(saliency, str):
+        saliency = build(saliency, device=device)
+    return Segmenter(encoder, saliency, batch_size=batch_size)
+
+
+def make_encoder(
+    name: str,
+    *,
+    runtime: Runtime = "torch",
+    calibration: Sequence[Any] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    **options: Any,
+) -> Encoder:
+    """Make an encoder: what `load` does without a saliency source, and what repeats a recipe.
+
+    Parameters
+    ----------
+    name, runtime, calibration, device, precision
+        As for `load`.
+    **options
+        As for `models.loading.load_encoder`.
+
+    Raises
+    ------
+    ModelError
+        As `load`.
+    """
+    if not isinstance(name, str):
+        raise ModelError(
+            f"name is {spelled(name)}; expected the name of a model, such as {EMBEDDED!r}. An encoder of one's own "
+            "goes into lab.Segmenter(encoder=..., saliency=...)."
+        )
+    if runtime not in get_args(Runtime):
+        raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")
+    if runtime == "torch":
+        if calibration is not None:
+            raise ModelError("calibration is for int8, which needs runtime='openvino'.")
+        return load_encoder(name, device=device, precision=precision, **options)
+    images = _calibration_scenes if calibration is None else [read_image(one) for one in calibration]
+    plain = load_encoder(name, device="cpu" if device == "auto" else device, precision="fp32", **options)
+    return OpenVinoEncoder(plain, precision=precision, calibration=images)
+
+
+def _calibration_scenes() -> list[npt.NDArray[np.uint8]]:
+    scenes = open_dataset("scenes", split="train", length=8)
+    return [scenes[index].image for index in range(len(scenes))]
