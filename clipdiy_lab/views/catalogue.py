@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis import explain
-from clipdiy_lab.analysis.explain import attention, grids, occlusion, saliency_maps, tokens, wording
+from clipdiy_lab.analysis.explain import attention, grids, occlusion, refining, saliency_maps, tokens, wording
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.scales import DIVERGING, SEQUENTIAL, ColorRange, Scale
@@ -95,6 +95,8 @@ class Explanation:
         asks for more, such as a window.
     needs_segmenter : bool
         Whether it can be made only with a segmenter.
+    when : callable
+        Takes a run; whether it makes sense for it.
     note : callable
         Takes what was made; what there is to say of it beside the sentences.
     """
@@ -102,6 +104,7 @@ class Explanation:
     entries: tuple[Entry, ...]
     make: Callable[[xr.DataTree, Segmenter | None], xr.Dataset] | None = None
     needs_segmenter: bool = False
+    when: Callable[[xr.DataTree], bool] = lambda run: True
     note: Callable[[xr.Dataset], str] = lambda found: ""
 
 
@@ -146,6 +149,15 @@ EXPLANATIONS: Final = [
             Entry(stage=grids.GRID_AGREEMENT, kind="sequential"),
         ),
         note=lambda found: f"At temperature {found.attrs['temperature']:g}.",
+    ),
+    Explanation(
+        make=lambda run, _: explain.refine_changed(run),
+        when=lambda run: s.scores(run).name == "refined",
+        entries=(
+            Entry(stage=refining.LABEL_UNREFINED, kind="label"),
+            Entry(stage=refining.REFINE_CHANGED, kind="mark"),
+        ),
+        note=lambda found: f"The refinement changes {found.attrs['changed_share']:.1%} of the frame.",
     ),
     Explanation(
         make=lambda run, segmenter: explain.prompt_sensitivity(run, segmenter),  # type: ignore[arg-type]
@@ -211,6 +223,8 @@ def explained(
     """Yield every explanation that a run, and a segmenter where there is one, are enough for; or why it cannot be."""
     for explanation in EXPLANATIONS:
         if explanation.make is None or (explanation.needs_segmenter and segmenter is None):
+            continue
+        if not explanation.when(run):
             continue
         try:
             yield explanation, explanation.make(run, segmenter)

@@ -29,6 +29,12 @@ TURNS = {
     "saliency_weight": 0.3,
     "saliency_threshold": 0.5,
     "temperature": 0.05,
+    "keep_labels": 1,
+    "refine": "pamr",
+    "refine_iterations": 2,
+    "refine_dilations": (1, 2),
+    "refine_radius": 2,
+    "refine_eps": 0.1,
 }
 # Every policy, and around it the knobs that only it reads.
 POLICIES = {

@@ -28,6 +28,7 @@ from clipdiy_lab.views.report import write_folder
 
 LABELS = ["cat", "sofa", "<b>x's", "bus", "car", "dog", "cow", "sheep"]
 CONFIG = lab.Config(scales=(32, 16), image_size=(48, 64), saliency_weight=0.6)
+OF_REFINEMENT = ("refined", "label_unrefined", "refine_changed")
 VIEWS = Path(lab.__file__).parent / "views"
 
 
@@ -44,7 +45,13 @@ def look(run):
 
 
 @pytest.fixture(scope="module")
-def drawings(look, golden_segmenter):
+def refined(run):
+    """The run with what only a refinement makes; `background_threshold` is of runs without one."""
+    return lab.recombine(run, refine="pamr", refine_iterations=1, refine_dilations=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def drawings(look, refined, golden_segmenter):
     """Every entry of the catalogue drawn from one run, by name."""
     run, window = look.run, ("s032", 0, 1)
     own = {
@@ -60,12 +67,16 @@ def drawings(look, golden_segmenter):
     entries = catalogue.explanations()
     listed = [*look.stages(), *look.explained(golden_segmenter)[0]]
     listed += [look.draw(entries[name], {"": array}) for name, array in own.items()]
+    after = Look(refined)
+    listed += [one for one in (*after.stages(), *after.explained(None)[0]) if one.entry.name in OF_REFINEMENT]
     return {drawing.entry.name: drawing for drawing in listed}
 
 
 @pytest.fixture(scope="module")
-def page(run, golden_segmenter, tmp_path_factory):
-    return lab.report(run, tmp_path_factory.mktemp("page") / "page.html", segmenter=golden_segmenter).read_text()
+def page(run, refined, golden_segmenter, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    pages = (lab.report(shown, folder / "page.html", segmenter=golden_segmenter) for shown in (run, refined))
+    return "".join(page.read_text() for page in pages)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +90,11 @@ def folder(run, tmp_path_factory):
 def panels(run, golden_encoder):
     """The explorer's panels, of the run's image and configuration."""
     segmenter = lab.Segmenter(golden_encoder, lab.saliency.build("constant", value=0.4))
-    explorer = Explorer(run["image"].values, LABELS, segmenter, config=CONFIG)
-    engine = Engine.of(segmenter)
-    return "".join(markup.panel(replace(explorer.view, panel=name), engine) for name in ("stages", "why", "numbers"))
+    engine, shown = Engine.of(segmenter), ""
+    for config in (CONFIG, CONFIG.replace(refine="pamr", refine_iterations=1, refine_dilations=(1, 2))):
+        view = Explorer(run["image"].values, LABELS, segmenter, config=config).view
+        shown += "".join(markup.panel(replace(view, panel=name), engine) for name in ("stages", "why", "numbers"))
+    return shown
 
 
 def numbers(drawing):
@@ -103,19 +116,28 @@ def names_of(kinds):
 
 NUMBERS = names_of(("sequential", "diverging"))
 NAMES = names_of(("label", "grid", "mark"))
-FROM_A_RUN = [e.name for made in catalogue.EXPLANATIONS if made.make and not made.needs_segmenter for e in made.entries]
+FROM_A_RUN = [
+    entry.name
+    for made in catalogue.EXPLANATIONS
+    if made.make and not made.needs_segmenter
+    for entry in made.entries
+    if entry.name not in OF_REFINEMENT
+]
 
 
 # ----------------------------------------------------------------------------------------------------- what it lists
 
 
-def test_every_stage_and_every_explanation_that_has_pixels_is_listed(run, golden_segmenter):
+def test_every_stage_and_every_explanation_that_has_pixels_is_listed(run, refined, golden_segmenter):
     stages = {name for name, stage in s.STAGES.items() if {s.Y, s.X} <= set(stage.dims) or s.LABEL in stage.dims}
-    assert catalogue.stages().keys() == stages - {"best_phrase"}
+    assert catalogue.stages().keys() == stages - {"best_phrase", "presence", "kept"}
     explain = lab.explain
     made = [explain.flip_weight(run), explain.background_threshold(run), explain.grid_importance(run)]
     made += [explain.uncertainty(run), explain.prompt_sensitivity(run, golden_segmenter)]
-    made.append(explain.occlude(run, golden_segmenter, ("s032", 0, 0), "cat").to_dataset())
+    made += [
+        explain.occlude(run, golden_segmenter, ("s032", 0, 0), "cat").to_dataset(),
+        explain.refine_changed(refined),
+    ]
     pixels = {str(name) for found in made for name, array in found.items() if {"y", "x"} <= set(array.dims)}
     assert pixels - {"margin"} <= catalogue.explanations().keys()
     assert not catalogue.explanations().keys() & catalogue.stages().keys()
@@ -182,7 +204,7 @@ def test_the_figure_has_title_unit_and_scale(run, drawings, name):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_the_page_has_title_sentence_unit_and_scale(drawings, page, name):
-    if name not in page:  # of a window or of two runs, which a page has not
+    if f"<section id='{name}'" not in page:  # of a window or of two runs, which a page has not
         assert name in ("occlusion", "attention", "evidence")
         return
     drawing, section = drawings[name], html.unescape(section_of(page, name))
@@ -230,7 +252,7 @@ def test_what_is_coloured_by_names_has_the_same_colours_in_figure_page_and_pictu
 
 def test_the_explorer_has_every_title_and_sentence(drawings, panels):
     told = html.unescape(panels)
-    for name in [*catalogue.stages(), "overlay", *FROM_A_RUN]:
+    for name in [*catalogue.stages(), "overlay", *FROM_A_RUN, *OF_REFINEMENT]:
         assert f"{drawings[name].entry.stage.title}</b>" in told, name
         assert drawings[name].entry.stage.sentence in told, name
 
