@@ -96,6 +96,9 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
     dask_log = logging.getLogger("distributed")
     with contextlib.ExitStack() as stack:
         stack.callback(dask_log.setLevel, dask_log.level)
+        loop_log = logging.getLogger("tornado.application")
+        loop_log.addFilter(_is_news)
+        stack.callback(loop_log.removeFilter, _is_news)
         place = scheduler if workers is None else stack.enter_context(_local(distributed, workers))
         try:
             if scheduler is not None:
@@ -113,6 +116,12 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         except KeyboardInterrupt:
             dask_log.setLevel(logging.CRITICAL)  # that workers are at their tasks when they are closed is no news
             raise
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a record of dask's event loop says more than that a Ctrl-C came before a call had begun."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not (isinstance(error, NameError) and error.name == "future")
 
 
 def _distributed() -> Any:

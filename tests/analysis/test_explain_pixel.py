@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
+from clipdiy_lab.method import schema
 
 LABELS = ["cat", "bus", "sofa"]
 
@@ -52,7 +53,7 @@ def small_configs(draw):
         keep_labels=draw(st.none() | st.integers(1, 3)),
         refine=draw(st.sampled_from(("none", "pamr", "guided"))),
         refine_iterations=draw(st.integers(0, 3)),
-        refine_dilations=draw(st.lists(st.integers(1, min(size) - 1), min_size=1, max_size=2)),
+        refine_dilations=draw(st.lists(st.integers(1, min(size) - 1), min_size=1, max_size=2, unique=True)),
         refine_radius=draw(st.integers(1, min(size) - 1)),
     )
 

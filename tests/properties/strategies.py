@@ -75,11 +75,6 @@ def configs(draw, max_side=8192, max_scale=None, labels=None):
         saliency_weight=draw(st.floats(0, 1)),
         saliency_threshold=draw(st.none() | st.floats(0, 1)),
         temperature=draw(st.floats(1e-3, 100)),
-        keep_labels=draw(st.none() | st.integers(2, 50 if labels is None else len(labels))),
-        refine=draw(st.sampled_from(("none", "pamr", "guided") if min(size) > 1 else ("none",))),
-        refine_iterations=draw(st.integers(0, 3)),
-        refine_dilations=draw(st.lists(st.integers(1, max(1, min(size) - 1)), min_size=1, max_size=2)),
-        refine_radius=draw(st.integers(1, max(1, min(size) - 1))),
         **{
             name: draw(st.sampled_from(knobs[name]["choices"]))
             for name in ("image_resize", "precision", "saliency_input", "article")

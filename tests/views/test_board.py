@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import clipdiy_lab as lab
+from clipdiy_lab.datasets.manifests import load_manifest
 from clipdiy_lab.errors import ConfigError, FigureError, OutputError, StoreError
 from clipdiy_lab.views.board.board import Board
 from clipdiy_lab.views.board.grid import PORTION, BoardPlan, spelled, suggested, values
@@ -112,7 +113,7 @@ def test_figure_and_point_belong_together(board):
 
 
 def test_published_values_stand_beside_ours(board, monkeypatch):
-    monkeypatch.setattr(type(board.dataset), "manifest", type("M", (), {"id": "voc21"}), raising=False)
+    monkeypatch.setattr(type(board.dataset), "manifest", load_manifest("voc21"), raising=False)
     board.choose(saliency_weight=[0.0, 1.0])
     board.start()
     names = list(board.figure().data[2].y)
