@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clipdiy_lab.analysis.protocols import Protocol
+from clipdiy_lab.datasets.capabilities import HasFilter, HasIds, HasSplit
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError, DatasetError
 from clipdiy_lab.method.outlines import BAND
@@ -37,7 +39,7 @@ def subject_card(dataset: Dataset, protocol: Protocol, images: int, boundary: fl
         "split": split,
         "images": images,
         "images_of_split": len(dataset),
-        "filter": getattr(dataset, "filter", None) or "none",
+        "filter": (dataset.filter if isinstance(dataset, HasFilter) else None) or "none",
         "protocol": protocol.id,
         "protocol_card": protocol.model_dump_json(),
         "truth_size": truth,
@@ -49,11 +51,11 @@ def subject_card(dataset: Dataset, protocol: Protocol, images: int, boundary: fl
 
 def _names(dataset: Dataset) -> tuple[str, str]:
     """Name of the benchmark and of its part; a folder of one's own has no parts."""
-    manifest, split = getattr(dataset, "manifest", None), getattr(dataset, "split", None)
+    manifest = manifest_of(dataset)
     if manifest is not None:
         return manifest.id, dataset.name.removeprefix(f"{manifest.id}-")
-    if split is not None:
-        return dataset.name.partition(f"-{split}")[0], str(split)
+    if isinstance(dataset, HasSplit) and dataset.split is not None:
+        return dataset.name.partition(f"-{dataset.split}")[0], dataset.split
     return dataset.name, ""
 
 
@@ -74,15 +76,16 @@ def work_key(card: dict[str, Any], identity: str, dataset: Dataset, ends: Sequen
     DatasetError
         If the dataset has neither ids nor a repr of its own.
     """
-    ids = getattr(dataset, "ids", None)
-    if ids is None:
+    if isinstance(dataset, HasIds):
+        ids: Any = dataset.ids
+    else:
         if type(dataset).__repr__ is object.__repr__:
             raise DatasetError(
                 f"the dataset {dataset.name!r} has neither `ids` nor a repr that tells it from others, so its result "
                 "cannot be found again. Give it `ids`, or leave out `out`."
             )
         ids = repr(dataset)
-    manifest = getattr(dataset, "manifest", None)
+    manifest = manifest_of(dataset)
     samples = [dataset[place] for place in ends]
     pixels = [hashlib.sha256(part.tobytes()).hexdigest() for one in samples for part in (one.image, one.mask)]
     described = None if manifest is None else manifest.model_dump_json()

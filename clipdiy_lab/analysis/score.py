@@ -22,6 +22,7 @@ from clipdiy_lab.analysis.results import read_result, result_path, write_result
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.summary import summarise
+from clipdiy_lab.datasets.capabilities import HasMasks
 from clipdiy_lab.datasets.prediction_files import ColourKey, Problem, find_predictions, name_problems, read_label_map
 from clipdiy_lab.datasets.predictions import read_card
 from clipdiy_lab.datasets.sample import IGNORE, Dataset, as_dataset, ids_of
@@ -156,8 +157,8 @@ class _Work:
         path = self.files.get(image_id)
         if path is None:
             return  # among the problems already
-        alone: Any = getattr(self.dataset, "mask", None)
-        mask = self.dataset[position].mask if alone is None else alone(position)
+        dataset = self.dataset
+        mask = dataset.mask(position) if isinstance(dataset, HasMasks) else dataset[position].mask
         misfit: tuple[str, str] | tuple[()]
         try:
             labels = read_label_map(path, self.key).astype(np.int32)

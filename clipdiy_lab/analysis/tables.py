@@ -102,7 +102,7 @@ def to_csv(frame: pd.DataFrame) -> str:
     A text that a spreadsheet would run as a formula (it begins with ``=``, ``+``, ``-`` or ``@`` and is no number) gets
     an apostrophe before it, which spreadsheets take for "this is text". Control characters are escaped.
     """
-    frame = _with_row_names(frame)
+    frame = with_row_names(frame)
     safe = frame.apply(lambda column: column if _is_plain(column) else column.map(_inert))
     return str(safe.set_axis([_inert(str(name)) for name in frame.columns], axis=1).to_csv(index=False))
 
@@ -133,7 +133,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
     if is_sweep(frame):
         brief, caption = short_form(frame)
         return f"{to_markdown(brief)}\n{_MARKUP.sub(_escape_markup, caption)}\n"
-    rows = [[_MARKUP.sub(_escape_markup, cell) for cell in row] for row in _texts(_with_row_names(frame))]
+    rows = [[_MARKUP.sub(_escape_markup, cell) for cell in row] for row in _texts(with_row_names(frame))]
     rows.insert(1, ["---"] * len(rows[0]))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -150,7 +150,7 @@ def to_latex(frame: pd.DataFrame) -> str:
     if is_sweep(frame):
         brief, caption = short_form(frame)
         return f"\\begin{{table}}\n\\caption{{{_escape(caption)}}}\n{to_latex(brief)}\\end{{table}}\n"
-    named = _with_row_names(frame)
+    named = with_row_names(frame)
     head, *body = [_protected(" & ".join(map(_escape, row))) + r" \\" for row in _texts(named)]
     form = "".join("r" if pd.api.types.is_numeric_dtype(kind) else "l" for kind in named.dtypes)
     lines = [rf"\begin{{tabular}}{{{form}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
@@ -191,7 +191,7 @@ def _protected(row: str) -> str:
     return f"{{}}{row}" if row.startswith(("[", "*")) else row
 
 
-def _with_row_names(frame: pd.DataFrame) -> pd.DataFrame:
+def with_row_names(frame: pd.DataFrame) -> pd.DataFrame:
     """Table whose row names, where it has any, are its first columns; numbers without a name are none."""
     index = frame.index
     if index.nlevels == 1 and index.name is None and pd.api.types.is_integer_dtype(index):

@@ -18,7 +18,7 @@ from clipdiy_lab.datasets.colour_tables import Colour, ColourTable, table_of_man
 from clipdiy_lab.datasets.disk import explain
 from clipdiy_lab.datasets.image_pixels import to_array
 from clipdiy_lab.datasets.images import ENDINGS, decoding, describe, open_image
-from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.palette import read_indices
 from clipdiy_lab.datasets.readers import identity
 from clipdiy_lab.datasets.sample import IGNORE, Dataset
@@ -165,9 +165,9 @@ class ColourKey:
         ConfigError
             If there is another number of colours than labels, or two labels share one.
         """
-        manifest, count = getattr(dataset, "manifest", None), len(dataset.label_names)
+        manifest, count = manifest_of(dataset), len(dataset.label_names)
         palette, table = None, None
-        if isinstance(manifest, Manifest) and count <= IGNORE:
+        if manifest is not None and count <= IGNORE:
             palette, table = manifest.palette, table_of_manifest(manifest, identity(count))
         if colours is None:
             known = {} if palette is None else dict(zip(palette.colours, range(count), strict=True))

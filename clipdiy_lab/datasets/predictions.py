@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer, UInt8
 
-from clipdiy_lab.datasets.manifest_schema import Manifest
+from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.palette import voc_colormap, write_label_png
 from clipdiy_lab.datasets.prediction_files import CARD, CLASSES, read_label_map
 from clipdiy_lab.datasets.sample import IGNORE, Dataset
@@ -40,8 +40,8 @@ class PredictionFolder:
     @classmethod
     def of(cls, folder: str | os.PathLike[str], dataset: Dataset) -> PredictionFolder:
         """Return the folder for predictions of a dataset, in the colours of the benchmark, else of PASCAL VOC."""
-        manifest, names = getattr(dataset, "manifest", None), tuple(dataset.label_names)
-        if isinstance(manifest, Manifest) and manifest.palette is not None:
+        manifest, names = manifest_of(dataset), tuple(dataset.label_names)
+        if manifest is not None and manifest.palette is not None:
             colours = np.array(manifest.palette.colours, dtype=np.uint8)
         elif len(names) <= IGNORE:
             colours = voc_colormap(len(names))

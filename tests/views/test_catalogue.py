@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import xarray as xr
@@ -372,3 +373,11 @@ def test_labels_are_text_in_page_explorer_and_summary(run, page, panels):
     for told in (page, panels, run.diy._repr_html_()):
         assert "<b>x" not in told
         assert "&lt;b&gt;x&#39;s" in told
+
+
+def test_a_table_of_ones_own_on_the_page_has_its_row_names_and_no_row_numbers(run, tmp_path):
+    frame = pd.DataFrame({"configuration": ["all grids"], "mIoU %": [61.6]})
+    for number, table in enumerate((frame, frame.set_index("configuration"))):
+        page = lab.report(run, tmp_path / f"{number}.html", tables={"Mine": table}).read_text()
+        heads = re.findall("<th>(.*?)</th>", page[page.index("<h3>Mine</h3>") :].partition("</thead>")[0])
+        assert heads == ["configuration", "mIoU %"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 from markupsafe import Markup
 
+from clipdiy_lab.analysis.tables import with_row_names
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.text import printable
@@ -67,7 +68,7 @@ def _asset(name: str) -> Markup:
 
 
 def _table(table: pd.DataFrame) -> Markup:
-    shown = table.reset_index().map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
+    shown = with_row_names(table).map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
     shown.columns = [printable(str(name)).replace("_", " ") for name in shown.columns]
     return Markup(shown.to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0))  # noqa: S704  escaped
 
