@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
-from clipdiy_lab.method import dense, labelling, metrics, schema
+from clipdiy_lab.method import frame_stages, labelling, metrics, schema
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.views import figures
 from clipdiy_lab.views.explorer import markup
@@ -48,7 +48,7 @@ def smoothed(monkeypatch):
     for name, stage in schema.STAGES.items():
         table |= {name: stage} | ({row.name: row} if name == "fused" else {})
     monkeypatch.setattr(schema, "STAGES", table)
-    monkeypatch.setitem(dense.MAKERS, "smoothed", lambda inputs, made: smooth(made["fused"]))
+    monkeypatch.setitem(frame_stages.MAKERS, "smoothed", lambda inputs, made: smooth(made["fused"]))
     return row
 
 
@@ -170,7 +170,7 @@ def test_a_stage_that_needs_the_image_gets_it_or_is_refused(tiny, scenes, tmp_pa
 
     row = replace(smoothed, needs=("image", "fused"))
     monkeypatch.setitem(schema.STAGES, "smoothed", row)
-    monkeypatch.setitem(dense.MAKERS, "smoothed", make)
+    monkeypatch.setitem(frame_stages.MAKERS, "smoothed", make)
     run = tiny.segment(scenes[0].image, LABELS, CONFIG)
     assert seen == [(256, 256, 3)]
     says = "the stage 'smoothed' needs 'image', which is not at hand"
@@ -194,5 +194,5 @@ def test_the_table_is_in_order():
         for need in stage.needs:
             assert need in made or (need == schema.SCORES and known[need]), (name, need)
         made.add(name)
-    assert dense.MAKERS.keys() <= schema.STAGES.keys()
+    assert frame_stages.MAKERS.keys() <= schema.STAGES.keys()
     assert schema.deciding(PLAIN) == labelling.LAST_STAGE

@@ -21,7 +21,7 @@ from clipdiy_lab.method.naming import grid_name, named
 from clipdiy_lab.text import quoted, unseen
 
 MAX_SIDE = 8192
-"""Longest side of the frame, in pixels; beyond it the dense stages do not fit in memory."""
+"""Longest side of the frame, in pixels; beyond it the stages of the frame do not fit in memory."""
 
 
 OFFICIAL_TEMPLATE = "a photo of a {label}"

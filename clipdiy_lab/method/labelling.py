@@ -1,6 +1,6 @@
-"""From grids of similarities straight to labels: the same argmax as the dense stages, without building them.
+"""From grids of similarities straight to labels: the same argmax as the stages of the frame, without building them.
 
-It knows the stages up to `LAST_STAGE`; where a configuration asks for a score after it, the dense stages are built.
+It knows the stages up to `LAST_STAGE`; where a configuration asks for a score after it, the stages of the frame are built.
 Saliency puts one factor on all labels but the background, so the best of them is found before saliency is known, and
 once for every saliency setting. That is what makes sweeps fast.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from clipdiy_lab.method import ops, presence
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import Inputs, contest
+from clipdiy_lab.method.frame_stages import Inputs, contest
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.knobs import Place
 

@@ -14,7 +14,7 @@ from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import labelling, ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import Inputs
+from clipdiy_lab.method.frame_stages import Inputs
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.models.prompts import phrases, prompts, with_background
@@ -82,7 +82,7 @@ def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) ->
     compared = {grid: stages.similarity(vectors, text) for grid, vectors in embeddings.items()}
     similarities = {grid: stages.tensor(cosines) for grid, (cosines, _) in compared.items()}
     root = {**encoding.root(), "text_embedding": text}
-    root |= stages.dense(_inputs(encoding, similarities, background, config), names)
+    root |= stages.of_frame(_inputs(encoding, similarities, background, config), names)
     root["labels_full"] = stages.labels_full(root["labels"], encoding.size)
     attrs = {
         **encoding.attrs(),
@@ -117,7 +117,7 @@ def _inputs(encoding: Encoding, similarities: Mapping[str, Tensor], background: 
 
 
 def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
-    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the dense stages."""
+    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the stages of the frame."""
     encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
     config = _settled(encoding, text, config)
     texts = Texts.of(text, config)

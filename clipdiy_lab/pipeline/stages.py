@@ -16,7 +16,7 @@ from torch import Tensor
 
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.dense import Inputs, dense_stages
+from clipdiy_lab.method.frame_stages import Inputs, make_stages
 from clipdiy_lab.method.grid import Grid, Plan
 
 
@@ -103,8 +103,8 @@ def similarity(embedding: xr.DataArray, text: xr.DataArray) -> tuple[xr.DataArra
     )
 
 
-def dense(given: Inputs, labels: Sequence[str]) -> dict[str, xr.DataArray]:
-    """Make every dense stage that the configuration asks for, by name.
+def of_frame(given: Inputs, labels: Sequence[str]) -> dict[str, xr.DataArray]:
+    """Make every stage of the frame that the configuration asks for, by name.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def dense(given: Inputs, labels: Sequence[str]) -> dict[str, xr.DataArray]:
     """
     config = given.config
     coords = {**_grids(Plan.of(config)), s.LABEL: _texts(labels), **_pixels(config.image_size)}
-    return {name: _array(name, values, coords) for name, values in dense_stages(given).items()}
+    return {name: _array(name, values, coords) for name, values in make_stages(given).items()}
 
 
 def _grids(plan: Plan) -> dict[Hashable, Any]:

@@ -6,7 +6,7 @@ import torch
 
 from clipdiy_lab import Config
 from clipdiy_lab.errors import ConfigError
-from clipdiy_lab.method.dense import Inputs, dense_stages
+from clipdiy_lab.method.frame_stages import Inputs, make_stages
 from clipdiy_lab.method.labelling import label_map
 from clipdiy_lab.method.presence import evidence, kept
 
@@ -62,7 +62,7 @@ def test_the_rest_takes_no_part(policy, refine):
     for seed in range(5):
         grids = similarities(seed)
         inputs = Inputs(similarities=grids, saliency=saliency, background=background, config=config, image=image)
-        stages = dense_stages(inputs)
+        stages = make_stages(inputs)
         chosen = stages["kept"].nonzero().flatten()
         assert len(chosen) == 2 + (background is not None)
         fewer = Inputs(
@@ -72,14 +72,14 @@ def test_the_rest_takes_no_part(policy, refine):
             config=config.replace(keep_labels=None),
             image=image,
         )
-        alone = dense_stages(fewer)
+        alone = make_stages(fewer)
         torch.testing.assert_close(stages["labels"], chosen[alone["labels"]])
         torch.testing.assert_close(label_map(inputs), stages["labels"])
         torch.testing.assert_close(stages["probability"][chosen], alone["probability"])
         assert stages["probability"][~stages["kept"]].eq(0).all()
         torch.testing.assert_close(stages["margin"], alone["margin"])
         everything = Inputs(**{**vars(inputs), "config": config.replace(keep_labels=None)})
-        changed += int((dense_stages(everything)["labels"] != stages["labels"]).sum())
+        changed += int((make_stages(everything)["labels"] != stages["labels"]).sum())
     assert changed > 0
 
 
@@ -89,4 +89,4 @@ def test_one_label_alone_has_no_rival():
     best = max(float(values[..., 1].max()) for values in grids.values())
     np.testing.assert_allclose(found, [2, best])
     inputs = Inputs(similarities=grids, saliency=None, background=None, config=CONFIG.replace(keep_labels=1))
-    assert dense_stages(inputs)["margin"].eq(0).all()
+    assert make_stages(inputs)["margin"].eq(0).all()

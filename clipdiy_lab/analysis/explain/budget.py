@@ -23,7 +23,7 @@ from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import needs_image
+from clipdiy_lab.method.frame_stages import needs_image
 from clipdiy_lab.pipeline.caution import of_dataset, warn
 from clipdiy_lab.pipeline.fusion import Texts
 from clipdiy_lab.pipeline.segmenter import Segmenter

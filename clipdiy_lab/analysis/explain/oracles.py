@@ -16,7 +16,7 @@ from clipdiy_lab.analysis.scoring.shared import true_saliency
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import Inputs
+from clipdiy_lab.method.frame_stages import Inputs
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import label_map
 from clipdiy_lab.pipeline.encoding import Encoding

@@ -34,7 +34,7 @@ def read(run: xr.DataTree, *need: str) -> Config:
 
 
 def values(run: xr.DataTree, name: str) -> Floats:
-    """One dense stage in double precision."""
+    """One stage of the frame in double precision."""
     found: Floats = s.stage(run, name).values.astype(np.float64)
     return found
 

@@ -21,7 +21,7 @@ from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import ahead
 from clipdiy_lab.method import metrics, ops
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import needs_image
+from clipdiy_lab.method.frame_stages import needs_image
 from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.pipeline.sources import Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch

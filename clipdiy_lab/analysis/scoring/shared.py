@@ -16,7 +16,7 @@ from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.dense import Inputs
+from clipdiy_lab.method.frame_stages import Inputs
 from clipdiy_lab.method.labelling import AFTER_SEARCH, candidates, choose, knows, label_map
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import Texts

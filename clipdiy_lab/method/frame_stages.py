@@ -1,4 +1,4 @@
-"""The dense stages as tensors, in the order of `schema.STAGES`: from grids of similarities to scores and labels.
+"""The stages of the frame as tensors, in the order of `schema.STAGES`: from grids of similarities to scores and labels.
 
 A further stage is a row of that table and a function here under its name. It may read what its row says that it needs.
 """
@@ -21,7 +21,7 @@ from clipdiy_lab.method.refine import refinement
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Inputs:
-    """What the dense stages are made of.
+    """What the stages of the frame are made of.
 
     Attributes
     ----------
@@ -50,8 +50,8 @@ class Inputs:
 Made = Mapping[str, Tensor]
 
 
-def dense_stages(inputs: Inputs) -> dict[str, Tensor]:
-    """Make every dense stage that the configuration asks for.
+def make_stages(inputs: Inputs) -> dict[str, Tensor]:
+    """Make every stage of the frame that the configuration asks for.
 
     Returns
     -------
