@@ -1,6 +1,6 @@
 """From grids of similarities straight to labels: the same argmax as the stages of the frame, without building them.
 
-It knows the stages up to `LAST_STAGE`; where a configuration asks for a score after it, the stages of the frame are built.
+It knows the stages up to `LAST_STAGE`; where a configuration asks for a score after it, all stages are built.
 Saliency puts one factor on all labels but the background, so the best of them is found before saliency is known, and
 once for every saliency setting. That is what makes sweeps fast.
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,7 @@ class Pamr(Refinement):
         self, image: Shaped[Tensor, "y x 3"], iterations: int = 10, dilations: Sequence[int] = (8, 16)
     ) -> None:
         self._iterations, self._size = iterations, (image.shape[0], image.shape[1])
-        self._nearby, self._affinity = _affinity(image, dilations)
+        self._nearby, self._affinity = _affinity(image, tuple(dilations))
 
     def __call__(self, scores: Float[Tensor, "L y x"]) -> Float[Tensor, "L y x"]:
         """Refine the scores of every label."""
@@ -91,8 +92,11 @@ class Pamr(Refinement):
         return row.reshape(self._size)
 
 
+@lru_cache(
+    maxsize=2
+)  # two thirds of PAMR's time, and the same for all trials of an image; a tensor is known by identity
 def _affinity(
-    image: Shaped[Tensor, "y x 3"], dilations: Sequence[int]
+    image: Shaped[Tensor, "y x 3"], dilations: tuple[int, ...]
 ) -> tuple[Int[Tensor, "N K"], Float[Tensor, "N K"]]:
     """Index of every neighbour of every pixel, and its weight; the weights of a pixel sum to 1."""
     height, width, _ = image.shape

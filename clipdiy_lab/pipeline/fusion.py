@@ -117,7 +117,7 @@ def _inputs(encoding: Encoding, similarities: Mapping[str, Tensor], background: 
 
 
 def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
-    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the stages of the frame."""
+    """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the other stages."""
     encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
     config = _settled(encoding, text, config)
     texts = Texts.of(text, config)
