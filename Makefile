@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+NODE_STAMP := node_modules/.installed
 # One test process per core (at most four), each computing with one thread, so that they do not fight for the cores.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
@@ -37,8 +38,16 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-types: $(STAMP)
+# mypy for Python, TypeScript's compiler for the instrument's JavaScript, which it reads and does not compile.
+types: $(STAMP) $(NODE_STAMP)
 	$(BIN)/mypy
+	@if test -d node_modules/typescript; then node_modules/.bin/tsc -p .; \
+	  else echo "npm is not on this machine, so the types of the JavaScript are not checked."; fi
+
+$(NODE_STAMP): package.json package-lock.json
+	@if command -v npm >/dev/null; then npm ci --no-audit --no-fund --loglevel=error; \
+	  elif test "$$CI" = true; then echo "CI must have npm" >&2; exit 1; fi
+	@mkdir -p node_modules && touch $@
 
 tests: $(STAMP)
 	$(TESTS) --durations=40

@@ -7,37 +7,47 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-_IMPORT: Final = re.compile(r'^import (?:\{[^}]*\}|\S+) from "\./(\S+)\.js";\n', re.MULTILINE)
-_EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|class|const|let)\b)", re.MULTILINE)
+_IMPORT: Final = re.compile(r'^import (\{[^}]*\}) from "\./(\S+)\.js";\n', re.MULTILINE)
+_EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w+))", re.MULTILINE)
 
 
 @cache
 def bundled(entry: str) -> str:
-    """Join a module of ``js/`` and all that it imports, each after what it needs.
+    """Join a module of ``js/`` and all that it imports.
 
-    The modules' names of the top level differ from each other (a test sees to it), so joining them changes nothing.
+    Each module becomes a function that is called once and returns what the module exports, after those that it needs;
+    so it keeps its own names. The result exports what the entry exports.
 
     Parameters
     ----------
     entry : str
         Name of the module, such as ``page``.
+
+    Returns
+    -------
+    str
+        A module of its own, without imports.
     """
-    return "\n".join(_without_imports(name) for name in _ordered(entry, []))
+    names = _ordered(entry, [])
+    exported = ", ".join(_EXPORT.findall(source(entry)))
+    return "\n".join([*map(_scoped, names), f"const {{ {exported} }} = module_{entry};", f"export {{ {exported} }};"])
 
 
 @cache
 def source(name: str) -> str:
-    """Text of a module or a style sheet beside it."""
+    """Text of a module, or by its full name of a style sheet, of ``js/``."""
     suffix = "" if "." in name else ".js"
     return resources.files(__package__).joinpath("js", name + suffix).read_text(encoding="utf-8")
 
 
 def _ordered(name: str, before: list[str]) -> list[str]:
-    for needed in _IMPORT.findall(source(name)):
+    for _, needed in _IMPORT.findall(source(name)):
         if needed not in before:
             before = _ordered(needed, before)
-    return before if name in before else [*before, name]
+    return [*before, name]
 
 
-def _without_imports(name: str) -> str:
-    return _EXPORT.sub("", _IMPORT.sub("", source(name)))
+def _scoped(name: str) -> str:
+    body = _IMPORT.sub(r"const \1 = module_\2;\n", source(name))
+    exported = ", ".join(_EXPORT.findall(body))
+    return f"const module_{name} = (() => {{\n{_EXPORT.sub('', body)}\nreturn {{ {exported} }};\n}})();"

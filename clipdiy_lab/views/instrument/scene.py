@@ -16,7 +16,7 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Grid, Plan
 from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.text import printable
-from clipdiy_lab.views import data_uris
+from clipdiy_lab.views import catalogue, data_uris
 from clipdiy_lab.views.colors import css, label_colors
 
 VERSION: Final = 1
@@ -27,6 +27,24 @@ KNOBS: Final = (
     *("refine_radius", "refine_eps", "temperature"),
 )
 """Knobs that the engine turns by itself: all of the fuse tier but those that ask the text encoder."""
+_GROUPS: Final = {
+    "merged": "How grids become one map",
+    "text": "Background",
+    "fused": "Background",
+    "guide": "Saliency",
+    "refined": "Refinement",
+}
+_NEEDS: Final = {
+    "background_threshold": {"background": ["threshold"]},
+    "logit_scale": {"background": ["threshold"]},
+    "align_corners": {"interpolation": ["bilinear"], "placement": ["stretched"]},
+    "refine_iterations": {"refine": ["pamr"]},
+    "refine_dilations": {"refine": ["pamr"]},
+    "refine_radius": {"refine": ["guided"]},
+    "refine_eps": {"refine": ["guided"]},
+}
+"""Values of other knobs with which a knob has a meaning."""
+_MAPS: Final = ("margin", "saliency", "background_threshold", "flip_change")
 _LONGEST: Final = 1024
 """Longer side of the photograph that travels, pixels."""
 
@@ -63,7 +81,7 @@ def scene(
     names, background = s.labels_of(run), s.background_of(run)
     frame = s.stage(run, "image").values
     height, width = frame.shape[:2]
-    saliency = run["saliency"].values if "saliency" in run.data_vars else None
+    saliency = s.stage(run, "saliency").values if "saliency" in run.data_vars else None
     return {
         "version": VERSION,
         "title": printable(str(run.attrs.get("image_source", "an image"))),
@@ -79,6 +97,10 @@ def scene(
         "saliency": None if saliency is None else _packed(saliency, "f4"),
         "truth": None if truth is None else _packed(_known(truth, len(names)), "i2"),
         "knobs": knobs(config),
+        "paper": _paper(config),
+        "controls": [_control(name) for name in KNOBS if name != "weights"],
+        "maps": {name: _map(entry) for name, entry in _entries().items()},
+        "scales": {kind: list(scale.colors) for kind, scale in catalogue.SCALES.items()},
         "about": _about(run),
     }
 
@@ -89,6 +111,40 @@ def knobs(config: Config) -> dict[str, Any]:
     values["weights"] = {grid: config.weight(grid) for grid in config.grids}
     values["refine_dilations"] = list(config.refine_dilations)
     return values
+
+
+def _paper(config: Config) -> dict[str, Any]:
+    """The paper's values; grids that the paper does not have get no weight."""
+    paper = Config.paper()
+    values = knobs(paper)
+    return values | {"weights": {grid: float(grid in paper.grids) for grid in config.grids}}
+
+
+def _control(name: str) -> dict[str, Any]:
+    meta = Config.knobs()[name]
+    found = {key: meta[key] for key in ("help", "form", "min", "max", "step", "choices") if meta.get(key) is not None}
+    likely = meta.get("suggestions", [None])[0] if meta["form"] == "optional" else None
+    return {
+        **found,
+        "name": name,
+        "title": name.replace("_", " "),
+        "group": _GROUPS.get(meta["acts_on"], "Probability"),
+        "needs": _NEEDS.get(name, {}),
+        "likely": likely,
+    }
+
+
+def _entries() -> dict[str, catalogue.Entry]:
+    known = catalogue.stages() | catalogue.explanations()
+    return {**{name: known[name] for name in _MAPS}, "score": known["fused"]}
+
+
+def _map(entry: catalogue.Entry) -> dict[str, Any]:
+    stage = entry.stage
+    low = stage.low if entry.low is None else entry.low
+    high = stage.high if entry.high is None else entry.high
+    bounds = {"low": low, "high": high} if entry.whole or entry.low is not None else {"low": None, "high": None}
+    return {"title": stage.title, "sentence": stage.sentence, "unit": stage.unit, "kind": entry.kind, **bounds}
 
 
 def _grid(run: xr.DataTree, grid: Grid) -> dict[str, Any]:

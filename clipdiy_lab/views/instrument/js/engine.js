@@ -1,6 +1,6 @@
 // One scene under changing knobs: keeps what a change does not touch, so that a slider costs what it must.
 
-import { candidates, choose, competing, decide, eachRow, factors, fusedScores, layout, share } from "./fuse.js";
+import { candidates, choose, competing, decide, eachRow, factors, fusedScores, layout } from "./fuse.js";
 import { backgroundThreshold, flip, gridScores, parts, read } from "./parts.js";
 import { refinement } from "./refine.js";
 
@@ -126,9 +126,14 @@ export class Engine {
    * @param {number} label
    */
   scoreMap(knobs, hidden, label) {
-    const place = this.competing(knobs, hidden).labels.indexOf(label);
+    const { labels, background } = this.competing(knobs, hidden), place = labels.indexOf(label);
+    if (place < 0) return null;
     const pixels = this.scene.height * this.scene.width;
-    return place < 0 ? null : this.scores(knobs, hidden).subarray(place * pixels, (place + 1) * pixels);
+    if (knobs.refine !== "none" || (knobs.background === "threshold" && label === background)) {
+      return this.scores(knobs, hidden).subarray(place * pixels, (place + 1) * pixels);
+    }
+    const of = factors(this.scene, knobs, background), side = label === background ? 1 : 0;
+    return this.merged(knobs, label).map((score, pixel) => score * of(pixel)[side]);
   }
 
   /**
@@ -277,15 +282,10 @@ export class Engine {
     return map ? pixels.reduce((sum, pixel) => sum + map[pixel], 0) / pixels.length : NaN;
   }
 
-  /** Merged score of one label in one row, for tests of the arithmetic. @param {Knobs} knobs @param {number} label */
+  /** Merged scores of one label over the frame. @param {Knobs} knobs @param {number} label */
   merged(knobs, label) {
     const map = new Float32Array(this.scene.height * this.scene.width);
     eachRow(this.scene, knobs, this.layout(knobs), [label], (scores, y) => map.set(scores, y * this.scene.width));
     return map;
-  }
-
-  /** Weight of each grid in the merge. @param {Knobs} knobs */
-  gridShares(knobs) {
-    return this.scene.grids.map((grid) => share(this.scene, knobs, grid));
   }
 }

@@ -57,6 +57,35 @@ export function competing(scene, knobs, hidden) {
 }
 
 /**
+ * Rows of merged scores as lines, one row at a time. The visitor gets, for stretch p of P and label l of L, the score
+ * at the stretch's first pixel, `line[p * L + l]`, and its rise from pixel to pixel, `line[(P + p) * L + l]`.
+ * @param {Scene} scene
+ * @param {Knobs} knobs
+ * @param {Layout} plan
+ * @param {number[]} labels
+ * @param {(line: Float64Array, y: number) => void} visit
+ */
+function eachLine(scene, knobs, plan, labels, visit) {
+  const halves = spreadAcross(scene, knobs, plan, labels);
+  const line = new Float64Array(2 * plan.stretches.length * labels.length);
+  for (let y = 0; y < scene.height; y++) {
+    line.fill(0);
+    scene.grids.forEach((grid, index) => {
+      const half = halves[index];
+      if (half) for (let row = 0; row < grid.rows; row++) add(line, half, row, plan.downs[index][y * grid.rows + row]);
+    });
+    visit(line, y);
+  }
+}
+
+/** @param {Float64Array} line @param {Float64Array} half @param {number} row @param {number} weight */
+function add(line, half, row, weight) {
+  if (weight === 0) return;
+  const offset = row * line.length;
+  for (let place = 0; place < line.length; place++) line[place] += weight * half[offset + place];
+}
+
+/**
  * Rows of merged scores, one at a time: the visitor gets `scores[label * width + x]` of the labels asked for.
  * @param {Scene} scene
  * @param {Knobs} knobs
@@ -65,34 +94,18 @@ export function competing(scene, knobs, hidden) {
  * @param {(scores: Float64Array, y: number) => void} visit
  */
 export function eachRow(scene, knobs, plan, labels, visit) {
-  const { height, width } = scene;
-  const count = labels.length;
-  const halves = spreadAcross(scene, knobs, plan, labels);
-  const wide = plan.stretches.length * count;
-  const line = new Float64Array(2 * wide);
+  const { width } = scene, count = labels.length, wide = plan.stretches.length * count;
   const scores = new Float64Array(count * width);
-  for (let y = 0; y < height; y++) {
-    line.fill(0);
-    scene.grids.forEach((grid, index) => {
-      const down = plan.downs[index], half = halves[index];
-      if (!half) return;
-      for (let row = 0; row < grid.rows; row++) {
-        const weight = down[y * grid.rows + row];
-        if (weight === 0) continue;
-        const offset = row * 2 * wide;
-        for (let place = 0; place < 2 * wide; place++) line[place] += weight * half[offset + place];
-      }
-    });
-    for (let piece = 0; piece < plan.stretches.length; piece++) {
-      const { start, end } = plan.stretches[piece];
+  eachLine(scene, knobs, plan, labels, (line, y) => {
+    plan.stretches.forEach(({ start, end }, piece) => {
       for (let label = 0; label < count; label++) {
         const base = line[piece * count + label], slope = line[wide + piece * count + label];
         const offset = label * width;
         for (let x = start; x < end; x++) scores[offset + x] = base + (x - start) * slope;
       }
-    }
+    });
     visit(scores, y);
-  }
+  });
 }
 
 /**
@@ -150,10 +163,8 @@ function spreadAcross(scene, knobs, plan, labels) {
  * @returns {Candidates}
  */
 export function candidates(scene, knobs, plan, among) {
-  const { height, width } = scene;
-  const pixels = height * width;
+  const { width } = scene, pixels = scene.height * width;
   const others = among.labels.filter((label) => label !== among.background);
-  const ordered = among.background < 0 ? others : [...others, among.background];
   const found = {
     label: new Int16Array(pixels).fill(Math.max(among.background, 0)),
     score: new Float32Array(pixels).fill(-Infinity),
@@ -161,36 +172,68 @@ export function candidates(scene, knobs, plan, among) {
     background: among.background < 0 ? null : new Float32Array(pixels),
     index: among.background,
   };
-  const bound = knobs.background === "threshold";
-  const best = new Float64Array(width), next = new Float64Array(width), which = new Int16Array(width);
-  eachRow(scene, knobs, plan, ordered, (scores, y) => {
-    best.fill(-Infinity);
-    next.fill(-Infinity);
-    for (let place = 0; place < others.length; place++) {
-      const offset = place * width, label = others[place];
-      for (let x = 0; x < width; x++) {
-        const score = scores[offset + x];
-        if (score > best[x]) {
-          next[x] = best[x];
-          best[x] = score;
-          which[x] = label;
-        } else if (score > next[x]) next[x] = score;
-      }
-    }
-    const row = y * width;
-    if (others.length) {
-      found.score.set(best, row);
-      found.second.set(next, row);
-      found.label.set(which, row);
-    }
-    if (!found.background) return;
-    if (bound) {
-      for (let x = 0; x < width; x++) {
-        found.background[row + x] = thresholdScore(scores, x, width, others.length, best[x], knobs);
-      }
-    } else found.background.set(scores.subarray(others.length * width, (others.length + 1) * width), row);
+  const best = bestTwo(others, plan.stretches, width);
+  eachLine(scene, knobs, plan, others, (line, y) => {
+    best.find(line);
+    if (!others.length) return;
+    found.score.set(best.score, y * width);
+    found.second.set(best.second, y * width);
+    found.label.set(best.label, y * width);
   });
+  const own = found.background;
+  if (own && knobs.background === "threshold") {
+    eachRow(scene, knobs, plan, others, (scores, y) => {
+      for (let pixel = y * width, x = 0; x < width; x++, pixel++) {
+        own[pixel] = thresholdScore(scores, x, width, others.length, found.score[pixel], knobs);
+      }
+    });
+  } else if (own) eachRow(scene, knobs, plan, [among.background], (scores, y) => own.set(scores, y * width));
   return found;
+}
+
+/**
+ * Finds the best two of many lines at every pixel of a row. Of a stretch, only those lines are drawn that can be among
+ * the best two somewhere in it: whose higher end reaches the second best of the lower ends.
+ * @param {number[]} labels
+ * @param {Stretch[]} stretches
+ * @param {number} width
+ */
+function bestTwo(labels, stretches, width) {
+  const count = labels.length, wide = stretches.length * count;
+  const score = new Float64Array(width), second = new Float64Array(width), label = new Int16Array(width);
+  return {
+    score,
+    second,
+    label,
+    /** @param {Float64Array} line see `eachLine` */
+    find(line) {
+      score.fill(-Infinity);
+      second.fill(-Infinity);
+      for (let piece = 0; piece < stretches.length; piece++) {
+        const { start, end } = stretches[piece], first = piece * count, last = end - 1 - start;
+        let high = -Infinity, bar = -Infinity;
+        for (let place = first; place < first + count; place++) {
+          const from = line[place], to = from + last * line[wide + place], low = from < to ? from : to;
+          if (low > high) {
+            bar = high;
+            high = low;
+          } else if (low > bar) bar = low;
+        }
+        for (let place = 0; place < count; place++) {
+          const from = line[first + place], rise = line[wide + first + place], to = from + last * rise;
+          if (from < bar && to < bar) continue;
+          const name = labels[place];
+          for (let x = start, value = from; x < end; x++, value = from + (x - start) * rise) {
+            if (value > score[x]) {
+              second[x] = score[x];
+              score[x] = value;
+              label[x] = name;
+            } else if (value > second[x]) second[x] = value;
+          }
+        }
+      }
+    },
+  };
 }
 
 /**

@@ -184,14 +184,18 @@ function mirrored(side, radius) {
  * @param {Int32Array[]} rows @param {Int32Array[]} cols @param {number} area
  */
 function boxes(map, height, width, rows, cols, area) {
-  const half = new Float64Array(map.length), found = new Float64Array(map.length);
+  const found = new Float64Array(map.length), column = new Float64Array(width), last = rows[0].length - 1;
+  for (const from of rows[0]) for (let x = 0; x < width; x++) column[x] += map[from * width + x];
   for (let y = 0; y < height; y++) {
-    for (const from of rows[y]) {
-      for (let x = 0; x < width; x++) half[y * width + x] += map[from * width + x];
+    if (y > 0) {
+      const enters = rows[y][last] * width, leaves = rows[y - 1][0] * width;
+      for (let x = 0; x < width; x++) column[x] += map[enters + x] - map[leaves + x];
     }
-    for (let x = 0; x < width; x++) {
-      let sum = 0;
-      for (const from of cols[x]) sum += half[y * width + from];
+    let sum = 0;
+    for (const from of cols[0]) sum += column[from];
+    found[y * width] = sum / area;
+    for (let x = 1; x < width; x++) {
+      sum += column[cols[x][last]] - column[cols[x - 1][0]];
       found[y * width + x] = sum / area;
     }
   }

@@ -53,7 +53,11 @@
  * @property {Float32Array | null} saliency height x width
  * @property {Int16Array | null} truth height x width, -1 where nothing is known
  * @property {Knobs} knobs
- * @property {Record<string, string>} about
+ * @property {Partial<Knobs>} paper the paper's settings
+ * @property {import("./controls.js").Control[]} controls
+ * @property {Record<string, {title: string, sentence: string, unit: string, kind: string, low: number | null, high: number | null}>} maps
+ * @property {Record<string, string[]>} scales colours from the lowest to the highest number, by kind
+ * @property {Record<string, string>} about encoder, saliency, and a caution where there is one
  */
 
 export const VERSION = 1;

@@ -1,0 +1,315 @@
+// The instrument: picture, inspector, legend and knobs round one session.
+
+import { comparison } from "./compare.js";
+import { panel, recombination, strip } from "./controls.js";
+import { h, number, short } from "./dom.js";
+import { inspector } from "./inspector.js";
+import { legend } from "./legend.js";
+import { paintLabels, paintNumbers } from "./paint.js";
+import { PALETTES } from "./palettes.js";
+import { Picture, WHOLE, zoomed } from "./picture.js";
+import { encode } from "./session.js";
+import { VIEWS } from "./views.js";
+import { boxes, place, voters } from "./votes.js";
+
+/** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./views.js").Shown} Shown */
+/** @typedef {import("./picture.js").Look} Look */
+
+/**
+ * What the place where an instrument stands can do beyond it.
+ * @typedef {object} Host
+ * @property {((words: string[]) => void) | null} add embeds new labels
+ * @property {(() => string) | null} link address that shows a state
+ * @property {((step: number) => void) | null} turn shows the next image
+ */
+
+/**
+ * Build the instrument of a session.
+ * @param {Session} session
+ * @param {Host} host
+ */
+export function instrument(session, host) {
+  const { scene } = session;
+  /** @type {Look} */
+  let look = { ...WHOLE };
+  /** @type {Picture[]} */
+  let pictures = [];
+  /** @type {number | null} */
+  let highlighted = null;
+  let waiting = 0, late = 0;
+
+  const heard = {
+    hover: (/** @type {[number, number] | null} */ pixel) => hover(pixel),
+    pin: (/** @type {[number, number]} */ pixel) => session.change({ pixel, region: null }),
+    select: (/** @type {[number, number, number, number]} */ region) => session.change({ region, pixel: null }),
+    look: (/** @type {Look} */ to) => {
+      look = to;
+      for (const picture of pictures) picture.setLook(to);
+    },
+  };
+  const first = new Picture(scene, heard, `Labels of ${scene.title}`);
+  const why = inspector(session, first.photograph, { point: (part) => (part ? pictures[0].showVotes([{ ...place(session, part), opacity: 1, color: winnerColor() }]) : votes(session.focus)) });
+  const labels = legend(session, { add: host.add, highlight: (label) => { highlighted = label; schedule(); } });
+  const bar = strip(session), all = panel(session);
+  const compare = comparison(session, () => schedule());
+  const tabs = h("div", { class: "cdi-views", role: "tablist", "aria-label": "What the picture shows" });
+  const sight = h("div", { class: "cdi-sight" });
+  const caption = h("div", { class: "cdi-caption" });
+  const told = h("div", { class: "cdi-told", role: "status" });
+  const more = h("button", { type: "button", "aria-expanded": "false", on: { click: () => open(all.root.hidden) } }, "All knobs");
+  all.root.hidden = true;
+
+  const root = h("div", { class: "cdi" },
+    header(),
+    scene.about.caution ? h("p", { class: "cdi-caution", role: "note" }, scene.about.caution) : null,
+    h("div", { class: "cdi-knobrow" }, bar.root, more),
+    all.root,
+    h("div", { class: "cdi-main" },
+      h("div", { class: "cdi-left" }, tabs, sight, caption, compare.root),
+      labels.root,
+      why.root),
+    told);
+  root.addEventListener("keydown", keys);
+  const stop = session.listen(() => schedule());
+
+  function header() {
+    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ act) => h("button", { type: "button", title, on: { click: act } }, text);
+    const palette = h("select", { "aria-label": "Colours of the labels", on: { change: () => session.change({ palette: palette.value }) } },
+      ...Object.entries(PALETTES).map(([value, title]) => h("option", { value }, title)));
+    const opacity = h("input", { type: "range", min: 0, max: 1, step: 0.05, value: session.state.opacity, title: "Opacity of the labels over the photograph", on: { input: () => session.change({ opacity: Number(opacity.value) }) } });
+    const link = host.link;
+    return h("header", {},
+      h("div", { class: "cdi-title" }, h("strong", { title: scene.title }, short(scene.title, 48)),
+        h("span", { class: "cdi-quiet" }, [scene.about.encoder, scene.about.saliency].filter(Boolean).join(" \u00b7 "))),
+      h("div", { class: "cdi-tools" }, h("label", { class: "cdi-knob" }, h("span", {}, "opacity"), opacity), palette,
+        button("\u2212", "Zoom out (\u2212)", () => heard.look(zoomed(look, 1 / 1.5))),
+        button("+", "Zoom in (+)", () => heard.look(zoomed(look, 1.5))),
+        button("Undo", "Undo (Ctrl+Z)", () => session.undo()),
+        button("Redo", "Redo (Ctrl+Y)", () => session.redo()),
+        button("Paper", "The settings of the paper", () => session.turn({ ...scene.paper })),
+        button("Reset", "As it was at the beginning", () => session.reset()),
+        button("Copy code", "Python that makes this from the run", () => copy(recombination(session), "code")),
+        button("Copy picture", "The picture as it is, as PNG", picturePng),
+        link ? button("Copy link", "An address that opens this state", () => copy(link(), "link")) : null));
+  }
+
+  /** @param {boolean} shown */
+  function open(shown) {
+    all.root.hidden = !shown;
+    more.setAttribute("aria-expanded", String(shown));
+    more.textContent = shown ? "Fewer knobs" : "All knobs";
+    all.update();
+  }
+
+  function winnerColor() {
+    const [pixel] = session.focus;
+    return pixel === undefined ? "#888888" : session.colors[session.decision().labels[pixel]];
+  }
+
+  /** Draw the windows that vote at some pixels. @param {number[]} pixels */
+  function votes(pixels) {
+    if (!pixels.length) {
+      for (const picture of pictures) picture.showVotes([]);
+      return;
+    }
+    const { labels: won } = session.decision();
+    const label = pixels.length === 1 ? won[pixels[0]] : session.engine.story(session.state.knobs, session.hidden, pixels).winner;
+    const shown = boxes(session, voters(session, pixels, label), session.colors[label]);
+    for (const picture of pictures) picture.showVotes(shown);
+  }
+
+  /** @param {[number, number] | null} pixel */
+  function hover(pixel) {
+    clearTimeout(waiting);
+    if (!pixel) {
+      for (const picture of pictures) picture.say("");
+      votes(session.focus);
+      return;
+    }
+    const [y, x] = pixel, at = y * scene.width + x;
+    const { labels: won, margin } = session.decision();
+    const score = session.state.knobs.refine === "none" ? session.engine.story(session.state.knobs, session.hidden, [at]).scores[0] : null;
+    const row = Math.floor((y + 0.5) * scene.size[0] / scene.height), col = Math.floor((x + 0.5) * scene.size[1] / scene.width);
+    const text = `x ${col}, y ${row} \u00b7 ${short(scene.labels[won[at]])}${score === null ? "" : ` ${number(score)}`} \u00b7 margin ${number(margin[at])}`;
+    for (const picture of pictures) picture.say(text);
+    // A refinement asks hundreds of pixels round this one, so it waits until the pointer rests.
+    if (session.state.knobs.refine === "none") votes([at]);
+    else waiting = window.setTimeout(() => votes([at]), 250);
+  }
+
+  /** @param {KeyboardEvent} event */
+  function keys(event) {
+    const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
+    if ((event.ctrlKey || event.metaKey) && !typing && "zy".includes(event.key.toLowerCase())) {
+      event.preventDefault();
+      if (event.key.toLowerCase() === "y" || event.shiftKey) session.redo();
+      else session.undo();
+      return;
+    }
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const onPicture = event.target instanceof HTMLElement && event.target.classList.contains("cdi-picture");
+    const steps = /** @type {Record<string, [number, number]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });
+    if (onPicture && steps[event.key]) {
+      const [y, x] = session.state.pixel ?? [scene.height >> 1, scene.width >> 1], far = event.shiftKey ? 8 : 1;
+      const [down, right] = steps[event.key];
+      const inside = (/** @type {number} */ value, /** @type {number} */ side) => Math.min(Math.max(value, 0), side - 1);
+      session.change({ pixel: [inside(y + far * down, scene.height), inside(x + far * right, scene.width)], region: null });
+    } else if (onPicture && (event.key === "+" || event.key === "=")) heard.look(zoomed(look, 1.5));
+    else if (onPicture && event.key === "-") heard.look(zoomed(look, 1 / 1.5));
+    else if (onPicture && event.key === "0") heard.look({ ...WHOLE });
+    else if (onPicture && event.key === "Escape") session.change({ pixel: null, region: null });
+    else if (host.turn && event.key === "n") host.turn(1);
+    else if (host.turn && event.key === "p") host.turn(-1);
+    else return;
+    event.preventDefault();
+  }
+
+  /** @param {string} text @param {string} what */
+  async function copy(text, what) {
+    try {
+      await navigator.clipboard.writeText(text);
+      say(`The ${what} is in the clipboard.`);
+    } catch {
+      // Without a permission (a page from a file) the text is shown, to be copied by hand.
+      told.replaceChildren(h("pre", { tabindex: "0" }, text));
+    }
+  }
+
+  function picturePng() {
+    const canvas = h("canvas", { width: scene.size[1], height: scene.size[0] });
+    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    const shown = pictures[0];
+    context.drawImage(shown.photograph, 0, 0, canvas.width, canvas.height);
+    context.globalAlpha = Number(shown.canvas.style.opacity);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(shown.canvas, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => {
+      if (!blob) return;
+      const address = URL.createObjectURL(blob);
+      h("a", { href: address, download: "clipdiy.png" }).click();
+      setTimeout(() => URL.revokeObjectURL(address), 1000);
+      say("The picture is in your downloads.");
+    });
+  }
+
+  /** @param {string} text */
+  function say(text) {
+    told.textContent = text;
+  }
+
+  function tabsOf() {
+    const there = Object.entries(VIEWS).filter(([, view]) => view.there(session));
+    tabs.replaceChildren(...there.map(([name, view]) => h("button", {
+      type: "button", role: "tab", "aria-selected": String(name === viewName()), on: { click: () => session.change({ view: name }) },
+    }, view.title)));
+  }
+
+  function viewName() {
+    const { view } = session.state;
+    return compare.mode ? "labels" : view in VIEWS && VIEWS[view].there(session) ? view : "labels";
+  }
+
+  /** @returns {Shown[]} */
+  function shown() {
+    const made = VIEWS[viewName()].show(session);
+    if (compare.mode === "side" && compare.pinned) {
+      const before = { ...made[0], labels: session.decision(compare.pinned).labels, marker: "A" };
+      return [before, { ...made[0], marker: "B" }];
+    }
+    if (compare.mode) return [{ ...made[0], labels: compare.labels() }];
+    return made;
+  }
+
+  function draw() {
+    const made = shown();
+    arrange(made);
+    made.forEach((one, at) => paint(pictures[at], one));
+    caption.replaceChildren(...captionOf(made[0]));
+    for (const picture of pictures) {
+      picture.showMark(session.state.pixel);
+      picture.showRegion(session.state.region);
+    }
+    votes(session.focus);
+  }
+
+  /** As many pictures as the view has. @param {Shown[]} made */
+  function arrange(made) {
+    while (pictures.length < made.length) {
+      const picture = pictures.length ? new Picture(scene, heard, `Picture ${pictures.length + 1}`) : first;
+      picture.setLook(look);
+      pictures.push(picture);
+    }
+    pictures = pictures.slice(0, made.length);
+    const markers = made.map((one) => one.marker ?? "").join("\n");
+    if (sight.dataset.count === String(made.length) && sight.dataset.markers === markers) return;
+    const active = document.activeElement;
+    sight.replaceChildren(...pictures.map((picture, at) =>
+      h("figure", {}, made[at].marker ? h("figcaption", {}, made[at].marker ?? "") : null, picture.root)));
+    Object.assign(sight.dataset, { count: String(made.length), markers });
+    if (active instanceof HTMLElement && sight.contains(active)) active.focus();
+  }
+
+  /** @param {Picture} picture @param {Shown} one */
+  function paint(picture, one) {
+    if (one.labels) {
+      const clear = new Set(one.clear && scene.background >= 0 ? [scene.background] : []);
+      if (highlighted !== null) scene.labels.forEach((_, label) => (label === highlighted ? clear.delete(label) : clear.add(label)));
+      paintLabels(one.labels, session.colors, clear, picture.image.data);
+    } else if (one.values && one.scale) paintNumbers(one.values, one.scale, picture.image.data);
+    else picture.image.data.fill(0);
+    picture.show(one.labels ? session.state.opacity : Math.max(session.state.opacity, 0.9));
+  }
+
+  /** @param {Shown} one @returns {Node[]} */
+  function captionOf(one) {
+    const found = /** @type {Node[]} */ ([h("p", {}, h("strong", {}, one.title), " ", h("span", { class: "cdi-quiet" }, one.sentence))]);
+    if (one.scale) {
+      found.push(h("div", { class: "cdi-scale" }, h("span", {}, number(one.scale.low)), h("i", { style: { background: `linear-gradient(to right, ${one.scale.colors.join(", ")})` } }), h("span", {}, number(one.scale.high)), h("span", { class: "cdi-quiet" }, one.unit)));
+    }
+    if (viewName() === "score") found.push(scoreTools(one));
+    return found;
+  }
+
+  /** @param {Shown} one */
+  function scoreTools(one) {
+    const select = h("select", { "aria-label": "Label whose score is shown", on: { change: () => session.change({ label: Number(select.value) }) } },
+      ...scene.labels.map((name, label) => h("option", { value: label, selected: label === session.state.label }, short(name, 40))));
+    const { low, high } = one.scale ?? { low: 0, high: 1 };
+    const cut = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: session.state.cut === null ? 0 : (session.state.cut - low) / (high - low || 1), "aria-label": "Score above which pixels are shown", title: "Show only pixels above a score", on: { change: () => session.change({ cut: Number(cut.value) === 0 ? null : low + Number(cut.value) * (high - low) }) } });
+    return h("div", { class: "cdi-scoretools" }, select, h("label", {}, "above ", cut, session.state.cut === null ? "" : ` ${number(session.state.cut)}`));
+  }
+
+  /** Draw at the next frame; what takes longer follows when the knobs rest. */
+  function schedule() {
+    if (late) return;
+    late = requestAnimationFrame(() => {
+      late = 0;
+      tabsOf();
+      compare.update();
+      draw();
+      labels.update();
+      bar.update();
+      if (!all.root.hidden) all.update();
+      why.update();
+    });
+  }
+
+  first.photograph.addEventListener("load", () => schedule());
+  schedule();
+  return {
+    root,
+    /** Text for an address. */
+    get address() {
+      return encode(session.changed);
+    },
+    say,
+    refuse: labels.refuse,
+    close() {
+      stop();
+      compare.close();
+      clearTimeout(waiting);
+      cancelAnimationFrame(late);
+    },
+  };
+}

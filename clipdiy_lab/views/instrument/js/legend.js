@@ -1,0 +1,132 @@
+// Labels are the legend: colour, name and share; click hides, double click shows one alone, a drag orders, typing adds.
+
+import { h, percent, short } from "./dom.js";
+
+/** @typedef {import("./session.js").Session} Session */
+
+const CLICK = 260;
+const LONGEST = 200;
+
+/**
+ * @param {Session} session
+ * @param {{highlight: (label: number | null) => void, add: ((words: string[]) => void) | null}} heard
+ */
+export function legend(session, heard) {
+  const list = h("ul", { class: "cdi-labels", "aria-label": "Labels" });
+  const field = h("input", { type: "text", class: "cdi-add", placeholder: "Add or find a label", "aria-label": "Add or find a label", maxlength: 4000 });
+  const refused = h("span", { class: "cdi-refused", role: "alert" });
+  const root = h("div", { class: "cdi-legend" }, list, h("form", { on: { submit } }, field, refused));
+  let waiting = 0, dragged = -1;
+
+  /** @param {SubmitEvent} event */
+  function submit(event) {
+    event.preventDefault();
+    const words = split(field.value);
+    const problem = words.map((word) => complaint(word)).find(Boolean) ?? (words.length ? "" : "Type a label.");
+    const known = words.map((word) => session.scene.labels.findIndex((label) => label.toLowerCase() === word.toLowerCase()));
+    const fresh = words.filter((_, at) => known[at] < 0);
+    if (!problem && fresh.length && !heard.add) {
+      refused.textContent = `This page has no text encoder for \u201c${short(fresh[0])}\u201d; labels are added in a notebook or with lab.recombine.`;
+      return;
+    }
+    refused.textContent = problem;
+    if (problem) return;
+    const shown = new Set(known);
+    session.change({ hidden: session.state.hidden.filter((label) => !shown.has(label)) });
+    if (fresh.length && heard.add) heard.add(fresh);
+    field.value = "";
+  }
+
+  /** @param {number} label */
+  const toggle = (label) => {
+    const hidden = new Set(session.state.hidden);
+    if (!hidden.delete(label)) hidden.add(label);
+    if (left(hidden) > 0) session.change({ hidden: [...hidden] });
+    else refused.textContent = "One label has to stay.";
+  };
+  /** Show one label beside the background, or all again. @param {number} label */
+  const solo = (label) => {
+    const others = session.scene.labels.map((_, at) => at).filter((at) => at !== label && at !== session.scene.background);
+    const alone = others.every((at) => session.hidden.has(at)) && !session.hidden.has(label);
+    session.change({ hidden: alone ? [] : others });
+  };
+  const left = (/** @type {ReadonlySet<number>} */ hidden) =>
+    session.scene.labels.filter((_, label) => !hidden.has(label) && label !== session.scene.background).length;
+
+  /** @param {number} label @param {number} share */
+  const chip = (label, share) => {
+    const name = session.scene.labels[label], off = session.hidden.has(label);
+    return h("li", {},
+      h("button", {
+        type: "button", class: "cdi-chip", "aria-pressed": String(!off), draggable: true, "data-label": label,
+        title: `${name}: ${percent(share)}. Click hides or shows it, a double click shows it alone.`,
+        on: {
+          click: () => {
+            clearTimeout(waiting);
+            waiting = window.setTimeout(() => toggle(label), CLICK);
+          },
+          dblclick: () => {
+            clearTimeout(waiting);
+            solo(label);
+          },
+          pointerenter: () => heard.highlight(label),
+          pointerleave: () => heard.highlight(null),
+          focus: () => heard.highlight(label),
+          blur: () => heard.highlight(null),
+          dragstart: () => { dragged = label; },
+          dragover: (/** @type {DragEvent} */ event) => event.preventDefault(),
+          drop: (/** @type {DragEvent} */ event) => {
+            event.preventDefault();
+            move(dragged, label);
+          },
+          keydown: (/** @type {KeyboardEvent} */ event) => {
+            if (event.key !== "Enter" || !event.shiftKey) return;
+            event.preventDefault();
+            solo(label);
+          },
+        },
+      }, h("span", { class: "cdi-swatch", style: { background: session.colors[label] } }),
+      h("span", { class: "cdi-name" }, short(name)), h("span", { class: "cdi-share" }, off ? "off" : percent(share))));
+  };
+  /** @param {number} label @param {number} before */
+  const move = (label, before) => {
+    if (label < 0 || label === before) return;
+    const order = session.state.order.filter((at) => at !== label);
+    order.splice(order.indexOf(before), 0, label);
+    session.change({ order });
+  };
+
+  const update = () => {
+    const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement) ? document.activeElement.dataset.label : undefined;
+    const counts = new Float64Array(session.scene.labels.length), { labels } = session.decision();
+    for (const label of labels) counts[label] += 1;
+    const own = session.state.order.length === counts.length ? session.state.order : session.first.order;
+    const sorted = own === session.first.order ? [...own].sort((one, other) => counts[other] - counts[one] || one - other) : own;
+    const there = sorted.filter((label) => !(label === session.scene.background && session.state.knobs.background === "none"));
+    list.replaceChildren(...there.map((label) => chip(label, counts[label] / labels.length)));
+    if (focused !== undefined) /** @type {HTMLElement | null} */ (list.querySelector(`[data-label="${focused}"]`))?.focus();
+  };
+  return { root, update, refuse: (/** @type {string} */ text) => { refused.textContent = text; } };
+}
+
+/**
+ * Split a pasted list at commas and line breaks; quotation marks keep commas.
+ * @param {string} text
+ * @returns {string[]}
+ */
+export function split(text) {
+  const found = [];
+  for (const part of text.matchAll(/"([^"]*)"|([^,\n]+)/g)) {
+    const word = (part[1] ?? part[2]).trim();
+    if (word) found.push(word);
+  }
+  return [...new Set(found)];
+}
+
+/** Why a word can be no label; empty if it can. @param {string} word */
+export function complaint(word) {
+  if (word.length > LONGEST) return `A label of ${word.length} characters is longer than any prompt; use at most ${LONGEST}.`;
+  // eslint-disable-next-line no-control-regex
+  if (/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(word)) return "A label cannot hold control characters.";
+  return "";
+}

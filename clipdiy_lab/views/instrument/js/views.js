@@ -1,0 +1,118 @@
+// What can replace the picture: every view says what it paints, in the words and colours of the catalogue.
+
+import { extent } from "./paint.js";
+
+/** @typedef {import("./session.js").Session} Session */
+
+/**
+ * A picture of a view.
+ * @typedef {object} Shown
+ * @property {string} title
+ * @property {string} sentence
+ * @property {string} unit
+ * @property {ArrayLike<number> | null} labels label indices, or null
+ * @property {ArrayLike<number> | null} values numbers, or null
+ * @property {{colors: string[], low: number, high: number} | null} scale of the numbers
+ * @property {boolean} clear whether background stays clear, so that the photograph shows
+ * @property {string} [marker] stands above it where several are side by side
+ */
+
+/**
+ * @typedef {object} View
+ * @property {string} title on its button
+ * @property {(session: Session) => boolean} there whether it makes sense
+ * @property {(session: Session) => Shown[]} show
+ */
+
+/** @type {Record<string, View>} */
+export const VIEWS = {
+  labels: {
+    title: "Labels",
+    there: () => true,
+    show: (session) => [labels(session, session.decision().labels, "Labels", "The label with the highest score at every pixel.")],
+  },
+  score: {
+    title: "Score",
+    there: () => true,
+    show: (session) => {
+      const { knobs, label, cut } = session.state;
+      const map = session.engine.scoreMap(knobs, session.hidden, label);
+      const name = session.scene.labels[label];
+      if (!map) return [nothing(`Score of ${name}`, "This label does not compete: it is off, or not kept.")];
+      const shown = numbers(session, "score", map);
+      shown.title = `${shown.title}: ${name}`;
+      if (cut !== null) shown.values = Array.from(map, (value) => (value >= cut ? value : NaN));
+      return [shown];
+    },
+  },
+  grids: {
+    title: "Grids",
+    there: (session) => session.scene.grids.length > 1,
+    show: (session) => session.scene.grids.map((grid) => ({
+      ...labels(session, session.engine.alone(session.state.knobs, session.hidden, grid.name).labels,
+        "Each grid alone", "What each grid would say by itself. Large windows know what is there, small ones where it ends."),
+      marker: grid.title,
+    })),
+  },
+  margin: {
+    title: "Margin",
+    there: () => true,
+    show: (session) => [numbers(session, "margin", session.decision().margin)],
+  },
+  saliency: {
+    title: "Saliency",
+    there: (session) => session.scene.saliency !== null,
+    show: (session) => [numbers(session, "saliency", /** @type {Float32Array} */ (session.scene.saliency))],
+  },
+  background_threshold: {
+    title: "Background below",
+    there: (session) => session.engine.guided(session.state.knobs, session.hidden) && session.state.knobs.refine === "none",
+    show: (session) => [numbers(session, "background_threshold", session.engine.thresholdMap(session.state.knobs, session.hidden) ?? [])],
+  },
+  flip_change: {
+    title: "What flips it",
+    there: (session) => session.engine.guided(session.state.knobs, session.hidden) && session.state.knobs.refine === "none",
+    show: (session) => [numbers(session, "flip_change", session.engine.flipMap(session.state.knobs, session.hidden) ?? [])],
+  },
+  truth: {
+    title: "Truth",
+    there: (session) => session.scene.truth !== null,
+    show: (session) => [labels(session, /** @type {Int16Array} */ (session.scene.truth), "True labels", "The annotation. Clear where nothing is known.")],
+  },
+  errors: {
+    title: "Errors",
+    there: (session) => session.scene.truth !== null,
+    show: (session) => {
+      const truth = /** @type {Int16Array} */ (session.scene.truth);
+      const found = session.decision().labels;
+      const wrong = Int16Array.from(found, (label, at) => (truth[at] < 0 || truth[at] === label ? -1 : label));
+      const share = wrong.reduce((sum, label) => sum + Number(label >= 0), 0) / truth.reduce((sum, label) => sum + Number(label >= 0), 0);
+      return [{ ...labels(session, wrong, "Errors", `What is said where the annotation says otherwise: ${(100 * share).toFixed(1)} % of the annotated pixels.`), clear: false }];
+    },
+  },
+};
+
+/** @param {Session} session @param {ArrayLike<number>} map @param {string} title @param {string} sentence @returns {Shown} */
+function labels(session, map, title, sentence) {
+  return { title, sentence, unit: "", labels: map, values: null, scale: null, clear: true };
+}
+
+/** @param {Session} session @param {string} name @param {ArrayLike<number>} map @returns {Shown} */
+function numbers(session, name, map) {
+  const { title, sentence, unit, kind, low, high } = session.scene.maps[name];
+  const [least, most] = extent(map);
+  let ends = [low ?? least, high ?? most];
+  if (kind === "diverging") {
+    const far = Math.max(Math.abs(ends[0]), Math.abs(ends[1])) || 1;
+    ends = [-far, far];
+  }
+  return {
+    title, sentence, unit, labels: null, values: map,
+    scale: { colors: session.scene.scales[kind], low: ends[0], high: ends[1] }, clear: false,
+  };
+}
+
+/** @param {string} title @param {string} sentence @returns {Shown} */
+function nothing(title, sentence) {
+  return { title, sentence, unit: "", labels: null, values: null, scale: null, clear: false };
+}
