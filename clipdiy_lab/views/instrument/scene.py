@@ -100,7 +100,7 @@ def scene(
         "paper": _paper(config),
         "controls": [_control(name) for name in KNOBS if name != "weights"],
         "maps": {name: _map(entry) for name, entry in _entries().items()},
-        "scales": {kind: list(scale.colors) for kind, scale in catalogue.SCALES.items()},
+        "scales": {kind: {"colors": scale.colors, "css": scale.css} for kind, scale in catalogue.SCALES.items()},
         "about": _about(run),
     }
 

@@ -265,7 +265,7 @@ export function instrument(session, host) {
   function captionOf(one) {
     const found = /** @type {Node[]} */ ([h("p", {}, h("strong", {}, one.title), " ", h("span", { class: "cdi-quiet" }, one.sentence))]);
     if (one.scale) {
-      found.push(h("div", { class: "cdi-scale" }, h("span", {}, number(one.scale.low)), h("i", { style: { background: `linear-gradient(to right, ${one.scale.colors.join(", ")})` } }), h("span", {}, number(one.scale.high)), h("span", { class: "cdi-quiet" }, one.unit)));
+      found.push(h("div", { class: "cdi-scale" }, h("span", {}, number(one.scale.low)), h("i", { style: { background: one.scale.css } }), h("span", {}, number(one.scale.high)), h("span", { class: "cdi-quiet" }, one.unit)));
     }
     if (viewName() === "score") found.push(scoreTools(one));
     return found;

@@ -20,7 +20,7 @@ export function labelColors(palette, scene) {
   const others = scene.labels.map((_, label) => label).filter((label) => label !== scene.background);
   const found = scene.labels.map(() => BACKGROUND);
   others.forEach((label, at) => {
-    found[label] = palette === "tol" ? TOL[at % TOL.length] : byLightness(at / Math.max(others.length - 1, 1), scene.scales.sequential);
+    found[label] = palette === "tol" ? TOL[at % TOL.length] : byLightness(at / Math.max(others.length - 1, 1), scene.scales.sequential.colors);
   });
   return found;
 }

@@ -56,7 +56,8 @@
  * @property {Partial<Knobs>} paper the paper's settings
  * @property {import("./controls.js").Control[]} controls
  * @property {Record<string, {title: string, sentence: string, unit: string, kind: string, low: number | null, high: number | null}>} maps
- * @property {Record<string, string[]>} scales colours from the lowest to the highest number, by kind
+ * @property {Record<string, {colors: string[], css: string}>} scales colours from the lowest to the highest number, by
+ *   kind, and the same as a background
  * @property {Record<string, string>} about encoder, saliency, and a caution where there is one
  */
 

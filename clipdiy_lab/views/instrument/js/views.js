@@ -12,7 +12,7 @@ import { extent } from "./paint.js";
  * @property {string} unit
  * @property {ArrayLike<number> | null} labels label indices, or null
  * @property {ArrayLike<number> | null} values numbers, or null
- * @property {{colors: string[], low: number, high: number} | null} scale of the numbers
+ * @property {{colors: string[], css: string, low: number, high: number} | null} scale of the numbers
  * @property {boolean} clear whether background stays clear, so that the photograph shows
  * @property {string} [marker] stands above it where several are side by side
  */
@@ -108,7 +108,7 @@ function numbers(session, name, map) {
   }
   return {
     title, sentence, unit, labels: null, values: map,
-    scale: { colors: session.scene.scales[kind], low: ends[0], high: ends[1] }, clear: false,
+    scale: { ...session.scene.scales[kind], low: ends[0], high: ends[1] }, clear: false,
   };
 }
 
