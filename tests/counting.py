@@ -7,6 +7,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from clipdiy_lab.method.last_block import METHODS
+from clipdiy_lab.models.dense_tokens import fill
+
 
 class CountingEncoder:
     """A plain object that meets the protocol: cheap, deterministic, and it remembers what it was asked.
@@ -37,3 +40,21 @@ class CountingEncoder:
         seeds = [zlib.crc32(text.encode()) for text in texts]
         rows = [np.random.default_rng(seed).normal(size=self.embedding_dim) for seed in seeds]
         return F.normalize(torch.tensor(np.stack(rows), dtype=torch.float32), dim=-1)
+
+
+class TokenCountingEncoder(CountingEncoder):
+    """One that gives patch tokens as well: every patch by itself, whatever the method; sides follow its rule."""
+
+    patch_size = 4
+
+    def _tokens(self, images: torch.Tensor) -> torch.Tensor:
+        rows, cols = (side // self.patch_size for side in images.shape[-2:])
+        patches = F.unfold(images, self.patch_size, stride=self.patch_size).transpose(1, 2)
+        vectors = patches @ self._weights[: patches.shape[-1]]
+        return F.normalize(vectors, dim=-1).reshape(len(images), rows, cols, -1)
+
+    def encode_crops_and_tokens(self, crops: torch.Tensor, method: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.encode_crops(crops), self._tokens(crops)
+
+    def encode_tokens(self, image: torch.Tensor, method: str) -> torch.Tensor:
+        return self._tokens(fill(image[None], self.patch_size, METHODS[method].remainder))[0]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from clipdiy_lab.analysis.protocols import Protocol
+from clipdiy_lab.analysis.protocols import Decision, Protocol
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names, read_facts
 from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError, nearest
 from clipdiy_lab.method.config import Config
@@ -21,18 +21,6 @@ class _Facts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class PublishedSettings(_Facts):
-    """Settings of the official run that turn cosines into labels; None where there is no such step.
-
-    They are facts to read. `Section.not_reproduced` says which of them the lab does not apply.
-    """
-
-    logit_scale: Annotated[float, Field(gt=0)] | None
-    probability_threshold: Annotated[float, Field(ge=0, le=1)] | None
-    area_threshold: Annotated[float, Field(ge=0, le=1)] | None
-    refinement: Text | None
-
-
 class Section(_Facts):
     """What is different on one benchmark.
 
@@ -42,15 +30,12 @@ class Section(_Facts):
         On top of the method's.
     protocol : mapping of field to value
         On top of the method's.
-    published_settings : PublishedSettings or None
-        None: those of the method.
     not_reproduced : tuple of str
         One sentence each, besides those of the method.
     """
 
     config: dict[str, Any] = {}
     protocol: dict[str, Any] = {}
-    published_settings: PublishedSettings | None = None
     not_reproduced: tuple[Text, ...] = ()
 
 
@@ -70,7 +55,6 @@ class MethodFile(_Facts):
         Knobs other than the defaults of `Config`.
     protocol : mapping of field to value
         Of `Protocol`, without id and summary.
-    published_settings : PublishedSettings or None
     sources : tuple of str
         Where the settings come from.
     not_reproduced : tuple of str
@@ -87,7 +71,6 @@ class MethodFile(_Facts):
     names: Text | None
     config: dict[str, Any]
     protocol: dict[str, Any]
-    published_settings: PublishedSettings | None
     sources: Annotated[tuple[Text, ...], Field(min_length=1)]
     not_reproduced: tuple[Text, ...]
     benchmarks: dict[str, Section]
@@ -134,7 +117,6 @@ class MethodFile(_Facts):
             config=Config(**{**knobs, **section.config}),
             protocol=Protocol.model_validate(fields),
             names=names,
-            published_settings=section.published_settings or self.published_settings,
             not_reproduced=(*extra, *self.not_reproduced, *section.not_reproduced),
         )
 
@@ -152,7 +134,6 @@ class PublishedMethod:
     protocol : Protocol
     names : str or None
         What `open_dataset` takes as ``names``: whose spelling of the labels `config.synonyms` goes with.
-    published_settings : PublishedSettings or None
     not_reproduced : tuple of str
         What the official run does and this does not.
     """
@@ -163,7 +144,6 @@ class PublishedMethod:
     config: Config
     protocol: Protocol
     names: str | None
-    published_settings: PublishedSettings | None
     not_reproduced: tuple[str, ...]
 
 
@@ -235,23 +215,24 @@ def list_methods() -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per method and benchmark whose settings are known: ``name``, ``title``, ``benchmark``, ``dense``,
-        ``image_short``, ``window``, ``stride``, ``background``, ``names``, the published ``logit_scale``,
-        ``probability_threshold``, ``area_threshold``, ``refinement`` (missing where there is none), the ``backbone`` of
-        the published figures, ``code``, and ``not_reproduced``, the number of sentences that say what differs.
+        ``image_short``, ``window``, ``stride``, ``background``, ``names``, ``logit_scale``, ``probability_threshold``
+        and ``area_threshold`` of the decision (missing where there is none), ``refine``, the ``backbone`` of the
+        published figures, ``code``, and ``not_reproduced``, the number of sentences that say what differs.
     """
     rows = []
     for file in map(load_method, method_names()):
         for method in map(file.on, file.benchmarks):
-            protocol, settings = method.protocol, method.published_settings
+            protocol, config = method.protocol, method.config
             row: dict[str, Any] = {
                 "name": file.id,
                 "title": file.title,
                 "benchmark": method.benchmark,
-                "dense": method.config.dense,
+                "dense": config.dense,
             }
             row |= {field: getattr(protocol, field) for field in ("image_short", "window", "stride")}
-            row |= {"background": method.config.background, "names": method.names}
-            row |= {field: getattr(settings, field, None) for field in PublishedSettings.model_fields}
+            row |= {"background": config.background, "names": method.names}
+            row |= {field: getattr(protocol.decision, field, None) for field in Decision.model_fields}
+            row |= {"refine": config.refine}
             row |= {"backbone": file.backbone, "code": file.code, "not_reproduced": len(method.not_reproduced)}
             rows.append(row)
     return pd.DataFrame(rows)

@@ -25,6 +25,34 @@ from clipdiy_lab.method import ops
 Pixels = Annotated[int, Field(ge=1, le=8192)]
 
 
+class Decision(BaseModel):
+    """How scores of a whole image become labels where every phrase competes on its own.
+
+    The probability of a phrase is the softmax of ``logit_scale`` times its score over all phrases; a label has the
+    largest of its phrases, and the label with the largest wins. (SCLIP, ClearCLIP and NACLIP decide so.)
+
+    Attributes
+    ----------
+    logit_scale : float
+    probability_threshold : float or None
+        A pixel whose largest probability is below it is background.
+    area_threshold : float or None
+        A label other than the background competes only if, without this rule, it wins more than this share of the
+        pixels that are not background.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    logit_scale: Annotated[float, Field(gt=0)]
+    probability_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    area_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @property
+    def makes_background(self) -> bool:
+        """Whether it can only be applied where a label is the background."""
+        return self.probability_threshold is not None or self.area_threshold is not None
+
+
 class Protocol(BaseModel):
     """A way of scoring.
 
@@ -43,7 +71,12 @@ class Protocol(BaseModel):
         None: the method gets the image as it is.
     window, stride : int or None
         Sliding windows over the resized image, in pixels; each is segmented as an image. None with an `image_short`:
-        the resized image is the one window, and the method's frame, whatever its ``image_size``.
+        the resized image is the one window, and the method's frame, whatever its ``image_size``. Scores are averaged
+        over the windows and brought to the size of comparison; a refinement that the configuration asks for acts
+        there, once, on the whole image.
+    decision : Decision or None
+        How these scores become labels; None: the greatest wins, and of a label's phrases the best counts in every
+        cell of a grid already.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -56,6 +89,7 @@ class Protocol(BaseModel):
     image_long: Pixels | None = None
     window: Pixels | None = None
     stride: Pixels | None = None
+    decision: Decision | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
@@ -63,6 +97,8 @@ class Protocol(BaseModel):
             raise ValueError("window and stride belong together: give both or none")
         if self.image_short is None and (self.window is not None or self.image_long is not None):
             raise ValueError("window, stride and image_long belong together with image_short: give it, or none of them")
+        if self.image_short is None and self.decision is not None:
+            raise ValueError("decision belongs together with image_short: give it, or neither")
         if self.window is not None and self.stride is not None and self.stride > self.window:
             raise ValueError(f"stride {self.stride} is greater than window {self.window}, so pixels would be left out")
         return self

@@ -21,7 +21,7 @@ def check(config: Config) -> None:
     _check_grids(config)
     _check_scales(config)
     _check_words(config)
-    _check_refinement(config)
+    check_reach(config, config.image_size)
     if config.keep_labels == 1 and config.background == "threshold":
         raise ConfigError(
             "keep_labels=1 leaves background='threshold' one label to compare, whose probability is always 1; keep at "
@@ -75,13 +75,20 @@ def _check_words(config: Config) -> None:
         )
 
 
-def _check_refinement(config: Config) -> None:
+def check_reach(config: Config, size: tuple[int, int]) -> None:
+    """Refuse a refinement that reaches beyond the sides, height and width in pixels, of what it refines.
+
+    Raises
+    ------
+    ConfigError
+        With the knob.
+    """
     reaches = {
         "pamr": ("refine_dilations", max(config.refine_dilations)),
         "guided": ("refine_radius", config.refine_radius),
     }
     knob, reach = reaches.get(config.refine, ("", 0))
-    height, width = config.image_size
+    height, width = size
     if reach >= min(height, width):
         raise ConfigError(
             f"{knob} reaches {reach} pixels, the frame has {height} x {width}; use at most {min(height, width) - 1}."

@@ -71,7 +71,8 @@ class Config:
         As in `torch.nn.functional.interpolate`; bilinear and stretched only.
     template : str or tuple of str
         Prompt with the field ``{label}``; several are embedded one by one, averaged and normalised again.
-        ``"imagenet80"`` stands for the 80 templates that CLIP's authors used on ImageNet.
+        ``"imagenet80"`` stands for the 80 templates that CLIP's authors used on ImageNet, ``"scene85"`` for these and
+        the five of MaskCLIP that say "in the scene".
     article : {"official", "grammatical"}
         ``official`` leaves "a {label}" as it is; ``grammatical`` writes "an" before a vowel.
     synonyms : mapping of str to tuple of str

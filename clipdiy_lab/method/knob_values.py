@@ -25,7 +25,7 @@ MAX_SIDE = 8192
 
 
 OFFICIAL_TEMPLATE = "a photo of a {label}"
-TEMPLATE_SETS = ("imagenet80",)
+TEMPLATE_SETS = ("imagenet80", "scene85")
 """Names that stand for many templates; `models.prompts.templates` knows their texts."""
 
 MIN_INPUT, MAX_INPUT = 8, 1024

@@ -1,7 +1,7 @@
 """Refinement: scores moved to where the image has its edges. Linear in the scores, given the image.
 
 Every refined score is a weighted sum of the scores around it, with weights that only the image decides. The weights
-behind one pixel can be asked for, so that a refined score can still be taken apart.
+behind a pixel or a region can be asked for, so that refined scores can still be taken apart.
 """
 
 from __future__ import annotations
@@ -26,8 +26,19 @@ class Refinement(ABC):
         """Refine the scores of every label."""
 
     @abstractmethod
-    def neighbours(self, y: int, x: int) -> Float[Tensor, "y x"]:
-        """Weight of every pixel's score in the refined score of one pixel, in double precision; they sum to 1."""
+    def sources(self, weights: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
+        """Weight of every pixel's score in a weighted sum of refined scores: the adjoint map.
+
+        Parameters
+        ----------
+        weights : float64 tensor, y x x
+            Such as 1 at one pixel and 0 elsewhere.
+
+        Returns
+        -------
+        float64 tensor, y x x
+            With the same sum.
+        """
 
 
 def refinement(image: Shaped[Tensor, "y x 3"], config: Config) -> Refinement:
@@ -81,11 +92,9 @@ class Pamr(Refinement):
             columns = F.embedding_bag(self._nearby, columns.contiguous(), per_sample_weights=weights, mode="sum")
         return columns.T.reshape(scores.shape)
 
-    def neighbours(self, y: int, x: int) -> Float[Tensor, "y x"]:
-        """Weight of every pixel's score in the refined score of one pixel, in double precision; they sum to 1."""
-        height, width = self._size
-        row = torch.zeros(height * width, dtype=torch.float64)
-        row[y * width + x] = 1
+    def sources(self, weights: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
+        """Weight of every pixel's score in a weighted sum of refined scores, see `Refinement.sources`."""
+        row = weights.flatten()
         for _ in range(self._iterations):
             shares = self._affinity * row[:, None]
             row = torch.bincount(self._nearby.flatten(), shares.flatten(), minlength=len(row))
@@ -155,15 +164,15 @@ class Guided(Refinement):
         slopes = torch.einsum("yxij,jyx->iyx", self._inverse, together)
         return (self._mean(slopes) * self._colours).sum(0) + self._mean(level - (slopes * self._usual).sum(0))
 
-    def neighbours(self, y: int, x: int) -> Float[Tensor, "y x"]:
-        """Weight of every pixel's score in the refined score of one pixel, in double precision; they sum to 1.
+    def sources(self, weights: Float[Tensor, "y x"]) -> Float[Tensor, "y x"]:
+        """Weight of every pixel's score in a weighted sum of refined scores, see `Refinement.sources`.
 
-        The filter is linear, so the weights are the gradient of a refined score, whatever the scores are.
+        The filter is linear, so they are the gradient of that sum, whatever the scores are.
         """
         with torch.inference_mode(False), torch.enable_grad():
             score = torch.zeros(self._colours.shape[1:], dtype=torch.float64, requires_grad=True)
-            (weights,) = torch.autograd.grad(self._refined(score)[y, x], score)
-        return weights
+            (found,) = torch.autograd.grad((self._refined(score) * weights).sum(), score)
+        return found
 
 
 def _box(side: int, radius: int) -> Float[Tensor, "side side"]:

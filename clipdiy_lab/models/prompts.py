@@ -201,14 +201,26 @@ def check_one_phrase(labels: Sequence[str], wanted: Mapping[str, tuple[str, ...]
 
 
 def templates(config: Config) -> tuple[str, ...]:
-    """Return the texts of the templates; a named set is looked up in open_clip.
+    """Return the texts of the templates; ImageNet's are looked up in open_clip.
 
     Examples
     --------
     >>> len(templates(Config(template="imagenet80"))), templates(Config())
     (80, ('a photo of a {label}',))
     """
-    return _imagenet80() if config.template == "imagenet80" else config.templates
+    if config.template == "imagenet80":
+        return _imagenet80()
+    return _imagenet80() + _IN_THE_SCENE if config.template == "scene85" else config.templates
+
+
+# What MaskCLIP has beside ImageNet's (chongzhou96/MaskCLIP at 245d31f).
+_IN_THE_SCENE = (
+    "there is a {label} in the scene.",
+    "there is the {label} in the scene.",
+    "this is a {label} in the scene.",
+    "this is the {label} in the scene.",
+    "this is one {label} in the scene.",
+)
 
 
 @lru_cache(maxsize=1)

@@ -61,6 +61,22 @@ def test_the_parts_of_a_pixel_and_of_a_lead_sum_to_refined_scores(run):
         assert lead == pytest.approx(scores["car"] - scores["background"], abs=1e-6)
 
 
+def test_the_parts_of_a_region_sum_to_its_refined_mean_score(run):
+    mask = run["labels"].values == list(run["label"].values).index("car")
+    parts = lab.explain.region(run, mask)
+    sums = parts.groupby("label")["contribution"].sum()
+    means = run["refined"].where(run["labels"].copy(data=mask)).mean(("y", "x")).to_series()
+    np.testing.assert_allclose(sums[means.index], means, atol=1e-6)
+    lines = lab.explain.region_story(run, mask).splitlines()
+    assert len(lines) == 4
+    kind = lab.Config.from_json(run.attrs["config"]).refine
+    assert lines[3].startswith(f"Refinement ({kind}) makes these scores of those of ")
+    other = run.copy(deep=True)
+    other["image"] = other["image"].copy(data=other["image"].values[:, ::-1])
+    with pytest.raises(errors.RunError, match=r"over the region is .* \(refined\), its windows sum to"):
+        lab.explain.region(other, mask)
+
+
 def test_a_run_whose_image_was_changed_is_refused(run):
     """Other pixels are other neighbours: the parts do not sum, and it says so."""
     other = run.copy(deep=True)

@@ -64,16 +64,27 @@ def test_settings_are_those_of_the_official_codes():
     assert len(words) == 26
     assert words[:3] == ("sky", "wall", "tree")
     assert quietly("clip_diy", "voc21").config == lab.Config.paper()
+    refined = table["refine"] == "pamr"
+    assert set(table.index[refined].get_level_values("name")) == {"naclip"}
+    assert refined.loc["naclip"].all()
+    naclip = quietly("naclip", "context60").config
+    assert (naclip.refine_iterations, naclip.refine_dilations) == (10, (8, 16))
+    # A box of 520 x 520: the longer side decides.
+    assert sliding.resized_size((375, 500), quietly("maskclip", "context59").protocol) == (390, 520)
 
 
 def test_what_is_not_reproduced_is_said():
-    with pytest.warns(ClipdiyWarning, match=r"NACLIP \(WACV 2025\) is not reproduced in full\. PAMR .*softmax of 40"):
+    with pytest.warns(ClipdiyWarning, match=r"NACLIP \(WACV 2025\) is not reproduced in full\. The official label"):
         lab.published_method("naclip", benchmark="voc21")
+    with pytest.warns(ClipdiyWarning, match=r"MaskCLIP .* normalises images with ImageNet's mean"):
+        lab.published_method("maskclip", benchmark="context59")
     with pytest.warns(ClipdiyWarning, match="on ade20k150 are not known; its general ones are used"):
         lab.published_method("clip_diy", benchmark="ade20k150")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lab.published_method("clip_diy", benchmark="voc21")
+        lab.published_method("sclip", benchmark="voc21")
+        lab.published_method("clearclip", benchmark="coco_object_tcl")
 
 
 def test_wrong_names():
@@ -93,7 +104,7 @@ def test_wrong_names():
         ("names: sclip", "name: sclip", "line 6, field name: unknown field; Did you mean 'names'"),
         ("dense: naclip", "dense: naclop", "dense is 'naclop'"),
         ("window: 224, ", "widow: 224, ", "widow"),
-        ("logit_scale: 40", "logit_scale: x", "line 9, field published_settings.logit_scale"),
+        ("logit_scale: 40", "logit_scale: x", "protocol, decision.logit_scale"),
         ("  voc20:", "  voc2O:", "voc2O"),
     ],
 )
@@ -127,7 +138,7 @@ def test_without_windows_the_resized_image_is_the_frame():
 
 def test_evaluate_runs_a_method(tmp_path):
     out = tmp_path / "result.nc"
-    with pytest.warns(ClipdiyWarning, match="PAMR"):
+    with pytest.warns(ClipdiyWarning, match="official label names"):
         done = CliRunner().invoke(
             app, ["evaluate", "scenes", "--method", "naclip", "--limit", "2", "--saliency", "none", "--out", str(out)]
         )

@@ -66,12 +66,15 @@ def operator(request):
     return OPERATORS[request.param](picture(9, 12))
 
 
-def test_neighbours_are_the_rows_of_the_operator(operator):
+def test_sources_are_the_rows_of_the_operator(operator):
     """Refining a map of a single pixel gives a column of the operator's matrix; all of them give the matrix."""
     matrix = operator(torch.eye(9 * 12, dtype=torch.float64).reshape(-1, 9, 12)).flatten(1).T
-    rows = torch.stack([operator.neighbours(y, x).flatten() for y in range(9) for x in range(12)])
+    pixels = torch.eye(9 * 12, dtype=torch.float64).reshape(-1, 9, 12)
+    rows = torch.stack([operator.sources(pixel).flatten() for pixel in pixels])
     np.testing.assert_allclose(rows, matrix, atol=1e-12)
     np.testing.assert_allclose(rows.sum(1), 1, atol=1e-6)
+    weights = torch.rand(9, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    np.testing.assert_allclose(operator.sources(weights).flatten(), weights.flatten() @ matrix, atol=1e-12)
 
 
 def test_it_is_linear_and_leaves_what_is_the_same_everywhere(operator):

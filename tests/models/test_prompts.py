@@ -58,6 +58,10 @@ def test_the_80_templates_of_imagenet(golden_encoder):
     written = prompts("owl", config.replace(article="grammatical"))
     assert "a bad photo of an owl." in written
     assert "a photo of many owl." in written
+    scene = templates(Config(template="scene85"))
+    assert scene[:80] == templates(config)
+    assert [text for text in scene[80:] if "{label} in the scene" not in text] == []
+    assert len(set(scene)) == 85
     assert "a bad photo of a owl." in prompts("owl", config)
 
 

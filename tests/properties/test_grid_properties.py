@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from strategies import configs
 
 from clipdiy_lab.method.grid import Plan, WindowGrid
-from clipdiy_lab.method.naming import grid_names
 
 
 @st.composite
@@ -53,10 +52,19 @@ def test_the_plan_says_what_is_uncovered(config):
     plan = Plan.of(config)
     assert plan.windows == sum(plan[scale].rows * plan[scale].cols for scale in config.scales)
     assert len(plan) == len(list(plan))
-    assert [grid.window for grid in plan] == list(config.scales)
-    assert plan.names == grid_names(config.scales)
-    for grid in plan:
+    assert [grid.window for grid in plan.crops] == list(config.scales)
+    assert plan.names == config.grids
+    for grid in plan.crops:
         assert (f"; {grid.title} misses" in repr(plan)) == bool((grid.coverage() == 0).any())
+
+
+@settings(max_examples=40)
+@given(configs(max_side=60))
+def test_a_flat_grid_stays_flat(config):
+    for grid in Plan.of(config):
+        for matrix in grid.matrices(config.placement, config.interpolation, config.align_corners):
+            np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-12)
+            assert matrix.min() >= 0
 
 
 @given(grids(), st.sampled_from(["stretched", "centred"]), st.sampled_from(["bilinear", "nearest"]), st.booleans())

@@ -8,22 +8,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import (
-    Floats,
-    Frame,
-    at_pixel,
-    label_index,
-    read,
-    refinement_of,
-    rounding,
-    values,
-)
-from clipdiy_lab.errors import LabelError, RunError
+from clipdiy_lab.analysis.explain.parts import parts_of, side_by_side
+from clipdiy_lab.analysis.explain.reading import Floats, Frame, at_pixel, read
+from clipdiy_lab.errors import LabelError
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Plan
-
-WINDOW = [s.GRID, s.WINDOW, "row", "col", "top", "left", "bottom", "right"]
 
 
 def pixel(
@@ -63,37 +51,14 @@ def pixel(
     """
     config = read(run, "guide", s.SCORES, "labels")
     at_y, at_x = at_pixel(run, y, x, frame)
-    chosen = _chosen(run, config, labels)
-    places = [label_index(run, label) for label in chosen]
-    point = {s.Y: at_y, s.X: at_x}
-    shares = pixel_shares(run, config, at_y, at_x)
-    windows = _windows(run, config, shares)
-    guided = values(run, "guide")[places] * shares
-    tables = []
-    for label, place, guided_shares in zip(chosen, places, guided, strict=True):
-        table = windows[[*WINDOW, "interpolation_weight"]].assign(label=label)
-        table["cosine"] = [cosines[place] for cosines in windows["cosines"]]
-        table["grid_weight"] = windows["grid_weight"]
-        weights = _window_weights(config, guided_shares)
-        at = zip(windows[s.GRID], windows["row"], windows["col"], strict=True)
-        table["saliency_factor"] = [weights[grid][row, col] for grid, row, col in at] / windows["interpolation_weight"]
-        numbers = ["interpolation_weight", "cosine", "grid_weight", "saliency_factor"]
-        table["contribution"] = table[numbers].prod(axis=1)
-        tables.append(table)
-        _check_sum(run, config, label, float(table["contribution"].sum()), point)
-    parts = pd.concat(tables, ignore_index=True)
-    return parts[[*WINDOW, "label", *numbers, "contribution"]]
+    return parts_of(run, config, alone(run, at_y, at_x), labels, f"the score of {{label}} at y={at_y}, x={at_x}")
 
 
-def pixel_shares(run: xr.DataTree, config: Config, y: int, x: int) -> Floats:
-    """Share of every pixel's fused score in the score that decides at one pixel, y x x."""
-    operator = refinement_of(run, config)
-    if operator is not None:
-        found: Floats = operator.neighbours(y, x).numpy()
-        return found
-    alone = np.zeros(s.scores(run).shape[1:])
-    alone[y, x] = 1
-    return alone
+def alone(run: xr.DataTree, y: int, x: int) -> Floats:
+    """Weights of the pixels of the frame, of which one pixel has all."""
+    weights = np.zeros(s.scores(run).shape[1:])
+    weights[y, x] = 1
+    return weights
 
 
 def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, frame: Frame = "frame") -> pd.DataFrame:
@@ -121,63 +86,4 @@ def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, fram
     """
     if label == against:
         raise LabelError(f"label and against are both {label!r}; give two labels to compare.")
-    parts = pixel(run, y, x, [label, against], frame=frame)
-    own, other = (parts[parts["label"] == name].drop(columns="label") for name in (label, against))
-    shared = [*WINDOW, "interpolation_weight", "grid_weight"]
-    both = own.merge(other, on=shared, suffixes=("", "_against"), validate="one_to_one")
-    both["difference"] = both["contribution"] - both["contribution_against"]
-    return both.sort_values("difference", ascending=False, kind="stable", ignore_index=True)
-
-
-def _chosen(run: xr.DataTree, config: Config, labels: Sequence[str] | None) -> list[str]:
-    if isinstance(labels, str) or (labels is not None and not len(labels)):
-        raise LabelError(f"labels is {labels!r}; expected a list of the run's labels, such as ['cat'].")
-    if labels is not None:
-        return list(dict.fromkeys(labels))
-    known = list(s.labels_of(run))
-    background = s.background_of(run)
-    # The policy may be unknown to this version's type.
-    if str(config.background) == "threshold" and background is not None:
-        del known[background]
-    return known
-
-
-def _window_weights(config: Config, shares: Floats) -> dict[str, Floats]:
-    """Weight of every window in a weighted sum of the pixels of a map, rows x cols by the name of the grid."""
-    weights = {}
-    for grid in Plan.of(config):
-        down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-        weights[grid.name] = down.T @ shares @ across
-    return weights
-
-
-def _windows(run: xr.DataTree, config: Config, shares: Floats) -> pd.DataFrame:
-    """Every window with a weight in a weighted sum of pixels: place, box, weights, and its cosines with all labels."""
-    rows = []
-    plan, weights = Plan.of(config), _window_weights(config, shares)
-    for grid in plan:
-        cosines = s.stage(run, "similarity", grid.name).values.astype(np.float64)
-        for row, col in np.argwhere(weights[grid.name]):
-            top, left = int(grid.tops[row]), int(grid.lefts[col])
-            rows.append(
-                {
-                    **dict(zip(WINDOW, (grid.name, grid.window, int(row), int(col), top, left), strict=False)),
-                    "bottom": top + grid.window,
-                    "right": left + grid.window,
-                    "interpolation_weight": weights[grid.name][row, col],
-                    "grid_weight": config.weight(grid.name) / len(plan),
-                    "cosines": cosines[row, col],
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _check_sum(run: xr.DataTree, config: Config, label: str, total: float, point: dict[str, int]) -> None:
-    scores = s.scores(run)
-    score = float(scores.isel(point)[label_index(run, label)])
-    if abs(total - score) > rounding(run, config):
-        raise RunError(
-            f"the score of {label!r} at y={point[s.Y]}, x={point[s.X]} is {score:.6g} ({scores.name}), its windows sum "
-            f"to {total:.6g}: with background={config.background!r} it is no weighted sum of windows, or the stages of "
-            "the run do not belong together (then segment again)."
-        )
+    return side_by_side(pixel(run, y, x, [label, against], frame=frame), label, against)

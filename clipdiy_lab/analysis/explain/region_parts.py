@@ -12,14 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.pixel_parts import WINDOW
-from clipdiy_lab.analysis.explain.reading import Floats, Frame, label_index, read, rounding, two_labels, values
+from clipdiy_lab.analysis.explain.parts import parts_of, shares_of_fused, side_by_side
+from clipdiy_lab.analysis.explain.reading import Floats, Frame, label_index, read, two_labels, values
 from clipdiy_lab.analysis.explain.sentences import leading_windows
 from clipdiy_lab.errors import LabelError, RunError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.method.config import Config
-from clipdiy_lab.method.grid import Grid, Plan
 
 
 def region(
@@ -46,7 +44,8 @@ def region(
     pandas.DataFrame
         One row per label and window with a weight in the region, with the columns of `pixel`:
         ``interpolation_weight`` is the mean over the region, ``saliency_factor`` the mean guide weighed by it, and
-        ``contribution`` the product of the four numbers. The contributions of a label sum to its mean score.
+        ``contribution`` the product of the four numbers. The contributions of a label sum to its mean score. Where the
+        scores are refined, the means are over the pixels that the region's scores are made of.
 
     Raises
     ------
@@ -58,19 +57,7 @@ def region(
     """
     config = read(run, "guide", s.SCORES, "labels")
     weights = _weights(run, mask, frame)
-    background = s.background_of(run)
-    chosen = _chosen(run, config, labels, background)
-    tables = []
-    for label in chosen:
-        place = label_index(run, label)
-        guided = weights * values(run, "guide")[place]
-        rows = pd.concat(
-            [_rows(run, config, grid, place, weights, guided) for grid in Plan.of(config)], ignore_index=True
-        )
-        rows.insert(len(WINDOW), "label", label)
-        _check_sum(run, config, label, float(rows["contribution"].sum()), weights)
-        tables.append(rows)
-    return pd.concat(tables, ignore_index=True)
+    return parts_of(run, config, weights, labels, "the mean score of {label} over the region")
 
 
 def _weights(run: xr.DataTree, mask: object, frame: str) -> Floats:
@@ -94,47 +81,6 @@ def _weights(run: xr.DataTree, mask: object, frame: str) -> Floats:
         np.add.at(weights, (rows[:, None], cols), given)
     shares: Floats = weights / weights.sum()
     return shares
-
-
-def _chosen(run: xr.DataTree, config: Config, labels: Sequence[str] | None, background: int | None) -> list[str]:
-    if isinstance(labels, str) or (labels is not None and not len(labels)):
-        raise LabelError(f"labels is {labels!r}; expected a list of the run's labels, such as ['cat'].")
-    if labels is not None:
-        return list(dict.fromkeys(labels))
-    own = background if str(config.background) == "threshold" else None  # a function of the others, no sum of windows
-    return [label for place, label in enumerate(s.labels_of(run)) if place != own]
-
-
-def _rows(run: xr.DataTree, config: Config, grid: Grid, place: int, weights: Floats, guided: Floats) -> pd.DataFrame:
-    """Windows of a grid that have a weight in the region, with what they give to one label."""
-    down, across = grid.matrices(config.placement, config.interpolation, config.align_corners)
-    mean, with_guide = down.T @ weights @ across, down.T @ guided @ across
-    rows, cols = np.nonzero(mean)
-    cosines = s.stage(run, "similarity", grid.name).values.astype(np.float64)[rows, cols, place]
-    top, left = np.asarray(grid.tops)[rows], np.asarray(grid.lefts)[cols]
-    grid_weight = config.weight(grid.name) / len(Plan.of(config))
-    box = (rows, cols, top, left, top + grid.window, left + grid.window)
-    table = pd.DataFrame(dict(zip(WINDOW[2:], box, strict=True)))
-    table.insert(0, WINDOW[1], grid.window)
-    table.insert(0, WINDOW[0], grid.name)
-    return table.assign(
-        interpolation_weight=mean[rows, cols],
-        cosine=cosines,
-        grid_weight=grid_weight,
-        saliency_factor=with_guide[rows, cols] / mean[rows, cols],
-        contribution=with_guide[rows, cols] * cosines * grid_weight,
-    )
-
-
-def _check_sum(run: xr.DataTree, config: Config, label: str, total: float, weights: Floats) -> None:
-    scores = s.scores(run)
-    mean = float((scores.values[label_index(run, label)].astype(np.float64) * weights).sum())
-    if abs(total - mean) > rounding(run, config):
-        raise RunError(
-            f"the mean score of {label!r} over the region is {mean:.6g} ({scores.name}), its windows sum to "
-            f"{total:.6g}: with background={config.background!r} it is no weighted sum of windows, or the stages of "
-            "the run do not belong together (then segment again)."
-        )
 
 
 def region_story(
@@ -163,22 +109,20 @@ def region_story(
     -------
     str
         Three lines: the mean scores and how many pixels agree, the grid and the window that weigh most, and what
-        saliency did.
+        saliency did; a further line where a refinement decides.
 
     Raises
     ------
     RunError, LabelError
         As `region`; also for a run with one label, or the same label twice.
     """
-    read(run, "merged", "guide", s.SCORES, "labels")
+    config = read(run, "merged", "guide", s.SCORES, "labels")
     two_labels(run)
-    weights, names = _weights(run, mask, frame), s.labels_of(run)
-    won = np.bincount(s.stage(run, "labels").values.ravel(), weights.ravel(), minlength=len(names))
-    merged, guide, scores = (
-        (values(run, name) * weights).sum((1, 2)) for name in ("merged", "guide", str(s.scores(run).name))
-    )
+    weights, names, competing = _weights(run, mask, frame), s.labels_of(run), s.competing(run)
+    won = _won(run, s.stage(run, "labels").values, weights)
+    scores = (values(run, str(s.scores(run).name)) * weights).sum((1, 2))
     own = int(won.argmax()) if label is None else label_index(run, label)
-    others = np.where((np.arange(len(names)) == own) | ~s.competing(run), -np.inf, scores)
+    others = np.where((np.arange(len(names)) == own) | ~competing, -np.inf, scores)
     other = int(others.argmax()) if against is None else label_index(run, against)
     if own == other:
         raise LabelError(f"label and against are both {names[own]!r}; give two labels to compare.")
@@ -189,23 +133,36 @@ def region_story(
         f"{names[own]!r} wins {100 * won[own]:.1f} % of it, {names[other]!r} {100 * won[other]:.1f} %."
     )
     parts = region(run, mask, [names[own], names[other]], frame=frame)
-    return "\n".join((first, leading_windows(run, _lead(parts, names[own], names[other])), _saliency(
-        names, own, other, merged, guide
-    )))  # fmt: skip
+    shares = shares_of_fused(run, config, weights)
+    lines = [
+        first,
+        leading_windows(run, side_by_side(parts, names[own], names[other])),
+        _saliency(run, shares, own, other),
+    ]
+    if str(s.scores(run).name) == "refined":
+        before = competing.nonzero()[0][s.stage(run, "fused").values[competing].argmax(0)]
+        most = int(_won(run, before, weights).argmax())
+        lines.append(
+            f"Refinement ({config.refine}) makes these scores of those of {np.count_nonzero(shares)} pixels; before it "
+            f"{names[most]!r} would win most of the region."
+        )
+    return "\n".join(lines)
 
 
-def _lead(parts: pd.DataFrame, label: str, against: str) -> pd.DataFrame:
-    """Put two labels side by side, as `contrast` does for a pixel."""
-    own, other = (parts[parts["label"] == name].drop(columns="label") for name in (label, against))
-    both = own.merge(other, on=[*WINDOW, "interpolation_weight", "grid_weight"], suffixes=("", "_against"))
-    return both.assign(difference=both["contribution"] - both["contribution_against"])
+def _won(run: xr.DataTree, labels: npt.NDArray[np.integer], weights: Floats) -> Floats:
+    """Share of the region that each label has."""
+    shares: Floats = np.bincount(labels.ravel(), weights.ravel(), minlength=len(s.labels_of(run)))
+    return shares
 
 
-def _saliency(names: tuple[str, ...], own: int, other: int, merged: Floats, guide: Floats) -> str:
-    without = names[int(merged.argmax())]
-    if (guide == 1).all():
+def _saliency(run: xr.DataTree, shares: Floats, own: int, other: int) -> str:
+    names, merged, guide = s.labels_of(run), values(run, "merged"), values(run, "guide")
+    plain = (merged * shares).sum((1, 2))
+    without = names[int(np.where(s.competing(run), plain, -np.inf).argmax())]
+    if (guide[:, shares != 0] == 1).all():
         return f"Saliency did nothing here (every factor is 1), so the cosines alone decide; the best is {without!r}."
+    factors = (merged * guide * shares).sum((1, 2)) / plain
     return (
-        f"Saliency multiplies {names[own]!r} by {guide[own]:.3f} and {names[other]!r} by {guide[other]:.3f} on "
+        f"Saliency multiplies {names[own]!r} by {factors[own]:.3f} and {names[other]!r} by {factors[other]:.3f} on "
         f"average; without saliency {without!r} would have the best mean score."
     )

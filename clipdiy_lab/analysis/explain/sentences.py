@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.pixel_parts import contrast, pixel_shares
+from clipdiy_lab.analysis.explain.parts import shares_of_fused
+from clipdiy_lab.analysis.explain.pixel_parts import alone, contrast
 from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, two_labels, values
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -95,7 +96,7 @@ def leading_windows(run: xr.DataTree, parts: pd.DataFrame) -> str:
 
 def _saliency(run: xr.DataTree, config: Config, own: int, other: int, y: int, x: int) -> str:
     names, competing = s.labels_of(run), s.competing(run)
-    merged, guide, shares = values(run, "merged"), values(run, "guide"), pixel_shares(run, config, y, x)
+    merged, guide, shares = values(run, "merged"), values(run, "guide"), shares_of_fused(run, config, alone(run, y, x))
     reached = shares != 0
     plain = (merged * shares).sum((1, 2))
     without = names[int(np.where(competing, plain, -np.inf).argmax())]
@@ -111,7 +112,7 @@ def _saliency(run: xr.DataTree, config: Config, own: int, other: int, y: int, x:
 
 
 def _refinement(run: xr.DataTree, config: Config, y: int, x: int) -> str:
-    names, shares = s.labels_of(run), pixel_shares(run, config, y, x)
+    names, shares = s.labels_of(run), shares_of_fused(run, config, alone(run, y, x))
     before = np.where(s.competing(run), values(run, "fused")[:, y, x], -np.inf).argmax()
     same = "too" if before == s.stage(run, "labels").values[y, x] else "instead"
     return (

@@ -13,6 +13,7 @@ import xarray as xr
 
 from clipdiy_lab.analysis.protocols import Protocol
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
+from clipdiy_lab.analysis.scoring.deciding import check_decision
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of
 from clipdiy_lab.analysis.scoring.sliding import sliding_labels
@@ -20,9 +21,11 @@ from clipdiy_lab.analysis.trials import Trial
 from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import ahead
 from clipdiy_lab.method import metrics, ops
+from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.frame_stages import needs_image
 from clipdiy_lab.method.outlines import BAND, Outlines
+from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.pipeline.sources import Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
 
@@ -73,7 +76,7 @@ class Counter:
     Raises
     ------
     ConfigError, LabelError
-        If the texts of a trial cannot be embedded.
+        If the texts of a trial cannot be embedded, or the protocol cannot decide with it.
     """
 
     def __init__(self, block: Block) -> None:
@@ -83,6 +86,9 @@ class Counter:
         self._texts: list[xr.DataArray] = []
         if block.protocol.slides:
             self._texts = [text_of(trial, segmenter, dataset) for trial in block.trials]
+            for trial, text in zip(block.trials, self._texts, strict=True):
+                config = trial.config or Config()
+                check_decision(config, block.protocol, with_background(s.labels_of(text), config)[1])
         else:
             encoded = block.source.config
             settled = [replace(one, config=(one.config or Config()).settled_by(encoded)) for one in block.trials]

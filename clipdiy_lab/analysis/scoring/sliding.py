@@ -9,12 +9,16 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 from torch import Tensor
-from torch.nn import functional as F
 
 from clipdiy_lab.analysis.protocols import Protocol
+from clipdiy_lab.analysis.scoring.deciding import Brought, best, bilinear, decide
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.frame_stages import Inputs, contest
+from clipdiy_lab.models.prompts import with_background
+from clipdiy_lab.pipeline import stages
+from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
@@ -70,42 +74,82 @@ def sliding_labels(
     Returns
     -------
     int16 array
-        Averaged scores, brought to `size` bilinearly, then the best label.
+        Averaged scores, brought to `size` bilinearly, refined where the configuration asks for it, then the best label,
+        or what the protocol decides.
+
+    Raises
+    ------
+    ConfigError
+        If the refinement reaches beyond the sides of `size`.
     """
     height, width = resized_size(image.shape, protocol)
     pixels = ops.resize_image(torch.from_numpy(image), (height, width), "bilinear").numpy()
-    total: Tensor = torch.zeros(len(s.labels_of(text)), height, width)
-    times = torch.zeros(height, width)
-    competes = np.zeros(len(total), dtype=bool)
-    window, stride = protocol.window, protocol.stride
-    if window is None or stride is None:
-        config = config.replace(image_size=(height, width))
-        window = stride = max(height, width)
+    scores, competes = sliding_scores(segmenter, pixels, text, config, protocol)
+    maps, names = Brought.of(scores, pixels, config, size), s.labels_of(text)
+    if protocol.decision is None:
+        return best(maps, range(len(names)), competes)
+    owners = [names.index(label) for label in text[s.PHRASE_LABEL].values]
+    return decide(maps, owners, with_background(names, config)[1], protocol.decision)
+
+
+def sliding_scores(
+    segmenter: Segmenter, pixels: npt.NDArray[np.uint8], text: xr.DataArray, config: Config, protocol: Protocol
+) -> tuple[Tensor, list[int]]:
+    """Average the scores of the windows of a resized image.
+
+    Parameters
+    ----------
+    segmenter : Segmenter
+    pixels : uint8 array, height x width x 3
+        Of the size that the windows are cut from.
+    text : array (phrase, feature)
+    config : Config
+    protocol : Protocol
+
+    Returns
+    -------
+    float32 tensor, N x height x width
+        Of every label; of every phrase, where the protocol has a decision. Not refined.
+    list of int
+        Those that compete in one window at least.
+    """
+    height, width = pixels.shape[:2]
+    config, (window, stride) = _window_config(config, protocol, (height, width))
+    scores_of = _label_scores if protocol.decision is None else _phrase_scores
+    total, times = torch.zeros(()), torch.zeros(height, width)
+    competes: set[int] = set()
     rows, cols = (window_starts(side, window, stride) for side in (height, width))
     for top, left in product(rows, cols):
         place = slice(top, min(top + window, height)), slice(left, min(left + window, width))
         part = np.ascontiguousarray(pixels[place])
-        run = fuse(segmenter.encoding(part, config), text, config)
-        scores = s.scores(run).values
-        competes |= s.competing(run)
-        total[(slice(None), *place)] += _bilinear(torch.from_numpy(scores), (part.shape[0], part.shape[1]))
+        scores, competing = scores_of(segmenter.encoding(part, config), text)
+        if not total.ndim:
+            total = torch.zeros(len(scores), height, width)
+        competes |= set(competing)
+        total[(slice(None), *place)] += bilinear(scores, (part.shape[0], part.shape[1]))
         times[place] += 1
-    return _best(total / times, [int(label) for label in np.flatnonzero(competes)], size)
+    return total / times, sorted(competes)
 
 
-def _bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=False)[0]
+def _window_config(config: Config, protocol: Protocol, size: tuple[int, int]) -> tuple[Config, tuple[int, int]]:
+    """Return the configuration of a window of an image of this size, the window's side, and the stride."""
+    config = config.replace(refine="none")
+    window, stride = protocol.window, protocol.stride
+    if window is None or stride is None:
+        return config.replace(image_size=size), (max(size), max(size))
+    # A window that the image cuts off is a smaller image to patch tokens; it is not stretched.
+    if not config.scales and config.image_size == (window, window):
+        config = config.replace(image_size=(min(window, size[0]), min(window, size[1])))
+    return config, (window, stride)
 
 
-def _best(scores: Tensor, labels: list[int], size: tuple[int, int]) -> npt.NDArray[np.int16]:
-    """Best of some labels at another size, one after the other: 171 maps of a large photograph would fill the memory.
+def _label_scores(encoding: Encoding, text: xr.DataArray) -> tuple[Tensor, list[int]]:
+    run = fuse(encoding, text, encoding.config)
+    return torch.from_numpy(s.scores(run).values), [int(label) for label in np.flatnonzero(s.competing(run))]
 
-    A label competes that was kept in one window at least.
-    """
-    first, *others = labels
-    best, label = _bilinear(scores[first : first + 1], size)[0], torch.full(size, first, dtype=torch.int16)
-    for index in others:
-        score = _bilinear(scores[index : index + 1], size)[0]
-        label[score > best] = index
-        best = torch.maximum(best, score)
-    return np.asarray(label.numpy())
+
+def _phrase_scores(encoding: Encoding, text: xr.DataArray) -> tuple[Tensor, list[int]]:
+    vectors = stages.tensor(text)
+    similarities = {name: ops.cosine(cells, vectors) for name, cells in encoding.embeddings.items()}
+    inputs = Inputs(similarities=similarities, saliency=None, background=None, config=encoding.config)
+    return contest(inputs), list(range(len(vectors)))
