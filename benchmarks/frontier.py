@@ -1,7 +1,7 @@
-"""What accuracy costs: encode knobs that are cheaper than the paper's, as seconds per image against mIoU on `scenes`.
+"""What accuracy costs: cheaper crops, patch tokens and refinements, as seconds per image against mIoU on `scenes`.
 
-``python benchmarks/frontier.py [--scenes N] [--rounds N] [--out FOLDER]``. Seconds are those of encoding one image, the
-ways in turn; saliency is given, since it costs the same everywhere.
+``python benchmarks/frontier.py [--scenes N] [--rounds N] [--out FOLDER]``. Seconds are those from one image to its
+labels, the ways in turn; saliency is given, since it costs the same everywhere.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from timing import alternate
 import clipdiy_lab as lab
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method.grid import Plan
+from clipdiy_lab.pipeline.fusion import label_map
 
+PAMR = {"refine": "pamr", "refine_dilations": (4, 8, 16)}
 WAYS = {
     "paper": {},
     "bf16": {"precision": "bf16"},
@@ -29,22 +31,38 @@ WAYS = {
     "no 64 px": {"scales": (256, 128)},
     "no overlap": {"stride": 1},
     "overlap of three quarters": {"stride": 4},
+    "PAMR": PAMR,
+    "guided filter": {"refine": "guided", "refine_radius": 16},
+    "all read at 48, PAMR": {"crop_input": {256: 48, 128: 48, 64: 48}, **PAMR},
+    "no overlap, PAMR": {"stride": 1, **PAMR},
+    **{f"{one}, frame alone": {"scales": (), "dense": one} for one in ("maskclip", "sclip", "clearclip", "naclip")},
+    "clearclip, frame alone, PAMR": {"scales": (), "dense": "clearclip", **PAMR},
+    "crops and sclip, frame": {"dense": "sclip", "weights": {"dense": 0.5}},
+    "crops and their sclip": {"dense": "sclip", "dense_from": "crops", "weights": {"dense": 0.1}},
 }
 
 
 def measure(scenes: int, rounds: int) -> pd.DataFrame:
-    """One row per way: crops, seconds per image, mIoU with its interval."""
+    """One row per way: images that the network reads, seconds per image, mIoU with its interval."""
     segmenter, dataset = lab.load("tiny"), lab.open_dataset("scenes", length=scenes)
     configs = {name: lab.Config.paper().replace(**knobs) for name, knobs in WAYS.items()}
     image = dataset[1].image
     given = np.zeros(image.shape[:2], np.float32)
-    took = alternate(
-        {name: functools.partial(segmenter.encode, image, one, saliency=given) for name, one in configs.items()}, rounds
-    )
+    text = segmenter.text_embeddings(dataset.label_names, lab.Config.paper())
+
+    def labels(config: lab.Config) -> object:
+        return label_map(segmenter.encoding(image, config, saliency=given), text, config)
+
+    took = alternate({name: functools.partial(labels, config) for name, config in configs.items()}, rounds)
     table = lab.sweep(segmenter, dataset, list(configs.values()), progress=True)
     table["way"], table["seconds"] = list(configs), [took[name] for name in configs]
-    table["crops"] = [Plan.of(config).windows for config in configs.values()]
-    return table[["way", "crops", "seconds", "miou", "miou_low", "miou_high"]]
+    table["passes"] = [passes(segmenter.settled(config)) for config in configs.values()]
+    return table[["way", "passes", "seconds", "miou", "miou_low", "miou_high"]]
+
+
+def passes(config: lab.Config) -> int:
+    """Images that the network reads for one of ours: its crops, and the frame where its patch tokens are asked for."""
+    return Plan.of(config).windows + (config.dense != "none" and config.dense_from == "frame")
 
 
 def main() -> None:

@@ -1,15 +1,17 @@
 """Measure ways of segmenting on `scenes`: crops, patch tokens and both, refined and not, all from one pass per image.
 
-    python tools/measure_methods.py [--limit N] [--split val] [--out FILE.csv]
+    python tools/measure_methods.py [--limit N] [--split val] [--rows EXPRESSION] [--out FILE.csv]
 
 Percent mIoU on the masks at their own size, `tiny` and `found-tiny`. The tokens of every method come from the same pass
-through the blocks before the last; nothing else is shared. Choose by `val`; `val_unseen` is for looking.
+through the blocks before the last. Choose by `val`; `val_unseen` is for looking. `--rows` takes the configurations
+whose name holds the expression, such as "PAMR|^crops$".
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +33,7 @@ from clipdiy_lab.pipeline.fusion import label_map
 PAPER = Config.paper()
 PAMR = {"refine": "pamr", "refine_dilations": (4, 8, 16)}
 SIDES = (64, 128, 256)
-WEIGHTS = (0.25, 0.5, 1.0)
+WEIGHTS = (0.1, 0.25, 0.5)
 
 
 def rows() -> Iterator[tuple[str, Config]]:
@@ -56,39 +58,43 @@ def rows() -> Iterator[tuple[str, Config]]:
                 PAPER.replace(dense=method, dense_side=128, weights={DENSE: weight}),
             )
             yield f"crops + {weight} {method}, crops' tokens", whole.replace(weights={DENSE: weight})
-        yield f"crops + 0.5 {method}, crops' tokens, PAMR", whole.replace(weights={DENSE: 0.5}, **PAMR)
+        yield f"crops + 0.1 {method}, crops' tokens, PAMR", whole.replace(weights={DENSE: 0.1}, **PAMR)
 
 
 @torch.inference_mode()
-def tokens_of(segmenter: lab.Segmenter, encoding: Encoding) -> dict[str, dict[str, torch.Tensor]]:
-    """Patch tokens of every method: by method, those of the crops by grid, those of the frame by its side."""
+def tokens_of(
+    segmenter: lab.Segmenter, encoding: Encoding, methods: Collection[str]
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Patch tokens of some methods: by method, those of the crops by grid, those of the frame by its side."""
     encoder, frame = segmenter.encoder, encoding.frame
-    tower, found = encoder.tokens, {method: {} for method in METHODS}
-    for grid in Plan.of(PAPER):
+    tower, found = encoder.tokens, {method: {} for method in methods}
+    for grid in Plan.of(PAPER) if methods else ():
         before = tower.before_last(crop_passes.to_input(ops.cut_windows(frame, grid), encoder.image_size, encoder))
         heads, side = tower.heads(before), encoder.image_size // tower.patch
-        for method, block in METHODS.items():
-            unit = F.normalize(tower.dense(before, heads, block, (side, side)).float(), dim=-1)
+        for method in methods:
+            tokens = tower.dense(before, heads, METHODS[method], (side, side))
+            unit = F.normalize(tokens.float(), dim=-1)
             placed = unit.reshape(grid.rows, grid.cols, side, side, -1)
             found[method][token_grid_name(grid.window)] = placed.transpose(1, 2).flatten(2, 3).flatten(0, 1)
-    for method in METHODS:
+    for method in methods:
         for side in SIDES:
             config = PAPER.replace(dense=method, dense_side=side)
             found[method][str(side)] = encoder.encode_tokens(crop_passes.frame_input(frame, config, encoder), method)
     return found
 
 
-def measure(split: str, limit: int) -> pd.Series:
-    """Percent mIoU of every row."""
+def measure(split: str, limit: int, expression: str) -> pd.Series:
+    """Percent mIoU of the rows whose name holds an expression."""
     segmenter, dataset = lab.load("tiny"), lab.open_dataset("scenes", split=split)
-    configs = {name: segmenter.settled(config) for name, config in rows()}
+    configs = {name: segmenter.settled(config) for name, config in rows() if re.search(expression, name)}
+    dense = {config.dense for config in configs.values()} - {"none"}
     text = segmenter.text_embeddings(dataset.label_names, PAPER)
     labels = len(dataset.label_names)
     counts = {name: np.zeros((labels, labels), dtype=np.int64) for name in configs}
     for index in range(min(limit, len(dataset))):
         sample = dataset[index]
         plain = segmenter.encoding(sample.image, PAPER)
-        tokens = tokens_of(segmenter, plain)
+        tokens = tokens_of(segmenter, plain, dense)
         for name, config in configs.items():
             embeddings = dict(plain.embeddings)
             if config.dense != "none":
@@ -114,12 +120,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", nargs="*", default=["val", "val_unseen"])
     parser.add_argument("--limit", type=int, default=200)
+    parser.add_argument("--rows", default="")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    table = pd.DataFrame([measure(split, options.limit) for split in options.split]).T
-    print(table.round(1).to_string())
-    if options.out is not None:
-        table.round(2).to_csv(options.out, index_label="configuration")
+    table = pd.DataFrame()
+    for split in options.split:
+        table[split] = measure(split, options.limit, options.rows)
+        print(table.round(1).to_string(), flush=True)
+        if options.out is not None:
+            table.round(2).to_csv(options.out, index_label="configuration")
 
 
 if __name__ == "__main__":

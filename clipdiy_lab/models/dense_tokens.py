@@ -103,8 +103,9 @@ class TokenTower:
         """
         before = self.before_last(crops.to(self.visual.proj))
         side = crops.shape[-1] // self.patch
-        tokens = self.dense(before, self.heads(before), block, (side, side))
-        return F.normalize(self.embedding(before).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
+        heads = self.heads(before)
+        tokens = self.dense(before, heads, block, (side, side))
+        return F.normalize(self.embedding(before, heads).float(), dim=-1), F.normalize(tokens.float(), dim=-1)
 
     def encode_image(self, image: Float[Tensor, "3 H W"], block: LastBlock) -> Float[Tensor, "rows cols D"]:
         """Encode the patches of an image; its sides and position embeddings follow the rules of the method.
@@ -136,10 +137,36 @@ class TokenTower:
         before = self.before_last(whole, block.positions)
         return F.normalize(self.dense(before, self.heads(before), block, grid)[0].float(), dim=-1)
 
-    def embedding(self, tokens: Float[Tensor, "B N width"]) -> Float[Tensor, "B D"]:
-        """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave."""
-        pooled: Tensor = self.visual._pool(self._last(tokens))[0] @ self.visual.proj
-        return pooled
+    def embedding(self, tokens: Float[Tensor, "B N width"], heads: Heads) -> Float[Tensor, "B D"]:
+        """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave.
+
+        Where the class token alone is pooled, the ordinary last block is computed for it alone. (An eleventh of what
+        a ViT-B/32 multiplies; the rounding differs, as it does from batch to batch.)
+
+        Parameters
+        ----------
+        tokens : float tensor, B x N x width
+        heads : Heads
+            What `heads` gave of them.
+        """
+        if self.visual.pool_type != "tok" or self.visual.attn_pool is not None:
+            pooled: Tensor = self.visual._pool(self._last(tokens))[0] @ self.visual.proj
+            return pooled
+        mixed = F.scaled_dot_product_attention(heads.query[:, :, :1], heads.key, heads.value)
+        return self.projected(self._finished(tokens[:, :1], self._output(mixed)))[:, 0]
+
+    def _output(self, mixed: Float[Tensor, "B h N d"]) -> Float[Tensor, "B N width"]:
+        """Join the heads of the last block: O, scaled as the block scales it."""
+        joined: Tensor = self._last.ls_1(self._last.attn.out_proj(mixed.transpose(1, 2).flatten(2)))
+        return joined
+
+    def _finished(
+        self, tokens: Float[Tensor, "B N width"], changed: Float[Tensor, "B N width"]
+    ) -> Float[Tensor, "B N width"]:
+        """Residual and MLP of the last block."""
+        whole = tokens + changed
+        finished: Tensor = whole + self._last.ls_2(self._last.mlp(self._last.ln_2(whole)))
+        return finished
 
     def heads(self, tokens: Float[Tensor, "B N width"]) -> Heads:
         """Query, key and value of the last block, from what `before_last` gave."""
@@ -168,12 +195,9 @@ class TokenTower:
         grid : (int, int)
             Rows and columns of patches.
         """
-        last = self._last
-        mixed = mix(*heads, block, self.bias(block, grid))
-        changed = last.ls_1(last.attn.out_proj(mixed.transpose(1, 2).flatten(2)[:, 1:]))
+        changed = self._output(mix(*heads, block, self.bias(block, grid))[:, :, 1:])
         if block.whole:
-            changed = tokens[:, 1:] + changed
-            changed = changed + last.ls_2(last.mlp(last.ln_2(changed)))
+            changed = self._finished(tokens[:, 1:], changed)
         return self.projected(changed).reshape(len(tokens), *grid, -1)
 
     def parts(

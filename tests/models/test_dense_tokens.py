@@ -145,13 +145,14 @@ def unit(vectors):
 
 @pytest.mark.parametrize("kind", TOWERS)
 @pytest.mark.parametrize("side", [32, 48])
-def test_one_pass_gives_the_embeddings_of_the_crops_to_the_bit_and_their_tokens(kind, side):
+def test_one_pass_gives_the_embeddings_of_the_crops_and_their_tokens(kind, side):
     encoder, crops = small(TOWERS[kind], quick_gelu=True), images(3, 3, side, side)
     with torch.inference_mode():
         expected = encoder.encode_crops(crops)
         for method in METHODS:
             vectors, tokens = encoder.encode_crops_and_tokens(crops, method)
-            assert torch.equal(vectors, expected)
+            # The last block is computed for the class token alone, which rounds otherwise.
+            torch.testing.assert_close(vectors, expected, atol=1e-6, rtol=0)
             assert tokens.shape == (3, side // 8, side // 8, 24)
             unit(tokens)
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from clipdiy_lab.analysis.explain.reading import Floats, label_index, refinement_of, rounding, values
+from clipdiy_lab.analysis.explain.reading import Floats, label_index, refinement_of, rounding
 from clipdiy_lab.errors import LabelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
@@ -60,12 +60,13 @@ def parts_of(
         A label that the run does not have, or no list of labels.
     """
     shares, plan, tables = shares_of_fused(run, config, weights), Plan.of(config), []
+    guide, scores = s.stage(run, "guide").values, s.scores(run).values
     for label in _chosen(run, config, labels):
         place = label_index(run, label)
-        guided = shares * values(run, "guide")[place]
+        guided = shares * guide[place]
         rows = pd.concat([_rows(run, config, grid, place, shares, guided) for grid in plan], ignore_index=True)
         rows.insert(len(WINDOW), "label", label)
-        score = float((values(run, str(s.scores(run).name))[place] * weights).sum())
+        score = float((scores[place] * weights).sum())
         _check_sum(run, config, what.format(label=repr(label)), score, float(rows["contribution"].sum()))
         tables.append(rows)
     return pd.concat(tables, ignore_index=True)

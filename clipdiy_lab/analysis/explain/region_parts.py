@@ -151,8 +151,7 @@ def region_story(
 
 def _won(run: xr.DataTree, labels: npt.NDArray[np.integer], weights: Floats) -> Floats:
     """Share of the region that each label has."""
-    shares: Floats = np.bincount(labels.ravel(), weights.ravel(), minlength=len(s.labels_of(run)))
-    return shares
+    return np.bincount(labels.ravel(), weights.ravel(), minlength=len(s.labels_of(run))).astype(np.float64)
 
 
 def _saliency(run: xr.DataTree, shares: Floats, own: int, other: int) -> str:
