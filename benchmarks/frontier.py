@@ -57,7 +57,7 @@ def measure(scenes: int, rounds: int) -> pd.DataFrame:
     table = lab.sweep(segmenter, dataset, list(configs.values()), progress=True)
     table["way"], table["seconds"] = list(configs), [took[name] for name in configs]
     table["passes"] = [passes(segmenter.settled(config)) for config in configs.values()]
-    return table[["way", "passes", "seconds", "miou", "miou_low", "miou_high"]]
+    return table[["way", "passes", "seconds", "miou_percent", "miou_low_percent", "miou_high_percent"]]
 
 
 def passes(config: lab.Config) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from clipdiy_lab.analysis.compare import compare
     from clipdiy_lab.analysis.evaluate import evaluate
     from clipdiy_lab.analysis.methods import list_methods, published_method
+    from clipdiy_lab.analysis.reproduce import reproduce
     from clipdiy_lab.analysis.score import score
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
@@ -72,6 +73,7 @@ _WHERE = {
     "published_method": "analysis.methods",
     "recombine": "pipeline.recombine",
     "report": "views.report",
+    "reproduce": "analysis.reproduce",
     "save_run": "pipeline.runs",
     "score": "analysis.score",
     "sweep": "analysis.sweep",
@@ -113,6 +115,7 @@ __all__ = [
     "published_method",
     "recombine",
     "report",
+    "reproduce",
     "results",
     "saliency",
     "save_run",

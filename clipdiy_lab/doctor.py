@@ -95,10 +95,10 @@ def _caches() -> dict[str, str]:
     from huggingface_hub import constants
 
     from clipdiy_lab.models import saliency, weights
+    from clipdiy_lab.models.absent import absent_saliency
     from clipdiy_lab.models.loading import describe, list_models
-    from clipdiy_lab.models.saliency.found import DINO_WEIGHTS, HEAD_WEIGHTS
 
-    absent = [one.name for one in (DINO_WEIGHTS, HEAD_WEIGHTS) if not (weights.cache_folder() / one.name).is_file()]
+    absent = absent_saliency("found")
     here = [f"{name} ({describe(name)})" for name in list_models().query("here")["name"]]
     return {
         "model cache": str(constants.HF_HUB_CACHE),

@@ -162,7 +162,7 @@ def test_a_sweep_shares_nothing_that_depends_on_it(segmenter, scenes, monkeypatc
         for glow in (0, 0.5)
     ]
     assert alone[0] != alone[1]
-    assert list(table["miou"]) == pytest.approx([alone[0]] * 2 + [alone[1]] * 2, abs=1e-12)
+    assert list(table["miou_percent"] / 100) == pytest.approx([alone[0]] * 2 + [alone[1]] * 2, abs=1e-12)
     varied, caption = short_form(table)
     assert list(varied.columns[:2]) == ["glow_text", "glow_guide"]
     assert "glow_fused" in caption

@@ -106,9 +106,9 @@ def test_evaluate_and_sweep_score_its_labels(tiny, scenes, tmp_path):
         table = lab.sweep(source, scenes, [CONFIG, PLAIN, CONFIG.replace(saliency_weight=0.5)])
         assert list(table["error"]) == [""] * 3
         close = {"abs": 1e-12} if source is tiny else {"abs": 1e-3}  # a store keeps half precision
-        assert table["miou"][0] == pytest.approx(result.attrs["miou"], **close)
-        assert table["miou"][1] == pytest.approx(plain.attrs["miou"], **close)
-        assert table["miou"][2] != table["miou"][0]
+        assert table["miou_percent"][0] / 100 == pytest.approx(result.attrs["miou"], **close)
+        assert table["miou_percent"][1] / 100 == pytest.approx(plain.attrs["miou"], **close)
+        assert table["miou_percent"][2] != table["miou_percent"][0]
 
 
 def test_explanations_of_sums_refuse_and_the_others_go_on(run, tiny, scenes):

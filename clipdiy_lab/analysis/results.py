@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.tables import export, to_csv, to_latex, to_markdown
+from clipdiy_lab.analysis.tables import MIOU, export, in_percent, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
 from clipdiy_lab.datasets.prediction_rle import export_coco
 from clipdiy_lab.errors import ConfigError, OutputError, nearest
@@ -29,6 +29,7 @@ __all__ = [
     "image_differences",
     "image_label_scores",
     "image_scores",
+    "in_percent",
     "label_differences",
     "label_scores",
     "open_result",
@@ -47,9 +48,7 @@ COLUMNS = (
     "dataset",
     "method",
     "backbone",
-    "miou",
-    "miou_low",
-    "miou_high",
+    *MIOU,
     "images",
     "protocol",
     "ours",
@@ -87,7 +86,7 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        One row a result or published cell, mIoU in percent. Every row carries its protocol and its source; ``note``
+        One row a result or published cell. Every row carries its protocol and its source; ``note``
         says what stands between the row and ours of the same benchmark. Nothing is averaged.
 
     Raises
@@ -124,7 +123,7 @@ def _own_row(result: xr.Dataset) -> dict[str, Any]:
     return {
         "dataset": facts["benchmark"],
         **made,
-        **{name: 100 * facts[name] for name in ("miou", "miou_low", "miou_high")},
+        **{name: 100 * facts[name.removesuffix("_percent")] for name in MIOU},
         "images": images,
         "protocol": facts["protocol"],
         "ours": True,
@@ -134,10 +133,9 @@ def _own_row(result: xr.Dataset) -> dict[str, Any]:
 
 def _published_row(benchmark: str, cell: Mapping[Hashable, Any]) -> dict[str, Any]:
     return {
-        **{name: cell[name] for name in ("method", "backbone", "miou", "source")},
+        **{name: cell[name] for name in ("method", "backbone", "miou_percent", "source")},
         "dataset": benchmark,
-        "miou_low": np.nan,
-        "miou_high": np.nan,
+        **dict.fromkeys(MIOU[1:], np.nan),
         "images": pd.NA,
         "protocol": cell["protocol_notes"],
         "ours": False,
@@ -162,7 +160,7 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``dataset``, ``method``, ``backbone``, ``miou`` in percent, ``protocol_notes``, ``source``; no rows where nobody
+        ``dataset``, ``method``, ``backbone``, ``miou_percent``, ``protocol_notes``, ``source``; no rows where nobody
         published any.
 
     Raises
@@ -171,7 +169,7 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
         For a method that nobody published.
     """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
-    cells["miou"] = pd.to_numeric(cells["miou"])
+    cells["miou_percent"] = pd.to_numeric(cells["miou_percent"])
     name = load_manifest(benchmark).published if benchmark in manifest_names() else None
     own = cells[cells["dataset"] == name]
     if methods is None:
@@ -217,35 +215,37 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per label: ``label``, ``iou`` with its interval, ``boundary_iou``, ``accuracy``, ``pixels``."""
-    return _frame(result, ["iou", "iou_low", "iou_high", "boundary_iou", "accuracy", "pixels"])
+    """One row per label: ``label``, IoU with its interval, Boundary IoU and accuracy in percent, ``pixels``."""
+    shares = ("iou", "iou_low", "iou_high", "boundary_iou", "accuracy")
+    return in_percent(_frame(result, [*shares, "pixels"]), *shares)
 
 
 def image_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per image, worst first: ``image_id``, ``image_miou``, ``image_pixel_accuracy``, ``ignored``.
+    """One row per image, worst first: ``image_id``, its mIoU and pixel accuracy in percent, ``ignored`` pixels.
 
     Images in which nothing was scored come last.
     """
-    frame = _frame(result, ["image_miou", "image_pixel_accuracy", "ignored"])
-    return frame.sort_values("image_miou", kind="stable", na_position="last", ignore_index=True)
+    shares = ("image_miou", "image_pixel_accuracy")
+    frame = in_percent(_frame(result, [*shares, "ignored"]), *shares)
+    return frame.sort_values("image_miou_percent", kind="stable", na_position="last", ignore_index=True)
 
 
 def image_label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, ``iou``."""
+    """One row per image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, IoU."""
     frame = _frame(result, ["tp", "fp", "fn"])
     union = frame["tp"] + frame["fp"] + frame["fn"]
-    frame = frame[union > 0].assign(iou=frame["tp"] / union[union > 0])
+    frame = frame[union > 0].assign(iou_percent=100 * frame["tp"] / union[union > 0])
     return frame.reset_index(drop=True)
 
 
 def worst(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
     """Return the rows of `image_scores` with the lowest mean IoU, lowest first."""
-    return image_scores(result).dropna(subset=["image_miou"]).head(n)
+    return image_scores(result).dropna(subset=["image_miou_percent"]).head(n)
 
 
 def best(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
     """Return the rows of `image_scores` with the highest mean IoU, highest first."""
-    return image_scores(result).dropna(subset=["image_miou"]).iloc[::-1].head(n).reset_index(drop=True)
+    return image_scores(result).dropna(subset=["image_miou_percent"]).iloc[::-1].head(n).reset_index(drop=True)
 
 
 def label_differences(comparison: xr.Dataset) -> pd.DataFrame:
@@ -286,9 +286,8 @@ def calibration_bins(calibration: xr.Dataset) -> pd.DataFrame:
     """One row per temperature and bin with pixels of what `calibration` gives; accuracy and confidence in percent."""
     frame = _frame(calibration, ["pixels", "bin_confidence", "bin_accuracy"])
     frame = frame[frame["pixels"] > 0].reset_index(drop=True)
-    for name in ("bin_confidence", "bin_accuracy"):
-        frame[name] = 100 * frame[name]
-    return frame.rename(columns={"bin_confidence": "confidence_percent", "bin_accuracy": "accuracy_percent"})
+    frame = frame.rename(columns={"bin_confidence": "confidence", "bin_accuracy": "accuracy"})
+    return in_percent(frame, "confidence", "accuracy")
 
 
 def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
@@ -297,12 +296,13 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``true_label``, ``label`` (predicted), ``pixels``, ``share`` of the true label's pixels; wrong pairs only.
+        ``true_label``, ``label`` (predicted), ``pixels``, ``share_percent`` of the true label's pixels; wrong pairs
+        only.
     """
     frame = _frame(result, ["confusion"]).rename(columns={"confusion": "pixels"})
     true = frame.groupby("true_label")["pixels"].sum()
     frame = frame[(frame["true_label"] != frame["label"]) & (frame["pixels"] > 0)]
-    frame = frame.assign(share=frame["pixels"] / frame["true_label"].map(true))
+    frame = frame.assign(share_percent=100 * frame["pixels"] / frame["true_label"].map(true))
     frame = frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
     return frame if n is None else frame.head(n)
 

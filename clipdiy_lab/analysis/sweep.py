@@ -108,11 +108,12 @@ def sweep(
     Returns
     -------
     pandas.DataFrame
-        One row per configuration, in the grid's order: every knob; ``saliency``; ``miou``, ``miou_low``, ``miou_high``
-        (95 % bootstrap over images, see `TrialCounts`), ``pixel_accuracy``, ``ignored`` (share of the pixels),
-        ``images``, ``protocol``, ``seconds`` (of its pass, divided by the rows of the pass), ``error``;
-        ``iou[LABEL]`` of every label. A row that failed has an error and no score. ``attrs`` say what all rows have in
-        common: dataset, protocol, encoder, hashes, how the intervals were made, version.
+        One row per configuration, in the grid's order: every knob; ``saliency``; ``miou_percent`` with its interval
+        ``miou_low_percent``, ``miou_high_percent`` (95 % bootstrap over images, see `TrialCounts`),
+        ``pixel_accuracy_percent``, ``ignored_percent`` of the pixels, ``images``, ``protocol``, ``seconds`` (of its
+        pass, divided by the rows of the pass), ``error``; ``iou_percent[LABEL]`` of every label. A row that failed has
+        an error and no score. ``attrs`` say what all rows have in common: dataset, protocol, encoder, hashes, how the
+        intervals were made, version.
 
     Raises
     ------
@@ -319,6 +320,10 @@ def _cut(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, ...]]:
         yield tuple(trials[first : first + size])
 
 
+_SHARES = ("miou", "miou_low", "miou_high", "pixel_accuracy", "ignored")
+"""What a finished row keeps as shares, and the table shows in percent."""
+
+
 def _scores(block: Block, counts: TrialCounts, place: int, seconds: float) -> dict[str, Any]:
     """Return the part of a row that the images decide, as plain JSON."""
     confusion, absent = counts.confusion[place], block.protocol.absent
@@ -345,10 +350,10 @@ def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
         knobs = dict.fromkeys(Config.knobs()) | {k: v for k, v in trial.given if k in Config.knobs()}
     else:
         knobs = {name: getattr(trial.config, name) for name in Config.knobs()}
-    scores = {name: value for name, value in row.items() if name != "iou"}
+    scores = {f"{k}_percent" if k in _SHARES else k: 100 * v if k in _SHARES else v for k, v in row.items()}
     source = trial.saliency or scores.pop("saliency_source", None)
     scores.pop("saliency_source", None)
-    of_labels = {f"iou[{label}]": value for label, value in row.get("iou", {}).items()}
+    of_labels = {f"iou_percent[{label}]": 100 * value for label, value in scores.pop("iou", {}).items()}
     return {**knobs, SALIENCY: source, LABEL_NAMES: trial.label_names, **scores, **of_labels}
 
 

@@ -16,7 +16,9 @@ from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.text import printable
 
-SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy")
+MIOU: Final = ("miou_percent", "miou_low_percent", "miou_high_percent")
+"""Columns of a score and its interval, in every table."""
+SCORES: Final = (*MIOU, "pixel_accuracy_percent")
 _FACTS: Final = ("dataset", "encoder", "interval")
 
 # What a spreadsheet takes for the beginning of a formula (OWASP, "CSV Injection"), in full width too.
@@ -26,9 +28,47 @@ _FORMULA: Final = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _MARKUP: Final = re.compile(r"[\\`*\[\]<>|~&@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 
 
+def in_percent(frame: pd.DataFrame, *shares: str) -> pd.DataFrame:
+    """Return a table in which shares are percent, which the names of their columns then say.
+
+    This is where the unit changes: arrays (results, runs, files of finished rows) hold shares from 0 to 1; tables and
+    everything that a person reads hold percent, and differences of percent are points.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    *shares : str
+        Columns.
+
+    Examples
+    --------
+    >>> in_percent(pd.DataFrame({"label": ["cat"], "iou": [0.5]}), "iou").to_dict("records")
+    [{'label': 'cat', 'iou_percent': 50.0}]
+    """
+    return frame.assign(**{name: 100 * frame[name] for name in shares}).rename(
+        columns={name: f"{name}_percent" for name in shares}
+    )
+
+
 def _settings() -> list[str]:
     """Columns of a sweep's table that say what a row is of."""
     return [*Config.knobs(), SALIENCY, LABEL_NAMES, "images", "protocol"]
+
+
+def subject_line(table: pd.DataFrame) -> str:
+    """Say what the scores of a sweep's table are of, under which protocol and how sure they are.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `sweep` gives, with its ``attrs``.
+    """
+    facts = table.attrs
+    return (
+        f"mIoU in percent over the first {facts['images']} images of {facts['dataset']}, protocol "
+        f"{facts['protocol']['id']} ({facts['protocol']['summary']}), encoder {facts['encoder']}; low and high: "
+        f"{facts['interval']}."
+    )
 
 
 def is_sweep(table: pd.DataFrame) -> bool:
@@ -47,7 +87,7 @@ def short_form(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     Returns
     -------
     pandas.DataFrame
-        The settings that vary, as texts; the scores in percent; ``error`` where a row has one.
+        The settings that vary, as texts; the scores; ``error`` where a row has one.
     str
         The settings that are constant, and where the remaining columns are.
     """
@@ -63,7 +103,7 @@ def short_form(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             shown.append(name)
         elif values and (name != LABEL_NAMES or table[name].notna().any()):
             constant[name] = values.pop()
-    brief = pd.concat([spelled[shown], 100 * table[list(SCORES)].astype(float)], axis=1)
+    brief = pd.concat([spelled[shown], table[list(SCORES)].astype(float)], axis=1)
     if failed.any():
         brief["error"] = table["error"]
     listed = "; ".join(f"{name}: {value}" for name, value in constant.items())

@@ -11,12 +11,25 @@ from typing import Any
 
 import typer
 
-from clipdiy_lab.cli import about, compare, data, evaluate, explain, score, segment, store, sweep
+from clipdiy_lab.cli import about, compare, data, evaluate, explain, reproduce, score, segment, store, sweep
 from clipdiy_lab.cli.app import INTERRUPTED, app
 from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import ClipdiyError
 
-__all__ = ["about", "app", "compare", "data", "evaluate", "explain", "main", "score", "segment", "store", "sweep"]
+__all__ = [
+    "about",
+    "app",
+    "compare",
+    "data",
+    "evaluate",
+    "explain",
+    "main",
+    "reproduce",
+    "score",
+    "segment",
+    "store",
+    "sweep",
+]
 
 
 def main() -> None:

@@ -95,7 +95,7 @@ def print_result(result: Any, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**dict(sorted(facts.items())), "labels": json.loads(table.to_json(orient="records"))}))
         return
-    print_table(table.round(4), as_json=False)
+    print_table(table.round(2), as_json=False)
     method = facts["method"] if "method" in facts else f"{facts['encoder']} with {facts['saliency_source']}"
     say(
         "",

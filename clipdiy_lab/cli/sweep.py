@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from clipdiy_lab.cli.app import app
+from clipdiy_lab.cli.app import app, say
 from clipdiy_lab.cli.options import (
     AsJson,
     Checkpoint,
@@ -67,7 +67,7 @@ def sweep(
     """Score every combination of the values; one line per configuration."""
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
-    from clipdiy_lab.analysis.tables import to_csv, to_text
+    from clipdiy_lab.analysis.tables import SCORES, subject_line, to_csv, to_text
     from clipdiy_lab.analysis.trials import plain_table
     from clipdiy_lab.errors import ConfigError, OutputError
     from clipdiy_lab.files import atomic_path
@@ -114,10 +114,11 @@ def sweep(
         typer.echo(plain.to_json(orient="records"))
         _fail_if_all_failed(table)
         return
-    shown = [*values, "miou", "miou_low", "miou_high", "pixel_accuracy", "seconds"]
+    shown = [*values, *SCORES, "seconds"]
     if (table["error"] != "").any():
         shown.append("error")
-    typer.echo(to_text(plain.reindex(columns=shown), "{:.4f}".format))
+    typer.echo(to_text(plain.reindex(columns=shown), "{:.2f}".format))
+    say("", subject_line(table))
     _fail_if_all_failed(table)
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from PIL import Image
 
 from clipdiy_lab.analysis.sweep import sweep
-from clipdiy_lab.analysis.tables import to_text
+from clipdiy_lab.analysis.tables import MIOU, subject_line, to_text
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.files import atomic_path
@@ -66,9 +66,9 @@ def demo(folder: str | PathLike[str], say: Callable[[str], None]) -> Path:
         say(f"{sample.id}, segmented by '{segmenter.encoder.name}' with saliency '{segmenter.saliency.name}':")
         say(format_labels(table))
         say(f"\nAblation on {SCENES} scenes of the validation split:")
-        ablation = _ablation(segmenter, dataset)
-        say(to_text(ablation, "{:.1f}".format))
-        _write(run, sample.image, part, ablation)
+        ablation, about = _ablation(segmenter, dataset)
+        say(f"{to_text(ablation, '{:.1f}'.format)}\n{about}")
+        _write(run, sample.image, part, ablation, about)
     return target / "index.html"
 
 
@@ -81,13 +81,15 @@ def format_labels(table: pd.DataFrame) -> str:
     return to_text(shown.reset_index())
 
 
-def _ablation(segmenter: Segmenter, dataset: Dataset) -> pd.DataFrame:
+def _ablation(segmenter: Segmenter, dataset: Dataset) -> tuple[pd.DataFrame, str]:
+    """Return the scores with their intervals, and what they are of."""
     configs = demo_configs()
     scored = sweep(segmenter, dataset, list(configs.values()), limit=SCENES, progress=True)
-    return pd.DataFrame({"configuration": list(configs), "mIoU %": scored["miou"].to_numpy() * 100})
+    headed = dict(zip(("mIoU %", "low %", "high %"), (scored[name].to_numpy() for name in MIOU), strict=True))
+    return pd.DataFrame({"configuration": list(configs), **headed}), subject_line(scored)
 
 
-def _write(run: xr.DataTree, image: np.ndarray, folder: Path, ablation: pd.DataFrame) -> None:
+def _write(run: xr.DataTree, image: np.ndarray, folder: Path, ablation: pd.DataFrame, about: str) -> None:
     Image.fromarray(image).save(folder / "input.png")
     save_run(run, folder / "run.nc")
-    write_folder(run, folder, {f"Ablation on {SCENES} scenes": ablation})
+    write_folder(run, folder, {f"Ablation on {SCENES} scenes: {about}": ablation})

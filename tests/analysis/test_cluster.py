@@ -144,7 +144,7 @@ def test_a_table_is_the_same_though_a_worker_was_killed(client, segmenter, quick
     with a_worker_killed(client, tmp_path, ".*unfinished/*.npz", IMAGES // 2):
         found = lab.sweep(segmenter, Pictures(), GRID, base=CONFIG, out=tmp_path / "rows", client=client)
     alone = lab.sweep(quick, Pictures(), GRID, base=CONFIG)
-    assert alone["miou"].notna().all()
+    assert alone["miou_percent"].notna().all()
     pd.testing.assert_frame_equal(found.drop(columns="seconds"), alone.drop(columns="seconds"))
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 

@@ -218,5 +218,5 @@ def test_published_cells_go_by_the_name_in_the_manifest():
     cells = {name: lab.results.published(name, ["CLIP-DIY"]) for name in manifest_names()}
     assert {name for name, found in cells.items() if found.empty} == {"scenes"}
     assert set(cells["voc21"]["dataset"]) == {"VOC21"}
-    assert cells["voc21"]["miou"].tolist() == [59.9] * len(cells["voc21"])
+    assert cells["voc21"]["miou_percent"].tolist() == [59.9] * len(cells["voc21"])
     assert cells["coco_object_diy"].equals(cells["coco_object_tcl"])

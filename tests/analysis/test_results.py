@@ -53,12 +53,12 @@ def test_ours_stands_beside_every_published_cell(benchmark, theirs):
     cells = published(theirs)
     assert len(table) == 1 + len(cells)
     assert table["ours"].tolist() == [True] + [False] * len(cells)
-    assert table["miou"].tolist()[1:] == [float(cell["miou"]) for cell in cells]
+    assert table["miou_percent"].tolist()[1:] == [float(cell["miou_percent"]) for cell in cells]
     assert table["source"].tolist()[1:] == [cell["source"] for cell in cells]
     assert table["protocol"].tolist() == ["official", *(cell["protocol_notes"] for cell in cells)]
     assert (table["protocol"] != "").all()
     assert (table["source"] != "").all()
-    assert table["miou"][0] == pytest.approx(100 * (1 / 2 + 2 / 4 + 0) / 3)
+    assert table["miou_percent"][0] == pytest.approx(100 * (1 / 2 + 2 / 4 + 0) / 3)
     assert all("not known to be that of our rows" in note for note in table["note"][1:])
     assert table["note"].str.contains("two ground truths").sum() == (len(cells) if benchmark != "voc21" else 0)
 
@@ -66,8 +66,8 @@ def test_ours_stands_beside_every_published_cell(benchmark, theirs):
 def test_published_cells_are_those_of_the_file():
     methods = ["CLIP-DIY", "TCL"]
     cells = lab.results.published("voc21", methods)
-    wanted = [(row["source"], float(row["miou"])) for row in published("VOC21") if row["method"] in methods]
-    assert sorted(zip(cells["source"], cells["miou"], strict=True)) == sorted(wanted)
+    wanted = [(row["source"], float(row["miou_percent"])) for row in published("VOC21") if row["method"] in methods]
+    assert sorted(zip(cells["source"], cells["miou_percent"], strict=True)) == sorted(wanted)
     assert len(lab.results.published("voc21")) == len(published("VOC21"))
     assert lab.results.published("scenes").empty
 
@@ -78,19 +78,19 @@ def test_every_published_cell_is_there_once_with_backbone_benchmark_and_source()
     assert (len(rows), len({row["method"] for row in rows})) == (1539, 72)
     assert len({tuple(row.values()) for row in rows}) == len(rows)
     assert all(row["backbone"] and row["dataset"] and row["protocol_notes"] and row["source"] for row in rows)
-    assert all(0 < float(row["miou"]) < 100 for row in rows)
+    assert all(0 < float(row["miou_percent"]) < 100 for row in rows)
     # SC-CLIP's authors' row and the line of RF-CLIP with its refinement, as other papers print them.
     cells = lab.results.published("voc21", ["SC-CLIP", "RF-CLIP"])
-    assert {64.6, 65.0} <= set(cells["miou"])
-    assert cells[cells["protocol_notes"].str.contains("PAMR")]["miou"].tolist() == [67.2]
+    assert {64.6, 65.0} <= set(cells["miou_percent"])
+    assert cells[cells["protocol_notes"].str.contains("PAMR")]["miou_percent"].tolist() == [67.2]
 
 
 def test_the_published_score_of_the_paper_is_there():
     table = lab.results.table(result("voc21"), result("coco_object_diy"), methods=["CLIP-DIY"])
     theirs = table[~table["ours"].astype(bool)]
     assert set(theirs["method"]) == {"CLIP-DIY"}
-    assert set(theirs.loc[theirs["dataset"] == "voc21", "miou"]) == {59.9}
-    assert set(theirs.loc[theirs["dataset"] == "coco_object_diy", "miou"]) == {31.0}
+    assert set(theirs.loc[theirs["dataset"] == "voc21", "miou_percent"]) == {59.9}
+    assert set(theirs.loc[theirs["dataset"] == "coco_object_diy", "miou_percent"]) == {31.0}
 
 
 def test_protocols_are_not_mixed_in_silence():
@@ -110,7 +110,7 @@ def test_a_part_of_the_images_is_named():
 def test_exports(tmp_path):
     table = lab.results.table(result(saliency_source="a|b_c & 5 %"), methods=["CLIP-DIY"])
     back = pd.read_csv(lab.results.export(table, tmp_path / "t.csv"))
-    np.testing.assert_allclose(back["miou"], table["miou"])
+    np.testing.assert_allclose(back["miou_percent"], table["miou_percent"])
     lines = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
     assert len(lines) == len(table) + 2
     assert {line.replace(r"\|", "").count("|") for line in lines} == {len(table.columns) + 1}
@@ -126,7 +126,7 @@ def test_images_from_worst_to_best():
     scores = lab.results.image_scores(result())
     assert scores["image_id"].tolist() == ["image1", "image0", "image2"]
     # image0: background 1/2, cat 1/2; image1: cat 1/2, sofa 0; nothing is scored in image2.
-    np.testing.assert_array_equal(scores["image_miou"], [1 / 4, 1 / 2, np.nan])
+    np.testing.assert_array_equal(scores["image_miou_percent"], [25, 50, np.nan])
     assert scores["ignored"].tolist() == [1, 0, 3]
     assert lab.results.worst(result(), 1)["image_id"].tolist() == ["image1"]
     assert lab.results.best(result(), 9)["image_id"].tolist() == ["image0", "image1"]
@@ -134,19 +134,19 @@ def test_images_from_worst_to_best():
 
 def test_labels_of_every_image():
     rows = lab.results.image_label_scores(result())
-    found = {(row.image_id, row.label): row.iou for row in rows.itertuples()}
+    found = {(row.image_id, row.label): row.iou_percent for row in rows.itertuples()}
     assert found == {
-        ("image0", "background"): 0.5,
-        ("image0", "cat"): 0.5,
-        ("image1", "cat"): 0.5,
-        ("image1", "sofa"): 0.0,
+        ("image0", "background"): 50,
+        ("image0", "cat"): 50,
+        ("image1", "cat"): 50,
+        ("image1", "sofa"): 0,
     }
 
 
 def test_what_is_taken_for_what():
     wrong = lab.results.confusions(result())
-    pairs = list(wrong[["true_label", "label", "pixels", "share"]].itertuples(index=False, name=None))
-    assert pairs == [("background", "cat", 1, 0.5), ("sofa", "cat", 1, 1.0)]
+    pairs = list(wrong[["true_label", "label", "pixels", "share_percent"]].itertuples(index=False, name=None))
+    assert pairs == [("background", "cat", 1, 50), ("sofa", "cat", 1, 100)]
     assert len(lab.results.confusions(result(), 1)) == 1
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import clipdiy_lab as lab
 from clipdiy_lab import errors
+from clipdiy_lab.analysis import tables
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
@@ -51,17 +52,18 @@ def test_every_row_is_what_a_single_evaluation_gives_its_interval_too(table, seg
     for row in table.itertuples():
         config = lab.Config(scales=row.scales, saliency_weight=row.saliency_weight, background=row.background)
         alone = lab.evaluate(segmenter, scenes, config)
-        assert (row.miou, row.miou_low, row.miou_high) == tuple(alone.attrs[name] for name in SCORES)
-        per_label = [table.loc[row.Index, f"iou[{label}]"] for label in scenes.label_names]
-        np.testing.assert_array_equal(per_label, alone["iou"].values)
-        assert row.miou_low <= row.miou <= row.miou_high
+        scores = (row.miou_percent, row.miou_low_percent, row.miou_high_percent)
+        assert scores == tuple(100 * alone.attrs[name] for name in SCORES)
+        per_label = [table.loc[row.Index, f"iou_percent[{label}]"] for label in scenes.label_names]
+        np.testing.assert_array_equal(per_label, 100 * alone["iou"].values)
+        assert scores[1] <= scores[0] <= scores[2]
 
 
 def test_a_store_gives_the_same_rows_up_to_half_precision(table, store, scenes, segmenter):
     from_store = lab.sweep(store, scenes, GRID, segmenter=segmenter)
     by_name = lab.sweep(store, scenes, GRID)  # the store names its encoder
     pd.testing.assert_frame_equal(from_store.drop(columns="seconds"), by_name.drop(columns="seconds"))
-    assert (from_store["miou"] - table["miou"]).abs().max() < 5e-3
+    assert (from_store["miou_percent"] - table["miou_percent"]).abs().max() < 0.5
     assert list(from_store["scales"]) == list(table["scales"])
 
 
@@ -89,7 +91,7 @@ def test_a_failing_row_is_recorded_and_the_others_go_on(store, scenes):
     table = lab.sweep(store, scenes, grid)
     assert len(table) == 8
     failed = table[table["error"] != ""]
-    assert table["miou"].isna().equals(table["error"] != "")
+    assert table["miou_percent"].isna().equals(table["error"] != "")
     assert failed["error"].str.contains("align_corners").any()
     assert failed["error"].str.contains("was not encoded with the grids of").sum() == 3
     assert (table["error"] == "").sum() == 3
@@ -101,7 +103,7 @@ def test_a_sweep_stops_when_asked_and_keeps_its_rows(store, scenes, segmenter, m
     watch = Watch(unwanted=lambda: len(done) == 2)
     table = lab.sweep(store, scenes, GRID, segmenter=segmenter, on_row=done.append, watch=watch)
     assert len(table) == len(done) == 2
-    assert table["miou"].notna().all()
+    assert table["miou_percent"].notna().all()
 
 
 def test_passes_do_not_change_a_row(store, scenes, segmenter, monkeypatch):
@@ -271,16 +273,16 @@ def test_every_sample_is_read_once_a_pass(scenes, counting_encoder):
 def test_an_exported_table_shows_what_varies_and_says_once_what_does_not(table, tmp_path):
     csv = pd.read_csv(lab.results.export(table, tmp_path / "t.csv"))
     assert list(csv.columns) == list(table.columns)
-    np.testing.assert_allclose(csv["miou"], table["miou"])
+    np.testing.assert_allclose(csv["miou_percent"], table["miou_percent"])
 
     *lines, empty, caption = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["scales", "background", "saliency_weight", "miou", "miou_low", "miou_high", "pixel_accuracy"]
+    assert cells[0] == ["scales", "background", "saliency_weight", *tables.SCORES]
     assert len(cells) == 2 + len(table)
     for row, shown in zip(table.itertuples(), cells[2:], strict=True):
         knobs = [" ".join(map(str, row.scales)), row.background, f"{row.saliency_weight:g}"]
-        scores = [row.miou, row.miou_low, row.miou_high, row.pixel_accuracy]
-        assert shown == knobs + [f"{100 * score:.2f}" for score in scores]
+        scores = [getattr(row, name) for name in tables.SCORES]
+        assert shown == knobs + [f"{score:.2f}" for score in scores]
     assert empty == ""
     said = dict(one.split(": ") for one in caption.split("In all rows, ")[1].split(". IoU")[0].split("; "))
     assert set(lab.Config.knobs()) - set(GRID) < set(said)
@@ -299,7 +301,7 @@ def test_an_exported_row_that_failed_says_why_and_makes_no_knob_vary(counting_en
     grid = {"align_corners": [False, True], "placement": ["stretched", "centred"]}
     table = lab.sweep(lab.Segmenter(counting_encoder), scenes, grid, limit=1)
     head, _, *good, bad, _, caption = lab.results.export(table, tmp_path / "t.md").read_text().splitlines()
-    scores = "miou | miou_low | miou_high | pixel_accuracy | error"
+    scores = " | ".join([*tables.SCORES, "error"])
     assert head == f"| align_corners | placement | {scores} |" or head == f"| placement | align_corners | {scores} |"
     assert all(line.endswith(" |  |") for line in good)
     assert re.search(r"\|  \|  \|  \|  \| align_corners=True has a meaning only with [^|]* \|$", bad)

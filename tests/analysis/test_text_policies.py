@@ -15,7 +15,7 @@ def test_they_are_swept_on_one_encoding_and_scored_as_they_are_segmented(countin
     table = lab.sweep(plain, scenes, grid, limit=1)
     assert len(table) == 4 * 2 * 2
     assert counting_encoder.batches == [59]
-    assert table["miou"].between(0, 1).all()
+    assert table["miou_percent"].between(0, 100).all()
     names = [name for name in scenes.label_names if name != "background"]
     for background, several in itertools.product(grid["background"], grid["synonyms"]):
         config = lab.Config(background=background, synonyms=several, background_words=("sky", "grass", "wall"))

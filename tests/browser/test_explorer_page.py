@@ -281,7 +281,7 @@ def swept(board):
 
 
 def test_a_sweep_runs_on_the_board_and_its_rows_arrive(swept):
-    assert swept.ask("board.table['miou'].notna().sum().item()") == 5
+    assert swept.ask("board.table['miou_percent'].notna().sum().item()") == 5
     assert len(re.findall(r"\d\d\.\d", swept.find(".clipdiy-rows").inner_text())) >= 5
     swept.page.locator(".clipdiy-board .scatterlayer .point").nth(4).wait_for()
     assert swept.page.locator(".clipdiy-board .scatterlayer .point").count() == 5

@@ -59,7 +59,7 @@ def test_the_rows_are_those_of_a_sweep(board, store, scenes):
     board.start()
     assert not board.error
     expected = lab.sweep(store, scenes, GRID)
-    for name in ("saliency_weight", "placement", "miou", "miou_low", "miou_high"):
+    for name in ("saliency_weight", "placement", "miou_percent", "miou_low_percent", "miou_high_percent"):
         assert list(board.table[name]) == list(expected[name])
     screen = board.screens[0]
     assert screen.drawn == 1 + -(-6 // PORTION)  # the rows grow, portion by portion
@@ -73,7 +73,7 @@ def test_a_segmenter_instead_of_a_store_gives_the_same_within_half_precision(boa
     other = Board(tiny, scenes, limit=SCENES, scheduler=at_once())
     other.choose(saliency_weight=[0.0, 1.0])
     other.start()
-    np.testing.assert_allclose(other.table["miou"], board.table["miou"], atol=0.002)
+    np.testing.assert_allclose(other.table["miou_percent"], board.table["miou_percent"], atol=0.2)
     assert other.estimate() > 0
     other.close()
 
@@ -129,7 +129,7 @@ def test_a_row_shows_its_images_worst_first_and_opens_the_explorer_with_its_conf
     board.start()
     board.show(0)
     scored_images = board.screens[0].scored_images
-    assert [look.miou for look in scored_images] == sorted(look.miou for look in scored_images)
+    assert [look.miou_percent for look in scored_images] == sorted(look.miou_percent for look in scored_images)
     assert len(scored_images) == SCENES
     assert scored_images[0].explorer.config == board.config_of(0)
     assert scored_images[0].explorer.view.image.name == f"val/{scored_images[0].index}"
@@ -143,7 +143,7 @@ def test_table_and_figure_go_into_files(board, tmp_path):
     for name in ("a.csv", "a.tex", "a.md", "a.html"):
         assert board.export(tmp_path / name).exists()
     back = pd.read_csv(tmp_path / "a.csv")
-    np.testing.assert_allclose(back["miou"], 100 * board.table["miou"])
+    np.testing.assert_allclose(back["miou_percent"], board.table["miou_percent"])
     assert list(back["scales"].astype(str)) == ["256 128 64", "64"]
     with pytest.raises(OutputError, match=r"ends in '\.doc'"):
         board.export(tmp_path / "a.doc")
@@ -165,7 +165,7 @@ def test_a_source_that_the_store_lacks_gets_a_row_that_says_so(board):
     board.choose(saliency=["found-tiny", "oracle", "spectral"])
     board.start()
     table = board.table
-    assert table["miou"].notna().tolist() == [True, True, False]
+    assert table["miou_percent"].notna().tolist() == [True, True, False]
     assert "the store holds the saliency" in table.loc[2, "error"]
 
 
@@ -190,7 +190,7 @@ def test_a_store_of_objects_of_ones_own(counting_encoder, scenes, tmp_path):
         board.choose(saliency=["mine", "oracle"], saliency_weight=[0.5, 1.0])
         board.start()
         expected = lab.sweep(store, scenes, board.grid, segmenter=segmenter)
-        assert list(board.table["miou"]) == list(expected["miou"])
+        assert list(board.table["miou_percent"]) == list(expected["miou_percent"])
         scored_images = board.scored_images(0)
         assert len(scored_images) == SCENES
         shown = scored_images[0].explorer.shown()

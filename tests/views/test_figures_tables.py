@@ -18,7 +18,7 @@ PUBLISHED = pd.DataFrame(
     {
         "method": ["CLIP-DIY", "other"],
         "dataset": ["VOC21", "VOC21"],
-        "miou": [59.9, 38.8],
+        "miou_percent": [59.9, 38.8],
         "source": ["arXiv 2309.14289", "a table"],
     }
 )
@@ -86,7 +86,7 @@ def test_bars_of_a_sweep_beside_published_values(sweep_table):
     names = [f"row {i}" for i in range(6)]
     figure = figures.miou_bars(sweep_table, names, PUBLISHED)
     ours, theirs = (trace for trace in figure.data if isinstance(trace, go.Bar))
-    np.testing.assert_allclose(ours.x, sweep_table["miou"] * 100)
+    np.testing.assert_allclose(ours.x, sweep_table["miou_percent"])
     assert list(ours.y) == names
     assert list(theirs.x) == [59.9, 38.8]
     assert list(theirs.y) == ["CLIP-DIY (published)", "other (published)"]
@@ -97,7 +97,9 @@ def test_bars_of_a_sweep_beside_published_values(sweep_table):
 
 
 def test_intervals_are_drawn_and_numbers_stand_behind_them(sweep_table):
-    table = sweep_table.assign(miou_low=sweep_table.miou - 0.02, miou_high=sweep_table.miou + 0.03)
+    table = sweep_table.assign(
+        miou_low_percent=sweep_table.miou_percent - 2, miou_high_percent=sweep_table.miou_percent + 3
+    )
     bars, numbers = figures.miou_bars(table).data
     np.testing.assert_allclose(bars.error_x.array, 3)
     np.testing.assert_allclose(bars.error_x.arrayminus, 2)
@@ -111,7 +113,7 @@ def test_two_knobs_as_a_heat_map(sweep_table):
     (trace,) = figure.data
     assert list(trace.x) == ["0", "0.5", "1"]
     assert list(trace.y) == ["256", "256+128+64"]
-    expected = sweep_table["miou"].to_numpy().reshape(2, 3) * 100
+    expected = sweep_table["miou_percent"].to_numpy().reshape(2, 3)
     assert np.isnan(trace.z[1][0])
     np.testing.assert_allclose(np.delete(trace.z, 3), np.delete(expected, 3))
     assert len(figure.to_json()) < 5_000
@@ -132,7 +134,7 @@ def test_cost_against_quality_names_what_nothing_beats(sweep_table):
     table = sweep_table.assign(seconds=[3.0, 2.0, 1.0, 6.0, 5.0, 4.0])
     names = [f"row {i}" for i in range(6)]
     front, points = figures.cost(table, names=names).data
-    scores = table["miou"].to_numpy() * 100
+    scores = table["miou_percent"].to_numpy()
     unbeaten = [
         i for i in range(6)
         if not any(scores[j] >= scores[i] and table.seconds[j] < table.seconds[i] for j in range(6))
@@ -181,10 +183,10 @@ def test_the_worst_and_the_best_images(per_image, scenes, scene_run):
         return scene_run if image_id == scenes[1].id else scenes[int(image_id[-6:])].image
 
     figure = figures.worst_and_best(per_image, show, count=1)
-    ranked = per_image.sort_values("image_miou")
+    ranked = per_image.sort_values("image_miou_percent")
     assert asked == [ranked.image_id.iloc[0], ranked.image_id.iloc[-1]]
     assert [a.text for a in figure.layout.annotations] == [
-        f"{row.image_id}: {row.image_miou * 100:.1f} %" for row in (ranked.iloc[0], ranked.iloc[-1])
+        f"{row.image_id}: {row.image_miou_percent:.1f} %" for row in (ranked.iloc[0], ranked.iloc[-1])
     ]
     every = figures.worst_and_best(per_image.set_index("image_id"), show, count=9)
     assert len(every.layout.annotations) == len(per_image)
@@ -204,7 +206,7 @@ def test_contributions_without_a_column(parts, column):
 @pytest.mark.parametrize(
     ("make", "column"),
     [
-        (lambda t: figures.miou_bars(t.drop(columns="miou")), "miou"),
+        (lambda t: figures.miou_bars(t.drop(columns="miou_percent")), "miou_percent"),
         (lambda t: figures.miou_bars(t, published=PUBLISHED.drop(columns="source")), "source"),
         (lambda t: figures.sweep_heat(t, "scale", "saliency_weight"), "scale"),
         (lambda t: figures.sweep_line(t, "saliency_weight", by="strid"), "strid"),
@@ -256,7 +258,7 @@ def test_pictures_that_are_none(per_image):
     with pytest.raises(errors.FigureError, match="expected height x width x 3 uint8"):
         figures.worst_and_best(per_image, lambda _: np.zeros((3, 3)))
     with pytest.raises(errors.FigureError, match="nothing to show"):
-        figures.worst_and_best(per_image.assign(image_miou=np.nan), {})
+        figures.worst_and_best(per_image.assign(image_miou_percent=np.nan), {})
 
 
 # ------------------------------------------------------------------------------------------------ where the mIoU goes

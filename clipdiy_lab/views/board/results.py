@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pandas as pd
 
 from clipdiy_lab.analysis.results import export
+from clipdiy_lab.analysis.tables import MIOU, SCORES
 from clipdiy_lab.analysis.trials import plain_table
 from clipdiy_lab.errors import FigureError, OutputError
 from clipdiy_lab.views.board.grid import BoardPlan
@@ -21,7 +22,7 @@ from clipdiy_lab.views.html import table, tables
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-SCORES: Final = ("miou", "miou_low", "miou_high", "pixel_accuracy", "images", "seconds", "error")
+COLUMNS: Final = (*SCORES, "images", "seconds", "error")
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,14 @@ class BoardResults:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The rows so far: the grid's knobs and the scores (mIoU and accuracy as shares), in the grid's order."""
+        """The rows so far: the grid's knobs and the scores, in the grid's order."""
         made = []
         for number, row in sorted(self.rows.items()):
             given = dict(self.plan.trials[number].given) if self.plan else {}
-            made.append({"row": number, **given, **{name: row.get(name) for name in SCORES}})
-        columns = ["row", *self.ran, *SCORES]
+            made.append({"row": number, **given, **{name: row.get(name) for name in COLUMNS}})
+        columns = ["row", *self.ran, *COLUMNS]
         table = pd.DataFrame(made, columns=columns).set_index("row")
-        scores = [name for name in SCORES if name != "error"]
+        scores = [name for name in COLUMNS if name != "error"]
         table[scores] = table[scores].astype(float)
         table["error"] = table["error"].fillna("")
         return table
@@ -86,7 +87,7 @@ class BoardResults:
         vary = self.varied
         known = self.published
         # Rows differ in the grid's knobs only, which is what the figures look at.
-        slim = table[[*vary, "miou", "miou_low", "miou_high"]]
+        slim = table[[*vary, *MIOU]]
         if known.empty and len(vary) == 1:
             return figures.sweep_line(slim, vary[0])
         if known.empty and len(vary) == 2:
@@ -98,7 +99,7 @@ class BoardResults:
 
     def _scored(self) -> pd.DataFrame:
         table = self.table
-        table = table[table["miou"].notna()]
+        table = table[table["miou_percent"].notna()]
         if table.empty:
             raise FigureError("no row has a score yet; choose knobs and run.")
         return table
@@ -132,9 +133,7 @@ class BoardResults:
         """
         target = Path(path)
         if target.suffix in (".csv", ".md", ".tex"):
-            table = self.table.assign(miou=lambda t: 100 * t["miou"], miou_low=lambda t: 100 * t["miou_low"],
-                                      miou_high=lambda t: 100 * t["miou_high"])  # fmt: skip
-            return export(plain_table(table), target)
+            return export(plain_table(self.table), target)
         if target.suffix in (".html", ".svg", ".pdf", ".png"):
             from clipdiy_lab.views import figures
 
@@ -148,12 +147,12 @@ class BoardResults:
         """Return the rows so far as HTML, scores in percent."""
         rows = []
         for number, row in self.table.iterrows():
-            score = [f"{100 * row['miou']:.1f}", f"{100 * row['miou_low']:.1f} to {100 * row['miou_high']:.1f}"]
-            cells = score if row["miou"] == row["miou"] else ["", row["error"]]
+            miou, low, high = (row[name] for name in MIOU)
+            cells = [f"{miou:.1f}", f"{low:.1f} to {high:.1f}"] if miou == miou else ["", row["error"]]
             rows.append([number, *(knob_text(row[name]) for name in self.ran), *cells])
         ours = table(["row", *self.ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
         if self.published.empty:
             return tables([ours], f"No published values on {self.dataset} are known.")
-        columns = ["method", "backbone", "miou", "protocol_notes", "source"]
+        columns = ["method", "backbone", "miou_percent", "protocol_notes", "source"]
         theirs = self.published[columns].to_numpy().tolist()
         return tables([ours, table(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)])

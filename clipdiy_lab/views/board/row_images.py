@@ -29,7 +29,7 @@ class ScoredImage:
     index : int
         Of the image in the dataset.
     image_id : str
-    miou : float
+    miou_percent : float
         Over the labels that are true or predicted there; NaN where nothing counts.
     explorer : Explorer
         Shows it with the row's configuration.
@@ -38,7 +38,7 @@ class ScoredImage:
     row: int
     index: int
     image_id: str
-    miou: float
+    miou_percent: float
     explorer: Explorer
 
 
@@ -92,7 +92,7 @@ class RowImages:
             image_id = str(scores["image_id"])
             index = self.opened.place(positions[image_id])
             explorer = make_explorer(self._picture(index), labels, self.source, config=self.config)
-            scored_images.append(ScoredImage(self.row, index, image_id, float(scores["image_miou"]), explorer))
+            scored_images.append(ScoredImage(self.row, index, image_id, float(scores["image_miou_percent"]), explorer))
         return scored_images
 
     def _picture(self, index: int) -> Picture:

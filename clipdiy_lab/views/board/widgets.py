@@ -200,7 +200,7 @@ class BoardWidgets(WidgetScreen):
         self.gallery.children = [self._card(look) for look in ends]
 
     def _card(self, look: ScoredImage) -> w.VBox:
-        score = "nothing to score" if look.miou != look.miou else f"{100 * look.miou:.1f} %"
+        score = "nothing to score" if look.miou_percent != look.miou_percent else f"{look.miou_percent:.1f} %"
         tag = markup.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
         keys = markup.legend(look.explorer.shown())
         card = Markup('<div style="line-height:1.4">{}<br><b>{}: {}</b>{}</div>')

@@ -15,7 +15,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels
 
-IMAGE, SCORE = "image_id", "image_miou"
+IMAGE, SCORE = "image_id", "image_miou_percent"
 Picture = npt.NDArray[np.uint8] | xr.DataTree
 
 
@@ -27,7 +27,7 @@ def worst_and_best(
     Parameters
     ----------
     scores : pandas.DataFrame
-        ``image_id`` (column or index) and ``image_miou`` as a share, as `results.image_scores` gives them; rows
+        ``image_id`` (column or index) and ``image_miou_percent``, as `results.image_scores` gives them; rows
         without a score are left out.
     pictures : mapping of image id, or callable
         Gives the RGB image (height x width x 3, uint8), or a run, of which the labels are laid over the image. Asked
@@ -41,7 +41,7 @@ def worst_and_best(
         If a column is missing, no row has a score, or there is no picture of an image.
     """
     table = inputs.columns(scores, IMAGE, SCORE)
-    ranked = table.assign(**{SCORE: inputs.percent(inputs.numbers(table, SCORE))}).dropna(subset=[SCORE])
+    ranked = table.assign(**{SCORE: inputs.numbers(table, SCORE)}).dropna(subset=[SCORE])
     if count < 1 or ranked.empty:
         raise FigureError(f"{len(ranked)} images with a score and count={count}: there is nothing to show.")
     ranked = ranked.sort_values(SCORE, kind="stable")

@@ -162,12 +162,6 @@ def numbers(table: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
         raise FigureError(f"the column {column!r} holds {table[column].dtype}, expected numbers.") from error
 
 
-def percent(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Bring shares (at most 1) to percent; tables of published results come in percent already."""
-    # No published mean over labels is below one percent, so the largest value tells the two apart.
-    return values * 100 if np.nanmax(values, initial=0) <= 1 else values
-
-
 def variables(data: Any, **needed: Sequence[str]) -> xr.Dataset:
     """Check that an evaluation's dataset has variables with these dimensions, whatever other dimensions they have.
 

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 import plotly.graph_objects as go
 
+from clipdiy_lab.analysis.tables import MIOU, SCORES
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.views.figures import inputs
 from clipdiy_lab.views.figures.style import ACCENT, DASHES, OTHER, SERIES, SYMBOLS, charted, plain
 from clipdiy_lab.views.scales import SEQUENTIAL
 
-_LOW, _HIGH = "miou_low", "miou_high"
+_MIOU, _LOW, _HIGH = MIOU
 
 
 def miou_bars(
@@ -27,27 +28,27 @@ def miou_bars(
     Parameters
     ----------
     table : pandas.DataFrame
-        ``miou`` as a share; intervals are drawn where there are ``miou_low`` and ``miou_high``.
+        ``miou_percent``; intervals are drawn where there are ``miou_low_percent`` and ``miou_high_percent``.
     names : sequence of str, optional
         One a row. Default: the column ``name`` or ``method``, else the index.
     published : pandas.DataFrame, optional
-        ``method``, ``dataset``, ``miou`` (percent) and ``source``, which hover shows.
+        ``method``, ``dataset``, ``miou_percent`` and ``source``, which hover shows.
 
     Raises
     ------
     FigureError
         If a column is missing, or there is another number of names than rows.
     """
-    table = inputs.columns(table, "miou")
+    table = inputs.columns(table, _MIOU)
     figure = go.Figure()
     listed = _names(table, names)
-    ours = inputs.percent(inputs.numbers(table, "miou"))
+    ours = inputs.numbers(table, _MIOU)
     _add_bars(figure, ours, listed, "measured here", {"color": ACCENT}, interval=_interval(table, ours))
     if published is not None:
-        known = inputs.columns(published, "method", "dataset", "miou", "source")
+        known = inputs.columns(published, "method", "dataset", _MIOU, "source")
         shape = {"shape": "/", "size": 6, "fgcolor": "#ffffff", "fgopacity": 0.6, "fillmode": "overlay"}
         theirs = _published_names(known)
-        values, sources = inputs.percent(inputs.numbers(known, "miou")), [plain(str(one)) for one in known["source"]]
+        values, sources = inputs.numbers(known, _MIOU), [plain(str(one)) for one in known["source"]]
         _add_bars(figure, values, theirs, "published", {"color": OTHER, "pattern": shape}, sources)
         listed += theirs
     figure.update_yaxes(autorange="reversed", type="category").update_xaxes(title="mIoU, %", rangemode="tozero")
@@ -114,10 +115,10 @@ def _published_names(known: pd.DataFrame) -> list[str]:
 
 
 def _interval(table: pd.DataFrame, values: npt.NDArray[np.float64]) -> dict[str, Any] | None:
-    """Return plotly's error bars where the table has an interval; `values` are percent."""
+    """Return plotly's error bars where the table has an interval."""
     if not {_LOW, _HIGH} <= set(table.columns):
         return None
-    low, high = (inputs.percent(inputs.numbers(table, name)) for name in (_LOW, _HIGH))
+    low, high = (inputs.numbers(table, name) for name in (_LOW, _HIGH))
     return {"type": "data", "array": high - values, "arrayminus": values - low, "color": OTHER, "thickness": 1.5}
 
 
@@ -127,7 +128,7 @@ def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
     Parameters
     ----------
     table : pandas.DataFrame
-        A sweep: a column per knob, and ``miou`` as a share. Combinations that are missing stay empty.
+        A sweep: a column per knob, and ``miou_percent``. Combinations that are missing stay empty.
     x, y : str
         Columns of the two knobs.
 
@@ -136,12 +137,12 @@ def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
     FigureError
         If a column is missing, or several rows share a cell because further knobs vary (they are named).
     """
-    table = inputs.columns(table, x, y, "miou")
+    table = inputs.columns(table, x, y, _MIOU)
     _one_row_each(table, [x, y])
     across, down = (list(dict.fromkeys(map(inputs.knob_text, table[name]))) for name in (x, y))
     cells = np.full((len(down), len(across)), np.nan)
     for score, column, row in zip(
-        inputs.percent(inputs.numbers(table, "miou")), map(inputs.knob_text, table[x]), map(inputs.knob_text, table[y]),
+        inputs.numbers(table, _MIOU), map(inputs.knob_text, table[x]), map(inputs.knob_text, table[y]),
         strict=True,
     ):  # fmt: skip
         cells[down.index(row), across.index(column)] = score
@@ -173,7 +174,7 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
     Parameters
     ----------
     table : pandas.DataFrame
-        A sweep; ``miou`` and, for intervals, ``miou_low`` and ``miou_high``, as shares.
+        A sweep; ``miou_percent`` and, for intervals, ``miou_low_percent`` and ``miou_high_percent``.
     knob : str
         Column along x; numbers keep their distances, other values stand side by side.
     by : str, optional
@@ -184,7 +185,7 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
     FigureError
         As `sweep_heat`.
     """
-    table = inputs.columns(table, knob, *([] if by is None else [by]), "miou")
+    table = inputs.columns(table, knob, *([] if by is None else [by]), _MIOU)
     _one_row_each(table, [knob] if by is None else [knob, by])
     groups = [""] if by is None else list(dict.fromkeys(map(inputs.knob_text, table[by])))
     numeric = all(map(inputs.is_number, table[knob]))
@@ -192,7 +193,7 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
     for number, group in enumerate(groups):
         rows = table if by is None else table[[inputs.knob_text(one) == group for one in table[by]]]
         rows = rows.sort_values(knob) if numeric else rows
-        scores = inputs.percent(inputs.numbers(rows, "miou"))
+        scores = inputs.numbers(rows, _MIOU)
         style = number % len(SERIES)
         figure.add_scatter(
             x=rows[knob].to_numpy() if numeric else [plain(inputs.knob_text(one)) for one in rows[knob]],
@@ -217,7 +218,7 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
     Parameters
     ----------
     table : pandas.DataFrame
-        ``miou`` as a share and a column of costs; intervals as in `miou_bars`.
+        ``miou_percent`` and a column of costs; intervals as in `miou_bars`.
     spent : str
         Column of the cost, for example seconds or crops per image.
     names : sequence of str, optional
@@ -228,9 +229,9 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
     FigureError
         As `miou_bars`.
     """
-    table = inputs.columns(table, spent, "miou")
+    table = inputs.columns(table, spent, _MIOU)
     listed, costs = _names(table, names), inputs.numbers(table, spent)
-    scores = inputs.percent(inputs.numbers(table, "miou"))
+    scores = inputs.numbers(table, _MIOU)
     best, wide = _front(costs, scores), 0 < 10 * costs.min() < costs.max()
     figure = go.Figure(
         go.Scatter(x=costs[best], y=scores[best], mode="lines", line={"color": OTHER, "dash": "dot", "shape": "hv"},
@@ -275,8 +276,8 @@ def _one_row_each(table: pd.DataFrame, knobs: Sequence[str]) -> None:
     twice = spelled[spelled.duplicated(list(knobs), keep=False)]
     if twice.empty:
         return
-    scores = [name for name in spelled.columns if str(name).startswith("iou[")]
-    results = {"miou", _LOW, _HIGH, "pixel_accuracy", "ignored", "seconds", *scores, *knobs}
+    scores = [name for name in spelled.columns if str(name).startswith("iou_percent[")]
+    results = {*SCORES, "ignored_percent", "seconds", *scores, *knobs}
     first = twice[(twice[list(knobs)] == twice[list(knobs)].iloc[0]).all(axis=1)]
     vary = [name for name in spelled.columns if name not in results and first[name].nunique() > 1]
     raise FigureError(
