@@ -17,7 +17,7 @@ import xarray as xr
 from clipdiy_lab.analysis.evaluate import evaluate
 from clipdiy_lab.analysis.expected import Expectation, expectations, expected_file, file_sha256
 from clipdiy_lab.analysis.methods import PublishedMethod, load_method
-from clipdiy_lab.analysis.results import plain_attrs
+from clipdiy_lab.analysis.result_files import plain_attrs
 from clipdiy_lab.analysis.tables import to_markdown
 from clipdiy_lab.analysis.trials import ORACLE
 from clipdiy_lab.datasets.manifests import load_manifest

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
 from collections.abc import Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from clipdiy_lab.analysis.ranking import standing, standings
+from clipdiy_lab.analysis.result_files import no_result, open_result, plain_attrs
 from clipdiy_lab.analysis.tables import MIOU, export, in_percent, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
 from clipdiy_lab.datasets.prediction_rle import export_coco
-from clipdiy_lab.errors import ConfigError, OutputError, nearest
-from clipdiy_lab.pipeline.netcdf import read_netcdf, write_netcdf
+from clipdiy_lab.errors import ConfigError, nearest
 
 __all__ = [
     "best",
@@ -30,12 +27,14 @@ __all__ = [
     "image_label_scores",
     "image_scores",
     "in_percent",
+    "label_changes",
     "label_differences",
     "label_scores",
     "open_result",
     "plain_attrs",
     "published",
     "setting_differences",
+    "standing",
     "table",
     "to_csv",
     "to_latex",
@@ -43,7 +42,6 @@ __all__ = [
     "worst",
 ]
 
-_HASH = "content_sha256"
 COLUMNS = (
     "dataset",
     "method",
@@ -57,20 +55,6 @@ COLUMNS = (
 )
 _CAUTION = "protocol as its source notes it; not known to be that of our rows"
 _TWO_TRUTHS = "COCO-Object has two ground truths (first instance wins; stuff maps), and this source does not say which"
-
-
-def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a result that `evaluate` wrote.
-
-    Raises
-    ------
-    OutputError
-        If there is none, or it is damaged.
-    """
-    result = read_result(Path(path))
-    if result is None:
-        raise OutputError(f"there is no result at {os.fspath(path)}; expected a file that evaluate wrote.")
-    return result
 
 
 def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFrame:
@@ -87,7 +71,8 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     -------
     pandas.DataFrame
         One row a result or published cell. Every row carries its protocol and its source; ``note``
-        says what stands between the row and ours of the same benchmark. Nothing is averaged.
+        says what stands between the row and ours of the same benchmark, and of the best of ours whether the images tell
+        the runner-up apart (see `ranking`). Nothing is averaged.
 
     Raises
     ------
@@ -97,6 +82,8 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     if not results:
         raise ConfigError("there is nothing to tabulate; give at least one result of evaluate.")
     ours = [_own_row(result) for result in results]
+    for place, said in standings(results, ours).items():
+        ours[place]["note"] = _joined(said, ours[place]["note"])
     rows: list[dict[str, Any]] = []
     for benchmark in dict.fromkeys(row["dataset"] for row in ours):
         own = [row for row in ours if row["dataset"] == benchmark]
@@ -181,26 +168,6 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     return own[own["method"].isin(methods)]
 
 
-def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
-    """Return a result's protocol card with Python's own numbers.
-
-    Raises
-    ------
-    ConfigError
-        If it is no result of `evaluate`.
-    """
-    if not isinstance(result, xr.Dataset) or not {"protocol_card", "miou"} <= result.attrs.keys():
-        raise _no_result(result)
-    return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in result.attrs.items()}
-
-
-def _no_result(given: object) -> ConfigError:
-    return ConfigError(
-        f"{type(given).__name__} is given where a result of evaluate is expected; make one with lab.evaluate, or open "
-        "one with lab.results.open_result."
-    )
-
-
 def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
     """Return variables of a result as a table.
 
@@ -210,7 +177,7 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
         If it is no result of `evaluate`.
     """
     if not isinstance(result, xr.Dataset) or not set(names) <= set(result.data_vars):
-        raise _no_result(result)
+        raise no_result(result)
     return result[names].to_dataframe().reset_index()
 
 
@@ -255,14 +222,31 @@ def label_differences(comparison: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``label``, ``iou_percent`` of both results with their names, ``difference_points`` with its interval
-        ``low_points``, ``high_points``, and ``sign_holds``, a share of the replicates.
+        ``low_points``, ``high_points``, and ``sign_holds``, a share of the replicates; of rows of a sweep without
+        these.
     """
-    frame = _frame(comparison, ["difference", "difference_low", "difference_high", "sign_holds"])
     points = {"difference": "difference_points", "difference_low": "low_points", "difference_high": "high_points"}
+    frame = _frame(comparison, ["difference", *(name for name in (*points, "sign_holds") if name in comparison)])
+    points = {name: points[name] for name in points if name in frame}
     frame = frame.assign(**{name: 100 * frame[name] for name in points}).rename(columns=points)
     for place, name in enumerate(comparison["result"].values):
         frame.insert(1 + place, f"iou_percent {name}", 100 * comparison["iou"].values[place])
     return frame.sort_values("difference_points", ascending=False, kind="stable", ignore_index=True)
+
+
+def label_changes(comparison: xr.Dataset) -> pd.DataFrame:
+    """Which label became which in the second of two runs that `compare` compared, most pixels first.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``label`` (in the first), ``other_label`` (in the second), ``pixels``, ``share_percent`` of the image; changed
+        pairs only.
+    """
+    frame = _frame(comparison, ["pixels"])
+    frame = frame.assign(share_percent=100 * frame["pixels"] / max(int(frame["pixels"].sum()), 1))
+    frame = frame[(frame["label"] != frame["other_label"]) & (frame["pixels"] > 0)]
+    return frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
 
 
 def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
@@ -276,7 +260,8 @@ def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
 
 def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
     """One row per setting, weight or version in which the two results of `compare` differ: ``setting``, both values."""
-    _frame(comparison, ["difference"])
+    if not isinstance(comparison, xr.Dataset) or "differs" not in comparison.attrs:
+        raise ConfigError("it is no comparison; make one with lab.compare.")
     names = [str(name) for name in comparison["result"].values]
     rows = [[name, *values] for name, values in json.loads(comparison.attrs["differs"]).items()]
     return pd.DataFrame(rows, columns=["setting", *names])
@@ -305,68 +290,3 @@ def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
     frame = frame.assign(share_percent=100 * frame["pixels"] / frame["true_label"].map(true))
     frame = frame.sort_values("pixels", ascending=False, kind="stable", ignore_index=True)
     return frame if n is None else frame.head(n)
-
-
-def result_path(out: str | os.PathLike[str], name: str) -> Path:
-    """Return the file of a result: `out` itself if it ends in .nc, else `name` in the folder `out`; folders are made.
-
-    Raises
-    ------
-    OutputError
-        If the suffix is another one or the folder cannot be made.
-    """
-    given = Path(out)
-    if given.suffix and given.suffix != ".nc" and not given.is_dir():
-        raise OutputError(f"{given} ends in {given.suffix!r}; a result is a .nc file, or a folder to put it into.")
-    target = given if given.suffix == ".nc" else given / re.sub(r"[^\w.-]+", "_", name)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{target.parent} cannot be made ({error.strerror}); choose another place.") from error
-    return target
-
-
-def write_result(result: xr.Dataset, target: Path) -> None:
-    """Write a result whole, with a hash of its counts."""
-    write_netcdf(result.assign_attrs({_HASH: _content_hash(result)}), target)
-
-
-def read_result(target: Path, key: str | None = None) -> xr.Dataset | None:
-    """Read a result that `write_result` wrote; None where there is no file.
-
-    Parameters
-    ----------
-    target : path
-    key : str, optional
-        Of the run that it must be the result of.
-
-    Raises
-    ------
-    OutputError
-        If the file is damaged, no result, or the result of another run.
-    """
-    if not target.exists():
-        return None
-    try:
-        result = read_netcdf(target).to_dataset()
-        expected = result.attrs.pop(_HASH)
-        whole = expected == _content_hash(result)
-    except (OSError, ValueError, KeyError, MemoryError) as error:  # KeyError: what every result has is missing
-        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise OutputError(f"{target} is no result of the lab ({what}); remove it first.") from error
-    if not whole:
-        raise OutputError(f"{target} is damaged: its content does not have the hash written with it; remove it first.")
-    if key is not None and result.attrs.get("key") != key:
-        raise OutputError(
-            f"{target} holds the result of another run ({result.attrs.get('dataset')}, protocol "
-            f"{result.attrs.get('protocol')}, {result.attrs.get('images')} images); choose another file, or a folder."
-        )
-    return result
-
-
-def _content_hash(result: xr.Dataset) -> str:
-    digest = hashlib.sha256(repr([str(one) for one in result["image_id"].values]).encode())
-    for name in sorted(map(str, result.data_vars)):
-        digest.update(name.encode() + np.ascontiguousarray(result[name].values).tobytes())
-    digest.update(repr(sorted((name, str(value)) for name, value in result.attrs.items() if name != _HASH)).encode())
-    return digest.hexdigest()

@@ -18,7 +18,7 @@ from clipdiy_lab.analysis.cards import subject_card, work_key
 from clipdiy_lab.analysis.diagnosis import diagnosed
 from clipdiy_lab.analysis.evaluate import count_images, kept
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
-from clipdiy_lab.analysis.results import read_result, result_path, write_result
+from clipdiy_lab.analysis.result_files import read_result, result_path, write_result
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
 from clipdiy_lab.analysis.summary import summarise

@@ -7,15 +7,16 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pandas as pd
 
 from clipdiy_lab._version import __version__
+from clipdiy_lab.analysis.compare_rows import REPLICATES
 from clipdiy_lab.analysis.evaluate import count_images, kept
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.block import Block
-from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts, row_means
 from clipdiy_lab.analysis.scoring.resume import PartialCounts, Rows
 from clipdiy_lab.analysis.scoring.shared import in_order, text_key, text_of
 from clipdiy_lab.analysis.scoring.workers import score
@@ -108,12 +109,13 @@ def sweep(
     Returns
     -------
     pandas.DataFrame
-        One row per configuration, in the grid's order: every knob; ``saliency``; ``miou_percent`` with its interval
-        ``miou_low_percent``, ``miou_high_percent`` (95 % bootstrap over images, see `TrialCounts`),
-        ``pixel_accuracy_percent``, ``ignored_percent`` of the pixels, ``images``, ``protocol``, ``seconds`` (of its
-        pass, divided by the rows of the pass), ``error``; ``iou_percent[LABEL]`` of every label. A row that failed has
-        an error and no score. ``attrs`` say what all rows have in common: dataset, protocol, encoder, hashes, how the
-        intervals were made, version.
+        One row per configuration, in the grid's order: every knob; ``saliency``; ``key``, a hash of both;
+        ``miou_percent`` with its interval ``miou_low_percent``, ``miou_high_percent`` (95 % bootstrap over images, see
+        `TrialCounts`), ``pixel_accuracy_percent``, ``ignored_percent`` of the pixels, ``images``, ``protocol``,
+        ``seconds`` (of its pass, divided by the rows of the pass), ``error``; ``iou_percent[LABEL]`` of every label. A
+        row that failed has an error and no score. ``attrs`` say what all rows have in common: dataset, protocol,
+        encoder, hashes, how the intervals were made, version; and ``replicates``, mIoU in each by ``key``, from which
+        `compare` and `results.standing` say how sure a difference is.
 
     Raises
     ------
@@ -171,9 +173,18 @@ def sweep(
         else:
             if work.file is not None:
                 PartialCounts.remove_all(work.file.path)
-    table = pd.DataFrame([_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows])
-    table.attrs = cast("dict[Hashable | None, Any]", subject)
+    rows = [_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows]
+    replicates = _Replicates({row["key"]: row.pop(REPLICATES) for row in rows if REPLICATES in row})
+    table = pd.DataFrame(rows)
+    table.attrs = cast("dict[Hashable | None, Any]", {**subject, REPLICATES: replicates})
     return table
+
+
+class _Replicates(dict[str, list[float]]):
+    """mIoU of every replicate by the key of a row; shared, not copied, by the tables that pandas makes of a table."""
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 @dataclass
@@ -340,6 +351,7 @@ def _scores(block: Block, counts: TrialCounts, place: int, seconds: float) -> di
         "seconds": seconds,
         "error": "",
         "saliency_source": block.source.saliency[0],
+        REPLICATES: row_means(counts.replicates(place).iou(absent)).tolist(),
         "iou": dict(zip(names, metrics.iou(confusion, absent).tolist(), strict=True)),
     }
 
@@ -354,7 +366,8 @@ def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
     source = trial.saliency or scores.pop("saliency_source", None)
     scores.pop("saliency_source", None)
     of_labels = {f"iou_percent[{label}]": 100 * value for label, value in scores.pop("iou", {}).items()}
-    return {**knobs, SALIENCY: source, LABEL_NAMES: trial.label_names, **scores, **of_labels}
+    told = {SALIENCY: source, LABEL_NAMES: trial.label_names, "key": trial.key[:16]}
+    return {**knobs, **told, **scores, **of_labels}
 
 
 def _subject(

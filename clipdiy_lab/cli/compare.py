@@ -1,49 +1,92 @@
-"""Compare two results."""
+"""Compare two results, or two runs of one image."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import AsJson
 
-ResultFile = Annotated[Path, typer.Argument(help="A .nc file of `evaluate` or `score`.")]
+ResultFile = Annotated[Path, typer.Argument(help="A .nc file of `evaluate` or `score`, or a run: .nc or .zarr.")]
 
 
 @app.command()
 def compare(
     first: ResultFile,
     second: ResultFile,
-    common: Annotated[bool, typer.Option("--common", help="Take the images that both have.")] = False,
+    common: Annotated[bool, typer.Option("--common", help="Of results: take the images that both have.")] = False,
     images: Annotated[int, typer.Option(help="How many images of largest gain and loss to list.")] = 3,
+    html: Annotated[Path | None, typer.Option(help="Write a page that is one file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two results on the same images: differences with paired intervals, and what was set otherwise."""
-    from clipdiy_lab.analysis import results
+    """Compare two results, or two runs of one image: what differs, how sure that is, and what was set otherwise."""
     from clipdiy_lab.analysis.compare import compare as run
+    from clipdiy_lab.analysis.results import setting_differences
 
-    opened = [results.open_result(path) for path in (first, second)]
+    opened = [read_result_or_run(path) for path in (first, second)]
     names = (first.stem, second.stem) if first.stem != second.stem else (str(first), str(second))
     found = run(*opened, names=names, common=common)
-    labels, ranked, settings = (
-        make(found) for make in (results.label_differences, results.image_differences, results.setting_differences)
-    )
+    if html is not None:
+        from clipdiy_lab.views.report import report
+
+        report(found, html)
+    tables, settings = _tables(found, images), setting_differences(found)
     if as_json:
-        tables = {"labels": labels, "images": ranked, "settings": settings}
-        records = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
-        facts = {name: found.attrs[name] for name in ("summary", "mious", "miou_difference", "sign_holds", "images")}
-        bounds = [found.attrs["miou_difference_low"], found.attrs["miou_difference_high"]]
-        typer.echo(json.dumps({**facts, "interval": bounds, **records}))
+        every = {**_tables(found, None), "settings": settings}
+        records = {name: json.loads(table.to_json(orient="records")) for name, table in every.items()}
+        facts = {name: value for name, value in found.attrs.items() if name not in ("differs", "protocol_card")}
+        typer.echo(json.dumps({**facts, **records}))
         return
-    print_table(labels.round(2), as_json=False)
-    for title, table in (("helps most", ranked.head(images)), ("hurts most", ranked.tail(images)[::-1])):
-        say("", f"{title}:")
+    for title, table in tables.items():
+        say(f"{title}:")
         print_table(table.round(2), as_json=False)
-    say("", "set otherwise:" if len(settings) else "nothing was set otherwise")
+        say("")
+    say("set otherwise:" if len(settings) else "nothing was set otherwise")
     for row in settings.itertuples(index=False):
         say(f"  {row[0]}: {row[1]} / {row[2]}")
     say("", found.attrs["summary"])
+
+
+def read_result_or_run(path: Path) -> Any:
+    """Return the result of a file, or the run of a file or folder.
+
+    Raises
+    ------
+    OutputError, RunError
+        If it is neither.
+    """
+    from clipdiy_lab.analysis.result_files import open_result
+    from clipdiy_lab.errors import OutputError, RunError
+    from clipdiy_lab.pipeline.runs import open_run
+
+    try:
+        return open_result(path)
+    except OutputError as error:
+        if not path.exists():
+            raise
+        try:
+            return open_run(path)
+        except RunError as other:
+            raise OutputError(f"{path} is neither a result nor a run: {error} As a run: {other}") from error
+
+
+def _tables(found: Any, images: int | None) -> dict[str, Any]:
+    """Return the tables of a comparison by their titles; of the images only so many at either end, None for all."""
+    from clipdiy_lab.analysis import results
+
+    if found.attrs["kind"] == "runs":
+        return {"labels": results.label_changes(found)}
+    ranked = results.image_differences(found)
+    tables = {"labels": results.label_differences(found)}
+    if images is None:
+        return {**tables, "images": ranked}
+    points = ranked["difference_points"]
+    return {
+        **tables,
+        "helps most": ranked[points > 0].head(images),
+        "hurts most": ranked[points < 0].tail(images)[::-1],
+    }

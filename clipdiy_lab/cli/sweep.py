@@ -65,6 +65,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Score every combination of the values; one line per configuration."""
+    from clipdiy_lab.analysis.ranking import standing
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
     from clipdiy_lab.analysis.tables import SCORES, subject_line, to_csv, to_text
@@ -118,7 +119,7 @@ def sweep(
     if (table["error"] != "").any():
         shown.append("error")
     typer.echo(to_text(plain.reindex(columns=shown), "{:.2f}".format))
-    say("", subject_line(table))
+    say("", subject_line(table), standing(table))
     _fail_if_all_failed(table)
 
 

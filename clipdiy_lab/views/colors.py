@@ -18,6 +18,9 @@ Rgb = npt.NDArray[np.uint8]
 BACKGROUND: Final = (90, 90, 98)
 """The background's grey, far enough from white and from black paper."""
 
+CHANGED: Final = np.array([[236, 236, 240], [213, 94, 0]], dtype=np.uint8)
+"""Of a map that says where something differs: where it does not, and where it does."""
+
 _TABLE: Final = (
     *("e69f00", "56b4e9", "009e73", "f0e442", "0072b2", "d55e00", "cc79a7", "0000ff", "00ffe1", "8778ff", "b4000f"),
     *("96c396", "c31e96", "691ec3", "a5d2ff", "ffd2a5", "ff4b69", "e10fd2", "871e87", "ff78d2", "b4d25a", "2d5aff"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 from markupsafe import Markup
 
+from clipdiy_lab.analysis.tables import with_row_names
 from clipdiy_lab.text import printable
 from clipdiy_lab.views.colors import css
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def render(template: str, **values: Any) -> Markup:
@@ -34,6 +38,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]], kind: str = "cl
 def tables(made: Sequence[dict[str, Any]], note: str = "") -> str:
     """Return tables as HTML, with a sentence under them."""
     return render("tables.html", tables=made, note=note)
+
+
+def html_table(table: pd.DataFrame, float_format: Callable[[float], str] = "{:.4g}".format) -> Markup:
+    """Return a table of numbers and texts as HTML; row names that are no numbers become its first columns."""
+    shown = with_row_names(table).map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
+    shown.columns = [printable(str(name)).replace("_", " ") for name in shown.columns]
+    return Markup(shown.to_html(index=False, float_format=float_format, na_rep="–", border=0))  # noqa: S704  escaped
 
 
 class _Lines(str):

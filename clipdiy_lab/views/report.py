@@ -17,6 +17,7 @@ from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.gallery import picture, strip
 from clipdiy_lab.views.look import Look
+from clipdiy_lab.views.page.comparison import comparison_document
 from clipdiy_lab.views.page.document import document
 
 if TYPE_CHECKING:
@@ -50,20 +51,20 @@ def label_table(run: xr.DataTree) -> pd.DataFrame:
 
 
 def report(
-    run: xr.DataTree,
+    run: xr.DataTree | xr.Dataset,
     path: str | PathLike[str],
     tables: Mapping[str, pd.DataFrame] | None = None,
     *,
     segmenter: Segmenter | None = None,
 ) -> Path:
-    """Write one self-contained HTML page that takes a run apart.
+    """Write one self-contained HTML page that takes a run apart, or shows a comparison.
 
     Every stage; the maps of `explain` with a sentence on how to read each; an inspector of pixels that needs neither a
     kernel nor a network; labels, configuration, prompts, and how to repeat it.
 
     Parameters
     ----------
-    run : xarray.DataTree
+    run : xarray.DataTree, or xarray.Dataset of `compare`
     path : path
         The page appears there only when it is complete.
     tables : mapping of title to DataFrame, optional
@@ -73,11 +74,15 @@ def report(
 
     Raises
     ------
+    FigureError
+        If it is a dataset, but no comparison.
     RunError
         If it is not a whole run, or `segmenter` has another encoder.
     OutputError
         If the place cannot be written to.
     """
+    if isinstance(run, xr.Dataset):
+        return _written(comparison_document(run), Path(path))
     s.validate(run, need=_NEEDED)
     if segmenter is not None:
         from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
@@ -90,6 +95,10 @@ def _write_page(
     look: Look, target: Path, tables: Mapping[str, pd.DataFrame] | None, segmenter: Segmenter | None = None
 ) -> Path:
     page = document(look, {"Labels": label_table(look.run), **(tables or {})}, segmenter)
+    return _written(page, target)
+
+
+def _written(page: str, target: Path) -> Path:
     with atomic_path(target) as part:
         part.write_text(page, encoding="utf-8")
     return target

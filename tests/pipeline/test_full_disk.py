@@ -19,7 +19,7 @@ from storing import SMALL, Pictures, make_segmenter
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis import results
-from clipdiy_lab.analysis.results import write_result
+from clipdiy_lab.analysis.result_files import write_result
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.resume import PartialCounts, Rows
 from clipdiy_lab.cli import main

@@ -31,7 +31,7 @@ KEEP_SECONDS = 2.0
 WRITING_SHARE = 0.05
 """The most of the time that goes into writing counts."""
 _RANGE = re.compile(r"(\d{9})-(\d{9})\.npz")
-ROWS_FORMAT = "clipdiy_lab sweep 1"
+ROWS_FORMAT = "clipdiy_lab sweep 2"
 _MAX_BYTES = 2**28  # a row has about 1 kB
 
 

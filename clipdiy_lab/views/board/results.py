@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from clipdiy_lab.analysis.compare_rows import REPLICATES
+from clipdiy_lab.analysis.ranking import standing
 from clipdiy_lab.analysis.results import export
+from clipdiy_lab.analysis.scoring.counts import INTERVAL
 from clipdiy_lab.analysis.tables import MIOU, SCORES
 from clipdiy_lab.analysis.trials import plain_table
 from clipdiy_lab.errors import FigureError, OutputError
@@ -22,7 +25,7 @@ from clipdiy_lab.views.html import table, tables
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-COLUMNS: Final = (*SCORES, "images", "seconds", "error")
+COLUMNS: Final = (*SCORES, "images", "protocol", "seconds", "error")
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,19 @@ class BoardResults:
             made.append({"row": number, **given, **{name: row.get(name) for name in COLUMNS}})
         columns = ["row", *self.ran, *COLUMNS]
         table = pd.DataFrame(made, columns=columns).set_index("row")
-        scores = [name for name in COLUMNS if name != "error"]
+        scores = [*SCORES, "images", "seconds"]
         table[scores] = table[scores].astype(float)
         table["error"] = table["error"].fillna("")
         return table
+
+    @property
+    def standing(self) -> str:
+        """Which row is best, and whether the images tell the others apart from it; empty before two have a score."""
+        scored = [number for number, row in sorted(self.rows.items()) if REPLICATES in row]
+        rows = [self.rows[number] for number in scored]
+        table = pd.DataFrame(rows, columns=["key", "miou_percent"])
+        table.attrs = {"images": rows[0]["images"] if rows else 0, REPLICATES: {r["key"]: r[REPLICATES] for r in rows}}
+        return standing(table, [self.name_of(number) for number in scored])
 
     def figure(self) -> go.Figure:
         """Draw the scores: a line over one knob, a heat map over two, bars over more or where values are published.
@@ -87,7 +99,7 @@ class BoardResults:
         vary = self.varied
         known = self.published
         # Rows differ in the grid's knobs only, which is what the figures look at.
-        slim = table[[*vary, *MIOU]]
+        slim = table[[*vary, *MIOU, "protocol"]]
         if known.empty and len(vary) == 1:
             return figures.sweep_line(slim, vary[0])
         if known.empty and len(vary) == 2:
@@ -143,16 +155,27 @@ class BoardResults:
             ".svg, .pdf or .png for the figure."
         )
 
+    @property
+    def note(self) -> str:
+        """What the scores are of, under which protocol, and which row is best."""
+        scored = self.table[self.table["miou_percent"].notna()]
+        if scored.empty:
+            return ""
+        images, protocol = int(scored["images"].iloc[0]), scored["protocol"].iloc[0]
+        return f"{images} images of {self.dataset}, protocol {protocol}; {INTERVAL}. {self.standing}".strip()
+
     def html_table(self) -> str:
-        """Return the rows so far as HTML, scores in percent."""
-        rows = []
+        """Return the rows so far as HTML, scores in percent, the best one marked."""
+        rows, best = [], self.table["miou_percent"].max()
         for number, row in self.table.iterrows():
             miou, low, high = (row[name] for name in MIOU)
             cells = [f"{miou:.1f}", f"{low:.1f} to {high:.1f}"] if miou == miou else ["", row["error"]]
+            cells[0] += " (best)" if miou == best else ""
             rows.append([number, *(knob_text(row[name]) for name in self.ran), *cells])
         ours = table(["row", *self.ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
         if self.published.empty:
-            return tables([ours], f"No published values on {self.dataset} are known.")
+            return tables([ours], f"{self.note} No published values on {self.dataset} are known.".strip())
         columns = ["method", "backbone", "miou_percent", "protocol_notes", "source"]
         theirs = self.published[columns].to_numpy().tolist()
-        return tables([ours, table(["published", "backbone", "mIoU, %", "protocol as noted", "source"], theirs)])
+        head = ["published", "backbone", "mIoU, %", "protocol as noted", "source"]
+        return tables([ours, table(head, theirs)], self.note)

@@ -11,14 +11,15 @@ import xarray as xr
 
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.views.colors import label_css
-from clipdiy_lab.views.figures import inputs
+from clipdiy_lab.views.colors import CHANGED, css, label_colors, label_css
+from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.panels import legend_keys
 from clipdiy_lab.views.figures.style import ACCENT, OTHER, charted, plain
 from clipdiy_lab.views.scales import SEQUENTIAL
 
 TRUTH: Final = "true_label"
 _MOST_TEXT = 12
+_POINTS: Final = ("difference", "difference_low", "difference_high")
 
 
 def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("before", "after")) -> go.Figure:
@@ -72,9 +73,11 @@ def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("
 
 
 def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
-    """Show the difference in IoU of every label with its interval, and that in mIoU above them.
+    """Show what `compare` found.
 
-    A filled marker stands where the interval leaves out zero.
+    Of results and of rows of a sweep: the difference in IoU of every label, and that in mIoU above them, with their
+    intervals where they are known; a filled marker stands where an interval leaves out zero. Of runs: the image, both
+    label maps, and where they differ.
 
     Parameters
     ----------
@@ -88,16 +91,20 @@ def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
     FigureError
         If it is no comparison, or no label has a difference.
     """
-    names = ("difference", "difference_low", "difference_high")
-    given = inputs.variables(comparison, **{name: [s.LABEL] for name in names})
-    table = pd.DataFrame({name: 100.0 * given[name].values for name in names}, index=list(s.labels_of(given[names[0]])))
-    table = table.dropna()
-    if table.empty or "miou_difference" not in comparison.attrs:
+    if isinstance(comparison, xr.Dataset) and comparison.attrs.get("kind") == "runs":
+        return _changes(comparison)
+    given = inputs.variables(comparison, difference=[s.LABEL])
+    attrs = comparison.attrs
+    points = pd.DataFrame(
+        {name: 100.0 * given[name].values if name in given else np.nan for name in _POINTS},
+        index=list(s.labels_of(given["difference"])),
+    ).dropna(subset=["difference"])
+    if points.empty or "miou_difference" not in attrs:
         raise FigureError("the comparison has no label with a difference; make one with lab.compare.")
-    kept = table["difference"].abs().sort_values(ascending=False, kind="stable").index[:most]
-    table = table.loc[kept].sort_values("difference", ascending=False, kind="stable")
-    total = [100.0 * comparison.attrs[f"miou_{name}"] for name in names]
-    table = pd.concat([pd.DataFrame([total], columns=list(names), index=["mIoU"]), table])
+    kept = points["difference"].abs().sort_values(ascending=False, kind="stable").index[:most]
+    points = points.loc[kept].sort_values("difference", ascending=False, kind="stable")
+    total = pd.DataFrame([[100.0 * attrs[f"miou_{name}"] for name in _POINTS]], columns=list(_POINTS), index=["mIoU"])
+    table = pd.concat([total, points])
     clear = (table["difference_low"] > 0) | (table["difference_high"] < 0)
     first, second = (plain(str(name)) for name in comparison["result"].values)
     listed = [plain(str(name)) for name in table.index]
@@ -108,8 +115,8 @@ def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
             mode="markers",
             error_x={
                 "type": "data",
-                "array": table["difference_high"] - table["difference"],
-                "arrayminus": table["difference"] - table["difference_low"],
+                "array": (table["difference_high"] - table["difference"]).fillna(0),
+                "arrayminus": (table["difference"] - table["difference_low"]).fillna(0),
                 "color": OTHER,
             },
             marker={"color": ACCENT, "size": 10, "symbol": ["circle" if sure else "circle-open" for sure in clear]},
@@ -117,10 +124,28 @@ def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
         )
     )
     figure.add_vline(0, line={"color": OTHER, "width": 1})
-    figure.update_xaxes(title="difference in IoU, points")
+    figure.update_xaxes(title=f"difference in IoU, points ({attrs['protocol']})")
     figure.update_yaxes(autorange="reversed", type="category")
     left_out = f", {len(kept)} of {given.sizes[s.LABEL]} labels" if len(kept) < given.sizes[s.LABEL] else ""
     return charted(figure, f"IoU, {second} minus {first}{left_out}", names=listed)
+
+
+def _changes(comparison: xr.Dataset) -> go.Figure:
+    names = s.labels_of(comparison["pixels"])
+    colors = label_colors(names)
+    maps, changed = comparison["labels"].values, comparison["changed"].values
+    photo = comparison["image"].values
+    height, width = changed.shape
+    rows, columns = (np.arange(new) * old // new for new, old in ((height, photo.shape[0]), (width, photo.shape[1])))
+    made = [panels.photograph("image", photo[np.ix_(rows, columns)])]
+    for title, labels in zip(comparison["result"].values, maps, strict=True):
+        made.append(panels.Panel(str(title), changed.shape, panels.name_layers(labels, names, colors)))
+    marks = panels.name_layers(changed.astype(np.int64), ["same", "differs"], CHANGED)
+    made.append(panels.Panel("where they differ", changed.shape, marks))
+    won = [names[place] for place in np.unique(maps)]
+    keys = panels.legend_keys(won, [css(colors[names.index(name)]) for name in won])
+    title = f"different labels on {100 * comparison.attrs['changed_share']:.1f} % of the pixels"
+    return panels.lay_out(made, title, legend=keys)
 
 
 def _percent(result: xr.Dataset) -> pd.Series[float]:

@@ -51,9 +51,15 @@ def miou_bars(
         values, sources = inputs.numbers(known, _MIOU), [plain(str(one)) for one in known["source"]]
         _add_bars(figure, values, theirs, "published", {"color": OTHER, "pattern": shape}, sources)
         listed += theirs
-    figure.update_yaxes(autorange="reversed", type="category").update_xaxes(title="mIoU, %", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed", type="category").update_xaxes(title=_axis(table), rangemode="tozero")
     figure.update_layout(bargap=0.3, barmode="overlay", legend=_ABOVE, showlegend=published is not None)
     return charted(figure, "mIoU", names=listed)
+
+
+def _axis(table: pd.DataFrame) -> str:
+    """Name of the scores, with the protocol where the table has one for all rows."""
+    protocols = set(table["protocol"].dropna()) if "protocol" in table.columns else set()
+    return f"mIoU, % ({protocols.pop()})" if len(protocols) == 1 else "mIoU, %"
 
 
 _ABOVE = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "traceorder": "normal"}
@@ -159,7 +165,7 @@ def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
             hovertemplate=f"{x} %{{x}}<br>{y} %{{y}}<br>mIoU %{{z:.2f}} %<extra></extra>",
         )
     )
-    bar = {"title": {"text": "mIoU, %", "side": "right"}}
+    bar = {"title": {"text": _axis(table), "side": "right"}}
     figure.update_xaxes(title=x, type="category", showgrid=False)
     figure.update_yaxes(title=y, type="category", showgrid=False, autorange="reversed")
     figure.update_layout(coloraxis={"colorscale": SEQUENTIAL.stops, "colorbar": bar})
@@ -205,7 +211,7 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
             marker={"symbol": SYMBOLS[style], "size": 9},
             hovertemplate=f"{knob} %{{x}}<br>mIoU %{{y:.2f}} %<extra></extra>",
         )
-    figure.update_xaxes(title=knob, type="linear" if numeric else "category").update_yaxes(title="mIoU, %")
+    figure.update_xaxes(title=knob, type="linear" if numeric else "category").update_yaxes(title=_axis(table))
     figure.update_layout(showlegend=by is not None)
     return charted(figure, f"mIoU over {knob}")
 
@@ -251,7 +257,7 @@ def cost(table: pd.DataFrame, spent: str = "seconds", names: Sequence[str] | Non
         cliponaxis=False,
         hovertemplate="%{customdata}<br>" + spent + " %{x:.4g}<br>mIoU %{y:.2f} %<extra></extra>",
     )
-    figure.update_xaxes(title=spent, rangemode="tozero").update_yaxes(title="mIoU, %")
+    figure.update_xaxes(title=spent, rangemode="tozero").update_yaxes(title=_axis(table))
     if wide:
         low, high = costs.min() / 2, costs.max() * 1.2  # room for the names at the left
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -277,7 +283,7 @@ def _one_row_each(table: pd.DataFrame, knobs: Sequence[str]) -> None:
     if twice.empty:
         return
     scores = [name for name in spelled.columns if str(name).startswith("iou_percent[")]
-    results = {*SCORES, "ignored_percent", "seconds", *scores, *knobs}
+    results = {*SCORES, "ignored_percent", "seconds", "key", *scores, *knobs}
     first = twice[(twice[list(knobs)] == twice[list(knobs)].iloc[0]).all(axis=1)]
     vary = [name for name in spelled.columns if name not in results and first[name].nunique() > 1]
     raise FigureError(

@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
-import pandas as pd
 from markupsafe import Markup
 
-from clipdiy_lab.analysis.tables import with_row_names
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.text import printable
 from clipdiy_lab.views import data_uris
-from clipdiy_lab.views.html import render
+from clipdiy_lab.views.html import html_table, render
 from clipdiy_lab.views.look import Look
 from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.sections import section, shares
 from clipdiy_lab.views.repeat import Maker, image_line, image_path, python_code, shell_command
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from clipdiy_lab.pipeline.segmenter import Segmenter
 
 _MOST_PROMPTS: Final = 3
@@ -52,7 +51,7 @@ def document(look: Look, tables: Mapping[str, pd.DataFrame], segmenter: Segmente
         overlay=data_uris.photograph(look.overlay),
         described=f"Labels: {shares(look['labels'], look.names)}",
         data=inspector_data(look),
-        tables={title: _table(table) for title, table in tables.items()},
+        tables={title: html_table(table) for title, table in tables.items()},
         maps=[section(look, drawing) for drawing in maps],
         reasons={reason: "; ".join(titles) for reason, titles in reasons.items()},
         stages=[section(look, drawing) for drawing in look.stages()],
@@ -65,12 +64,6 @@ def document(look: Look, tables: Mapping[str, pd.DataFrame], segmenter: Segmente
 
 def _asset(name: str) -> Markup:
     return Markup(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))  # noqa: S704  our own file
-
-
-def _table(table: pd.DataFrame) -> Markup:
-    shown = with_row_names(table).map(lambda cell: printable(cell) if isinstance(cell, str) else cell)
-    shown.columns = [printable(str(name)).replace("_", " ") for name in shown.columns]
-    return Markup(shown.to_html(index=False, float_format="{:.4g}".format, na_rep="–", border=0))  # noqa: S704  escaped
 
 
 def _knobs(config: Config) -> list[dict[str, Any]]:

@@ -1,0 +1,89 @@
+"""Two rows of sweeps: by how much their mIoU differs, and how sure that is; IoU of labels without an interval."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from clipdiy_lab.analysis.paired import PAIRED, RESULT, differing, holding, told
+from clipdiy_lab.analysis.scoring.counts import bounds
+from clipdiy_lab.analysis.trials import LABEL_NAMES, SALIENCY, plain_table
+from clipdiy_lab.errors import ConfigError
+from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.config import Config
+
+REPLICATES: Final = "replicates"
+"""Attribute of a sweep's table: mIoU of every replicate, by the key of a row."""
+_SAME: Final = ("dataset", "label_names", "images", "protocol", "interval")
+
+
+def compare_rows(a: pd.Series[Any], b: pd.Series[Any], names: tuple[str, str]) -> xr.Dataset:
+    """Compare two rows of `sweep`; see `compare`."""
+    for row, name in zip((a, b), names, strict=True):
+        _require_scored(row, name)
+    for name in _SAME:
+        if a.attrs[name] != b.attrs[name]:
+            raise ConfigError(
+                f"the rows are of sweeps that differ in {name} ({_short(a.attrs[name])} and {_short(b.attrs[name])}), "
+                "so they cannot be compared."
+            )
+    labels = [str(name) for name in a.attrs["label_names"]]
+    ious = np.array([[row[f"iou_percent[{label}]"] / 100 for label in labels] for row in (a, b)], dtype=np.float64)
+    mious = [float(row["miou_percent"]) / 100 for row in (a, b)]
+    totals = np.array(b.attrs[REPLICATES][b["key"]]) - np.array(a.attrs[REPLICATES][a["key"]])
+    low, high = bounds(totals)
+    holds = float(holding(np.array([mious[1] - mious[0]]), totals[:, None])[0])
+    card = {"dataset": a.attrs["dataset"], "protocol": a.attrs["protocol"]["id"]}
+    ratio = {"units": "1"}
+    return xr.Dataset(
+        {
+            "iou": ((RESULT, s.LABEL), ious, {"long_name": "intersection over union", **ratio}),
+            "difference": (s.LABEL, ious[1] - ious[0], {"long_name": f"IoU of {names[1]} minus {names[0]}", **ratio}),
+        },
+        coords={RESULT: np.array(names, dtype=object), s.LABEL: np.array(labels, dtype=object)},
+        attrs={
+            "kind": "rows",
+            **card,
+            "protocol_card": json.dumps(a.attrs["protocol"]),
+            "images": a.attrs["images"],
+            "interval": PAIRED,
+            "mious": mious,
+            "miou_difference": mious[1] - mious[0],
+            "miou_difference_low": low,
+            "miou_difference_high": high,
+            "sign_holds": holds,
+            "differs": json.dumps(differing(_card(a), _card(b))),
+            "summary": told(names, mious, (low, high), holds, a.attrs["images"], card),
+        },
+    )
+
+
+def _require_scored(row: pd.Series[Any], name: str) -> None:
+    if not isinstance(row.attrs.get(REPLICATES), dict) or "key" not in row:
+        raise ConfigError(f"the row {name!r} is not from a sweep's table; take one as table.iloc[0].")
+    if row.get("error") or row["key"] not in row.attrs[REPLICATES]:
+        raise ConfigError(f"the row {name!r} has no score ({row.get('error')}); choose one that has.")
+
+
+def _card(row: pd.Series[Any]) -> dict[str, Any]:
+    """What a row was made with, as plain values."""
+    settings = [*Config.knobs(), SALIENCY, LABEL_NAMES]
+    plain = plain_table(pd.DataFrame([row[settings]])).iloc[0]
+    knobs = {name: value if isinstance(value, str | bool) else _number(value) for name, value in plain.items()}
+    facts = {name: value for name, value in row.attrs.items() if name not in (*_SAME, REPLICATES)}
+    return {**{f"config.{name}": value for name, value in knobs.items()}, **facts}
+
+
+def _number(value: Any) -> Any:
+    if value is None or value != value:
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _short(value: Any) -> str:
+    text = str(value["id"] if isinstance(value, dict) else value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
