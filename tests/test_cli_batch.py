@@ -1,6 +1,7 @@
 """Many images at once, and label maps that are scored, as a user meets them on the command line."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,5 +116,21 @@ def test_two_results_are_compared(photos):
     assert (
         run("evaluate", "scenes", "--config", "fine.json", "--out", "less.nc", *options, "--limit", "2").exit_code == 0
     )
+    assert run("compare", "coarse.nc", "fine.nc", "--html", "page.html").exit_code == 0
+    assert found.attrs["summary"].replace("'", "&#39;") in Path("page.html").read_text()
     assert "common=True" in str(run("compare", "coarse.nc", "less.nc").exception)
     assert run("compare", "coarse.nc", "less.nc", "--common").exit_code == 0
+
+
+def test_two_runs_are_compared(photos):
+    for name, options in (("one", ()), ("two", ("--set", "placement=centred"))):
+        assert run("segment", "photos/a.png", "--out", name, *QUICK, *options).exit_code == 0
+    done = run("compare", "one/run.nc", "two/run.nc")
+    assert done.exit_code == 0, done.output
+    assert "config.placement: stretched / centred" in done.stdout
+    said = json.loads(run("compare", "one/run.nc", "two/run.nc", "--json").stdout)
+    assert said["kind"] == "runs"
+    assert sum(row["pixels"] for row in said["labels"]) > 0
+    (photos.parent / "broken.nc").write_bytes(b"x")
+    assert "broken.nc is neither a result nor a run" in str(run("compare", "broken.nc", "one/run.nc").exception)
+    assert "there is no result at none.nc" in str(run("compare", "none.nc", "one/run.nc").exception)

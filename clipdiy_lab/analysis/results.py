@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from clipdiy_lab.analysis.doubtful import doubtful
 from clipdiy_lab.analysis.ranking import standing, standings
 from clipdiy_lab.analysis.result_files import no_result, open_result, plain_attrs
 from clipdiy_lab.analysis.tables import MIOU, export, in_percent, to_csv, to_latex, to_markdown
@@ -21,6 +22,7 @@ __all__ = [
     "best",
     "calibration_bins",
     "confusions",
+    "doubtful",
     "export",
     "export_coco",
     "image_differences",

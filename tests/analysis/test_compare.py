@@ -1,15 +1,16 @@
-"""Two results compared: paired intervals, what differs, and what cannot be compared."""
+"""Results, rows and runs compared: paired intervals, what differs, and what cannot be compared."""
 
 import json
 
 import numpy as np
 import pytest
+import xarray as xr
 from killed_run import MeanColour
 from test_predictions import CONFIG, Pictures
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.scoring.counts import draws
-from clipdiy_lab.errors import ConfigError, FigureError
+from clipdiy_lab.errors import ConfigError, FigureError, RunError
 
 PARTS = ("tp", "fp", "fn")
 
@@ -136,5 +137,104 @@ def test_what_cannot_be_compared_says_what_differs(results, segmenter):
     for names in (("a", "a"), ("a",)):
         with pytest.raises(ConfigError, match="two different names"):
             lab.compare(a, b, names=names)
-    with pytest.raises(ConfigError, match="where a result of evaluate is expected"):
+    with pytest.raises(ConfigError, match="a Dataset and a DataArray are given; expected two results of evaluate"):
         lab.compare(a, b["iou"])
+    with pytest.raises(ConfigError, match="Dataset is given where a result of evaluate is expected"):
+        lab.compare(a, xr.Dataset())
+    with pytest.raises(ConfigError, match="it is no comparison"):
+        lab.results.setting_differences(a)
+
+
+@pytest.fixture(scope="module")
+def table(segmenter):
+    grid = {"placement": ["stretched", "centred"], "background": ["saliency", "none"]}
+    return lab.sweep(segmenter, Pictures(12), grid, base=CONFIG)
+
+
+def test_rows_of_a_sweep_are_compared_as_their_results_are(table, results):
+    whole = lab.compare(*results)
+    shuffled = table.sort_values("background")
+    found = lab.compare(shuffled.loc[0], shuffled.loc[3])
+    for name in ("mious", "miou_difference", "miou_difference_low", "miou_difference_high", "sign_holds", "images"):
+        assert found.attrs[name] == pytest.approx(whole.attrs[name], abs=1e-12)
+    np.testing.assert_allclose(found["difference"], whole["difference"], atol=1e-12)
+    assert "difference_low" not in found  # only the replicates of mIoU are kept
+    assert json.loads(found.attrs["differs"]) == {
+        "config.placement": ["stretched", "centred"],
+        "config.background": ["saliency", "none"],
+    }
+    assert lab.results.label_differences(found).columns.tolist()[-1] == "difference_points"
+    assert lab.figures.differences(found).data[0].y[0] == "mIoU"
+
+
+def test_rows_that_cannot_be_compared_say_why(table, segmenter):
+    fewer = lab.sweep(segmenter, Pictures(12), {"placement": ["stretched"]}, base=CONFIG, limit=9)
+    with pytest.raises(ConfigError, match="the rows are of sweeps that differ in images"):
+        lab.compare(table.iloc[0], fewer.iloc[0])
+    failed = lab.sweep(segmenter, Pictures(12), {"align_corners": [False, True], "placement": ["stretched", "centred"]})
+    with pytest.raises(ConfigError, match=r"the row 'b' has no score \(align_corners=True has a meaning only"):
+        lab.compare(failed.iloc[0], failed.iloc[3])
+    with pytest.raises(ConfigError, match="the row 'a' is not from a sweep's table"):
+        lab.compare(failed["error"], failed.iloc[0])
+
+
+def test_the_best_row_says_whether_the_others_can_be_told_apart(table, results):
+    said = lab.results.standing(table)
+    ranked = table.sort_values("miou_percent", ascending=False, kind="stable")
+    assert said.startswith(f"Best: placement {ranked['placement'].iloc[0]}, background")
+    assert "cannot be told apart from it on these 12 images" in said  # the runner-up has the same labels
+    apart = [
+        lab.compare(row, ranked.iloc[0]).attrs["miou_difference_low"] <= 0 for _, row in ranked.iloc[1:].iterrows()
+    ]
+    assert f"{sum(apart)} of 3 other rows cannot be told apart from the best." in said
+    assert lab.results.standing(table.iloc[:1]) == ""
+    pair = lab.results.standing(table.loc[[0, 2]])
+    low = lab.compare(table.loc[0], table.loc[2]).attrs["miou_difference_low"]
+    assert f"(95 %, paired: {100 * low:+.2f} to" in pair
+    notes = lab.results.table(*results)["note"]
+    assert notes.str.startswith("best of ours; runner-up").tolist() == [False, True]
+    assert notes[1].split(";")[1].endswith(": not distinguishable")
+
+
+@pytest.fixture(scope="module")
+def runs(segmenter):
+    dataset = Pictures(12)
+    other = CONFIG.replace(background="none", placement="centred")
+    names = [list(dataset.label_names), list(reversed(dataset.label_names))]
+    return [segmenter.segment(dataset[1].image, x, config=c) for x, c in zip(names, (CONFIG, other), strict=True)]
+
+
+def test_runs_of_one_image_are_compared_by_the_names_of_their_labels(runs):
+    found = lab.compare(*runs, names=("paper", "other"))
+    a, b = (np.array(run["fused"]["label"].values)[run["labels_full"].values] for run in runs)
+    np.testing.assert_array_equal(found["changed"], a != b)
+    assert found.attrs["changed_share"] == (a != b).mean() > 0
+    changes = lab.results.label_changes(found)
+    assert changes["pixels"].sum() == (a != b).sum()
+    for row in changes.itertuples():
+        assert row.pixels == ((a == row.label) & (b == row.other_label)).sum()
+    assert {"config.placement", "config.background", "labels"} <= set(json.loads(found.attrs["differs"]))
+    assert len(lab.figures.differences(found).layout.annotations) == 4
+    assert "have the same label on every pixel; 0 settings differ" in lab.compare(runs[0], runs[0]).attrs["summary"]
+
+
+def test_runs_of_other_images_are_refused(runs, segmenter):
+    elsewhere = segmenter.segment(Pictures(12)[2].image, ["cat", "sofa"], config=CONFIG)
+    with pytest.raises(RunError, match="the runs are of different images"):
+        lab.compare(runs[0], elsewhere)
+
+
+def test_a_comparison_is_a_page(results, table, runs, tmp_path):
+    pairs = {"results": results, "rows": (table.iloc[0], table.iloc[3]), "runs": runs}
+    for kind, pair in pairs.items():
+        found = lab.compare(*pair, names=("<paper>", "other"))
+        page = lab.report(found, tmp_path / f"{kind}.html").read_text()
+        assert found.attrs["kind"] == kind
+        assert "&lt;paper&gt;" in page
+        assert "<paper>" not in page
+        assert "http" not in page
+        assert "placement" in page  # set otherwise
+        assert ("protocol mmseg" in page) == (kind != "runs")
+    with pytest.raises(FigureError, match="it is no comparison"):
+        lab.report(results[0], tmp_path / "none.html")
+    assert not (tmp_path / "none.html").exists()

@@ -14,7 +14,7 @@ True
 from clipdiy_lab.views.figures.budget import error_budget
 from clipdiy_lab.views.figures.classes import confusion, differences, dumbbells
 from clipdiy_lab.views.figures.export import at_column_width, save
-from clipdiy_lab.views.figures.extremes import worst_and_best
+from clipdiy_lab.views.figures.extremes import doubtful, worst_and_best
 from clipdiy_lab.views.figures.maps import explanation, pixel_map
 from clipdiy_lab.views.figures.paper import comparison, overview
 from clipdiy_lab.views.figures.pixel import contributions
@@ -44,6 +44,7 @@ __all__ = [
     "contributions",
     "cost",
     "differences",
+    "doubtful",
     "dumbbells",
     "error_budget",
     "explanation",

@@ -8,17 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views import catalogue
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels, stages
 from clipdiy_lab.views.figures.inputs import Run
+from clipdiy_lab.views.figures.truth import colors_of, predicted_layers, true_layers
 from clipdiy_lab.views.look import worth_showing
 
-_OPACITY = 0.55
-_IGNORED = "ignored"
 TRUTH = "truth"
 
 
@@ -53,7 +51,7 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     made.append(panels.heat_map(name, scores, known[name].colors([scores]), "score"))
     names = s.labels_of(decides)
     colors = dict(zip(names, label_colors(names, s.background_of(run)), strict=True))
-    layers, won = _labels(run, colors)
+    layers, won = predicted_layers(run, colors)
     made.append(panels.Panel("labels", _frame(run), layers))
     title = f"'{shown}': cosines from {together.colors.low:.2f} (dark) to {together.colors.high:.2f} (bright)"
     return panels.lay_out(made, title, coloraxis={"showscale": False}, legend=_legend(won, colors))
@@ -85,28 +83,22 @@ def comparison(
     rows = _rows(columns)
     if truth is not None and len(truth) != len(rows):
         raise FigureError(f"there are {len(truth)} masks for {len(rows)} images; give one mask an image.")
-    listed = [
-        _IGNORED,
-        *names,
-        *(name for row in rows for run in row for name in s.labels_of(inputs.scores(run))),
-    ]
-    known = list(dict.fromkeys(listed))
-    colors = dict(zip(known, label_colors(known, s.background_of(rows[0][0])), strict=True))
+    colors = colors_of([run for row in rows for run in row], names)
     made, seen = [], set[str]()
     for number, row in enumerate(rows):
         titles = iter(["image", *columns, TRUTH] if number == 0 else [""] * (len(row) + 2))
         photo = inputs.stage(row[0], "image").values
         made.append(panels.photograph(next(titles), photo))
         for run in row:
-            layers, won = _labels(run, colors)
+            layers, won = predicted_layers(run, colors)
             made.append(panels.Panel(next(titles), _frame(run), layers))
             seen |= set(won)
         if truth is not None:
-            layers, won = _true(photo, truth[number], names, colors)
+            layers, won = true_layers(photo, truth[number], names, colors)
             made.append(panels.Panel(next(titles), _frame(row[0]), layers))
             seen |= set(won)
     across = 1 + len(columns) + (truth is not None)
-    keys = _legend([name for name in known if name in seen], colors)
+    keys = _legend([name for name in colors if name in seen], colors)
     return panels.lay_out(made, "the same images, segmented in several ways", columns=across, side=190, legend=keys)
 
 
@@ -137,33 +129,6 @@ def _foremost(run: Run) -> str:
     best = worth_showing(inputs.as_tree(run), 2)
     shares = np.bincount(inputs.stage(run, "labels").values.ravel(), minlength=len(names))
     return names[max((i for i in best if i != background), key=lambda i: shares[i])]
-
-
-def _labels(run: Run, colors: Mapping[str, npt.NDArray[np.uint8]]) -> tuple[Sequence[go.Image | go.Heatmap], list[str]]:
-    """Labels over the image, and the names of those that won pixels."""
-    names = s.labels_of(inputs.scores(run))
-    found, photo = inputs.stage(run, "labels").values, inputs.stage(run, "image").values
-    ours = np.stack([colors[name] for name in names])
-    layers = panels.label_layers(photo, found, names, ours, s.background_of(run), _OPACITY)
-    return layers, [names[i] for i in np.unique(found)]
-
-
-def _true(
-    photo: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint8],
-    names: Sequence[str],
-    colors: Mapping[str, npt.NDArray[np.uint8]],
-) -> tuple[Sequence[go.Image | go.Heatmap], list[str]]:
-    known = np.where(mask == IGNORE, len(names), mask)
-    if mask.ndim != 2 or known.max() > len(names):
-        raise FigureError(f"a mask of shape {mask.shape} holds {known.max()}; expected height x width of {len(names)}.")
-    (height, width), (tall, wide) = photo.shape[:2], mask.shape
-    inside = known[np.ix_(np.arange(height) * tall // height, np.arange(width) * wide // width)]
-    listed = [*names, _IGNORED]
-    ours = np.stack([colors[name] for name in listed])
-    background = next((i for i, name in enumerate(names) if name.lower() == "background"), None)
-    layers = panels.label_layers(photo, inside, listed, ours, background, _OPACITY)
-    return layers, [listed[i] for i in np.unique(inside)]
 
 
 def _legend(names: Sequence[str], colors: Mapping[str, npt.NDArray[np.uint8]]) -> list[go.Scatter]:
