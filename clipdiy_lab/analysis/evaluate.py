@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
@@ -43,6 +44,7 @@ def evaluate(
     protocol: str | os.PathLike[str] | Protocol | None = None,
     out: str | os.PathLike[str] | None = None,
     predictions: str | os.PathLike[str] | None = None,
+    soft: Sequence[str] = (),
     boundary: float = BAND,
     oracle_saliency: bool = False,
     segmenter: Segmenter | None = None,
@@ -74,6 +76,9 @@ def evaluate(
         A folder for the predictions: one PNG of label indices per image, named by its id, at the image's own size and
         in the benchmark's palette (16-bit gray beyond 255 labels); ``classes.txt``; the protocol card, ``card.json``.
         It must be new, or hold predictions of the same run, which goes on. `score` reads it back.
+    soft : sequence of str
+        With `predictions`: labels whose ``score`` and ``probability`` are written too, as a NetCDF file per image, in
+        the frame.
     boundary : float
         Width of the band in which Boundary IoU counts (Cheng et al., CVPR 2021, see `Outlines`), as a share of the
         diagonal of the mask at the size of comparison.
@@ -92,19 +97,22 @@ def evaluate(
     -------
     xarray.Dataset
         Pooled ``confusion`` (true_label, label), int64 pixels. Per label: ``iou`` with its 95 % interval ``iou_low``,
-        ``iou_high``; ``boundary_iou``; ``accuracy``, NaN for a label that is nowhere true; ``pixels``, the true ones.
+        ``iou_high``; ``boundary_iou``; ``accuracy`` and ``confusion_size`` (see `metrics.confusion_size`), NaN
+        for a label that is nowhere true; ``pixels``, the true ones.
         Over ``trimap_width`` (pixels): ``trimap_miou`` and ``trimap_accuracy`` near true outlines. Per image:
         ``image_miou`` (over the labels that are true or predicted there), ``image_pixel_accuracy``, ``ignored`` pixels;
         ``tp``, ``fp``, ``fn`` (image_id, label), and the same of Boundary IoU with ``boundary_`` before them.
         The attributes are the protocol card: ``miou`` (pooled over all pixels of all images) with its 95 % bootstrap
         interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `TrialCounts`), ``boundary_miou`` with its
-        own, ``pixel_accuracy``,
-        ``mean_accuracy``, ``frequency_weighted_iou``, ``ignored_share``, and everything that decided them.
+        own, ``pixel_accuracy``, ``mean_accuracy``, ``confusion_size``, ``frequency_weighted_iou``, ``ignored_share``,
+        and everything that decided them.
 
     Raises
     ------
     ConfigError
         For a limit, protocol or configuration that makes no sense here.
+    LabelError
+        If the dataset has no label that `soft` names.
     DatasetError
         If it is no dataset or an empty one, masks hold other labels than it names, or, with `out`, it has neither ids
         nor a repr of its own.
@@ -143,13 +151,19 @@ def evaluate(
     if chosen.slides and not isinstance(given, Segmenter):
         raise ConfigError(f"the protocol {chosen.id!r} slides windows, which a store does not hold; give a segmenter.")
     trial = Trial(config=config, saliency=ORACLE if oracle_saliency else None)
-    folder = None if predictions is None else PredictionFolder.of(predictions, dataset)
+    if soft and (predictions is None or chosen.slides):
+        raise ConfigError(
+            "soft needs predictions=, and a protocol without sliding windows, whose scores have one frame."
+        )
+    folder = None if predictions is None else PredictionFolder.of(predictions, dataset, soft)
     block = Block(
         opened, (trial,), chosen, min(images, len(opened)), per_image=True, boundary=boundary, predictions=folder
     )
     card = block_card(block, config)
     warn(card)
     target = None
+    if folder is not None and folder.soft:
+        card["soft_labels"] = json.dumps(folder.soft)
     if out is not None or folder is not None:
         ends = (opened.place(0), opened.place(block.images - 1))
         card["key"] = work_key(card, opened.identity, dataset, ends)

@@ -14,7 +14,7 @@ from clipdiy_lab.analysis.scoring.counts import INTERVAL, REPLICATES
 RESULT: Final = "result"
 PAIRED: Final = f"{INTERVAL}, paired"
 _OUTCOMES: Final = frozenset(
-    {"pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "ignored_share", "interval", "key"}
+    {"pixel_accuracy", "mean_accuracy", "frequency_weighted_iou", "confusion_size", "ignored_share", "interval", "key"}
     | {f"{name}miou{end}" for name in ("", "boundary_") for end in ("", "_low", "_high")}
 )
 """Attributes of a result that were not set but came out."""

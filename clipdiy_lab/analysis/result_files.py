@@ -41,6 +41,11 @@ def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
     """
     if not isinstance(result, xr.Dataset) or not {"protocol_card", "miou"} <= result.attrs.keys():
         raise no_result(result)
+    return plain_card(result)
+
+
+def plain_card(result: xr.Dataset) -> dict[str, Any]:
+    """Return the attributes of any dataset with Python's own numbers."""
     return {str(k): v.item() if isinstance(v, np.generic) else v for k, v in result.attrs.items()}
 
 

@@ -184,9 +184,9 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per label: ``label``, IoU with its interval, Boundary IoU and accuracy in percent, ``pixels``."""
+    """One row per label: ``label``, IoU with its interval, Boundary IoU and accuracy in percent, sizes of confusion."""
     shares = ("iou", "iou_low", "iou_high", "boundary_iou", "accuracy")
-    return in_percent(_frame(result, [*shares, "pixels"]), *shares)
+    return in_percent(_frame(result, [*shares, "confusion_size", "pixels"]), *shares)
 
 
 def image_scores(result: xr.Dataset) -> pd.DataFrame:

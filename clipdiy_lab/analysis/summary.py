@@ -42,6 +42,11 @@ def summarise(
             "iou_high": (s.LABEL, of_labels[1], {"long_name": f"upper bound, {INTERVAL}", **ratio}),
             "boundary_iou": (s.LABEL, edge_iou, {"long_name": "Boundary IoU", **ratio}),
             "accuracy": (s.LABEL, metrics.accuracy(pooled), {"long_name": "recall", **ratio}),
+            "confusion_size": (
+                s.LABEL,
+                metrics.confusion_size(pooled),
+                {"long_name": "effective number of labels that its pixels are given", **ratio},
+            ),
             "pixels": (s.LABEL, pooled.sum(1), {"long_name": "true pixels", **pixel}),
             "trimap_miou": (
                 WIDTH,
@@ -80,6 +85,7 @@ def summarise(
             "interval": INTERVAL,
             "pixel_accuracy": metrics.pixel_accuracy(pooled),
             "mean_accuracy": metrics.mean_accuracy(pooled),
+            "confusion_size": metrics.mean_confusion_size(pooled),
             "frequency_weighted_iou": metrics.frequency_weighted_iou(pooled),
             "ignored_share": counts.ignored_share,
             **(card or {}),

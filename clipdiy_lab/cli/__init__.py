@@ -11,7 +11,19 @@ from typing import Any
 
 import typer
 
-from clipdiy_lab.cli import about, compare, data, evaluate, explain, reproduce, score, segment, store, sweep
+from clipdiy_lab.cli import (
+    about,
+    calibration,
+    compare,
+    data,
+    evaluate,
+    explain,
+    reproduce,
+    score,
+    segment,
+    store,
+    sweep,
+)
 from clipdiy_lab.cli.app import INTERRUPTED, app
 from clipdiy_lab.cli.wording import in_shell
 from clipdiy_lab.errors import ClipdiyError
@@ -19,6 +31,7 @@ from clipdiy_lab.errors import ClipdiyError
 __all__ = [
     "about",
     "app",
+    "calibration",
     "compare",
     "data",
     "evaluate",

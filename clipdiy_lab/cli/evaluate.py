@@ -30,6 +30,7 @@ from clipdiy_lab.cli.options import (
     read_config,
     read_dataset,
     read_knobs,
+    read_labels,
     read_method,
     read_segmenter,
     wants_progress,
@@ -58,6 +59,9 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option(help="Folder for one PNG of label indices per image; `score` reads it back.")
     ] = None,
+    soft: Annotated[
+        str | None, typer.Option(help="With --predictions: labels whose scores are written too (NetCDF), as --labels.")
+    ] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
@@ -81,6 +85,7 @@ def evaluate(
             protocol=chosen,
             out=out,
             predictions=predictions,
+            soft=() if soft is None else read_labels(soft, None),
             progress=bar,
             client=client,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,8 +16,9 @@ from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.palette import voc_colormap, write_label_png
 from clipdiy_lab.datasets.prediction_files import CARD, CLASSES, read_label_map
 from clipdiy_lab.datasets.sample import IGNORE, Dataset
-from clipdiy_lab.errors import DatasetError, OutputError
+from clipdiy_lab.errors import DatasetError, LabelError, OutputError, nearest
 from clipdiy_lab.files import atomic_path, read_text
+from clipdiy_lab.text import listed
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,24 @@ class PredictionFolder:
         In the order of the indices.
     colours : uint8 array, labels x 3
         RGB, for the palette.
+    soft : tuple of str
+        Labels whose scores and probabilities are written too.
     """
 
     folder: Path
     label_names: tuple[str, ...]
     colours: UInt8[np.ndarray, "n 3"]
+    soft: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, folder: str | os.PathLike[str], dataset: Dataset) -> PredictionFolder:
-        """Return the folder for predictions of a dataset, in the colours of the benchmark, else of PASCAL VOC."""
+    def of(cls, folder: str | os.PathLike[str], dataset: Dataset, soft: Sequence[str] = ()) -> PredictionFolder:
+        """Return the folder for predictions of a dataset, in the colours of the benchmark, else of PASCAL VOC.
+
+        Raises
+        ------
+        LabelError
+            If a label of `soft` is none of the dataset's, or stands there twice.
+        """
         manifest, names = manifest_of(dataset), tuple(dataset.label_names)
         if manifest is not None and manifest.palette is not None:
             colours = np.array(manifest.palette.colours, dtype=np.uint8)
@@ -47,7 +57,7 @@ class PredictionFolder:
             colours = voc_colormap(len(names))
         else:
             colours = np.zeros((len(names), 3), dtype=np.uint8)  # gray of 16 bits, which has no palette
-        return cls(Path(folder).absolute(), names, colours)
+        return cls(Path(folder).absolute(), names, colours, _known(soft, names))
 
     def claim(self, card: Mapping[str, Any]) -> None:
         """Make the folder this run's, or find that it is.
@@ -92,7 +102,7 @@ class PredictionFolder:
             f"{self.folder} holds the predictions of another run, which differs in {what}; choose another folder."
         )
 
-    def path(self, image_id: str) -> Path:
+    def path(self, image_id: str, suffix: str = ".png") -> Path:
         """File of an image.
 
         Raises
@@ -103,11 +113,12 @@ class PredictionFolder:
         name = PurePosixPath(image_id)
         if not image_id or name.is_absolute() or ".." in name.parts or "\0" in image_id or "\\" in image_id:
             raise DatasetError(f"the id {image_id!r} is no name of a file inside a folder, so nothing is written.")
-        return self.folder / f"{image_id}.png"
+        return self.folder / f"{image_id}{suffix}"
 
     def holds(self, ids: Iterable[str]) -> bool:
-        """Whether there is a prediction of every image."""
-        return all(self.path(str(image_id)).exists() for image_id in ids)
+        """Whether there is a prediction of every image, with its scores where they are asked for."""
+        suffixes = (".png", ".nc") if self.soft else (".png",)
+        return all(self.path(str(image_id), suffix).exists() for image_id in ids for suffix in suffixes)
 
     def write(self, image_id: str, labels: Integer[np.ndarray, "y x"]) -> None:
         """Write the label map of an image, whole or not at all; one that is there already must be the same.
@@ -127,6 +138,16 @@ class PredictionFolder:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         write_label_png(target, labels, self.colours)
+
+
+def _known(soft: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    asked = (soft,) if isinstance(soft, str) else tuple(soft)
+    for label in asked:
+        if label not in names:
+            raise LabelError(f"the dataset has no label {label!r}, whose scores are asked for. {nearest(label, names)}")
+    if len(set(asked)) < len(asked):
+        raise LabelError(f"scores are asked for of {listed(asked)}, one of them twice; name each once.")
+    return asked
 
 
 def _holds(path: Path, labels: Integer[np.ndarray, "y x"]) -> bool:

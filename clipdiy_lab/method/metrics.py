@@ -117,6 +117,49 @@ def pixel_accuracy(counts: Counts) -> float:
     return float(counts.trace() / total) if total else float("nan")
 
 
+def confusion_size(counts: Counts) -> npt.NDArray[np.float64]:
+    """Effective number of labels that the pixels of every true label are given; NaN for one that is nowhere true.
+
+    It is exp(H), H the entropy of the row of the confusion matrix in nats: 1 where all pixels get one label (the right
+    one or not), n where n labels share them evenly. So a label that is confused with one other, again and again, is
+    told from one that is confused with everything, which the IoU of both does not do.
+
+    Parameters
+    ----------
+    counts : int64 array, labels x labels
+        Rows are the truth.
+
+    Notes
+    -----
+    The "effective number" of Jost, "Entropy and diversity", Oikos 2006 (Hill's number of order 1), known as perplexity
+    in language models.
+
+    Examples
+    --------
+    >>> confusion_size(np.array([[8, 0, 0], [2, 2, 0], [0, 0, 0]])).tolist()
+    [1.0, 2.0, nan]
+    """
+    true = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, true, out=np.zeros(counts.shape), where=true > 0, dtype=np.float64)
+    logs = np.log(shares, out=np.zeros(counts.shape), where=shares > 0)
+    sizes: npt.NDArray[np.float64] = np.where(true[:, 0] > 0, np.exp(-(shares * logs).sum(1)), np.nan)
+    return sizes
+
+
+def mean_confusion_size(counts: Counts) -> float:
+    """Effective number of labels that a pixel is given once its true label is known; NaN where none was counted.
+
+    It is exp of the mean of the entropies behind `confusion_size`, every label weighed by its true pixels: of the
+    conditional entropy of the prediction given the truth.
+    """
+    total = int(counts.sum())
+    if not total:
+        return float("nan")
+    true = counts.sum(1)
+    entropies = np.log(confusion_size(counts), out=np.zeros(len(true)), where=true > 0)
+    return float(np.exp((true * entropies).sum() / total))
+
+
 class Hits(NamedTuple):
     """Pixels of every label: what IoU needs, in three vectors instead of a matrix.
 

@@ -15,7 +15,7 @@ from clipdiy_lab.analysis.scoring.counts import draws
 from clipdiy_lab.datasets.palette import read_palette_png, voc_colormap
 from clipdiy_lab.datasets.readers_json import drawn_from
 from clipdiy_lab.datasets.sample import Sample
-from clipdiy_lab.errors import ConfigError, DatasetError, OutputError, PredictionError
+from clipdiy_lab.errors import ConfigError, DatasetError, LabelError, OutputError, PredictionError
 from clipdiy_lab.method.metrics import Hits
 from clipdiy_lab.method.outlines import WIDTHS, Outlines
 
@@ -373,3 +373,53 @@ def test_real_masks_score_as_perfect_predictions_by_index_and_by_colour(voc, tmp
     problems = dict(caught.value.problems)
     assert "have another index" in problems[f"{first}.png"]
     assert "transparent pixels" in problems[f"{dataset.ids[1]}.png"]
+
+
+def test_scores_of_chosen_labels_are_written_beside_the_labels(segmenter, tmp_path):
+    dataset, folder = Pictures(), tmp_path / "masks"
+    result = evaluate(segmenter, dataset, predictions=folder, soft=["sofa", "background"])
+    for image_id in dataset.ids:
+        sample = dataset[dataset.ids.index(image_id)]
+        run = segmenter.segment(sample.image, list(dataset.label_names), config=CONFIG)
+        with xr.open_dataset(folder / f"{image_id}.nc") as held:
+            assert list(held["label"].values) == ["sofa", "background"]
+            for name, stage in (("score", "fused"), ("probability", "probability")):
+                np.testing.assert_array_equal(held[name].values, run[stage].sel(label=["sofa", "background"]).values)
+            assert (held.attrs["height"], held.attrs["width"]) == sample.mask.shape
+            assert held.attrs["encoder_fingerprint"] == result.attrs["encoder_fingerprint"]
+    same_counts(lab.score(folder, dataset), result)
+    (folder / "p002.nc").unlink()
+    stamp = (folder / "p001.nc").stat().st_mtime_ns
+    evaluate(segmenter, dataset, predictions=folder, soft=["sofa", "background"])
+    assert (folder / "p002.nc").exists()
+    assert (folder / "p001.nc").stat().st_mtime_ns == stamp
+    (folder / "p002.nc").unlink()
+    (folder / "p001.nc").write_bytes(b"other")
+    with pytest.raises(OutputError, match=r"p001\.nc is there already and holds other scores"):
+        evaluate(segmenter, dataset, predictions=folder, soft=["sofa", "background"])
+    with pytest.raises(OutputError, match="another run, which differs in soft_labels"):
+        evaluate(segmenter, dataset, predictions=folder)
+
+
+def test_scores_of_the_truth_as_saliency_are_those_that_decide(segmenter, tmp_path):
+    dataset = Pictures(2)
+    evaluate(segmenter, dataset, predictions=tmp_path, soft=dataset.label_names, oracle_saliency=True)
+    for image_id in dataset.ids:
+        with xr.open_dataset(tmp_path / f"{image_id}.nc") as held:
+            best = held["score"].values.argmax(0)
+        shape = dataset[dataset.ids.index(image_id)].mask.shape
+        rows, columns = (np.arange(new) * old // new for new, old in zip(shape, best.shape, strict=True))
+        np.testing.assert_array_equal(read_palette_png(tmp_path / f"{image_id}.png"), best[np.ix_(rows, columns)])
+
+
+def test_scores_that_cannot_be_written_are_refused_first(segmenter, tmp_path):
+    dataset = Pictures(2)
+    with pytest.raises(LabelError, match=r"no label 'sofaa', whose scores are asked for\. Did you mean 'sofa'"):
+        evaluate(segmenter, dataset, predictions=tmp_path / "a", soft=["sofaa"])
+    with pytest.raises(LabelError, match="one of them twice"):
+        evaluate(segmenter, dataset, predictions=tmp_path / "a", soft=["sofa", "sofa"])
+    with pytest.raises(ConfigError, match="soft needs predictions="):
+        evaluate(segmenter, dataset, soft=["sofa"])
+    with pytest.raises(ConfigError, match="without sliding windows"):
+        evaluate(segmenter, dataset, predictions=tmp_path / "a", soft=["sofa"], protocol="sliding")
+    assert not (tmp_path / "a").exists()

@@ -142,3 +142,13 @@ def test_nothing_counted_has_no_score():
 def test_what_is_predicted_where_the_truth_is_ignored_does_not_matter():
     truth = np.array([0, 255, 1, 255], np.uint8)
     assert metrics.confusion(truth, np.array([0, 255, 0, -1]), 2).tolist() == [[1, 0], [1, 0]]
+
+
+def test_the_size_of_the_confusion_is_the_effective_number_of_labels():
+    counts = np.array([[6, 0, 0, 0], [0, 0, 5, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+    np.testing.assert_allclose(metrics.confusion_size(counts), [1, 1, 4, np.nan])
+    table = np.random.default_rng(0).integers(0, 9, (5, 5))
+    shares = table / table.sum()
+    joint, marginal = (-(part[part > 0] * np.log(part[part > 0])).sum() for part in (shares, shares.sum(1)))
+    assert metrics.mean_confusion_size(table) == pytest.approx(np.exp(joint - marginal))  # H(prediction | truth)
+    assert np.isnan(metrics.mean_confusion_size(np.zeros((3, 3), np.int64)))

@@ -15,9 +15,10 @@ from clipdiy_lab.analysis.protocols import Protocol
 from clipdiy_lab.analysis.scoring.counts import TrialCounts
 from clipdiy_lab.analysis.scoring.deciding import check_decision
 from clipdiy_lab.analysis.scoring.resume import PartialCounts
-from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of
+from clipdiy_lab.analysis.scoring.shared import Labels, SharedTexts, share, text_of, true_saliency
 from clipdiy_lab.analysis.scoring.sliding import sliding_labels
-from clipdiy_lab.analysis.trials import Trial
+from clipdiy_lab.analysis.scoring.soft import write_soft
+from clipdiy_lab.analysis.trials import ORACLE, Trial
 from clipdiy_lab.datasets.predictions import PredictionFolder
 from clipdiy_lab.datasets.sample import ahead
 from clipdiy_lab.method import metrics, ops
@@ -26,7 +27,7 @@ from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.frame_stages import needs_image
 from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.models.prompts import with_background
-from clipdiy_lab.pipeline.sources import Source
+from clipdiy_lab.pipeline.sources import EncodedImage, Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
 
 _Predicted = tuple[int, str, npt.NDArray[np.uint8], Iterable[tuple[int, Labels]]]
@@ -84,8 +85,10 @@ class Counter:
         segmenter, dataset = block.source.segmenter, block.source.dataset
         self._shared: list[SharedTexts] = []
         self._texts: list[xr.DataArray] = []
-        if block.protocol.slides:
+        soft = block.predictions is not None and bool(block.predictions.soft)
+        if block.protocol.slides or soft:
             self._texts = [text_of(trial, segmenter, dataset) for trial in block.trials]
+        if block.protocol.slides:
             for trial, text in zip(block.trials, self._texts, strict=True):
                 config = trial.config or Config()
                 check_decision(config, block.protocol, with_background(s.labels_of(text), config)[1])
@@ -126,8 +129,21 @@ class Counter:
     def _whole(self, positions: Sequence[int], watch: Watch) -> Iterator[_Predicted]:
         frames = any(needs_image(trial.config or Config()) for trial in self.block.trials)
         for image in self.block.source.images(positions, watch, frames=frames):
+            self._write_soft(image)
             maps = (shared.label_maps(image.encoding, image.mask) for shared in self._shared)
             yield image.position, image.id, image.mask, chain.from_iterable(maps)
+
+    def _write_soft(self, image: EncodedImage) -> None:
+        """Write the scores of the labels that the folder asks for."""
+        folder = self.block.predictions
+        if folder is None or not folder.soft:
+            return
+        (trial,), (text,) = self.block.trials, self._texts
+        config, encoding = trial.config or Config(), image.encoding
+        if trial.saliency == ORACLE:
+            _, background = with_background(tuple(self.block.source.dataset.label_names), config)
+            encoding = replace(encoding, saliency=true_saliency(image.mask, background, config))
+        write_soft(folder, image.id, encoding, text, config)
 
     def _sliding(self, positions: Sequence[int]) -> Iterator[_Predicted]:
         source, protocol = self.block.source, self.block.protocol
