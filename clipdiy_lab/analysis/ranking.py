@@ -34,9 +34,16 @@ def standing(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     -------
     str
         Empty where fewer than two rows with different settings have a score.
+
+    Raises
+    ------
+    ConfigError
+        If it is no table that `sweep` made.
     """
+    if not isinstance(table, pd.DataFrame) or REPLICATES not in table.attrs or not {"miou_percent", "key"} <= {*table}:
+        raise ConfigError("standing needs a table that sweep made; those read from a file have lost their replicates.")
     listed = _names(table) if names is None else list(names)
-    replicates = table.attrs.get(REPLICATES, {})
+    replicates = table.attrs[REPLICATES]
     known = [
         (float(score), name, np.array(replicates[key]))
         for score, name, key in zip(table["miou_percent"], listed, table["key"], strict=True)

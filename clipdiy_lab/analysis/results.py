@@ -245,6 +245,8 @@ def label_changes(comparison: xr.Dataset) -> pd.DataFrame:
         ``label`` (in the first), ``other_label`` (in the second), ``pixels``, ``share_percent`` of the image; changed
         pairs only.
     """
+    if not isinstance(comparison, xr.Dataset) or comparison.attrs.get("kind") != "runs":
+        raise ConfigError("label_changes needs a comparison of two runs; make one with lab.compare.")
     frame = _frame(comparison, ["pixels"])
     frame = frame.assign(share_percent=100 * frame["pixels"] / max(int(frame["pixels"].sum()), 1))
     frame = frame[(frame["label"] != frame["other_label"]) & (frame["pixels"] > 0)]

@@ -89,9 +89,12 @@ def find_predictions(folder: Path, ids: Sequence[str], wanted: int) -> tuple[dic
         else:
             found[image_id] = folder / name
     missing = [image_id for image_id in ids[:wanted] if image_id not in found]
-    hint = _renaming(missing, surplus)
-    problems += [Problem(f"{image_id}.png", "missing", f"there is no such file{hint}") for image_id in missing]
-    problems += [Problem(name, "surplus", f"the dataset has no such image{hint}") for name in surplus]
+    hints = [_renaming(missing, surplus), *[""] * len(missing)]  # said once
+    problems += [
+        Problem(f"{image_id}.png", "missing", f"there is no such file{hint}")
+        for image_id, hint in zip(missing, hints, strict=False)
+    ]
+    problems += [Problem(name, "surplus", "the dataset has no such image") for name in surplus]
     return found, problems
 
 
