@@ -111,7 +111,7 @@ def test_the_wheel_carries_templates_and_manifests_and_finds_them(tmp_path):
     folder = ROOT / "data_manifests"
     beside = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert shipped == beside
-    assert {"voc21.yaml", "published_results.csv", "methods/naclip.yaml"} <= set(shipped)
+    assert {"voc21.yaml", "published_results.csv", "expected_results.csv", "methods/naclip.yaml"} <= set(shipped)
     code = (
         "import clipdiy_lab as lab; from clipdiy_lab.datasets import manifests; "
         "print(manifests.manifest_folder(), *sorted(set(lab.list_datasets()['name'])))"
