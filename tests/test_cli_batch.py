@@ -123,11 +123,11 @@ def test_two_results_are_compared(photos):
 
 
 def test_two_runs_are_compared(photos):
-    for name, options in (("one", ()), ("two", ("--set", "placement=centred"))):
+    for name, options in (("one", ()), ("two", ("--set", "scales=[64]"))):
         assert run("segment", "photos/a.png", "--out", name, *QUICK, *options).exit_code == 0
     done = run("compare", "one/run.nc", "two/run.nc")
     assert done.exit_code == 0, done.output
-    assert "config.placement: stretched / centred" in done.stdout
+    assert "config.scales: [256] / [64]" in done.stdout
     said = json.loads(run("compare", "one/run.nc", "two/run.nc", "--json").stdout)
     assert said["kind"] == "runs"
     assert sum(row["pixels"] for row in said["labels"]) > 0

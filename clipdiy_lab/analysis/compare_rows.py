@@ -74,7 +74,7 @@ def _card(row: pd.Series[Any]) -> dict[str, Any]:
     settings = [*Config.knobs(), SALIENCY, LABEL_NAMES]
     plain = plain_table(pd.DataFrame([row[settings]])).iloc[0]
     knobs = {name: value if isinstance(value, str | bool) else _number(value) for name, value in plain.items()}
-    facts = {name: value for name, value in row.attrs.items() if name not in (*_SAME, REPLICATES)}
+    facts = {str(name): value for name, value in row.attrs.items() if name not in (*_SAME, REPLICATES)}
     return {**{f"config.{name}": value for name, value in knobs.items()}, **facts}
 
 

@@ -63,7 +63,7 @@ def compare_runs(a: xr.DataTree, b: xr.DataTree, names: tuple[str, str]) -> xr.D
 
 
 def _card(run: xr.DataTree) -> dict[str, Any]:
-    card = {name: run.attrs[name] for name in ("config", *_SETTINGS) if name in run.attrs}
+    card: dict[str, Any] = {name: run.attrs[name] for name in ("config", *_SETTINGS) if name in run.attrs}
     return {**card, "labels": list(s.labels_of(run))}
 
 

@@ -9,7 +9,7 @@ stands for the confidence here, because the probabilities of cosines say little 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,8 +35,10 @@ from clipdiy_lab.pipeline.watch import ImageProgress
 
 LEAST: Final = 0.005
 """Share of the frame below which a region is left out: outlines that differ by a pixel or two are no news."""
+_QUANTILES: Final = np.linspace(0, 1, 101)
+"""Of the margins of a region, which are kept until the thresholds are known."""
 _COLUMNS: Final = (
-    *(IMAGE, "image_share_percent", "mask_label", "label", "share_percent", "margin", "threshold"),
+    *(IMAGE, "image_share_percent", "mask_label", "label", "share_percent", "confident_percent", "threshold"),
     *("top", "left", "bottom", "right"),
 )
 
@@ -65,7 +67,7 @@ def doubtful(
     limit : int, optional
         Only the first images.
     least : float
-        Share of the frame that a region must cover, above 0 and below 1.
+        Share of the frame that the confident pixels of a region must cover, above 0 and below 1.
     segmenter : Segmenter, optional
         As for `evaluate`.
     progress : bool
@@ -74,12 +76,13 @@ def doubtful(
     Returns
     -------
     pandas.DataFrame
-        One row per region in which mask and prediction have one label each, and whose mean margin reaches the threshold
-        of the predicted label, the image with most such pixels first: ``image_id``; ``image_share_percent``, the share
-        of the image's frame that its regions cover together; ``mask_label`` and ``label`` (predicted);
-        ``share_percent`` of the frame; mean ``margin`` (score of the best label less that of the runner-up);
-        ``threshold``, the mean margin of the pixels where that label won and the mask agrees; ``top``, ``left``,
-        ``bottom``, ``right``, in pixels of the frame. Its ``attrs`` name dataset, protocol, encoder and configuration.
+        One row per region in which mask and prediction have one label each, the image with most confident pixels in
+        such regions first: ``image_id``; ``image_share_percent``, the share of the image's frame that these pixels
+        take; ``mask_label`` and ``label`` (predicted); ``share_percent``, the region's share of the frame;
+        ``confident_percent`` of the frame, its pixels whose margin (score of the best label less that of the runner-up)
+        reaches the ``threshold``, the mean margin of the pixels where that label won and the masks agree (the median of
+        the other labels' where that never happens); ``top``, ``left``, ``bottom``, ``right``, in pixels of the frame.
+        Its ``attrs`` name dataset, protocol, encoder and configuration.
 
     Raises
     ------
@@ -130,8 +133,10 @@ def doubtful(
             agreed += _sums(labels[same], margin[same], len(names))
             found += [{IMAGE: image.id, **one} for one in _regions(labels, margin, truth, least)]
             counting.seen()
-    means = np.divide(agreed[0], agreed[1], out=np.full(len(names), np.inf), where=agreed[1] > 0)
-    table = _ranked(found, means, names)
+    means = np.divide(agreed[0], agreed[1], out=np.full(len(names), np.nan), where=agreed[1] > 0)
+    if np.isfinite(means).any():  # a label that never agrees is held to what the others reach
+        means[np.isnan(means)] = np.nanmedian(means)
+    table = _ranked(found, means, names, least)
     kept = ("dataset", "split", "protocol", "encoder", "encoder_fingerprint", "saliency_source", "config")
     table.attrs = {**{name: card[name] for name in kept}, "images": images}
     return table
@@ -170,7 +175,7 @@ def _regions(
             "label": pair // (IGNORE + 1),
             "mask_label": pair % (IGNORE + 1),
             "share_percent": 100 * float(sizes[number]) / labels.size,
-            "margin": float(margin[inside].mean(dtype=np.float64)),
+            "margins": np.quantile(margin[inside], _QUANTILES),
             "top": int(rows[0]),
             "left": int(columns[0]),
             "bottom": int(rows[-1]) + 1,
@@ -178,12 +183,18 @@ def _regions(
         }
 
 
-def _ranked(found: list[dict[str, Any]], means: npt.NDArray[np.float64], names: Any) -> pd.DataFrame:
-    """Keep confident regions; images by what their regions cover together, regions by what they cover."""
-    kept = [{**one, "threshold": float(means[one["label"]])} for one in found if one["margin"] >= means[one["label"]]]
+def _ranked(
+    found: list[dict[str, Any]], means: npt.NDArray[np.float64], names: Sequence[str], least: float
+) -> pd.DataFrame:
+    """Keep regions with enough confident pixels; images by how many they have together, regions by their own."""
+    kept = []
+    for one in found:
+        threshold = float(means[one["label"]])
+        confident = one["share_percent"] * float((one["margins"] >= threshold).mean())
+        if confident >= 100 * least:
+            labels = {name: names[one[name]] for name in ("label", "mask_label")}
+            kept.append({**one, **labels, "threshold": threshold, "confident_percent": confident})
     table = pd.DataFrame(kept, columns=[name for name in _COLUMNS if name != "image_share_percent"])
-    for name in ("label", "mask_label"):
-        table[name] = [names[int(place)] for place in table[name]]
-    table["image_share_percent"] = table.groupby(IMAGE)["share_percent"].transform("sum")
-    order = ["image_share_percent", IMAGE, "share_percent"]
+    table["image_share_percent"] = table.groupby(IMAGE)["confident_percent"].transform("sum")
+    order = ["image_share_percent", IMAGE, "confident_percent"]
     return table.sort_values(order, ascending=[False, True, False], ignore_index=True)[list(_COLUMNS)]

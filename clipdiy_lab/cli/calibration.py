@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -77,7 +77,7 @@ def calibration(
     segmenter = read_segmenter(model, checkpoint, saliency, runtime)
     given = None if config is None else read_config(config)
     settings = config_for(data, given, read_config("paper")).replace(**read_knobs(knobs, context))
-    shared = {"protocol": protocol, "out": out, "progress": wants_progress()}
+    shared: dict[str, Any] = {"protocol": protocol, "out": out, "progress": wants_progress()}
     fitted = run(segmenter, fitting, settings, fit_limit, **shared)
     found = run(segmenter, data, settings, limit, fitted=fitted, **shared)
     facts, table = plain_card(found), calibration_bins(found)
@@ -87,8 +87,8 @@ def calibration(
         return
     print_table(table.round(2), as_json=False)
     say("")
-    errors = (found[name].values for name in ("temperature", "ece", "nll"))
-    for temperature, ece, nll in zip(*errors, strict=True):
+    reported = (found[name].values for name in ("temperature", "ece", "nll"))
+    for temperature, ece, nll in zip(*reported, strict=True):
         say(f"temperature {temperature:.4g}: expected calibration error {100 * ece:.2f} %, {nll:.3f} nats a pixel")
     say(
         f"{facts['images']} images of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with "

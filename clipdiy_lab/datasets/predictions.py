@@ -96,7 +96,7 @@ class PredictionFolder:
         held = read_card(self.folder)
         if held.get("key") == card["key"]:
             return
-        differs = [name for name in card if name != "key" and held.get(name) != card[name]]
+        differs = [name for name in {**card, **held} if name != "key" and held.get(name) != card.get(name)]
         what = ", ".join(differs[:4]) or "the images"
         raise OutputError(
             f"{self.folder} holds the predictions of another run, which differs in {what}; choose another folder."

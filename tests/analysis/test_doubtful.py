@@ -62,8 +62,8 @@ def test_the_mask_that_was_changed_comes_first_with_its_region(table, dataset):
     rows, columns = np.flatnonzero(mask.any(1)) * 256 / len(mask), np.flatnonzero(mask.any(0)) * 256 / mask.shape[1]
     assert abs(frame - [rows[0], columns[0], rows[-1], columns[-1]]).max() < 40
     assert table["image_share_percent"].is_monotonic_decreasing
-    assert (table["margin"] >= table["threshold"]).all()
-    assert (table["share_percent"] >= 0.5).all()
+    assert (table["confident_percent"] >= 0.5).all()
+    assert (table["share_percent"] >= table["confident_percent"]).all()
     assert table.attrs["protocol"] == "mmseg"
 
 

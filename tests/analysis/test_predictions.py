@@ -78,7 +78,7 @@ def test_what_is_written_scores_as_it_did(segmenter, tmp_path, protocol):
             np.testing.assert_array_equal(written, run["labels_full"].values)
         assert written.shape == dataset[index].mask.shape
     (row,) = lab.results.table(scored).to_dict("records")
-    assert (row["method"], row["miou"]) == ("masks", 100 * scored.attrs["miou"])
+    assert (row["method"], row["miou_percent"]) == ("masks", 100 * scored.attrs["miou"])
 
 
 def test_beyond_255_labels_the_indices_have_16_bits(segmenter, tmp_path):

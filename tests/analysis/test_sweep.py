@@ -82,7 +82,7 @@ def test_saliency_sources_and_label_words_are_knobs_too(segmenter, scenes):
     table = lab.sweep(segmenter, scenes, grid, limit=2)
     assert list(table["saliency"]) == ["none", "none", "found-tiny", "found-tiny", "oracle", "oracle"]
     oracle = lab.evaluate(segmenter, scenes, limit=2, oracle_saliency=True)
-    assert table["miou"][4] == pytest.approx(oracle.attrs["miou"], abs=1e-12)
+    assert table["miou_percent"][4] == pytest.approx(100 * oracle.attrs["miou"], abs=1e-10)
     assert table["label_names"][1] == words
 
 
@@ -224,7 +224,7 @@ def test_a_store_is_evaluated_as_it_is_swept(store, scenes, segmenter):
     config = lab.Config(saliency_weight=0.5, precision="fp32")
     row = lab.sweep(store, scenes, [config]).loc[0]
     result = lab.evaluate(store, scenes, config)
-    assert tuple(row[name] for name in SCORES) == tuple(result.attrs[name] for name in SCORES)
+    assert tuple(row[name] for name in tables.MIOU) == tuple(100 * result.attrs[name] for name in SCORES)
     assert result.attrs["embeddings"] == "float16, from a store"
     assert result.attrs["saliency_fingerprint"] == segmenter.saliency.fingerprint
     assert lab.evaluate(store, scenes).attrs["config"] == EmbeddingStore(store).config.to_json()
@@ -250,7 +250,7 @@ def test_protocols_and_the_oracle_agree_with_evaluate(store, scenes, segmenter):
     table = lab.sweep(segmenter, scenes, grid, protocol="official", limit=2)
     for row, oracle in zip(table.itertuples(), (False, True), strict=True):
         alone = lab.evaluate(segmenter, scenes, limit=2, protocol="official", oracle_saliency=oracle)
-        assert row.miou == pytest.approx(alone.attrs["miou"], abs=1e-12)
+        assert row.miou_percent == pytest.approx(100 * alone.attrs["miou"], abs=1e-10)
     with pytest.raises(errors.ConfigError, match="slides windows"):
         lab.sweep(store, scenes, grid, protocol="sliding")
 

@@ -225,3 +225,25 @@ def test_the_code_in_the_page_repeats_it(segmenter, photo, opened, tmp_path, mon
         assert row["share"] == pytest.approx(float((run["labels"] == index.index(row["label"])).mean()))
     again = opened(tmp_path / "page.html")
     assert again.locator("#wording_sensitivity img").count() == 1
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1200, "light")])
+def test_comparisons_fit_a_phone_and_dark_paper(run, segmenter, opened, tmp_path, width, scheme):
+    table = lab.sweep(
+        segmenter, lab.open_dataset("scenes"), {"saliency_weight": [0.0, 1.0]}, base=lab.Config(scales=(256,)), limit=3
+    )
+    pairs = {"runs": (run, lab.recombine(run, placement="centred")), "rows": (table.iloc[0], table.iloc[1])}
+    for kind, pair in pairs.items():
+        found = lab.compare(*pair)
+        page = opened(lab.report(found, tmp_path / f"{kind}.html"), width, scheme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == ("rgb(22, 22, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
+        assert page.locator(".verdict").inner_text() == found.attrs["summary"]
+        if kind == "rows":
+            marks = page.locator(".track .mark")
+            assert marks.count() == 1 + int(found["difference"].notnull().sum())
+            low, high = (found.attrs[f"miou_difference_{end}"] for end in ("low", "high"))
+            assert page.locator(".track .mark.clear").count() == int(low > 0 or high < 0)
+        else:
+            assert page.locator("figure img").count() == 4

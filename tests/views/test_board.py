@@ -135,6 +135,12 @@ def test_a_row_shows_its_images_worst_first_and_opens_the_explorer_with_its_conf
     assert scored_images[0].explorer.view.image.name == f"val/{scored_images[0].index}"
     truth = board.dataset[scored_images[0].index]
     np.testing.assert_array_equal(scored_images[0].explorer.image, truth.image)
+    for look in scored_images:
+        true, wrong = (np.asarray(picture) for picture in look.truth())
+        shown = look.explorer.shown()
+        assert true.shape == wrong.shape == (*shown.labels.shape, 3)
+        share = (wrong != wrong.min((0, 1))).any(-1).mean() if wrong.std((0, 1)).any() else 0
+        assert (share > 0) == (look.miou_percent < 100)
 
 
 def test_table_and_figure_go_into_files(board, tmp_path):

@@ -6,14 +6,21 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
 from clipdiy_lab.analysis.evaluate import evaluate
 from clipdiy_lab.analysis.results import image_scores
-from clipdiy_lab.datasets.sample import Dataset
+from clipdiy_lab.datasets.sample import IGNORE, Dataset
 from clipdiy_lab.datasets.scenes import Scenes
 from clipdiy_lab.errors import ClipdiyWarning
+from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Source, StoreSource
+from clipdiy_lab.views import pictures
+from clipdiy_lab.views.colors import CHANGED, label_colors
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.image_sources import Picture, as_picture, scene
 
@@ -33,6 +40,10 @@ class ScoredImage:
         Over the labels that are true or predicted there; NaN where nothing counts.
     explorer : Explorer
         Shows it with the row's configuration.
+    mask : uint8 array, height x width
+        Its true labels, indices into `names`; 255 = ignored.
+    names : tuple of str
+        The dataset's labels.
     """
 
     row: int
@@ -40,6 +51,23 @@ class ScoredImage:
     image_id: str
     miou_percent: float
     explorer: Explorer
+    mask: npt.NDArray[np.uint8]
+    names: tuple[str, ...]
+
+    def truth(self) -> tuple[Image.Image, Image.Image]:
+        """Return the true labels over the image, and where the row's labels are others, in the frame's size."""
+        shown = self.explorer.shown()
+        rows, columns = (
+            ops.nearest(old, new).numpy() for old, new in zip(self.mask.shape, shown.labels.shape, strict=True)
+        )
+        inside = self.mask[np.ix_(rows, columns)]
+        known = np.where(inside == IGNORE, len(self.names), inside)
+        names = [*self.names, "ignored"]
+        background = next((place for place, name in enumerate(names) if name.lower() == "background"), None)
+        over = pictures.overlay(shown.frame, known, label_colors(names), background, self.explorer.view.opacity)
+        differs = np.array(names, dtype=object)[known] != np.array(shown.names, dtype=object)[shown.labels]
+        wrong = pictures.paint((differs & (inside != IGNORE)).astype(np.int64), CHANGED)
+        return Image.fromarray(over), Image.fromarray(wrong)
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,9 @@ class RowImages:
             image_id = str(scores["image_id"])
             index = self.opened.place(positions[image_id])
             explorer = make_explorer(self._picture(index), labels, self.source, config=self.config)
-            scored_images.append(ScoredImage(self.row, index, image_id, float(scores["image_miou_percent"]), explorer))
+            score, mask = float(scores["image_miou_percent"]), self.dataset[index].mask
+            names = tuple(self.dataset.label_names)
+            scored_images.append(ScoredImage(self.row, index, image_id, score, explorer, mask, names))
         return scored_images
 
     def _picture(self, index: int) -> Picture:

@@ -201,7 +201,11 @@ class BoardWidgets(WidgetScreen):
 
     def _card(self, look: ScoredImage) -> w.VBox:
         score = "nothing to score" if look.miou_percent != look.miou_percent else f"{look.miou_percent:.1f} %"
+        truth, wrong = look.truth()
+        beside = {f"{look.image_id}, in the mask": truth, f"{look.image_id}, where they differ (orange)": wrong}
         tag = markup.image_tag(look.explorer.overlay(), look.image_id, "width:180px")
+        for alt, picture in beside.items():
+            tag += markup.image_tag(picture, alt, "width:88px;margin-right:4px")
         keys = markup.legend(look.explorer.shown())
         card = Markup('<div style="line-height:1.4">{}<br><b>{}: {}</b>{}</div>')
         text = w.HTML(card.format(tag, look.image_id, score, keys))

@@ -14,7 +14,15 @@ from clipdiy_lab.errors import FigureError
 from clipdiy_lab.views.colors import css
 from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.style import ACCENT
-from clipdiy_lab.views.figures.truth import Mask, colors_of, error_keys, error_layers, predicted_layers, true_layers
+from clipdiy_lab.views.figures.truth import (
+    Mask,
+    colors_of,
+    error_keys,
+    error_layers,
+    frame_of,
+    predicted_layers,
+    true_layers,
+)
 
 IMAGE, SCORE, SHARE = "image_id", "image_miou_percent", "image_share_percent"
 _SIDES = ("top", "left", "bottom", "right")
@@ -74,7 +82,7 @@ def worst_and_best(
     for image_id, picture in found.items():
         if isinstance(picture, xr.DataTree):
             layers, won = predicted_layers(picture, colors)
-            shown.append(panels.Panel(titles[image_id], inputs.stage(picture, "labels").shape, layers))
+            shown.append(panels.Panel(titles[image_id], frame_of(picture), layers))
             seen |= set(won)
         else:
             shown.append(panels.photograph(titles[image_id], picture))
@@ -147,7 +155,7 @@ def _with_truth(
     colors = colors_of(list(runs.values()), names)
     made, seen = [], set[str]()
     for (image_id, run), heading in zip(runs.items(), titles, strict=True):
-        shape, photo = inputs.stage(run, "labels").shape, inputs.stage(run, "image").values
+        shape, photo = frame_of(run), inputs.stage(run, "image").values
         predicted, won = predicted_layers(run, colors)
         true, there = true_layers(photo, masks[image_id], names, colors)
         differs = [*error_layers(run, masks[image_id], names), *(frames or {}).get(image_id, ())]

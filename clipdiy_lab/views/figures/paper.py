@@ -14,7 +14,7 @@ from clipdiy_lab.views import catalogue
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels, stages
 from clipdiy_lab.views.figures.inputs import Run
-from clipdiy_lab.views.figures.truth import colors_of, predicted_layers, true_layers
+from clipdiy_lab.views.figures.truth import colors_of, frame_of, predicted_layers, true_layers
 from clipdiy_lab.views.look import worth_showing
 
 TRUTH = "truth"
@@ -52,7 +52,7 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     names = s.labels_of(decides)
     colors = dict(zip(names, label_colors(names, s.background_of(run)), strict=True))
     layers, won = predicted_layers(run, colors)
-    made.append(panels.Panel("labels", _frame(run), layers))
+    made.append(panels.Panel("labels", frame_of(run), layers))
     title = f"'{shown}': cosines from {together.colors.low:.2f} (dark) to {together.colors.high:.2f} (bright)"
     return panels.lay_out(made, title, coloraxis={"showscale": False}, legend=_legend(won, colors))
 
@@ -91,11 +91,11 @@ def comparison(
         made.append(panels.photograph(next(titles), photo))
         for run in row:
             layers, won = predicted_layers(run, colors)
-            made.append(panels.Panel(next(titles), _frame(run), layers))
+            made.append(panels.Panel(next(titles), frame_of(run), layers))
             seen |= set(won)
         if truth is not None:
             layers, won = true_layers(photo, truth[number], names, colors)
-            made.append(panels.Panel(next(titles), _frame(row[0]), layers))
+            made.append(panels.Panel(next(titles), frame_of(row[0]), layers))
             seen |= set(won)
     across = 1 + len(columns) + (truth is not None)
     keys = _legend([name for name in colors if name in seen], colors)
@@ -111,15 +111,10 @@ def _rows(columns: Mapping[str, Sequence[Run]]) -> list[tuple[Run, ...]]:
         photos = [inputs.stage(run, "image").values for run in row]
         if any(not np.array_equal(photo, photos[0]) for photo in photos):
             raise FigureError(f"the runs of row {number} are of different images; list the images in the same order.")
-    frames = {_frame(row[0]) for row in rows}
+    frames = {frame_of(row[0]) for row in rows}
     if len(frames) > 1:
         raise FigureError(f"the frames have the sizes {sorted(frames)}; compare runs with one image_size.")
     return rows
-
-
-def _frame(run: Run) -> tuple[int, int]:
-    height, width = inputs.stage(run, "labels").shape
-    return height, width
 
 
 def _foremost(run: Run) -> str:

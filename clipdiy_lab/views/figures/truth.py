@@ -25,6 +25,12 @@ Mask = npt.NDArray[np.uint8]
 Colors = Mapping[str, npt.NDArray[np.uint8]]
 
 
+def frame_of(run: Run) -> tuple[int, int]:
+    """Height and width of a run's frame."""
+    height, width = inputs.stage(run, "labels").shape
+    return height, width
+
+
 def colors_of(runs: Sequence[Run], names: Sequence[str]) -> dict[str, npt.NDArray[np.uint8]]:
     """Return the colour of every label of runs and masks of one figure."""
     listed = [IGNORED, *names, *(name for run in runs for name in s.labels_of(inputs.scores(run)))]
