@@ -39,7 +39,7 @@ def test_segment_writes_everything_and_prints_json(photo, tmp_path):
     assert {"index.html", "strip.png", "01_image.png", "11_overlay.png"} <= names
     page = (folder / "index.html").read_text()
     assert page.count("<img") > 30
-    assert "inspector-data" in page
+    assert "id='scenes'" in page
     assert "http://" not in page
     assert "https://" not in page
 

@@ -42,7 +42,7 @@ def explain(
     knobs: Knobs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain the labels of an image: one HTML page with every stage, maps, and an inspector of its pixels."""
+    """Explain the labels of an image: one HTML page with every stage, maps, and the instrument with its knobs."""
     from clipdiy_lab.errors import OutputError
     from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
@@ -56,7 +56,7 @@ def explain(
     with interruptible(lambda: "nothing was written, and the same command begins anew."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, wanted, settings)
-        report(run, html, segmenter=segmenter)
+        report(run, html, segmenter=segmenter, image=image)
     table = label_table(run)
     if as_json:
         facts = {"image": str(image), "html": str(html), "bytes": html.stat().st_size, "model": model}

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from PIL import Image
 
+from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.palette import write_label_png
+from clipdiy_lab.errors import RunError
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.gallery import picture, strip
+from clipdiy_lab.views.instrument.scene import lifeless, scene
 from clipdiy_lab.views.look import Look
 from clipdiy_lab.views.page.comparison import comparison_document
 from clipdiy_lab.views.page.document import document
@@ -51,50 +55,78 @@ def label_table(run: xr.DataTree) -> pd.DataFrame:
 
 
 def report(
-    run: xr.DataTree | xr.Dataset,
+    run: xr.DataTree | Sequence[xr.DataTree] | xr.Dataset,
     path: str | PathLike[str],
     tables: Mapping[str, pd.DataFrame] | None = None,
     *,
     segmenter: Segmenter | None = None,
+    image: Any = None,
 ) -> Path:
     """Write one self-contained HTML page that takes a run apart, or shows a comparison.
 
-    Every stage; the maps of `explain` with a sentence on how to read each; an inspector of pixels that needs neither a
-    kernel nor a network; labels, configuration, prompts, and how to repeat it.
+    The instrument, in which every knob that needs no network is live, without a kernel; every stage; the maps of
+    `explain` with a sentence on how to read each; labels, configuration, prompts, and how to repeat it.
 
     Parameters
     ----------
-    run : xarray.DataTree, or xarray.Dataset of `compare`
+    run : xarray.DataTree, sequence of them, or xarray.Dataset of `compare`
+        Of several runs, the instrument shows all, and the sections below it take the first apart.
     path : path
         The page appears there only when it is complete.
     tables : mapping of title to DataFrame, optional
         Shown after the labels.
     segmenter : Segmenter, optional
         The one that made the run: its text encoder then also says what the words do (`explain.prompt_sensitivity`).
+    image : path, PIL image or array, or a sequence of them, optional
+        What was segmented, one for each run, to be shown as sharp as it is. Default: the frame, which a run holds.
 
     Raises
     ------
     FigureError
         If it is a dataset, but no comparison.
     RunError
-        If it is not a whole run, or `segmenter` has another encoder.
+        If it is not a whole run, `segmenter` has another encoder, or the images are not those of the runs.
+    ImageError
+        If an image cannot be read.
     OutputError
         If the place cannot be written to.
     """
     if isinstance(run, xr.Dataset):
         return _written(comparison_document(run), Path(path))
-    s.validate(run, need=_NEEDED)
+    runs = [run] if isinstance(run, xr.DataTree) else list(run)
+    images = [image] * len(runs) if image is None or len(runs) == 1 else list(image)
+    if not runs or len(images) != len(runs):
+        raise RunError(f"{len(runs)} runs and {len(images)} images; give at least one run, and an image for each.")
+    for one in runs:
+        s.validate(one, need=_NEEDED)
+    run = runs[0]
     if segmenter is not None:
         from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
 
         require_same_encoder(run, segmenter)
-    return _write_page(Look(run), Path(path), tables, segmenter)
+    pairs = zip(runs, images, strict=True)
+    scenes = [] if any(map(lifeless, runs)) else [scene(one, photograph=_pixels(one, image)) for one, image in pairs]
+    return _write_page(Look(run), scenes, Path(path), tables, segmenter)
+
+
+def _pixels(run: xr.DataTree, image: Any) -> npt.NDArray[np.uint8] | None:
+    """Read the image of a run, if it is given."""
+    if image is None:
+        return None
+    pixels: npt.NDArray[np.uint8] = read_image(image)
+    if content_hash(pixels) != run.attrs.get("image_sha256"):
+        raise RunError(f"{describe(image)} is not the image of the run, {run.attrs.get('image_source', 'unnamed')!r}.")
+    return pixels
 
 
 def _write_page(
-    look: Look, target: Path, tables: Mapping[str, pd.DataFrame] | None, segmenter: Segmenter | None = None
+    look: Look,
+    scenes: Sequence[Mapping[str, Any]],
+    target: Path,
+    tables: Mapping[str, pd.DataFrame] | None,
+    segmenter: Segmenter | None = None,
 ) -> Path:
-    page = document(look, {"Labels": label_table(look.run), **(tables or {})}, segmenter)
+    page = document(look, scenes, {"Labels": label_table(look.run), **(tables or {})}, segmenter)
     return _written(page, target)
 
 
@@ -123,7 +155,7 @@ def write_folder(
         _save(picture(drawing), where / f"{number:02d}_{drawing.entry.name}.png")
     _save(strip(run), where / "strip.png")
     write_label_png(where / "labels.png", s.stage(run, "labels_full").values, look.colors)
-    return _write_page(look, where / "index.html", tables)
+    return _write_page(look, [] if lifeless(run) else [scene(run)], where / "index.html", tables)
 
 
 def _save(made: Image.Image, path: Path) -> None:

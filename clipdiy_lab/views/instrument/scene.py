@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from PIL import Image
 
+from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Grid, Plan
@@ -27,6 +28,8 @@ KNOBS: Final = (
     *("refine_radius", "refine_eps", "temperature"),
 )
 """Knobs that the engine turns by itself: all of the fuse tier but those that ask the text encoder."""
+DECIDERS: Final = ("fused", "refined")
+"""Scores that the engine can make; a run in which another decides cannot be live."""
 _GROUPS: Final = {
     "merged": "How grids become one map",
     "text": "Background",
@@ -74,9 +77,11 @@ def scene(
     Raises
     ------
     RunError
-        If a stage is missing.
+        If a stage is missing, or a score decides that the engine does not know.
     """
-    s.validate(run, need=("image", "labels"))
+    s.validate(run, need=("image", "labels", s.SCORES))
+    if reason := lifeless(run):
+        raise RunError(reason)
     config = Config.from_json(run.attrs["config"])
     names, background = s.labels_of(run), s.background_of(run)
     frame = s.stage(run, "image").values
@@ -103,6 +108,14 @@ def scene(
         "scales": {kind: {"colors": scale.colors, "css": scale.css} for kind, scale in catalogue.SCALES.items()},
         "about": _about(run),
     }
+
+
+def lifeless(run: xr.DataTree) -> str:
+    """Say why a run cannot be live in the browser; empty where it can."""
+    decides = str(s.scores(run).name)
+    if decides in DECIDERS:
+        return ""
+    return f"The stage {decides!r} decides here, which the browser's engine cannot compute, so this is a still picture."
 
 
 def knobs(config: Config) -> dict[str, Any]:

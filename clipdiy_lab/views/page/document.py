@@ -1,9 +1,9 @@
-"""One HTML file: sections, inspector, configuration and how to repeat it; nothing is fetched."""
+"""One HTML file: the instrument, sections, configuration and how to repeat it; nothing is fetched."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +13,9 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.html import html_table, render
+from clipdiy_lab.views.instrument.bundle import bundled, source
+from clipdiy_lab.views.instrument.scene import lifeless
 from clipdiy_lab.views.look import Look
-from clipdiy_lab.views.page.inspector import inspector_data
 from clipdiy_lab.views.page.sections import section, shares
 from clipdiy_lab.views.repeat import Maker, image_line, image_path, python_code, shell_command
 
@@ -26,12 +27,16 @@ if TYPE_CHECKING:
 _MOST_PROMPTS: Final = 3
 
 
-def document(look: Look, tables: Mapping[str, pd.DataFrame], segmenter: Segmenter | None) -> str:
+def document(
+    look: Look, scenes: Sequence[Mapping[str, Any]], tables: Mapping[str, pd.DataFrame], segmenter: Segmenter | None
+) -> str:
     """Write the page of a run.
 
     Parameters
     ----------
     look : Look
+    scenes : sequence of mapping
+        What the instrument shows, see `instrument.scene.scene`; the first is that of the run. None: a still picture.
     tables : mapping of title to DataFrame
         The first stands under the labels' heading, the others under their own.
     segmenter : Segmenter or None
@@ -45,13 +50,13 @@ def document(look: Look, tables: Mapping[str, pd.DataFrame], segmenter: Segmente
         encoder=attrs["encoder"],
         saliency=attrs["saliency_source"],
         caution=attrs.get(s.CAUTION),
-        css=_asset("page.css"),
-        script=_asset("inspector.js"),
-        photograph=data_uris.photograph(look["image"]),
+        css=[_asset("page.css"), Markup(source("instrument.css"))],  # noqa: S704  our own file
+        script=Markup(bundled("page")),  # noqa: S704  our own file
         overlay=data_uris.photograph(look.overlay),
         described=f"Labels: {shares(look['labels'], look.names)}",
-        data=inspector_data(look),
         tables={title: html_table(table) for title, table in tables.items()},
+        scenes=scenes,
+        lifeless=lifeless(look.run),
         maps=[section(look, drawing) for drawing in maps],
         reasons={reason: "; ".join(titles) for reason, titles in reasons.items()},
         stages=[section(look, drawing) for drawing in look.stages()],

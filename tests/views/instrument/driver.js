@@ -13,8 +13,9 @@ const base64 = (array) => {
 /**
  * @param {any} packed a scene
  * @param {any[]} requests knobs, hidden labels and pixels of each
+ * @param {boolean} brief whether the scores of all pixels are left out
  */
-export function answers(packed, requests) {
+export function answers(packed, requests, brief = false) {
   const scene = unpack(packed);
   const engine = new Engine(scene);
   return requests.map(({ knobs, hidden, pixels }) => {
@@ -26,7 +27,7 @@ export function answers(packed, requests) {
       margin: base64(margin),
       flips: flips && base64(flips),
       thresholds: thresholds && base64(thresholds),
-      scores: base64(engine.scores(knobs, off)),
+      scores: brief ? null : base64(engine.scores(knobs, off)),
       competing: engine.competing(knobs, off).labels,
       pixels: pixels.map((at) => {
         const story = engine.story(knobs, off, at);

@@ -161,6 +161,7 @@ function optional(control, bounds) {
       if (value !== null) likely = value;
       box.checked = value !== null;
       inner.root.classList.toggle("cdi-off", value === null);
+      for (const input of inner.root.querySelectorAll("input")) if (input !== box) input.disabled = value === null;
       inner.update();
     },
   };

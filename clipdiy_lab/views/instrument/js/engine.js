@@ -83,17 +83,22 @@ export class Engine {
    * @returns {Decision}
    */
   decide(knobs, hidden) {
-    const among = this.competing(knobs, hidden);
     if (knobs.refine !== "none") return this.refined(knobs, hidden).decision;
-    const found = this.keep("candidates", this.mergedKey(knobs, hidden), () =>
-      candidates(this.scene, knobs, this.layout(knobs), among));
-    return choose(this.scene, knobs, found);
+    return this.keep("decision", this.scoresKey(knobs, hidden), () => {
+      const found = this.keep("candidates", this.mergedKey(knobs, hidden), () =>
+        candidates(this.scene, knobs, this.layout(knobs), this.competing(knobs, hidden)));
+      return choose(this.scene, knobs, found);
+    });
+  }
+
+  /** Whether labels can be had within a frame: a refinement that was not made yet takes longer. @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
+  ready(knobs, hidden) {
+    return knobs.refine === "none" || this.kept.get("refined")?.key === JSON.stringify(this.refinedKey(knobs, hidden));
   }
 
   /** @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
   refined(knobs, hidden) {
-    const key = [this.scoresKey(knobs, hidden), knobs];
-    return this.keep("refined", key, () => {
+    return this.keep("refined", this.refinedKey(knobs, hidden), () => {
       const { labels } = this.competing(knobs, hidden);
       const scores = this.scores({ ...knobs, refine: "none" }, hidden);
       const operator = this.refinement(knobs);
@@ -103,8 +108,14 @@ export class Engine {
   }
 
   /** @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
+  refinedKey(knobs, hidden) {
+    const { refine, refine_iterations, refine_dilations, refine_radius, refine_eps } = knobs;
+    return [this.scoresKey(knobs, hidden), refine, refine_iterations, refine_dilations, refine_radius, refine_eps];
+  }
+
+  /** @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
   scoresKey(knobs, hidden) {
-    return [this.mergedKey(knobs, hidden), knobs.saliency_weight, knobs.saliency_threshold];
+    return [this.mergedKey(knobs, hidden), knobs.background, knobs.saliency_weight, knobs.saliency_threshold];
   }
 
   /**

@@ -37,7 +37,7 @@ export function instrument(session, host) {
   let pictures = [];
   /** @type {number | null} */
   let highlighted = null;
-  let waiting = 0, late = 0;
+  let waiting = 0, late = 0, later = 0;
 
   const heard = {
     hover: (/** @type {[number, number] | null} */ pixel) => hover(pixel),
@@ -200,9 +200,14 @@ export function instrument(session, host) {
 
   function tabsOf() {
     const there = Object.entries(VIEWS).filter(([, view]) => view.there(session));
-    tabs.replaceChildren(...there.map(([name, view]) => h("button", {
-      type: "button", role: "tab", "aria-selected": String(name === viewName()), on: { click: () => session.change({ view: name }) },
-    }, view.title)));
+    const names = there.map(([name]) => name).join();
+    if (tabs.dataset.names !== names) {
+      tabs.dataset.names = names;
+      tabs.replaceChildren(...there.map(([name, view]) => h("button", {
+        type: "button", role: "tab", "data-name": name, on: { click: () => session.change({ view: name }) },
+      }, view.title)));
+    }
+    for (const tab of tabs.querySelectorAll("button")) tab.setAttribute("aria-selected", String(tab.dataset.name === viewName()));
   }
 
   function viewName() {
@@ -230,7 +235,6 @@ export function instrument(session, host) {
       picture.showMark(session.state.pixel);
       picture.showRegion(session.state.region);
     }
-    votes(session.focus);
   }
 
   /** As many pictures as the view has. @param {Shown[]} made */
@@ -280,19 +284,34 @@ export function instrument(session, host) {
     return h("div", { class: "cdi-scoretools" }, select, h("label", {}, "above ", cut, session.state.cut === null ? "" : ` ${number(session.state.cut)}`));
   }
 
-  /** Draw at the next frame; what takes longer follows when the knobs rest. */
+  /** Draw the picture at the next frame; everything round it follows, so that a slider never waits for words. */
   function schedule() {
     if (late) return;
     late = requestAnimationFrame(() => {
       late = 0;
-      tabsOf();
-      compare.update();
+      session.rough = !session.engine.ready(session.state.knobs, session.hidden);
+      root.classList.toggle("cdi-busy", session.rough);
       draw();
-      labels.update();
-      bar.update();
-      if (!all.root.hidden) all.update();
-      why.update();
+      clearTimeout(later);
+      later = window.setTimeout(session.rough ? refine : around, session.rough ? 80 : 0);
     });
+  }
+
+  function refine() {
+    session.rough = false;
+    draw();
+    around();
+    root.classList.remove("cdi-busy");
+  }
+
+  function around() {
+    tabsOf();
+    compare.update();
+    labels.update();
+    bar.update();
+    if (!all.root.hidden) all.update();
+    why.update();
+    votes(session.focus);
   }
 
   first.photograph.addEventListener("load", () => schedule());
@@ -309,6 +328,7 @@ export function instrument(session, host) {
       stop();
       compare.close();
       clearTimeout(waiting);
+      clearTimeout(later);
       cancelAnimationFrame(late);
     },
   };

@@ -53,41 +53,41 @@ export function legend(session, heard) {
   const left = (/** @type {ReadonlySet<number>} */ hidden) =>
     session.scene.labels.filter((_, label) => !hidden.has(label) && label !== session.scene.background).length;
 
-  /** @param {number} label @param {number} share */
-  const chip = (label, share) => {
-    const name = session.scene.labels[label], off = session.hidden.has(label);
-    return h("li", {},
-      h("button", {
-        type: "button", class: "cdi-chip", "aria-pressed": String(!off), draggable: true, "data-label": label,
-        title: `${name}: ${percent(share)}. Click hides or shows it, a double click shows it alone.`,
-        on: {
-          click: () => {
-            clearTimeout(waiting);
-            waiting = window.setTimeout(() => toggle(label), CLICK);
-          },
-          dblclick: () => {
-            clearTimeout(waiting);
-            solo(label);
-          },
-          pointerenter: () => heard.highlight(label),
-          pointerleave: () => heard.highlight(null),
-          focus: () => heard.highlight(label),
-          blur: () => heard.highlight(null),
-          dragstart: () => { dragged = label; },
-          dragover: (/** @type {DragEvent} */ event) => event.preventDefault(),
-          drop: (/** @type {DragEvent} */ event) => {
-            event.preventDefault();
-            move(dragged, label);
-          },
-          keydown: (/** @type {KeyboardEvent} */ event) => {
-            if (event.key !== "Enter" || !event.shiftKey) return;
-            event.preventDefault();
-            solo(label);
-          },
+  /** @param {number} label */
+  const chip = (label) => {
+    const share = h("span", { class: "cdi-share" }), swatch = h("span", { class: "cdi-swatch" });
+    const button = h("button", {
+      type: "button", class: "cdi-chip", draggable: "true", "data-label": label,
+      on: {
+        click: () => {
+          clearTimeout(waiting);
+          waiting = window.setTimeout(() => toggle(label), CLICK);
         },
-      }, h("span", { class: "cdi-swatch", style: { background: session.colors[label] } }),
-      h("span", { class: "cdi-name" }, short(name)), h("span", { class: "cdi-share" }, off ? "off" : percent(share))));
+        dblclick: () => {
+          clearTimeout(waiting);
+          solo(label);
+        },
+        pointerenter: () => heard.highlight(label),
+        pointerleave: () => heard.highlight(null),
+        focus: () => heard.highlight(label),
+        blur: () => heard.highlight(null),
+        dragstart: () => { dragged = label; },
+        dragover: (/** @type {DragEvent} */ event) => event.preventDefault(),
+        drop: (/** @type {DragEvent} */ event) => {
+          event.preventDefault();
+          move(dragged, label);
+        },
+        keydown: (/** @type {KeyboardEvent} */ event) => {
+          if (event.key !== "Enter" || !event.shiftKey) return;
+          event.preventDefault();
+          solo(label);
+        },
+      },
+    }, swatch, h("span", { class: "cdi-name" }, short(session.scene.labels[label])), share);
+    return { root: h("li", {}, button), button, share, swatch };
   };
+  // Made once: an element that went away under the pointer would be entered again, and again.
+  const chips = session.scene.labels.map((_, label) => chip(label));
   /** @param {number} label @param {number} before */
   const move = (label, before) => {
     if (label < 0 || label === before) return;
@@ -97,14 +97,25 @@ export function legend(session, heard) {
   };
 
   const update = () => {
-    const focused = document.activeElement instanceof HTMLElement && list.contains(document.activeElement) ? document.activeElement.dataset.label : undefined;
     const counts = new Float64Array(session.scene.labels.length), { labels } = session.decision();
     for (const label of labels) counts[label] += 1;
-    const own = session.state.order.length === counts.length ? session.state.order : session.first.order;
-    const sorted = own === session.first.order ? [...own].sort((one, other) => counts[other] - counts[one] || one - other) : own;
-    const there = sorted.filter((label) => !(label === session.scene.background && session.state.knobs.background === "none"));
-    list.replaceChildren(...there.map((label) => chip(label, counts[label] / labels.length)));
-    if (focused !== undefined) /** @type {HTMLElement | null} */ (list.querySelector(`[data-label="${focused}"]`))?.focus();
+    chips.forEach(({ button, share, swatch }, label) => {
+      const off = session.hidden.has(label), told = off ? "off" : percent(counts[label] / labels.length);
+      button.setAttribute("aria-pressed", String(!off));
+      button.title = `${session.scene.labels[label]}: ${told}. Click hides or shows it, a double click shows it alone.`;
+      share.textContent = told;
+      swatch.style.background = session.colors[label];
+    });
+    const given = session.state.order === session.first.order || session.state.order.length !== counts.length;
+    const order = given ? [...session.first.order].sort((one, other) => counts[other] - counts[one] || one - other) : session.state.order;
+    const there = order.filter((label) => !(label === session.scene.background && session.state.knobs.background === "none")).map((label) => chips[label].root);
+    if (there.length !== list.children.length || there.some((node, at) => list.children[at] !== node)) arrange(there);
+  };
+  /** @param {HTMLElement[]} there */
+  const arrange = (there) => {
+    const active = document.activeElement;
+    list.replaceChildren(...there);
+    if (active instanceof HTMLElement && list.contains(active)) active.focus();
   };
   return { root, update, refuse: (/** @type {string} */ text) => { refused.textContent = text; } };
 }

@@ -6,12 +6,22 @@ import { unpack } from "./scene.js";
 import { decode, Session } from "./session.js";
 
 /**
- * Show the scenes of a page in an element; its content, a picture for those without scripts, goes.
+ * Show the scenes of a page in an element. Its content, a picture for those without scripts, goes; where a scene cannot
+ * be shown it stays, and a sentence says why.
  * @param {HTMLElement} element
  * @param {any[]} packed
  */
 export function show(element, packed) {
-  const start = packed.map(() => ({}));
+  try {
+    packed.forEach(unpack);
+    build(element, packed);
+  } catch (error) {
+    element.append(h("p", { role: "alert" }, error instanceof Error ? error.message : String(error)));
+  }
+}
+
+/** @param {HTMLElement} element @param {any[]} packed */
+function build(element, packed) {
   const [, place, text] = /^#(\d+)=(.*)$/.exec(location.hash) ?? [];
   /** @type {Map<number, Session>} */
   const sessions = new Map();
@@ -26,7 +36,7 @@ export function show(element, packed) {
     let found = sessions.get(number);
     if (!found) {
       const scene = unpack(packed[number]);
-      const given = text && Number(place) === number ? decode(text, scene) : start[number];
+      const given = text && Number(place) === number ? decode(text, scene) : {};
       sessions.set(number, found = new Session(scene, given));
     }
     return found;

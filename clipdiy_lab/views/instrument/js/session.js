@@ -35,13 +35,17 @@ export class Session {
       knobs: scene.knobs, hidden: [], order: scene.labels.map((_, label) => label), view: "labels", label: 0, cut: null,
       pixel: null, region: null, opacity: 0.65, palette: "lab",
     };
+    const pixel = telling(scene, this.engine);
+    const label = pixel ? this.engine.decide({ ...scene.knobs, refine: "none" }, new Set()).labels[pixel[0] * scene.width + pixel[1]] : 0;
     /** @type {State} */
-    this.state = { ...this.first, pixel: telling(scene, this.engine), ...start };
+    this.state = { ...this.first, pixel, label, ...start };
     /** @type {State[]} */
     this.past = [];
     /** @type {State[]} */
     this.future = [];
     this.last = { what: "", when: 0 };
+    /** Whether the picture is drawn without its refinement, until that has been computed. */
+    this.rough = false;
     /** @type {Set<(state: State, before: State) => void>} */
     this.listeners = new Set();
   }
@@ -107,9 +111,14 @@ export class Session {
     return labelColors(this.state.palette, this.scene);
   }
 
-  /** Labels and margins of a state, today's by default. @param {State} [state] */
-  decision(state = this.state) {
-    return this.engine.decide(state.knobs, new Set(state.hidden));
+  /** Knobs as they are drawn now. @returns {Knobs} */
+  get knobs() {
+    return this.rough ? { ...this.state.knobs, refine: "none" } : this.state.knobs;
+  }
+
+  /** Labels and margins now, or of another state. @param {State} [state] */
+  decision(state) {
+    return state ? this.engine.decide(state.knobs, new Set(state.hidden)) : this.engine.decide(this.knobs, this.hidden);
   }
 
   /** Pixels that the inspector looks at: the region, else the pinned pixel. @returns {number[]} */

@@ -35,7 +35,7 @@ export const VIEWS = {
     title: "Score",
     there: () => true,
     show: (session) => {
-      const { knobs, label, cut } = session.state;
+      const { label, cut } = session.state, { knobs } = session;
       const map = session.engine.scoreMap(knobs, session.hidden, label);
       const name = session.scene.labels[label];
       if (!map) return [nothing(`Score of ${name}`, "This label does not compete: it is off, or not kept.")];
@@ -49,7 +49,7 @@ export const VIEWS = {
     title: "Grids",
     there: (session) => session.scene.grids.length > 1,
     show: (session) => session.scene.grids.map((grid) => ({
-      ...labels(session, session.engine.alone(session.state.knobs, session.hidden, grid.name).labels,
+      ...labels(session, session.engine.alone(session.knobs, session.hidden, grid.name).labels,
         "Each grid alone", "What each grid would say by itself. Large windows know what is there, small ones where it ends."),
       marker: grid.title,
     })),
@@ -66,13 +66,13 @@ export const VIEWS = {
   },
   background_threshold: {
     title: "Background below",
-    there: (session) => session.engine.guided(session.state.knobs, session.hidden) && session.state.knobs.refine === "none",
-    show: (session) => [numbers(session, "background_threshold", session.engine.thresholdMap(session.state.knobs, session.hidden) ?? [])],
+    there: (session) => session.engine.guided(session.knobs, session.hidden) && session.knobs.refine === "none",
+    show: (session) => [numbers(session, "background_threshold", session.engine.thresholdMap(session.knobs, session.hidden) ?? [])],
   },
   flip_change: {
     title: "What flips it",
-    there: (session) => session.engine.guided(session.state.knobs, session.hidden) && session.state.knobs.refine === "none",
-    show: (session) => [numbers(session, "flip_change", session.engine.flipMap(session.state.knobs, session.hidden) ?? [])],
+    there: (session) => session.engine.guided(session.knobs, session.hidden) && session.knobs.refine === "none",
+    show: (session) => [numbers(session, "flip_change", session.engine.flipMap(session.knobs, session.hidden) ?? [])],
   },
   truth: {
     title: "Truth",
