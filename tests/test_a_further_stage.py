@@ -148,7 +148,7 @@ def test_it_is_drawn_everywhere(run, tmp_path):
     assert "8. Smoothed" in page
     assert "which the browser&#39;s engine cannot compute" in page
     assert "<script" not in page
-    with pytest.raises(lab.RunError, match="'smoothed' decides here"):
+    with pytest.raises(errors.RunError, match="'smoothed' decides here"):
         scene(run)
 
 

@@ -41,7 +41,7 @@ def check(page, run, seed):
     states = random_states(run, STATES, seed)
     requests = [state.request(run) for state in states]
     answers = page.evaluate("([packed, requests]) => answers(packed, requests, true)", [scene(run), requests])
-    near = sum(compare(run, state, answer) for state, answer in zip(states, answers, strict=True))
+    near = sum(compare(run, states[i], answer, whole=i % 3 == 0) for i, answer in enumerate(answers))
     pixels = STATES * run.sizes[s.Y] * run.sizes[s.X]
     print(f"{near} of {pixels} pixels were too near to call")
     assert near < 0.001 * pixels
