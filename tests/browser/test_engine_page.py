@@ -37,14 +37,14 @@ def page(chromium):
     found.close()
 
 
-def check(page, run, seed):
+def check(page, run, seed, most=0.001):
     states = random_states(run, STATES, seed)
     requests = [state.request(run) for state in states]
     answers = page.evaluate("([packed, requests]) => answers(packed, requests, true)", [scene(run), requests])
     near = sum(compare(run, states[i], answer, whole=i % 3 == 0) for i, answer in enumerate(answers))
     pixels = STATES * run.sizes[s.Y] * run.sizes[s.X]
     print(f"{near} of {pixels} pixels were too near to call")
-    assert near < 0.001 * pixels
+    assert near < most * pixels
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -77,4 +77,5 @@ def vit_b_32():
 @pytest.mark.parametrize("number", range(2))
 def test_photographs(page, vit_b_32, shared, number):
     photographs = sorted(shared("samples/voc2012/JPEGImages").glob("*.jpg"))
-    check(page, vit_b_32.segment(photographs[number], LABELS), seed=100 + number)
+    # Random weights find all labels alike, so that more pixels are near to a tie than with trained ones.
+    check(page, vit_b_32.segment(photographs[number], LABELS), seed=100 + number, most=0.1)
