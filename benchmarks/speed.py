@@ -29,7 +29,7 @@ from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import candidates, choose
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.saliency.dino_vit import DinoViT
 from clipdiy_lab.models.saliency.found import Found

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from clipdiy_lab.method.last_block import METHODS
-from clipdiy_lab.models.dense_tokens import fill
+from clipdiy_lab.method.ops import to_whole_patches
 
 
 class CountingEncoder:
@@ -57,4 +57,4 @@ class TokenCountingEncoder(CountingEncoder):
         return self.encode_crops(crops), self._tokens(crops)
 
     def encode_tokens(self, image: torch.Tensor, method: str) -> torch.Tensor:
-        return self._tokens(fill(image[None], self.patch_size, METHODS[method].remainder))[0]
+        return self._tokens(to_whole_patches(image[None], self.patch_size, METHODS[method].remainder))[0]

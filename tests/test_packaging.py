@@ -72,6 +72,14 @@ def test_import_is_light():
     assert min(map(float, took)) < 0.5
 
 
+def test_what_reads_runs_does_not_wait_for_the_networks():
+    code = (
+        "import sys, clipdiy_lab.analysis.explain, clipdiy_lab.pipeline.runs, clipdiy_lab.views.look, "
+        "clipdiy_lab.views.report; print(*{'open_clip', 'timm', 'torchvision', 'transformers'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 @pytest.mark.parametrize("name", lab.__all__)
 def test_every_public_name_opens(name):
     assert getattr(lab, name) is not None

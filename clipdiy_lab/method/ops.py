@@ -21,6 +21,7 @@ from torch import Tensor
 
 from clipdiy_lab.method.config import Resize
 from clipdiy_lab.method.grid import WindowGrid
+from clipdiy_lab.method.last_block import Remainder
 
 CropResize = Literal["bicubic", "bilinear"]
 
@@ -327,3 +328,13 @@ def nearest(old: int, new: int) -> Int[Tensor, " new"]:
     """Pixel of a side of `old` pixels that each of `new` pixels takes its value from: left edges, in float32."""
     places = np.floor(np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new)))
     return torch.from_numpy(np.minimum(places, old - 1).astype(np.int64))
+
+
+def to_whole_patches(images: Float[Tensor, "B 3 H W"], patch: int, how: Remainder) -> Float[Tensor, "B 3 h w"]:
+    """Bring normalised images to whole patches, as a method's rule for the remainder has it; see `LastBlock`."""
+    if how == "cut":
+        return images
+    missing = [-side % patch for side in images.shape[-2:]]
+    before = [side // 2 if how == "centre" else 0 for side in missing]
+    (down, across), (top, left) = missing, before
+    return F.pad(images, (left, across - left, top, down - top))

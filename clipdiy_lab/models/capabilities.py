@@ -15,6 +15,7 @@ HasRuntime        runs record the versions of torch and open_clip only
 KnowsWords        any label may be asked for, without a warning
 GivesTokens       grids of patch tokens (the knob `dense`) are refused
 HasImageTower     `explain.attend` is refused; `explain.occlude` works
+HasTokenTower     `explain.token` is refused
 HasRecipe         runs cannot print code that makes the object again; workers get a copy of the object itself
 ================= ==================================================================================================
 """
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from clipdiy_lab.method.config import Precision
     from clipdiy_lab.method.ops import CropResize
+    from clipdiy_lab.models.dense_tokens import TokenTower
     from clipdiy_lab.models.encoders import Encoder
     from clipdiy_lab.models.recipes import Recipe
 
@@ -140,6 +142,16 @@ class GivesTokens(Protocol):
 
     def encode_tokens(self, image: Tensor, method: str) -> Tensor:
         """Encode a normalised image, 3 x h x w, to rows x cols x D tokens of length 1."""
+        ...
+
+
+@runtime_checkable
+class HasTokenTower(Protocol):
+    """An encoder that lends the tower that its patch tokens come from, to methods that take its last block apart."""
+
+    @property
+    def tokens(self) -> TokenTower:
+        """The tower, in the precision of the encoder."""
         ...
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method.attention import mix, neighbourhood, weights
-from clipdiy_lab.method.last_block import LastBlock, Positions, Remainder
+from clipdiy_lab.method.last_block import LastBlock, Positions
+from clipdiy_lab.method.ops import to_whole_patches
 
 
 class Heads(NamedTuple):
@@ -132,7 +133,7 @@ class TokenTower:
                 f"the image has {height} x {width} pixels, which is less than one patch of {self.patch}; give a larger "
                 "one."
             )
-        whole = fill(image[None].to(self.visual.proj), self.patch, block.remainder)
+        whole = to_whole_patches(image[None].to(self.visual.proj), self.patch, block.remainder)
         grid = whole.shape[-2] // self.patch, whole.shape[-1] // self.patch
         before = self.before_last(whole, block.positions)
         return F.normalize(self.dense(before, self.heads(before), block, grid)[0].float(), dim=-1)
@@ -315,13 +316,3 @@ def position_embedding(
     else:
         resized = F.interpolate(table, size=grid, mode="bicubic", align_corners=False, antialias=how == "antialias")
     return torch.cat([trained[:1], resized.flatten(2)[0].T.to(trained.dtype)])
-
-
-def fill(images: Float[Tensor, "B 3 H W"], patch: int, how: Remainder) -> Float[Tensor, "B 3 h w"]:
-    """Bring normalised images to whole patches, as a method's rule for the remainder has it; see `LastBlock`."""
-    if how == "cut":
-        return images
-    missing = [-side % patch for side in images.shape[-2:]]
-    before = [side // 2 if how == "centre" else 0 for side in missing]
-    (down, across), (top, left) = missing, before
-    return F.pad(images, (left, across - left, top, down - top))

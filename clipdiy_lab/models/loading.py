@@ -17,8 +17,9 @@ from clipdiy_lab.models import hub, openclip, tiny, tokenizers, usage
 from clipdiy_lab.models.capabilities import HasDevice, in_precision
 from clipdiy_lab.models.checkpoints import read_checkpoint
 from clipdiy_lab.models.devices import resolve_device
-from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder, as_encoder
-from clipdiy_lab.models.openclip import EMBEDDED, HubFile, Named
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder
+from clipdiy_lab.models.openclip import HubFile, Named
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.registry import Registry, call, package
 from clipdiy_lab.models.tokenizers import Tokenizer

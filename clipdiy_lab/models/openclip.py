@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from clipdiy_lab.errors import ModelError, WeightsError, nearest
 from clipdiy_lab.models import hub, usage, weights
 
-EMBEDDED = "tiny"
 _CONFIG = "open_clip_config.json"
 # In a repository of the hub without a file of another name, and first of all in a folder; safetensors go first.
 _HUB_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -20,8 +20,9 @@ from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.models import weights
-from clipdiy_lab.models.encoders import Encoder, OpenClipEncoder, to_input
+from clipdiy_lab.models.encoders import Encoder, to_input
 from clipdiy_lab.models.hub import quiet
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.models.recipes import Recipe
 
 Images = Sequence[npt.NDArray[np.uint8]]

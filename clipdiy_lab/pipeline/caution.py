@@ -14,8 +14,7 @@ from clipdiy_lab.datasets.sample import Dataset
 from clipdiy_lab.errors import OutOfDistributionWarning
 from clipdiy_lab.method.schema import CAUTION
 from clipdiy_lab.models.capabilities import words_of
-from clipdiy_lab.models.encoders import Encoder
-from clipdiy_lab.models.openclip import EMBEDDED
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder
 
 _SENTENCE: Final = (
     f"The model {EMBEDDED!r} was trained on the drawings of 'scenes' and nothing else, and {{what}} is none of them: "

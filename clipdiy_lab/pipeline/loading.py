@@ -13,9 +13,8 @@ from clipdiy_lab.datasets.images import read_image
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ModelError, spelled
 from clipdiy_lab.method.config import Precision
-from clipdiy_lab.models.encoders import Encoder
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder
 from clipdiy_lab.models.loading import load_encoder
-from clipdiy_lab.models.openclip import EMBEDDED
 from clipdiy_lab.models.openvino import OpenVinoEncoder
 from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.models.tokenizers import Tokenizer

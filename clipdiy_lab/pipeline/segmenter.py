@@ -16,9 +16,7 @@ from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.models.capabilities import as_token_encoder, in_precision, precision_of
-from clipdiy_lab.models.encoders import Encoder, as_encoder
-from clipdiy_lab.models.loading import load_encoder
-from clipdiy_lab.models.openclip import EMBEDDED
+from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder
 from clipdiy_lab.models.prompts import (
     TextCache,
     check_labels,
@@ -74,7 +72,7 @@ class Segmenter:
     def __init__(
         self, encoder: str | Encoder = EMBEDDED, saliency: str | Saliency = "none", *, batch_size: int | None = None
     ) -> None:
-        self.encoder: Encoder = load_encoder(encoder) if isinstance(encoder, str) else as_encoder(encoder)
+        self.encoder: Encoder = _encoder_named(encoder) if isinstance(encoder, str) else as_encoder(encoder)
         self.saliency: Saliency = build(saliency) if isinstance(saliency, str) else as_saliency(saliency)
         whole = isinstance(batch_size, int) and not isinstance(batch_size, bool)
         if batch_size is not None and not (whole and batch_size >= 1):
@@ -287,6 +285,12 @@ class Segmenter:
     def provenance(self, config: Config) -> dict[str, Any]:
         """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
         return {**made_by(self.encoder, self.saliency), "config": self.settled(config).to_json()}
+
+
+def _encoder_named(name: str) -> Encoder:
+    from clipdiy_lab.models.loading import load_encoder  # here, since opening a run should not wait for open_clip
+
+    return load_encoder(name)
 
 
 def as_segmenter(given: object) -> Segmenter:

@@ -11,7 +11,6 @@ from clipdiy_lab.models.capabilities import HasDevice, precision_of, recipe_of
 from clipdiy_lab.models.encoders import Encoder
 from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency import Saliency, build
-from clipdiy_lab.pipeline.loading import make_encoder
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
 
@@ -59,6 +58,8 @@ class SentSegmenter:
             If the weights, or the package that brings them, are not to be had there, or are other ones than the
             client's.
         """
+        from clipdiy_lab.pipeline.loading import make_encoder  # here, since only a worker needs it and open_clip
+
         encoder, saliency, device = self.encoder, self.saliency, "cpu"
         if isinstance(encoder, Recipe):
             options: dict[str, Any] = dict(encoder.options)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models import recipes
-from clipdiy_lab.models.openclip import EMBEDDED
+from clipdiy_lab.models.encoders import EMBEDDED
 from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency import GIVEN
 from clipdiy_lab.text import join_list

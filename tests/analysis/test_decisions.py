@@ -14,7 +14,7 @@ from clipdiy_lab.analysis.scoring.deciding import Brought, best, decide
 from clipdiy_lab.analysis.scoring.sliding import sliding_labels, sliding_scores
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.refine import Pamr
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.pipeline import stages
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}

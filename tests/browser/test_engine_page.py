@@ -9,7 +9,7 @@ import torch
 
 import clipdiy_lab as lab
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.views.instrument.bundle import bundled
 from clipdiy_lab.views.instrument.scene import scene
 

@@ -16,10 +16,11 @@ from clipdiy_lab.method.attention import mix, neighbourhood
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.last_block import METHODS, LastBlock
+from clipdiy_lab.method.ops import to_whole_patches
 from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.models.capabilities import as_token_encoder
-from clipdiy_lab.models.dense_tokens import TokenTower, fill
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.dense_tokens import TokenTower
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 
 WHOLE_INPUTS = ("native", "square", "wide", "tall", "same_count", "odd", "small")
 CSA = ("qq", "kk")
@@ -96,7 +97,7 @@ def close(found, expected, bound):
 
 @torch.inference_mode()
 def run(tower, image, block):
-    images = fill(image[None], tower.patch, block.remainder)
+    images = to_whole_patches(image[None], tower.patch, block.remainder)
     grid = images.shape[-2] // tower.patch, images.shape[-1] // tower.patch
     before = tower.before_last(images, block.positions)
     return tower.dense(before, tower.heads(before), block, grid)[0]

@@ -15,8 +15,8 @@ from transformers import PreTrainedTokenizerFast, RobertaConfig
 
 from clipdiy_lab import errors
 from clipdiy_lab.models import hub, tokenizers
-from clipdiy_lab.models.encoders import OpenClipEncoder
 from clipdiy_lab.models.loading import load_encoder
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 
 WORDS = ["<pad>", "</s>", "<unk>", "a", "photo", "of", "cat", "dog", "<s>"]
 TOWER = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}

@@ -8,7 +8,7 @@ from open_clip.model import resize_pos_embed
 
 import clipdiy_lab as lab
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 
 VIT = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1}

@@ -10,7 +10,7 @@ from counting import CountingEncoder
 
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.sample import Sample
-from clipdiy_lab.models.encoders import OpenClipEncoder
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.models.saliency.dino_vit import DinoViT
 from clipdiy_lab.models.saliency.found import Found, FoundSeed
 

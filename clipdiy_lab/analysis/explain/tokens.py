@@ -17,11 +17,13 @@ from clipdiy_lab.errors import ModelError, RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.last_block import METHODS
+from clipdiy_lab.method.ops import to_whole_patches
 from clipdiy_lab.method.patch_grid import PatchGrid
-from clipdiy_lab.models.dense_tokens import fill
-from clipdiy_lab.models.encoders import to_input
+from clipdiy_lab.models.capabilities import HasTokenTower
+from clipdiy_lab.models.encoders import Encoder, to_input
 
 if TYPE_CHECKING:
+    from clipdiy_lab.models.dense_tokens import TokenTower
     from clipdiy_lab.pipeline.segmenter import Segmenter
 
 TOKEN_PART = s.Stage(
@@ -152,8 +154,10 @@ def _of_frame(run: xr.DataTree, config: Config, segmenter: Segmenter, grid: Patc
     from clipdiy_lab.pipeline.crops import frame_input  # as above
 
     frame = torch.from_numpy(s.stage(run, "image").values.copy())
-    patch = _require_tower(segmenter).patch
-    image = fill(frame_input(frame, config, segmenter.encoder)[None], patch, METHODS[config.dense].remainder)
+    patch = _require_tower(segmenter.encoder).patch
+    image = to_whole_patches(
+        frame_input(frame, config, segmenter.encoder)[None], patch, METHODS[config.dense].remainder
+    )
     whole = grid.stretched and config.placement == "stretched"
     (top,), (left,) = grid.starts
     before = (0.0, 0.0) if whole else (-top, -left)
@@ -170,19 +174,16 @@ def _of_window(run: xr.DataTree, config: Config, segmenter: Segmenter, grid: Pat
     return _Read(image, (cell[0] % rows, cell[1] % cols), top, left, (side, side), (0.0, 0.0), grid.sides)
 
 
-def _require_tower(segmenter: Segmenter) -> Any:
-    tower = getattr(segmenter.encoder, "tokens", None)
-    if tower is None:
-        raise ModelError(
-            f"{segmenter.encoder.name!r} does not show its last block; use a ViT of open_clip run by torch."
-        )
-    return tower
+def _require_tower(encoder: Encoder) -> TokenTower:
+    if not isinstance(encoder, HasTokenTower):
+        raise ModelError(f"{encoder.name!r} does not show its last block; use a ViT of open_clip run by torch.")
+    return encoder.tokens
 
 
 def _parts(
     segmenter: Segmenter, config: Config, grid: PatchGrid, given: _Read, text: Tensor
 ) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.float64]], float]:
-    tower, block = _require_tower(segmenter), METHODS[config.dense]
+    tower, block = _require_tower(segmenter.encoder), METHODS[config.dense]
     weight = tower.visual.conv1.weight
     image = given.image.to(weight.device, weight.dtype)
     positions = block.positions if config.dense_from == "frame" else "antialias"

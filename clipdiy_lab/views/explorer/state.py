@@ -14,7 +14,7 @@ from clipdiy_lab.files import atomic_path, read_text
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.naming import grid_name, grid_names, named, of_tokens
 from clipdiy_lab.models import saliency as sources_of_saliency
-from clipdiy_lab.models.openclip import EMBEDDED
+from clipdiy_lab.models.encoders import EMBEDDED
 from clipdiy_lab.models.prompts import check_labels
 from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.views.explorer.image_sources import Kind, Picture, again
