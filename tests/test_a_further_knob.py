@@ -1,8 +1,11 @@
 """A knob is one declaration that says where it acts; command line, explorer, sweep, store and caches then know it."""
 
+import ast
 import dataclasses
 import json
+import re
 import sys
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -65,6 +68,30 @@ def _exchange(old, new):
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] == "clipdiy_lab" and vars(module).get("Config") is old:
             module.Config = new
+
+
+def words(path):
+    """Names and one-word strings of a file's code, without comments; of JavaScript, every word."""
+    if path.suffix == ".js":
+        return set(re.findall(r"\w+", path.read_text()))
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        for part in ("id", "attr", "arg", "value"):
+            if isinstance(text := getattr(node, part, None), str):
+                found.add(text)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "in_python", "in_the_browser"),
+    [("article", 3, 0), ("background_words", 3, 0), ("refine_eps", 2, 4), ("refine_radius", 3, 4)],
+)
+def test_the_files_that_name_one_are_as_few_as_contributing_says(name, in_python, in_the_browser):
+    """Knobs that the lab has, of all that stand where only their own work names them."""
+    package = Path(lab.__file__).parent
+    files = [path for path in package.rglob("*") if path.suffix in (".py", ".js") and name in words(path)]
+    browser = [path for path in files if path.is_relative_to(package / "views/instrument")]
+    assert (len(files) - len(browser), len(browser)) == (in_python, in_the_browser), files
 
 
 class Even:
