@@ -165,7 +165,7 @@ export class Picture {
     this.votes.replaceChildren(...boxes.flatMap(({ top, left, height, width, opacity, color }) => {
       const box = { x: left, y: top, width, height, "stroke-opacity": opacity };
       return [
-        svg("rect", { ...box, class: "cdi-vote cdi-under", fill: color, "fill-opacity": 0.16 * opacity }),
+        svg("rect", { ...box, class: "cdi-vote cdi-under", fill: color, "fill-opacity": 0.06 * opacity }),
         svg("rect", { ...box, class: "cdi-vote", fill: "none" }),
       ];
     }));
