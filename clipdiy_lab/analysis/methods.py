@@ -208,6 +208,31 @@ def published_method(name: str, benchmark: str | None = None) -> PublishedMethod
     return method
 
 
+_PUBLISHED_AS = {
+    "maskclip": "MaskCLIP",
+    "maskclip_reduced": "MaskCLIP (values alone)",
+    "sclip": "SCLIP",
+    "clearclip": "ClearCLIP",
+    "naclip": "NACLIP",
+}
+
+
+def features_title(config: Config) -> str:
+    """Name the method whose features a configuration looks at, as tables of published results spell it.
+
+    Examples
+    --------
+    >>> features_title(Config()), features_title(Config(scales=(), dense="naclip"))
+    ('CLIP-DIY', 'NACLIP')
+    >>> features_title(Config(dense="sclip"))
+    'CLIP-DIY with patches of SCLIP'
+    """
+    if config.dense == "none":
+        return "CLIP-DIY"
+    patches = _PUBLISHED_AS[config.dense]
+    return f"CLIP-DIY with patches of {patches}" if config.scales else patches
+
+
 def list_methods() -> pd.DataFrame:
     """List the published methods.
 

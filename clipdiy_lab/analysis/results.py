@@ -11,12 +11,14 @@ import pandas as pd
 import xarray as xr
 
 from clipdiy_lab.analysis.doubtful import doubtful
+from clipdiy_lab.analysis.methods import features_title
 from clipdiy_lab.analysis.ranking import standing, standings
 from clipdiy_lab.analysis.result_files import no_result, open_result, plain_attrs
 from clipdiy_lab.analysis.tables import MIOU, export, in_percent, to_csv, to_latex, to_markdown
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder, manifest_names
 from clipdiy_lab.datasets.prediction_rle import export_coco
 from clipdiy_lab.errors import ConfigError, nearest
+from clipdiy_lab.method.config import Config
 
 __all__ = [
     "best",
@@ -105,7 +107,7 @@ def _own_row(result: xr.Dataset) -> dict[str, Any]:
         made = {"method": facts["method"], "backbone": "", "source": f"predictions {facts['predictions_sha256'][:12]}"}
     else:
         made = {
-            "method": "CLIP-DIY (clipdiy_lab)",
+            "method": f"{features_title(Config.from_json(facts['config']))} (clipdiy_lab)",
             "backbone": f"{facts['encoder']} + {facts['saliency_source']}",
             "source": f"clipdiy_lab, weights {facts['encoder_fingerprint'][:12]}",
         }

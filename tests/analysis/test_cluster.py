@@ -527,3 +527,32 @@ def test_a_segmenter_by_recipe(tmp_path):
     Image.new("L", (4, 4), 129).save(gray)
     with pytest.raises(errors.ModelError, match="'file' has other weights there"):
         sent.build()
+
+
+@pytest.mark.parametrize("dense_from", ["frame", "crops"])
+def test_patch_tokens_and_refinement_are_the_same_on_a_cluster(client, tmp_path, monkeypatch, dense_from):
+    """With a real transformer: a store, a result and a sweep, to the bit."""
+    monkeypatch.setattr(workers, "IMAGES_A_TASK", 2)
+    tiny, scenes = lab.load("tiny", saliency="none"), lab.open_dataset("scenes", length=6)
+    config = lab.Config(
+        scales=(64,), image_size=128, dense="naclip", dense_from=dense_from, background="prompt",
+        refine="pamr", refine_dilations=(4,),
+    )  # fmt: skip
+    stores = {name: tmp_path / name for name in ("alone", "together")}
+    for name, used in (("alone", None), ("together", client)):
+        lab.embed(tiny, scenes, stores[name], config, shard_size=2, client=used)
+        prune(stores[name])
+    assert snapshot(stores["alone"]) == snapshot(stores["together"])
+    results, tables = [], []
+    grid = {"weights": [{}, {"dense": 0.0}, {"s064": 0.0}], "refine": ["none", "pamr"]}
+    for name, used in (("alone", None), ("together", client)):
+        options = {"client": used, "segmenter": tiny}
+        results.append(lab.evaluate(stores["alone"], scenes, config, out=tmp_path / f"{name}.nc", **options))
+        tables.append(lab.sweep(stores["alone"], scenes, grid, base=config, out=tmp_path / f"{name}.jsonl", **options))
+    xr.testing.assert_identical(*results)
+    alone, together = (table.drop(columns="seconds") for table in tables)
+    pd.testing.assert_frame_equal(together, alone, check_exact=True)
+    assert list(alone["error"]) == [""] * 6
+    assert alone["miou"].nunique() > 3
+    direct = lab.evaluate(tiny, scenes, config, out=tmp_path / "direct.nc", client=client)
+    xr.testing.assert_identical(direct, lab.evaluate(tiny, scenes, config, out=tmp_path / "here.nc"))

@@ -143,7 +143,9 @@ def test_evaluate_runs_a_method(tmp_path):
             app, ["evaluate", "scenes", "--method", "naclip", "--limit", "2", "--saliency", "none", "--out", str(out)]
         )
     assert done.exit_code == 0, done.exception
-    attrs = lab.results.open_result(out).attrs
+    result = lab.results.open_result(out)
+    assert lab.results.table(result)["method"].iloc[0] == "NACLIP (clipdiy_lab)"
+    attrs = result.attrs
     method = quietly("naclip")
     assert attrs["protocol"] == "naclip"
     assert Protocol.model_validate_json(attrs["protocol_card"]) == method.protocol
