@@ -23,7 +23,7 @@ from rings import pytest_addoption, pytest_collection_modifyitems, pytest_termin
 from safetensors.torch import load_file  # noqa: E402
 from serving import Server, running  # noqa: E402
 
-from clipdiy_lab.models.encoders import OpenClipEncoder  # noqa: E402
+from clipdiy_lab.models.openclip_encoder import OpenClipEncoder  # noqa: E402
 from clipdiy_lab.pipeline.segmenter import Segmenter  # noqa: E402
 
 # `--doctest-modules` would import the first as modules of one name, and run the last, which is a script.
