@@ -7,9 +7,11 @@ import shutil
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.expected import Expectation, expectations, expected_file
+from clipdiy_lab.cli import app
 from clipdiy_lab.datasets import manifests
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder
 from clipdiy_lab.errors import ConfigError, DatasetError, ModelError, OutputError
@@ -85,10 +87,29 @@ def test_a_score_beyond_its_tolerance_differs_and_says_that_the_weights_do(scene
         writer = csv.DictWriter(file, list(changed[0]))
         writer.writeheader()
         writer.writerows(changed)
-    found = lab.reproduce("scenes", limit=LIMIT, out=scenes.files[0].parent)
+    folder = scenes.files[0].parent
+    found = lab.reproduce("scenes", limit=LIMIT, out=folder)
     assert not found.agrees
     assert set(found.table["verdict"]) == {"differs"}
     assert "measured with ffffffffffff" in " ".join(found.report["rows"][0]["why_it_may_differ"])
+    done = CliRunner().invoke(app, ["reproduce", "scenes", "--limit", str(LIMIT), "--out", str(folder)])
+    assert done.exit_code == 1
+    assert "further from the expected one than its tolerance" in done.stderr
+
+
+def test_the_command_prints_what_python_finds(scenes):
+    command = ["reproduce", "scenes", "--limit", str(LIMIT), "--out", str(scenes.files[0].parent)]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    for row in scenes.report["rows"]:
+        assert row["row"] in done.stdout
+        assert f"{row['got_percent']:.2f}" in done.stdout
+    assert "why it may differ:" in done.stdout
+    assert f"written: {scenes.files[0]}" in done.stdout
+    said = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert said["rows"] == scenes.report["rows"]
+    dashed = CliRunner().invoke(app, ["reproduce", "voc21", "--method", "clip-dyi"])
+    assert "no figure of 'clip_dyi' is known for 'voc21'. Did you mean 'clip_diy'" in str(dashed.exception)
 
 
 def test_another_number_of_images_is_shown_and_not_judged(own_table, tmp_path):
