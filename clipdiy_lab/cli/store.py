@@ -100,11 +100,15 @@ def prune(store: Store) -> None:
 
 
 @store_app.command()
-def export(store: Store, out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")]) -> None:
+def export(
+    store: Store,
+    out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")],
+    partial: Partial = False,
+) -> None:
     """Copy a finished store into one file or folder that other programs can read."""
     from clipdiy_lab.pipeline.embeddings.upkeep import export as copy
 
-    say(copy(store, out))
+    say(copy(store, out, partial=partial))
 
 
 def _print(facts: dict[str, object], as_json: bool) -> None:

@@ -513,6 +513,18 @@ def test_an_export_opens_with_xarray_alone(whole, tmp_path, suffix):
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_what_is_there_of_an_unfinished_store_is_exported(store, tmp_path, suffix):
+    layout.record_path(store, 1).unlink()
+    out = tmp_path / f"copy{suffix}"
+    with pytest.raises(StoreError, match="open it with partial=True"):
+        upkeep.export(store, out)
+    upkeep.export(store, out, partial=True)
+    opened = xr.open_dataset(out) if suffix == ".nc" else xr.open_zarr(out, chunks=None, consolidated=False)
+    with opened:
+        assert opened.equals(open_store(store, partial=True))
+
+
 def test_exports_that_cannot_be(store, tmp_path):
     with pytest.raises(OutputError, match=r"expected \.nc or \.zarr"):
         upkeep.export(store, tmp_path / "copy.npz")

@@ -124,7 +124,7 @@ def _leftovers(store: Path, header: layout.Header) -> list[Path]:
     return sorted({*store.glob(layout.STAGING), *shards})
 
 
-def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
+def export(path: str | PathLike[str], target: str | PathLike[str], *, partial: bool = False) -> Path:
     """Copy a finished store into one NetCDF file (``.nc``) or a plain Zarr folder (``.zarr``) that any program reads.
 
     The arrays are those of `open_store`. Zarr keeps half precision and takes the memory of one shard; NetCDF knows no
@@ -135,15 +135,17 @@ def export(path: str | PathLike[str], target: str | PathLike[str]) -> Path:
     path : path
         The store.
     target : path ending in .nc or .zarr
+    partial : bool
+        Take a store that is not finished; the images of unfinished shards are left out.
 
     Raises
     ------
     StoreError
-        If the store is not whole.
+        If the store is not whole, unless `partial` says so.
     OutputError
         If the suffix is another one, something of that name is there, or the place cannot be written to.
     """
-    store, out = EmbeddingStore(path), Path(target)
+    store, out = EmbeddingStore(path, partial=partial), Path(target)
     if out.suffix not in (".nc", ".zarr"):
         raise OutputError(f"{out.name!r} ends in {out.suffix or 'nothing'!r}; expected .nc or .zarr.")
     if out.exists():
@@ -173,7 +175,8 @@ def _to_zarr(store: EmbeddingStore, dataset: xr.Dataset, part: Path) -> None:
             dimension_names=[str(dim) for dim in array.dims],
             attributes={str(key): value for key, value in array.attrs.items()},
         )
+        start = 0
         for shard in store.finished:
-            images = store.header.images(shard)
-            here = slice(images.start, images.stop)
+            here = slice(start, start + len(store.header.images(shard)))
             target[here] = array[here].values
+            start = here.stop
