@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -60,7 +60,7 @@ class Reproduction:
         The report as JSON and as Markdown.
     """
 
-    report: dict[str, Any]
+    report: dict[str, Any] = field(repr=False)
     files: tuple[Path, ...]
 
     @property

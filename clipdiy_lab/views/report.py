@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.palette import write_label_png
-from clipdiy_lab.errors import RunError
+from clipdiy_lab.errors import FigureError, RunError
 from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.gallery import picture, strip
@@ -83,7 +83,7 @@ def report(
     Raises
     ------
     FigureError
-        If it is a dataset, but no comparison.
+        If it is a dataset, but no comparison, or one with tables, a segmenter or an image.
     RunError
         If it is not a whole run, `segmenter` has another encoder, or the images are not those of the runs.
     ImageError
@@ -92,8 +92,10 @@ def report(
         If the place cannot be written to.
     """
     if isinstance(run, xr.Dataset):
+        if tables or segmenter is not None or image is not None:
+            raise FigureError("the page of a comparison takes no tables, segmenter or image; leave them out.")
         return _written(comparison_document(run), Path(path))
-    runs = [run] if isinstance(run, xr.DataTree) else list(run)
+    runs = list(run) if isinstance(run, list | tuple) else [run]  # whatever it is, `validate` says what it is not
     images = [image] * len(runs) if image is None or len(runs) == 1 else list(image)
     if not runs or len(images) != len(runs):
         raise RunError(f"{len(runs)} runs and {len(images)} images; give at least one run, and an image for each.")

@@ -237,4 +237,6 @@ def test_a_comparison_is_a_page(results, table, runs, tmp_path):
         assert ("protocol mmseg" in page) == (kind != "runs")
     with pytest.raises(FigureError, match="it is no comparison"):
         lab.report(results[0], tmp_path / "none.html")
+    with pytest.raises(FigureError, match="takes no tables, segmenter or image"):
+        lab.report(found, tmp_path / "none.html", {"more": table})
     assert not (tmp_path / "none.html").exists()
