@@ -95,7 +95,7 @@ def report(
         if tables or segmenter is not None or image is not None:
             raise FigureError("the page of a comparison takes no tables, segmenter or image; leave them out.")
         return _written(comparison_document(run), Path(path))
-    runs = list(run) if isinstance(run, list | tuple) else [run]  # whatever it is, `validate` says what it is not
+    runs: list[xr.DataTree] = list(run) if isinstance(run, Sequence) else [run]  # `validate` says what is no run
     images = [image] * len(runs) if image is None or len(runs) == 1 else list(image)
     if not runs or len(images) != len(runs):
         raise RunError(f"{len(runs)} runs and {len(images)} images; give at least one run, and an image for each.")
