@@ -146,7 +146,7 @@ def test_it_is_drawn_everywhere(run, tmp_path):
     assert (tmp_path / "08_smoothed.png").exists()
     page = (tmp_path / "index.html").read_text()
     assert "8. Smoothed" in page
-    assert "which the browser&#39;s engine cannot compute" in page
+    assert "which the browser&#39;s engine does not know" in page
     assert "<script" not in page
     with pytest.raises(errors.RunError, match="'smoothed' decides here"):
         scene(run)

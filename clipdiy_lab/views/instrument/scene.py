@@ -15,6 +15,7 @@ from clipdiy_lab.errors import RunError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Grid, Plan
+from clipdiy_lab.method.knobs import Place
 from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import catalogue, data_uris
@@ -28,6 +29,8 @@ KNOBS: Final = (
     *("refine_radius", "refine_eps", "temperature"),
 )
 """Knobs that the engine turns by itself: all of the fuse tier but those that ask the text encoder."""
+_LIVE: Final[tuple[Place, ...]] = ("merged", "guide", "fused", "refined", "probability")
+"""Where knobs act that the engine has to know; what acts before is in the similarities already."""
 DECIDERS: Final = ("fused", "refined")
 """Scores that the engine can make; a run in which another decides cannot be live."""
 _GROUPS: Final = {
@@ -112,10 +115,12 @@ def scene(
 
 def lifeless(run: xr.DataTree) -> str:
     """Say why a run cannot be live in the browser; empty where it can."""
-    decides = str(s.scores(run).name)
-    if decides in DECIDERS:
+    decides, config = str(s.scores(run).name), Config.from_json(run.attrs["config"])
+    strange = [name for name in config.changed(Config(), *_LIVE) if name not in KNOBS]
+    if decides in DECIDERS and not strange:
         return ""
-    return f"The stage {decides!r} decides here, which the browser's engine cannot compute, so this is a still picture."
+    what = f"The knob {strange[0]!r} is turned" if strange else f"The stage {decides!r} decides"
+    return f"{what} here, which the browser's engine does not know, so this is a still picture."
 
 
 def knobs(config: Config) -> dict[str, Any]:
