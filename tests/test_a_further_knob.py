@@ -23,7 +23,7 @@ from clipdiy_lab.method.knobs import Place, knob
 from clipdiy_lab.models import prompts
 from clipdiy_lab.views.board.grid import BoardPlan, spelled, suggested, values
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.explorer.widgets import ExplorerWidgets
+from clipdiy_lab.views.explorer.widgets import InstrumentScreen
 from clipdiy_lab.views.live.scheduler import LatestWins
 
 pytestmark = pytest.mark.filterwarnings("ignore:Widget:DeprecationWarning")
@@ -141,23 +141,25 @@ def test_tier_and_keys_follow_from_where_it_acts(place):
 def test_the_explorer_has_a_control_and_makes_only_what_depends_on_it(place, segmenter):
     scheduler = LatestWins(start=lambda run: run(), later=lambda seconds, run: run() or (lambda: None))
     explorer = Explorer(None, LABELS, segmenter, config=lab.Config(scales=(128, 64)), scheduler=scheduler)
-    widgets = ExplorerWidgets(explorer)
+    screen = InstrumentScreen(explorer)
     encoder, source = segmenter.encoder, segmenter.saliency
     encoder.batches.clear()
     source.calls = 0
-    widgets.controls[f"glow_{place}"].widget.value = 0.5
+    control = next(one for one in screen.root.asks if one["name"] == f"glow_{place}")
+    assert (control["form"], control["value"], control["max"]) == ("number", 0.0, 1.0)
+    screen.root._handle_custom_msg({"what": "encode", "id": 1, "values": {f"glow_{place}": 0.5}}, [])
     assert (explorer.error, explorer.config.changed(lab.Config(scales=(128, 64)))) == ("", (f"glow_{place}",))
     explorer.run  # noqa: B018  # every stage of it
     assert (sum(encoder.batches), source.calls) == (58 * (place == "embedding"), int(place == "saliency"))
     explorer.close()
 
 
-def test_numbers_have_tags_and_are_not_taken_for_scales(segmenter):
+def test_numbers_are_typed_and_are_not_taken_for_scales(segmenter):
     explorer = Explorer(None, LABELS, segmenter)
-    widgets = ExplorerWidgets(explorer)
-    widgets.controls["dilations"].tags.field.value = "8"
+    screen = InstrumentScreen(explorer)
+    screen.root._handle_custom_msg({"what": "encode", "id": 1, "values": {"dilations": [1, 2, 8]}}, [])
     assert explorer.config.dilations == (1, 2, 8)
-    assert list(widgets.scale_rows) == [256, 128, 64]
+    assert explorer.config.scales == (256, 128, 64)
     with pytest.raises(errors.ConfigError, match=r"dilations is 3; expected dilations of a neighbourhood such as"):
         lab.Config(dilations=3)
     explorer.close()

@@ -11,10 +11,7 @@ from clipdiy_lab import errors
 from clipdiy_lab.method import frame_stages, labelling, metrics, schema
 from clipdiy_lab.pipeline.fusion import fuse, label_map
 from clipdiy_lab.views import figures
-from clipdiy_lab.views.explorer import markup
-from clipdiy_lab.views.explorer.engine import Engine
 from clipdiy_lab.views.explorer.explorer import Explorer
-from clipdiy_lab.views.explorer.inspector import inspector
 from clipdiy_lab.views.gallery import gallery
 from clipdiy_lab.views.instrument.scene import scene
 from clipdiy_lab.views.report import label_table, write_folder
@@ -156,8 +153,6 @@ def test_the_explorer_shows_it(tiny, scenes):
     explorer = Explorer(scenes[1].image, LABELS, tiny, config=CONFIG)
     assert schema.scores(explorer.run).name == "smoothed"
     np.testing.assert_array_equal(explorer.run["labels"], explorer.shown().labels)
-    assert "8. Smoothed" in markup.panel(replace(explorer.view, panel="stages"), Engine(tiny))
-    assert "(smoothed), its windows sum to" in inspector(explorer.run, 100, 90)
 
 
 def test_a_stage_that_needs_the_image_gets_it_or_is_refused(tiny, scenes, tmp_path, monkeypatch, smoothed):

@@ -31,15 +31,17 @@ def main(folder: Path) -> None:
 
 
 def explorer(server: Server, browser: Browser) -> bytes:
-    """Open the explorer, click into the car, take its picture with the inspector."""
+    """Open the explorer, click on the car, take its picture."""
     notebook = Notebook(server, browser, "explorer.ipynb", [EXPLORER])
-    notebook.page.set_viewport_size({"width": 1280, "height": 2100})
+    notebook.page.set_viewport_size({"width": 1400, "height": 1000})
     notebook.run_all()
-    notebook.find(".clipdiy-legend").wait_for()
-    notebook.find(".clipdiy-picture").click(position={"x": 219, "y": 138})
-    notebook.find(".clipdiy-inspector").wait_for()
-    notebook.page.wait_for_timeout(1000)  # pictures in the inspector decode
-    return notebook.find(".clipdiy-explorer").screenshot()
+    picture = notebook.find(".cdi-picture")
+    picture.wait_for()
+    box = picture.bounding_box()
+    notebook.page.mouse.click(box["x"] + 0.58 * box["width"], box["y"] + 0.38 * box["height"])
+    notebook.page.mouse.move(10, 10)
+    notebook.page.wait_for_timeout(500)
+    return notebook.find(".cdi").screenshot()
 
 
 def board(server: Server, browser: Browser) -> bytes:

@@ -1,4 +1,4 @@
-"""The explorer and the board as people use them: in JupyterLab, in a real browser, with the kernel's word beside it."""
+"""The explorer as people use it: in JupyterLab, in a real browser, with the kernel's word beside it."""
 
 import io
 import json
@@ -9,223 +9,368 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("playwright")
-from laboratory import Notebook
+from laboratory import ROOT, Notebook
 
 EXPLORER = """
+import threading
 import clipdiy_lab as lab
+from ipywidgets.widgets.widget import _instances
 explorer = lab.explore(labels=["cat", "dog", "car", "train"])
+heard = []
+explorer.widget.root.on_msg(lambda widget, content, buffers: heard.append(content["what"]))
+
+def several():
+    before = (threading.active_count(), len(_instances))
+    for _ in range(4):
+        other = lab.explore(labels=["cat", "car"])
+        display(other)
+        other.scheduler.wait(60)
+        other.close()
+    return before, (threading.active_count(), len(_instances))
+
 explorer
 """
-BOARD = """
-import clipdiy_lab as lab
-board = lab.ablation_board(lab.load("tiny"), lab.open_dataset("scenes"), limit=2)
-board.choose(saliency_weight=[0.0, 0.5, 1.0])
-board
-"""
-PAINTED = "explorer.widget.painted"
+WEIGHT = ".cdi-strip input[type=range][aria-label='saliency weight']"
 
 
 @pytest.fixture(scope="module")
 def notebook(server, chromium):
     """One notebook with an explorer; every test brings it back to where it starts from."""
     made = Notebook(server, chromium, "explorer.ipynb", [EXPLORER])
+    made.page.set_viewport_size({"width": 1400, "height": 900})
     made.run_all()
-    made.find(".clipdiy-legend").wait_for()
-    made.find(".clipdiy-picture").wait_for()
+    made.find(".cdi-picture").wait_for()
     yield made
     made.close()
 
 
 @pytest.fixture
 def page(notebook):
-    start = {"labels": ("cat", "dog", "car", "train"), "pixel": None, "panel": "overlay", "scales": (256, 128, 64),
-             "weights": {}, "scales_off": (), "saliency_weight": 1.0}  # fmt: skip
+    leave(notebook)
+    for name in ("Fewer knobs", "Open, save"):
+        button = notebook.page.get_by_role("button", name=name)
+        if button.count() and button.get_attribute("aria-expanded") == "true":
+            button.click()
+    start = {"labels": ("cat", "dog", "car", "train"), "pixel": (120, 130), "panel": "labels", "hidden": (),
+             "scales": (256, 128, 64), "weights": {}, "stride": 2, "saliency_weight": 1.0, "opacity": 0.65}  # fmt: skip
     notebook.ask(f"(explorer.open_scene('val', 1), explorer.change(**{start}), explorer.apply()) and None")
-    settle(notebook)
+    notebook.until("explorer.scheduler.busy", False)
     assert notebook.ask("explorer.error") == ""
+    notebook.page.wait_for_function("document.querySelectorAll('.cdi-chip').length === 5")
+    weight_is(notebook, 1)
     return notebook
 
 
-def shown_picture(page: Notebook) -> str:
-    """What the browser shows as labels."""
-    return page.find(".clipdiy-explorer .clipdiy-labels[src]").get_attribute("src")
+def leave(page: Notebook) -> None:
+    """Take pointer and focus out of the instrument."""
+    page.page.evaluate("document.activeElement?.blur()")
+    page.find(".cdi-picture").hover()
+    page.page.mouse.move(20, 20)
 
 
-def press(page: Notebook, selector: str, key: str, times: int = 1) -> None:
-    page.find(f"{selector} .noUi-handle").focus()
+def weight_is(page: Notebook, value: float) -> None:
+    page.page.wait_for_function(f"Number(document.querySelector(`{WEIGHT}`).value) === {value}")
+
+
+def press(page: Notebook, key: str, times: int = 1) -> None:
+    """Turn the saliency weight by keys."""
+    page.find(WEIGHT).focus()
     for _ in range(times):
         page.page.keyboard.press(key)
 
 
-def settle(page: Notebook) -> None:
-    """Wait until the kernel has nothing to do, and the browser shows its last picture."""
-    page.until("explorer.scheduler.busy", False)
-    page.find(f".clipdiy-count[data-painted='{page.ask(PAINTED)}']").wait_for()
+def painted(page: Notebook) -> str:
+    """Return what the browser shows over the photograph, once it is drawn."""
+    page.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.page.evaluate("document.querySelector('.cdi-map').toDataURL()")
+
+
+def type_label(page: Notebook, text: str) -> None:
+    page.find(".cdi-add").click()
+    page.page.keyboard.insert_text(text)
+    page.page.keyboard.press("Enter")
+
+
+def click(page: Notebook, name: str) -> None:
+    page.page.get_by_role("button", name=name, exact=True).click()
+
+
+def said(page: Notebook, place: str, text: str) -> None:
+    page.page.locator(place, has_text=text).first.wait_for()
 
 
 def test_the_explorer_appears_without_an_error(page):
     assert page.errors() == []
-    assert page.find(".clipdiy-legend").inner_text().count("%") >= 1
+    assert page.page.locator(".cdi-chip").all_inner_texts()[0].startswith("background")
     assert page.page.locator(".jp-OutputArea-output[data-mime-type='text/html']").count() == 0  # no stand-in beside it
+    box, why = page.find(".cdi-picture").bounding_box(), page.find(".cdi-inspector").bounding_box()
+    assert why["x"] > box["x"] + box["width"]  # beside the picture, not below it
+    assert why["y"] < box["y"] + 40
 
 
-def test_moving_the_weight_of_a_grid_changes_the_picture(page):
-    before, painted = shown_picture(page), page.ask(PAINTED)
-    press(page, ".clipdiy-weight-s256", "End")
-    page.until("explorer.config.weights", {"s256": 4.0})
-    page.until(f"{PAINTED} > {painted}", True)
-    settle(page)
-    assert shown_picture(page) != before
-    assert shown_picture(page) == page.ask("explorer.widget.picture.labels")
+def test_a_fuse_knob_answers_without_a_message_and_python_knows_it_when_the_pointer_leaves(page):
+    before = painted(page)
+    page.ask("heard.clear()")
+    press(page, "ArrowLeft", 12)
+    weight_is(page, 0.4)
+    assert painted(page) != before
+    assert page.ask("(heard, explorer.config.saliency_weight)") == ([], 1.0)
+    leave(page)
+    page.until("explorer.config.saliency_weight", 0.4)
+    assert set(page.ask("heard")) == {"follow"}
+    drawn = "[...document.querySelector('.cdi-map').getContext('2d').getImageData(0, 0, 256, 256).data]"
+    opaque = page.page.evaluate(f"{drawn}.filter((value, at) => at % 4 === 3 && value > 0).length")
+    assert opaque == page.ask("int((explorer.run['labels'].values != 0).sum())")
+    assert "saliency_weight=0.4" in page.ask("explorer.code()")
 
 
-def test_a_label_is_added_and_removed(page):
-    field = page.find(".clipdiy-labels input")
-    field.click()
-    page.page.keyboard.type("tvmonitor")
-    page.page.keyboard.press("Enter")
-    page.until("explorer.view.labels", ("cat", "dog", "car", "train", "tvmonitor"))
-    settle(page)
-    assert "tvmonitor" in page.find(".clipdiy-legend").inner_text()
-    page.page.wait_for_function("document.activeElement.placeholder === 'add a label'")  # ready for the next
-    page.page.keyboard.type("bus")
-    page.page.keyboard.press("Enter")
-    page.until("explorer.view.labels[4:]", ("tvmonitor", "bus"))
-    for name in ("bus", "tvmonitor"):
-        page.page.locator(".clipdiy-tag", has_text=name).click()
-    page.until("explorer.view.labels", ("cat", "dog", "car", "train"))
-    settle(page)
-    assert "tvmonitor" not in page.find(".clipdiy-legend").inner_text()
+def test_knob_to_picture_takes_some_frames_at_most(page):
+    times = page.page.evaluate(
+        """async (selector) => {
+        const range = document.querySelector(selector), times = [];
+        for (let i = 0; i < 40; i++) {
+            await new Promise(done => setTimeout(done, 50));
+            const began = performance.now();
+            range.value = String((i % 20) / 20);
+            range.dispatchEvent(new Event('input', {bubbles: true}));
+            await new Promise(done => requestAnimationFrame(() => setTimeout(done, 0)));
+            times.push(performance.now() - began);
+        }
+        return times.sort((one, other) => one - other);
+    }""",
+        WEIGHT,
+    )
+    print(f"\nfrom knob to picture in JupyterLab: median {times[20]:.1f} ms, nine of ten within {times[36]:.1f} ms")
+    assert times[20] < 250  # machines of tests are busy
 
 
-def test_a_scale_is_typed_and_taken_out(page):
-    page.find(".clipdiy-scales input").click()
-    page.page.keyboard.type("small")
-    page.page.keyboard.press("Enter")
-    page.page.get_by_text("'small' is no whole number").wait_for()
-    page.page.keyboard.type("48")
-    page.page.keyboard.press("Enter")
-    page.find(".clipdiy-weight-s048").wait_for()
-    page.until("(explorer.config.scales, explorer.error)", ((256, 128, 64, 48), ""))
-    page.page.locator(".clipdiy-scales .clipdiy-tag", has_text="256").click()
+def test_what_python_changes_the_browser_shows(page):
+    page.ask("explorer.change(saliency_weight=0.25, hidden=('train',))")
+    weight_is(page, 0.25)
+    said(page, ".cdi-chip[aria-pressed=false]", "train")
+
+
+def test_words_are_added_by_typing_and_by_a_pasted_list_and_the_state_is_kept(page):
+    press(page, "ArrowLeft")
+    page.page.locator(".cdi-chip", has_text="dog").click()
+    page.find(".cdi-chip[aria-pressed=false]").wait_for()
+    type_label(page, "tvmonitor")
+    page.until("explorer.view.labels[4:]", ("tvmonitor",))
+    said(page, ".cdi-chip", "tvmonitor")
+    page.page.wait_for_function("document.activeElement.classList.contains('cdi-add')")  # ready for the next
+    type_label(page, 'bus, "salt, pepper", chair')
+    page.until("explorer.view.labels[5:]", ("bus", "salt, pepper", "chair"))
+    said(page, ".cdi-chip", "salt, pepper")
+    assert page.ask("(explorer.config.saliency_weight, explorer.view.hidden)") == (0.95, ("dog",))
+    assert page.page.locator(".cdi-chip[aria-pressed=false]").all_inner_texts()[0].startswith("dog")
+    weight_is(page, 0.95)
+
+
+def test_a_bad_word_is_refused_in_place_and_changes_nothing(page):
+    for text, why in (("x" * 190, "shorten the label"), ("y" * 300, "longer than any prompt")):
+        type_label(page, text)
+        said(page, ".cdi-legend .cdi-refused", why)
+        assert page.page.locator(".cdi-chip").count() == 5
+        assert page.ask("explorer.view.labels") == ("cat", "dog", "car", "train")
+        page.find(".cdi-add").fill("")
+    type_label(page, "bus")
+    page.until("explorer.view.labels[4:]", ("bus",))
+
+
+def test_encode_appears_when_there_is_something_to_encode_and_a_bad_value_is_refused_in_place(page):
+    click(page, "All knobs")
+    encode, stride = page.find(".cdi-encode"), page.find("[data-ask=stride]")
+    assert not encode.is_visible()
+    stride.fill("99")
+    assert encode.inner_text() == "Encode 1 change"
+    encode.click()
+    said(page, ".cdi-error", "stride is 99")
+    assert stride.get_attribute("aria-invalid") == "true"
+    assert page.ask("explorer.config.stride") == 2
+    page.find(".cdi-cancel").click()
+    assert stride.input_value() == "2"
+    assert not encode.is_visible()
+    page.find("[data-ask=scales]").fill("128, 64, 48")
+    encode.click()
     page.until("explorer.config.scales", (128, 64, 48))
-    page.find(".clipdiy-weight-s256").wait_for(state="detached")
+    page.find(".cdi-strip input[type=range][aria-label='48 px']").wait_for()
+    assert page.find(".cdi-panel").is_visible()  # it stays open
+    page.find(".cdi-encode").wait_for(state="hidden")
 
 
-def test_a_click_on_a_pixel_opens_the_inspector(page):
-    box = page.find(".clipdiy-picture").bounding_box()
+def test_a_click_on_a_pixel_is_explained_beside_the_picture(page):
+    box = page.find(".cdi-picture").bounding_box()
     page.page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.37 * box["height"])
-    told = page.find(".clipdiy-inspector")
-    told.wait_for()
+    page.page.locator(".cdi-inspector", has_text=re.compile("row 9[345]")).wait_for()
+    leave(page)
+    page.until("abs(explorer.view.pixel[0] - 94) <= 2", True)
     row, column = page.ask("explorer.view.pixel")
-    assert page.find(".clipdiy-pointer").inner_text() == f"row {row}, column {column}"
-    assert abs(row - 0.37 * 256) <= 1
-    assert abs(column - 0.55 * 256) <= 1
     names, number = page.ask("explorer.run.attrs['labels']"), page.ask(f"int(explorer.run['labels'][{row}, {column}])")
-    assert told.get_attribute("data-label") == json.loads(names)[number]
-    assert told.get_attribute("data-pixel") == f"{row},{column}"
-    text = told.inner_text()
-    assert re.search(r"Without 64 px: (still )?\w+\.", text)
+    told = page.find(".cdi-winner").inner_text()
+    assert json.loads(names)[number] in told
     best = page.ask(f"float(explorer.run['fused'].values[:, {row}, {column}].max())")
-    assert f"{best:.4f}" in text
-    crops = told.locator("img")
-    assert crops.count() == 6
-    assert told.evaluate("told => [...told.querySelectorAll('img')].every(one => one.complete && one.naturalWidth > 0)")
-    mark = page.find(".clipdiy-mark").bounding_box()
-    assert abs(mark["x"] + mark["width"] / 2 - box["x"] - 0.55 * box["width"]) < 3
+    assert f"{best:.4f}" in told
+    assert page.page.locator(".cdi-crops canvas").count() >= 4
 
 
-def test_a_bad_upload_is_said_and_a_good_one_is_shown(page, tmp_path):
+def test_a_bad_upload_is_said_and_a_good_one_is_shown(page):
     good = io.BytesIO()
     Image.fromarray(np.full((40, 60, 3), (200, 30, 30), np.uint8)).save(good, "PNG")
-    header = page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Image").first
-    header.click()
-    upload = page.find(".clipdiy-upload")
-    upload.wait_for()
-    painted = page.ask(PAINTED)
-    for name, content in (("bad.png", b"this is no image"), ("good.png", good.getvalue())):
-        with page.page.expect_file_chooser() as chooser:
-            upload.click()
-        chooser.value.set_files({"name": name, "mimeType": "image/png", "buffer": content})
-        if name == "bad.png":
-            page.find(".clipdiy-error").wait_for()
-            assert "the upload 'bad.png' cannot be used" in page.find(".clipdiy-error").inner_text()
-            assert page.ask(PAINTED) == painted
+    click(page, "Open, save")
+    upload = page.find(".cdi-files input[type=file]")
+    upload.set_input_files({"name": "bad.png", "mimeType": "image/png", "buffer": b"this is no image"})
+    said(page, ".cdi-files .cdi-refused", "the upload 'bad.png' cannot be used")
+    assert page.ask("explorer.view.image.kind") == "scene"
+    upload.set_input_files({"name": "large.png", "mimeType": "image/png", "buffer": bytes(11 * 2**20)})
+    said(page, ".cdi-files .cdi-refused", "at most 10 are taken")
+    upload.set_input_files({"name": "good.png", "mimeType": "image/png", "buffer": good.getvalue()})
     page.until("(explorer.view.image.kind, explorer.view.image.name)", ("upload", "good.png"))
-    page.until(f"{PAINTED} > {painted}", True)
-    settle(page)
-    assert page.page.locator(".clipdiy-error").count() == 0
+    said(page, ".cdi-title strong", "good.png")
+    page.find(".cdi-caution").wait_for()  # the embedded model knows pictograms
     assert page.ask("explorer.run['image'].values[9, 9].tolist()") == [200, 30, 30]
-    page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Scales").first.click()
-    page.find(".clipdiy-weight-s256 .noUi-handle").wait_for()
 
 
-def test_a_saved_state_is_opened_again(page, server):
-    readout = page.find(".clipdiy-weight-s128 .widget-readout")
-    page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Code and files").first.click()
-    page.ask("explorer.change(weights={128: 4.0})")
-    page.find(".clipdiy-weight-s128 .noUi-handle[aria-valuenow='4.0']").wait_for(state="attached")
-    page.find(".clipdiy-save").click()
-    page.page.get_by_text("saved to explorer.json").wait_for()
-    assert json.loads((server.work / "explorer.json").read_text())["config"]["weights"]["s128"] == 4.0
-    page.ask("explorer.change(weights={128: 0.5})")
-    assert page.ask("dict(explorer.config.weights)") == {"s128": 0.5}
-    page.find(".clipdiy-load").click()
-    page.page.get_by_text("loaded explorer.json").wait_for()
-    assert page.ask("dict(explorer.config.weights)") == {"s128": 4.0}
-    page.page.locator(".clipdiy-settings .jupyter-widget-Collapse-header", has_text="Scales").first.click()
-    readout.get_by_text("4.00").wait_for()
+def test_a_folder_is_a_filmstrip_that_keys_turn(page, server):
+    folder = server.work / "three"
+    folder.mkdir(exist_ok=True)
+    for number, name in enumerate(("a.png", "b.png", "c.png")):
+        Image.fromarray(np.full((40, 60, 3), 60 * number, np.uint8)).save(folder / name)
+    click(page, "Open, save")
+    path = page.find(".cdi-files input[aria-label='Path of an image or a folder']")
+    path.fill(str(server.work / "none"))
+    path.press("Enter")
+    said(page, ".cdi-files .cdi-refused", "none")
+    path.fill(str(folder))
+    path.press("Enter")
+    said(page, ".cdi-title strong", "a.png")
+    page.page.locator(".cdi-film img").nth(2).wait_for()
+    page.find(".cdi-picture").focus()
+    for key, title in (("n", "b.png"), ("n", "c.png"), ("p", "b.png")):
+        page.page.keyboard.press(key)
+        said(page, ".cdi-title strong", title)
+        page.page.wait_for_function("document.activeElement.classList.contains('cdi-picture')")
+    page.page.locator(".cdi-film button", has_text="c.png").click()
+    said(page, ".cdi-title strong", "c.png")
+    said(page, ".cdi-film button[aria-current=true]", "c.png")
 
 
-def test_every_panel_shows_pictures_or_a_table(page):
-    buttons = page.page.locator(".clipdiy-panels button")
-    drawn = (
-        "() => [...document.querySelectorAll('.clipdiy-explorer figure img')].filter(i => i.naturalWidth > 0).length"
-    )
-    for number, least in ((1, 11), (2, 3), (3, 6)):
-        buttons.nth(number).click()
-        page.page.wait_for_function(f"({drawn})() >= {least}")
-        settle(page)
-        assert page.page.evaluate(drawn) == page.page.locator(".clipdiy-explorer figure img").count()
-        # The panels before are gone when the next one comes: each has pictures of its own number.
-        buttons.nth(0).click()
-        page.page.wait_for_function(f"({drawn})() === 0")
-    buttons.nth(4).click()
-    page.find(".clipdiy-table").wait_for()
-    assert "mean margin" in page.find(".clipdiy-table").inner_text()
+def test_a_state_is_saved_and_opened_again(page, server):
+    press(page, "Home")
+    click(page, "Open, save")
+    click(page, "Save state")
+    said(page, ".cdi-files", "Saved to explorer.json.")
+    assert json.loads((server.work / "explorer.json").read_text())["config"]["saliency_weight"] == 0
+    page.ask("explorer.change(saliency_weight=0.5)")
+    weight_is(page, 0.5)
+    click(page, "Load state")
+    said(page, ".cdi-files", "Loaded explorer.json.")
+    weight_is(page, 0)
+    out = page.find(".cdi-files input[aria-label='File to export to']")
+    for name, told in (("explorer.gif", "ends in '.gif'"), ("explorer.csv", "Exported to explorer.csv.")):
+        out.fill(name)
+        click(page, "Export")
+        said(page, ".cdi-files", told)
+    assert (server.work / "explorer.csv").stat().st_size > 100
 
 
-def test_a_storm_of_two_hundred_slider_events_ends_on_the_last_value(page):
-    press(page, ".clipdiy-weight-s064", "Home")
-    page.page.evaluate("""() => {
-        const handle = document.querySelector('.clipdiy-weight-s064 .noUi-handle');
-        for (let i = 0; i < 200; i++) {
-            const key = i % 4 === 3 ? 'ArrowDown' : 'ArrowUp';
-            handle.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true}));
+def test_every_view_replaces_the_picture(page):
+    tabs = page.page.locator(".cdi-views button")
+    seen = set()
+    for number in range(tabs.count()):
+        tabs.nth(number).click()
+        page.page.wait_for_function(
+            f"document.querySelectorAll('.cdi-views button')[{number}].getAttribute('aria-selected') === 'true'"
+        )
+        seen.add(page.find(".cdi-caption strong").inner_text() + painted(page))
+    assert len(seen) == tabs.count() >= 8
+    leave(page)
+    page.until("explorer.view.panel", "errors")
+
+
+def test_a_storm_of_five_hundred_events_ends_on_the_last_value(page):
+    page.ask("heard.clear()")
+    page.page.evaluate(
+        """(selector) => {
+        const range = document.querySelector(selector);
+        for (let i = 0; i <= 500; i++) {
+            range.value = String(i < 500 ? (i % 17) / 20 : 0.35);
+            range.dispatchEvent(new Event('input', {bubbles: true}));
         }
-    }""")
-    slider = "explorer.widget.scale_rows[64][1].value"
-    page.until("bool(explorer.config.weights)", True)
-    shown = page.find(".clipdiy-weight-s064 .widget-readout").inner_text()
-    page.until(f"round({slider}, 2)", float(shown))
-    settle(page)
-    assert page.ask(f"explorer.config.weights['s064'] == {slider}")
-    expected = page.ask("explorer._bench.labels(explorer.view).labels.sum().item()")
-    assert page.ask("explorer.run['labels'].values.sum().item()") == expected
-    assert shown_picture(page) == page.ask("explorer.widget.picture.labels")
+    }""",
+        WEIGHT,
+    )
+    painted(page)
+    assert page.ask("heard") == []
+    leave(page)
+    page.until("explorer.config.saliency_weight", 0.35)
+    assert len(page.ask("heard")) <= 4
 
 
-def test_encoding_waits_for_the_button_and_can_be_cancelled(page):
-    painted = page.ask(PAINTED)
-    page.ask("explorer.change(scales=(256, 128, 64, 32), scales_off=())")
-    page.find(".clipdiy-wait").wait_for()
-    page.find(".clipdiy-cancel").click()
-    page.until("explorer.scheduler.busy", False)
-    assert page.ask(PAINTED) == painted
-    page.ask("explorer.change(scales=(256, 128, 64, 48))")
-    page.find(".clipdiy-apply").click()
-    page.until(f"{PAINTED} > {painted}", True)
-    page.until("sorted(explorer.run['grids'].children)", ["s048", "s064", "s128", "s256"])
+def test_it_follows_the_theme_of_jupyterlab(page):
+    for theme, wanted in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
+        page.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.find(f".cdi-host[data-theme={wanted}]").wait_for()
+        paper = page.page.evaluate("getComputedStyle(document.querySelector('.cdi')).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", paper)[:3])) < 200) == (wanted == "dark")
+
+
+@pytest.mark.parametrize("width", [600, 900, 1400, 1800])
+def test_nothing_is_cut_at_any_width(page, width):
+    click(page, "All knobs")
+    click(page, "Open, save")
+    page.page.set_viewport_size({"width": width, "height": 900})
+    try:
+        painted(page)
+        wide = """() => [...document.querySelectorAll('.cdi *')].filter(one => {
+            const box = one.getBoundingClientRect(), host = document.querySelector('.cdi').getBoundingClientRect();
+            return box.width > 0 && !one.closest('.cdi-stage, .cdi-film, .cdi-scroll') && box.right > host.right + 1;
+        }).map(one => one.className || one.tagName)"""
+        assert page.page.evaluate(wide) == []
+        host = page.find(".cdi-host").bounding_box()
+        assert host["x"] + host["width"] <= width
+    finally:
+        page.page.set_viewport_size({"width": 1400, "height": 900})
+
+
+def test_axe_finds_nothing_serious(page):
+    axe = ROOT / "node_modules/axe-core/axe.min.js"
+    assert axe.exists(), "npm ci has not been run"
+    click(page, "All knobs")
+    click(page, "Open, save")
+    page.page.add_script_tag(content=axe.read_text())
+    found = page.page.evaluate("() => axe.run('.cdi-host')")
+    serious = [
+        (one["id"], [node["html"][:120] for node in one["nodes"]])
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert serious == []
+
+
+def test_twenty_explorers_opened_and_closed_leave_nothing(page):
+    before, after = page.ask("several()")
+    for _ in range(4):
+        _, after = page.ask("several()")
+    assert after[1] == before[1]
+    assert after[0] <= before[0] + 1  # a worker that is just ending
+
+
+def test_a_kernel_that_dies_leaves_the_knobs_and_says_that_encoding_is_gone(page):
+    page.lose_kernel()
+    dialog = page.find(".jp-Dialog-content")
+    dialog.wait_for()
+    assert "appears to have died. It will restart automatically" in dialog.inner_text()
+    dialog.locator("button").last.click()
+    said(page, ".cdi-lost", "The kernel has stopped")
+    before = painted(page)
+    press(page, "ArrowLeft", 12)
+    weight_is(page, 0.4)
+    assert painted(page) != before
+    type_label(page, "sofa")
+    said(page, ".cdi-legend .cdi-refused", "The kernel has stopped")
+    assert not page.find(".cdi-encode").is_visible()
+    page.await_kernel()
+    works_again(page)
 
 
 def test_after_a_restart_of_the_kernel_the_cell_runs_again(notebook):
@@ -233,88 +378,14 @@ def test_after_a_restart_of_the_kernel_the_cell_runs_again(notebook):
     works_again(notebook)
 
 
-def test_a_kernel_that_dies_is_told_and_the_cell_runs_again(notebook):
-    notebook.lose_kernel()
-    dialog = notebook.find(".jp-Dialog-content")
-    dialog.wait_for()
-    assert "appears to have died. It will restart automatically" in dialog.inner_text()
-    dialog.locator("button").last.click()
-    notebook.await_kernel()
-    works_again(notebook)
-
-
 def works_again(notebook: Notebook) -> None:
     """Run the cell of a new kernel and turn a knob."""
     notebook.run_all()
     notebook.until("'explorer' in globals() and explorer.widget.painted >= 1", True)
-    settle(notebook)
-    painted = notebook.ask(PAINTED)
-    notebook.find(".clipdiy-weight-s256 .noUi-handle").wait_for()
-    press(notebook, ".clipdiy-weight-s256", "End")
-    notebook.until(f"{PAINTED} > {painted}", True)
-    settle(notebook)
-    assert shown_picture(notebook) == notebook.ask("explorer.widget.picture.labels")
+    notebook.page.wait_for_function("document.querySelectorAll('.cdi-lost:not(:empty)').length === 0")
+    notebook.until("explorer.scheduler.busy", False)
+    weight_is(notebook, 1)
+    press(notebook, "ArrowLeft")
+    leave(notebook)
+    notebook.until("explorer.config.saliency_weight", 0.95)
     assert notebook.errors() == []
-
-
-@pytest.fixture(scope="module")
-def board(server, chromium):
-    made = Notebook(server, chromium, "board.ipynb", [BOARD])
-    made.run_all()
-    made.find(".clipdiy-cost").wait_for()
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def swept(board):
-    """The board after a sweep of five rows."""
-    assert board.find(".clipdiy-cost").inner_text() == "3 runs on 2 images"
-    values = board.find(".clipdiy-values-saliency-weight input")
-    values.fill("0; 0.25; 0.5; 0.75; 1")
-    values.press("Enter")
-    board.page.get_by_text("5 runs on 2 images").wait_for()
-    board.find(".clipdiy-board-run").click()
-    board.find(".clipdiy-board-count[data-rows='5']").wait_for()
-    board.until("board.scheduler.busy", False)
-    return board
-
-
-def test_a_sweep_runs_on_the_board_and_its_rows_arrive(swept):
-    assert swept.ask("board.table['miou_percent'].notna().sum().item()") == 5
-    assert len(re.findall(r"\d\d\.\d", swept.find(".clipdiy-rows").inner_text())) >= 5
-    swept.page.locator(".clipdiy-board .scatterlayer .point").nth(4).wait_for()
-    assert swept.page.locator(".clipdiy-board .scatterlayer .point").count() == 5
-
-
-def test_a_click_on_a_point_opens_its_images_and_one_opens_the_explorer(swept):
-    board = swept
-    point = board.page.locator(".clipdiy-board .scatterlayer .point").nth(1).bounding_box()
-    x, y = point["x"] + point["width"] / 2, point["y"] + point["height"] / 2
-    board.page.mouse.move(x - 4, y - 4)
-    board.page.mouse.move(x, y)
-    board.find(".clipdiy-board .hoverlayer text").wait_for(state="attached")
-    board.page.mouse.click(x, y)
-    board.find(".clipdiy-board-open").wait_for()
-    assert board.ask("board.widget.row.value") == 1
-    board.find(".clipdiy-board-open").click()
-    board.find(".clipdiy-explorer .clipdiy-legend").wait_for()
-    assert board.ask("board.config_of(1).saliency_weight") == 0.25
-    assert board.ask("board.widget.open_explorer.config == board.config_of(1)")
-
-
-def test_a_sweep_is_cancelled_on_the_board(board):
-    limit = board.find(".clipdiy-board-limit input")
-    limit.fill("200")
-    limit.press("Enter")
-    values = board.find(".clipdiy-values-saliency-weight input")
-    values.fill("; ".join(f"{i / 40:g}" for i in range(40)))
-    values.press("Enter")
-    board.page.get_by_text("40 runs on 200 images").wait_for()
-    board.find(".clipdiy-board-run").click()
-    board.page.get_by_text("Encoding images").wait_for()
-    board.find(".clipdiy-board-cancel").click()
-    board.page.get_by_text("Stopped; the rows that were finished are kept.").wait_for()
-    board.until("board.scheduler.busy", False)
-    assert board.ask("len(board.table) < 40")
-    assert board.errors() == []

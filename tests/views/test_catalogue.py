@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +20,9 @@ from clipdiy_lab.views import catalogue, figures, scales
 from clipdiy_lab.views.catalogue import Entry, Explanation
 from clipdiy_lab.views.colors import css
 from clipdiy_lab.views.explorer import markup
-from clipdiy_lab.views.explorer.engine import Engine
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.gallery import picture
+from clipdiy_lab.views.instrument.scene import scene
 from clipdiy_lab.views.look import Look
 from clipdiy_lab.views.report import write_folder
 
@@ -85,17 +84,6 @@ def folder(run, tmp_path_factory):
     made = tmp_path_factory.mktemp("folder")
     write_folder(run, made)
     return made
-
-
-@pytest.fixture(scope="module")
-def panels(run, golden_encoder):
-    """The explorer's panels, of the run's image and configuration."""
-    segmenter = lab.Segmenter(golden_encoder, lab.saliency.build("constant", value=0.4))
-    engine, shown = Engine.of(segmenter), ""
-    for config in (CONFIG, CONFIG.replace(refine="pamr", refine_iterations=1, refine_dilations=(1, 2))):
-        view = Explorer(run["image"].values, LABELS, segmenter, config=config).view
-        shown += "".join(markup.panel(replace(view, panel=name), engine) for name in ("stages", "why", "numbers"))
-    return shown
 
 
 def numbers(drawing):
@@ -251,11 +239,13 @@ def test_what_is_coloured_by_names_has_the_same_colours_in_figure_page_and_pictu
             assert f"style='background:{css(color)}'></span>{key}" in section
 
 
-def test_the_explorer_has_every_title_and_sentence(drawings, panels):
-    told = html.unescape(panels)
-    for name in [*catalogue.stages(), "overlay", *FROM_A_RUN, *OF_REFINEMENT]:
-        assert f"{drawings[name].entry.stage.title}</b>" in told, name
-        assert drawings[name].entry.stage.sentence in told, name
+def test_the_instrument_has_titles_sentences_and_units_of_the_catalogue(run):
+    told = scene(run)["maps"]
+    known = catalogue.stages() | catalogue.explanations()
+    assert {"margin", "saliency", "score"} <= set(told)
+    for name, shown in told.items():
+        stage = known["fused" if name == "score" else name].stage
+        assert (shown["title"], shown["sentence"], shown["unit"]) == (stage.title, stage.sentence, stage.unit)
 
 
 def test_the_folder_has_a_picture_of_every_stage_and_explanation(look, folder):
@@ -290,7 +280,7 @@ def test_what_a_run_cannot_have_is_said_once_for_all_its_maps(golden_segmenter, 
 # ------------------------------------------------------------------------------------------ adding one, and one place
 
 
-def test_a_map_that_is_added_is_in_figure_page_explorer_and_picture(run, golden_segmenter, tmp_path, monkeypatch):
+def test_a_map_that_is_added_is_in_figure_page_and_picture(run, golden_segmenter, tmp_path, monkeypatch):
     """Two files: a function with its stage, as `analysis/explain` has them, and an entry of the catalogue."""
     stage = s.Stage(
         name="lead_of_the_cat",
@@ -329,11 +319,6 @@ def test_a_map_that_is_added_is_in_figure_page_explorer_and_picture(run, golden_
     expected = scales.ColorRange(scales.DIVERGING, -end, end).paint(lead_of_the_cat(run)[stage.name].values)
     assert np.abs(drawn[:48, :64].astype(int) - expected).max() <= 1
 
-    explorer = Explorer(run["image"].values, LABELS, golden_segmenter, config=CONFIG)
-    told = html.unescape(markup.panel(replace(explorer.view, panel="why"), Engine.of(golden_segmenter)))
-    assert "<b>Lead of the cat</b>" in told
-    assert stage.sentence in told
-
 
 def test_no_other_module_defines_a_colour_scale():
     """A scale is a list of colours to mix between; everything else that draws takes it from `scales`."""
@@ -369,8 +354,9 @@ def test_html_is_written_by_templates_that_escape():
         assert not re.search(r"""f(["']).*?<[a-z]+[^>]*>.*?\{.*?\}.*?</""", text), path
 
 
-def test_labels_are_text_in_page_explorer_and_summary(run, page, panels):
-    for told in (page, panels, run.diy._repr_html_()):
+def test_labels_are_text_in_page_explorer_and_summary(run, page, golden_segmenter):
+    explorer = Explorer(run["image"].values, LABELS, golden_segmenter, config=CONFIG.replace(background="none"))
+    for told in (page, markup.legend(explorer.shown()), run.diy._repr_html_()):
         assert "<b>x" not in told
         assert "&lt;b&gt;x&#39;s" in told
 

@@ -96,28 +96,23 @@ def explorer(tiny):
 
 
 def test_the_explorer_turns_them_on_weighs_them_and_turns_them_off(explorer):
-    view = explorer.widget
-    assert "patches" not in view.controls
-    assert view.token_weight.layout.display == "none"
-    view.controls["dense"].widget.value = "naclip"
-    assert not explorer.error
-    assert view.token_weight.layout.display == "flex"
-    assert list(explorer.run["logits"]["grid"].values) == ["s128", "s064", "dense"]
-    view.token_weight.value = 0.5
-    assert explorer.config.weights == {"dense": 0.5}
-    view.scale_rows[64][1].value = 2.0
-    assert explorer.config.weights == {"s064": 2.0, "dense": 0.5}
-    view.controls["dense_from"].widget.value = "crops"
-    assert explorer.config.weights == {"s064": 2.0, "dense128": 0.5, "dense064": 0.5}
-    assert list(explorer.run["logits"]["grid"].values) == ["s128", "s064", "dense128", "dense064"]
-    for panel in ("stages", "grids"):
-        explorer.change(panel=panel)
+    screen = explorer.widget
+
+    def ask(what, **content):
+        screen.root._handle_custom_msg({"what": what, "id": 1, **content}, [])
         assert not explorer.error
-        assert "<figure" in view.panel.value
-    explorer.change(pixel=(60, 60))
-    assert "dense 64 px" in view.inspector.value
-    view.controls["dense"].widget.value = "none"
-    assert not explorer.error
+
+    assert "patches" not in [control["name"] for control in screen.root.asks]
+    assert [grid["name"] for grid in screen.root.scene["grids"]] == ["s128", "s064"]
+    ask("encode", values={"dense": "naclip"})
+    assert [grid["name"] for grid in screen.root.scene["grids"]] == ["s128", "s064", "dense"]
+    assert list(explorer.run["logits"]["grid"].values) == ["s128", "s064", "dense"]
+    ask("follow", chosen={"knobs": {"weights": {"s128": 1.0, "s064": 2.0, "dense": 0.5}}})
+    assert explorer.config.weights == {"s064": 2.0, "dense": 0.5}
+    ask("encode", values={"dense_from": "crops"})
+    assert explorer.config.weights == {"s064": 2.0, "dense128": 0.5, "dense064": 0.5}
+    assert [grid["name"] for grid in screen.root.scene["grids"]] == ["s128", "s064", "dense128", "dense064"]
+    ask("encode", values={"dense": "none"})
     assert explorer.config.weights == {"s064": 2.0}
 
 

@@ -15,7 +15,7 @@ from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.fusion import label_map
 from clipdiy_lab.pipeline.sources import StoreSource, as_source
 from clipdiy_lab.pipeline.watch import StoppedError, Watch
-from clipdiy_lab.views.explorer import fields, image_sources, inspector, markup, state
+from clipdiy_lab.views.explorer import fields, image_sources, markup, state
 from clipdiy_lab.views.explorer.engine import Engine
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.live.scheduler import LatestWins
@@ -27,14 +27,11 @@ class Screen:
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.shown, self.filled, self.steps = [], [], []
+        self.shown, self.steps = [], []
         self.lines: dict[str, str] = {}
 
     def show(self, shown, generation):
         self.shown.append(shown)
-
-    def fill(self, panel, inspector):
-        self.filled.append((panel, inspector))
 
     def progress(self, done, total):
         self.steps.append((done, total))
@@ -114,8 +111,9 @@ def test_fuse_knobs_and_scales_that_come_back_never_touch_the_image_network(tiny
     explorer.refresh()
     crops = sum(counting_encoder.batches)
     assert crops == 59
-    for change in ({"scales_off": (64, 256)}, {"weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c",)},
-                   {"placement": "centred"}, {"opacity": 0.2}, {"panel": "numbers"}, {"pixel": (3, 4)}):  # fmt: skip
+    for change in ({"scales_off": (64, 256)}, {"weights": {128: 2.0}}, {"scales_off": ()}, {"labels": ("c", "d")},
+                   {"placement": "centred"}, {"opacity": 0.2}, {"panel": "margin"}, {"pixel": (3, 4)},
+                   {"hidden": ("c",)}):  # fmt: skip
         explorer.change(**change)
         assert not explorer.error
     assert sum(counting_encoder.batches) == crops
@@ -182,52 +180,6 @@ def test_encoding_reports_every_batch_and_stops_between_two(tiny):
     assert engine.ready(view)
 
 
-def test_the_first_picture_comes_before_panel_and_inspector(explorer):
-    explorer.change(panel="numbers", pixel=(100, 120))
-    panel, told = screen_of(explorer).filled[-1]
-    assert "mean margin" in panel
-    assert 'data-pixel="100,120"' in told
-
-
-@pytest.mark.parametrize("panel", [name for name in state.PANELS if name != "overlay"])
-@pytest.mark.parametrize("change", [{}, {"background": "none"}, {"labels": ("car",), "scales": (64,)}], ids=str)
-def test_every_panel_is_small_and_says_what_a_run_cannot_have(explorer, panel, change):
-    explorer.change(panel=panel, **change)
-    assert not explorer.error
-    html = screen_of(explorer).filled[-1][0]
-    assert 500 < len(html) < 500_000
-    assert "<table" in html if panel == "numbers" else "<img" in html
-
-
-def test_the_inspector_says_what_the_run_says(explorer):
-    run = explorer.run
-    label = s.labels_of(run["fused"])[int(run["labels"].values[100, 120])]
-    html = inspector.inspector(run, 100, 120)
-    assert f'data-label="{label}"' in html
-    best = float(run["fused"].values[:, 100, 120].max())
-    assert f"<b>{best:.4f}</b>" in html
-    assert html.count('alt="crop at row') == inspector.CROPS
-    plan = lab.Plan.of(lab.Config.from_json(run.attrs["config"]))
-    for grid in plan:
-        without = [name for name in plan.names if name != grid.name]
-        other = lab.recombine(run, weights={grid.name: 0}) if without else run
-        wins = s.labels_of(run["fused"])[int(other["labels"].values[100, 120])]
-        assert f"Without {grid.title}: {'still ' if wins == label else ''}{wins}." in html
-
-
-def test_a_saliency_flip_that_is_told_does_flip(explorer):
-    explorer.change(saliency_weight=1.0)
-    run = explorer.run
-    flip = lab.explain.flip_weight(run)
-    y, x = np.argwhere(np.isfinite(flip["flip_change"].values))[0]
-    lines = inspector.flips(run, lab.explain.pixel(run, int(y), int(x)), int(y), int(x))
-    told = next(line for line in lines if line.startswith(("A saliency weight below", "A saliency weight above")))
-    weight, name = float(told.split()[4]), told.split()[-1].rstrip(".")
-    assert told.split()[3] == "below"  # from 1 it can only fall
-    explorer.change(saliency_weight=max(0.0, weight - 0.002))
-    assert s.labels_of(explorer.run["fused"])[int(explorer.run["labels"].values[y, x])] == name
-
-
 # Code, state, export
 
 
@@ -259,7 +211,9 @@ def test_the_code_of_a_file_runs_and_that_of_a_given_array_says_what_it_needs(ex
     assert "# image is the one that lab.explore was given: an array of shape (5, 4, 3)" in explorer.code()
 
 
-@pytest.mark.parametrize("change", [*CHANGES, {"opacity": 0.1, "panel": "why", "pixel": (3, 5)}], ids=str)
+@pytest.mark.parametrize(
+    "change", [*CHANGES, {"opacity": 0.1, "panel": "margin", "pixel": (3, 5), "hidden": ("cat", "background")}], ids=str
+)
 def test_a_state_comes_back_equal(explorer, tiny, tmp_path, change):
     explorer.change(**change)
     path = explorer.save(tmp_path / "state.json")
@@ -299,9 +253,10 @@ def test_every_beginning_of_a_state_is_refused_with_one_error(explorer, tmp_path
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"version": 1}, StateError, "of version 1, this clipdiy_lab reads version 2"),
+        ({"version": 1}, StateError, "of version 1, this clipdiy_lab reads version 3"),
         ({"kind": "else"}, StateError, "no state of the explorer"),
-        ({"panel": "overlya"}, StateError, "Did you mean 'overlay'"),
+        ({"panel": "labls"}, StateError, "Did you mean 'labels'"),
+        ({"hidden": 3}, StateError, "hidden is 3; expected a list of labels"),
         ({"opacity": 7}, StateError, "opacity is 7"),
         ({"pixel": "here"}, StateError, "expected \\(row, column\\)"),
         ({"labels": []}, lab.ClipdiyError, "there are no labels"),
@@ -397,10 +352,8 @@ def test_a_defect_is_shown_too_and_the_explorer_goes_on(explorer, monkeypatch):
 
 
 def test_labels_that_look_like_html_stay_text(explorer):
-    explorer.change(labels=("<img src=x>", "car"), background="none", panel="numbers", pixel=(2, 2))
-    panel, told = screen_of(explorer).filled[-1]
-    for html in (panel, told, markup.legend(screen_of(explorer).shown[-1])):
-        assert "<img src=x>" not in html
+    explorer.change(labels=("<img src=x>", "car"), background="none")
+    assert "<img src=x>" not in markup.legend(screen_of(explorer).shown[-1])
 
 
 def test_an_unknown_control_raises_with_the_nearest(explorer):
@@ -460,7 +413,7 @@ class Broken(Screen):
     def _fail(self, *_):
         raise self.end
 
-    show = fill = progress = say = read_draft = close = _fail
+    show = progress = say = read_draft = close = _fail
 
 
 @pytest.mark.parametrize("end", [RuntimeError("gone"), SystemExit(2)])

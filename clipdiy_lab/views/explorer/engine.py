@@ -11,10 +11,12 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import xarray as xr
 from torch import Tensor
 
 from clipdiy_lab.errors import ClipdiyWarning
+from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.knobs import Place
@@ -32,7 +34,10 @@ from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Store, StoreSource, as_source
 from clipdiy_lab.pipeline.stored import AnyStore, text_segmenter
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
+from clipdiy_lab.text import printable
+from clipdiy_lab.views.explorer.image_sources import Picture
 from clipdiy_lab.views.explorer.state import View
+from clipdiy_lab.views.instrument.scene import KNOBS, knobs, scene
 from clipdiy_lab.views.repeat import Maker
 
 _KEPT = 16
@@ -98,6 +103,14 @@ class Engine:
         given = load() if source is None else as_source(source)
         return cls(given) if isinstance(given, Segmenter) else cls(text_segmenter(given), given)
 
+    def hold(self, view: View, run: xr.DataTree) -> None:
+        """Keep what a run holds of the image of a view, so that the view needs no network."""
+        encoding = Encoding.of(run)
+        names = ("saliency_source", "saliency_recipe", "saliency_fingerprint")
+        source = {name: run.attrs[name] for name in names if name in run.attrs}
+        self._put(_embeddings_of(view), encoding)
+        self._put(_saliency_of(view), (source, encoding.saliency))
+
     def first(self) -> dict[str, Any]:
         """Return what a view shows at first, apart from image and labels."""
         given = self.given or Segmenter()
@@ -135,6 +148,18 @@ class Engine:
         with self._guard:
             return Segmenter(self._maker(view.model).encoder, self._source(view))
 
+    def embed(self, view: View) -> None:
+        """Embed the labels of a view, without waiting for work that runs.
+
+        Raises
+        ------
+        LabelError
+            If the text encoder cannot read one.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ClipdiyWarning)  # `labels` tells them
+            self._maker(view.model).text_embeddings(view.labels, view.config)
+
     def labels(self, view: View, watch: Watch = UNWATCHED) -> Shown:
         """Return the labels of a view; only a view that is not `ready` touches the image network.
 
@@ -161,6 +186,19 @@ class Engine:
             encoding, _, text = self._parts(view, UNWATCHED)
             key = ("run", _embeddings_of(view), _saliency_of(view), view.labels, view.config)
             return self._keep(key, lambda: fuse(encoding, text, view.config))
+
+    def scene(self, view: View) -> dict[str, Any]:
+        """Return what the instrument needs of a view, for JSON; see `views.instrument.scene`.
+
+        A view without background gets one all the same where it can have one, so that the instrument may turn it on.
+        """
+        others = [name for name in view.labels if name != view.config.background_label]
+        config = view.config
+        if config.background == "none" and others:
+            config = config.replace(background="prompt")
+        run = self.run(replace(view, config=config))
+        made = scene(run, photograph=view.image.pixels, truth=_truth(view.image, run))
+        return {**made, "title": printable(view.image.title), "knobs": knobs(view.config)}
 
     def _parts(self, view: View, watch: Watch) -> tuple[Encoding, Tensor, xr.DataArray]:
         """Return the image as one encoding, its frame, and the texts."""
@@ -251,6 +289,27 @@ class Engine:
         self._kept.move_to_end(key)
         while len(self._kept) > _KEPT:
             self._kept.popitem(last=False)
+
+
+def scene_key(view: View) -> Hashable:
+    """Return what a scene depends on: everything but what the instrument turns by itself."""
+    knobs = tuple((name, getattr(view.config, name)) for name in Config.knobs() if name not in KNOBS)
+    words = view.config.background == "words"
+    return (view.image.sha256, view.image.name, view.labels, view.model, view.source, knobs, words)
+
+
+def _truth(image: Picture, run: xr.DataTree) -> npt.NDArray[np.int16] | None:
+    """Return the true labels in the frame by the run's indices, -1 where they are none of them."""
+    if image.mask is None:
+        return None
+    height, width = s.stage(run, "image").shape[:2]
+    mask = ops.resize_labels(torch.from_numpy(image.mask.astype(np.int64)), (height, width)).numpy()
+    known = {name: index for index, name in enumerate(s.labels_of(run))}
+    table = np.full(max(256, len(image.names)), -1, np.int16)
+    for index, name in enumerate(image.names):
+        table[index] = known.get(name, -1)
+    known_there: npt.NDArray[np.int16] = table[mask]
+    return known_there
 
 
 def _saliency_recipe(attrs: Mapping[Any, Any]) -> Recipe | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -23,9 +23,8 @@ from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
 from clipdiy_lab.views.explorer import image_sources, markup, state
+from clipdiy_lab.views.explorer.album import Album, album_of
 from clipdiy_lab.views.explorer.engine import Engine, Shown
-from clipdiy_lab.views.explorer.image_sources import Picture
-from clipdiy_lab.views.explorer.inspector import inspector
 from clipdiy_lab.views.explorer.state import Draft, View
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
@@ -47,10 +46,6 @@ class ExplorerScreen(Screen, Protocol):
         """Draw new labels."""
         ...
 
-    def fill(self, panel: str, inspector: str) -> None:
-        """Draw the panel beside the overlay and the inspector; HTML."""
-        ...
-
     def progress(self, done: int, total: int) -> None:
         """Say how far the network is, in crops."""
         ...
@@ -60,21 +55,14 @@ class ExplorerScreen(Screen, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class _Parts:
-    panel: str
-    inspector: str
-
-
 class Explorer(Live[ExplorerScreen]):
     """An image, labels and every knob, live.
 
-    In a notebook it shows itself: with widgets where there are any, else as a picture. Everything that the widgets do
-    can be done in Python, with `change`.
+    In a notebook it shows itself: with widgets where there are any, else as a picture. All of it works from Python too.
 
     Parameters
     ----------
-    image : path of an image or folder, PIL image, array or Picture, optional
+    image : path of an image or folder, dataset, PIL image, array, Picture or Album, optional
         Default: a scene of the embedded world.
     labels : sequence of str, optional
         Default: five names that the embedded model knows.
@@ -121,10 +109,11 @@ class Explorer(Live[ExplorerScreen]):
         super().__init__(make_widgets)
         self._bench = Engine.of(segmenter)
         first = self._bench.first() | ({} if config is None else {"config": config})
-        self.view = View(
-            image=image_sources.as_picture(image), labels=LABELS if labels is None else check_labels(labels), **first
-        )
+        self.album = image if isinstance(image, Album) else album_of(image)
+        picture = image_sources.as_picture(image) if self.album is None else self.album.take(0)
+        self.view = View(image=picture, labels=LABELS if labels is None else check_labels(labels), **first)
         self.draft = Draft.of(self.view)
+        self._drawn: View | None = None
         self.scheduler = LatestWins() if scheduler is None else scheduler
 
     # What can be read
@@ -141,15 +130,25 @@ class Explorer(Live[ExplorerScreen]):
 
     @property
     def run(self) -> xr.DataTree:
-        """The run of the view, every stage; computed when it is asked for."""
-        return self._bench.run(self.view)
+        """The run of the view, every stage, without the labels that are hidden; computed when it is asked for."""
+        return self._bench.run(self.view.competing)
+
+    def scene(self, view: View) -> dict[str, Any]:
+        """Return what the instrument needs of a view, hidden labels included, for JSON."""
+        return self._bench.scene(view)
+
+    def hold(self, run: xr.DataTree) -> None:
+        """Take what a run of the view's image holds, so that the view needs no network."""
+        own = Draft.of(self.view).changed(saliency=str(run.attrs.get("saliency_source", "none")))
+        self.view, self.draft = own.view(), own
+        self._bench.hold(self.view, run)
 
     def code(self) -> str:
         """Return the Python that makes the view.
 
         It runs as it stands, except where it says which object of one's own it needs.
         """
-        view = self.view
+        view = self.view.competing
         maker = self._bench.maker(view)
         shown = f"run.diy.overlay(opacity={view.opacity:g})"
         return python_code(maker, view.image.code, view.labels, view.config, shown)
@@ -167,35 +166,87 @@ class Explorer(Live[ExplorerScreen]):
         ConfigError
             For a name that is no knob.
         """
-        self.draft = self.draft.changed(**values)
+        draft = self.draft.changed(**values)
         try:
-            view = self.draft.view()
+            self._enter(draft)
         except ClipdiyError as error:
             self.complain(error)
-            return
+
+    def take(self, **values: Any) -> None:
+        """As `change`, but a value that makes no sense raises, and labels are embedded first.
+
+        Raises
+        ------
+        ClipdiyError
+            The view stays.
+        """
+        draft = self.draft.changed(**values)
+        if "labels" in values:
+            self._bench.embed(draft.view())
+        self._enter(draft)
+
+    def _enter(self, draft: Draft) -> None:
+        view = draft.view()
+        self.draft = draft
         self.each(lambda screen: screen.read_draft())
         if view != self.view or self.error:
             self._take(view)
 
+    def follow(self, **values: Any) -> None:
+        """Take over what a screen shows already: as `change`, but nothing is computed or drawn.
+
+        Raises
+        ------
+        ClipdiyError
+            For a value that makes no sense; the view stays.
+        """
+        draft = self.draft.changed(**values)
+        self.view, self.draft = draft.view(), draft
+        if self._drawn is not None:
+            self._drawn = Draft.of(self._drawn).changed(**values).view()
+
     def open(self, image: Any) -> None:
-        """Show another image; what cannot be read is said, and the view stays."""
-        self._attempt(lambda: image_sources.as_picture(image))
+        """Show another image, or the first of a folder or dataset; what cannot be read is said, and the view stays."""
+        self.attempt(lambda: self.look_at(image))
 
     def open_scene(self, split: str, number: int) -> None:
         """Show a scene of the embedded benchmark."""
-        self._attempt(lambda: image_sources.scene(split, number))
+        self.attempt(lambda: self.look_at(image_sources.scene(split, number)))
 
     def upload(self, name: str, content: bytes | memoryview) -> None:
         """Show what somebody uploaded."""
-        self._attempt(lambda: image_sources.upload(name, content))
+        self.attempt(lambda: self.look_at(image_sources.upload(name, content)))
 
-    def _attempt(self, find: Any) -> None:
-        try:
-            picture: Picture = find()
-        except ClipdiyError as error:
-            self.complain(error)
-            return
-        self.change(image=picture, pixel=None)
+    def look_at(self, image: Any) -> None:
+        """As `open`, but what cannot be read raises.
+
+        Raises
+        ------
+        ClipdiyError
+            The view stays.
+        """
+        album = album_of(image)
+        picture = image_sources.as_picture(image) if album is None else album.take(0)
+        self.album = album
+        self.take(image=picture, pixel=None)
+
+    def choose(self, place: int) -> None:
+        """Show an image of the album.
+
+        Raises
+        ------
+        StateError
+            If there is no album.
+        ClipdiyError
+            If the image cannot be read; the view stays.
+        """
+        if self.album is None:
+            raise StateError("there is one image only; open a folder, a dataset or a result to have several.")
+        self.take(image=self.album.take(place), pixel=None)
+
+    def turn(self, step: int) -> None:
+        """Show the image some steps on in the album; as `choose`."""
+        self.choose((self.view.image.place or 0) + step)
 
     def apply(self) -> None:
         """Let encode knobs take effect now; also those of work that was cancelled."""
@@ -203,8 +254,9 @@ class Explorer(Live[ExplorerScreen]):
             self.refresh()
 
     def cancel(self) -> None:
-        """Stop what is being computed; the picture stays."""
+        """Stop what is being computed; the picture stays, and with it the view that it shows."""
         self.scheduler.cancel()
+        self._go_back()
         self.tell("", "busy")
 
     def refresh(self) -> None:
@@ -225,10 +277,21 @@ class Explorer(Live[ExplorerScreen]):
         job = Job(
             lambda ticket: self._work(view, ticket),
             self._deliver,
-            self.complain,
+            lambda error: self._failed(view, error),
             lambda: self.tell("Stopped.", "wait"),
         )
         self.scheduler.submit(job, after)
+
+    def _failed(self, view: View, error: BaseException) -> None:
+        if self.view == view:
+            self._go_back()
+        self.complain(error)
+
+    def _go_back(self) -> None:
+        """Return to the view of the last picture."""
+        if self._drawn is not None and self.view != self._drawn:
+            self.view, self.draft = self._drawn, Draft.of(self._drawn)
+            self.each(lambda screen: screen.read_draft())
 
     # What runs in the background
 
@@ -238,19 +301,14 @@ class Explorer(Live[ExplorerScreen]):
 
         if not self._bench.ready(view):
             self.tell("Encoding …", "busy")
-        yield ticket.generation, self._bench.labels(view, Watch(progress, lambda: ticket.overtaken))
-        if view.panel == "overlay" and view.pixel is None:
-            yield _Parts("", "")
-            return
-        told = "" if view.pixel is None else inspector(self._bench.run(view), *view.pixel)
-        yield _Parts(markup.panel(view, self._bench), told)
+        shown = self._bench.labels(view.competing, Watch(progress, lambda: ticket.overtaken))
+        yield ticket.generation, replace(shown, view=view)
 
-    def _deliver(self, result: Any) -> None:
+    def _deliver(self, result: tuple[int, Shown]) -> None:
+        generation, shown = result
+        self._drawn = shown.view
+
         def draw(screen: ExplorerScreen) -> None:
-            if isinstance(result, _Parts):
-                screen.fill(result.panel, result.inspector)
-                return
-            generation, shown = result
             screen.show(shown, generation)
             screen.say("", "wait")
             screen.say("", "busy")
@@ -324,7 +382,7 @@ class Explorer(Live[ExplorerScreen]):
 
     def shown(self) -> Shown:
         """Return the labels of the view with their names."""
-        return self._bench.labels(self.view)
+        return self._bench.labels(self.view.competing)
 
     def overlay(self) -> Image.Image:
         """Return the labels over the image, in the frame's size."""

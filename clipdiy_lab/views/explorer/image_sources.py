@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -34,12 +34,28 @@ class Picture:
     sha256 : str
         Of the pixels.
     pixels : uint8 array, y x x x 3
+    mask : uint8 array, y x x, or None
+        True labels by their place in `names`; None where nothing is known.
+    names : tuple of str
+        Names of the true labels.
+    place : int or None
+        Where it stands in the album that it was taken from.
     """
 
     kind: Kind
     name: str
     sha256: str
     pixels: npt.NDArray[np.uint8] = field(compare=False, repr=False)
+    mask: npt.NDArray[np.integer] | None = field(default=None, compare=False, repr=False)
+    names: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    place: int | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return (
+            Path(self.name).name if self.kind == "file" else f"scene {self.name}" if self.kind == "scene" else self.name
+        )
 
     @property
     def code(self) -> str:
@@ -69,7 +85,8 @@ def scene(split: str, number: int) -> Picture:
     scenes = open_dataset("scenes", split=split)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(scenes):
         raise DatasetError(f"there is no scene {number!r}; {split!r} has the scenes 0 to {len(scenes) - 1}.")
-    return _picture("scene", f"{split}/{number}", scenes[number].image)
+    sample = scenes[number]
+    return replace(_picture("scene", f"{split}/{number}", sample.image), mask=sample.mask, names=scenes.label_names)
 
 
 def file(path: str | os.PathLike[str]) -> Picture:

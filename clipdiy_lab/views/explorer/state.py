@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -20,14 +20,12 @@ from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.views.explorer.image_sources import Kind, Picture, again
 
 KIND: Final = "clipdiy_lab explorer"
-VERSION: Final = 2
-PANELS: Final = {
-    "overlay": "Overlay",
-    "stages": "Stages",
-    "grids": "Grids side by side",
-    "why": "Explanation maps",
-    "numbers": "Numbers",
-}
+VERSION: Final = 3
+PANELS: Final = (
+    *("labels", "score", "grids", "margin", "saliency"),
+    *("background_threshold", "flip_change", "truth", "errors"),
+)
+"""What the picture can show, by the names of `js/views.js`."""
 MAX_LABELS: Final = 64
 """As many as there are different colours."""
 
@@ -52,9 +50,11 @@ class View:
     opacity : float
         Of the labels over the image, 0 to 1.
     panel : str
-        A key of `PANELS`.
+        One of `PANELS`.
     pixel : (int, int) or None
         Row and column in the frame that the inspector explains.
+    hidden : tuple of str
+        Labels, the background among them, that are known but do not compete; see `competing`.
 
     Raises
     ------
@@ -69,9 +69,10 @@ class View:
     saliency: str = "found-tiny"
     saliency_path: str = ""
     saliency_value: float = 0.5
-    opacity: float = 0.55
-    panel: str = "overlay"
+    opacity: float = 0.65
+    panel: str = "labels"
     pixel: tuple[int, int] | None = None
+    hidden: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what no other part of the lab checks."""
@@ -91,6 +92,7 @@ class View:
             if not isinstance(getattr(self, name), str):
                 raise StateError(f"{name} is {getattr(self, name)!r}; expected a text.")
         self._check_pixel()
+        self._check_hidden()
 
     def _check_pixel(self) -> None:
         if self.pixel is None:
@@ -103,6 +105,31 @@ class View:
         # Another frame may be smaller than the one in which the pixel was chosen.
         inside = 0 <= y < height and 0 <= x < width
         object.__setattr__(self, "pixel", (y, x) if inside else None)
+
+    def _check_hidden(self) -> None:
+        if not isinstance(self.hidden, list | tuple) or not all(isinstance(name, str) for name in self.hidden):
+            raise StateError(f"hidden is {self.hidden!r}; expected a list of labels.")
+        known = (*self.labels, self.config.background_label)
+        # A label that was taken out is not hidden any more.
+        object.__setattr__(self, "hidden", tuple(name for name in self.hidden if name in known))
+
+    @property
+    def competing(self) -> View:
+        """The view without the labels that are hidden: what its run is made of.
+
+        Raises
+        ------
+        LabelError
+            If none is left.
+        """
+        if not self.hidden:
+            return self
+        background = "none" if self.config.background_label in self.hidden else self.config.background
+        labels = tuple(name for name in self.labels if name not in self.hidden)
+        left = {name.lower() for name in labels}
+        synonyms = {name: phrases for name, phrases in self.config.synonyms.items() if name.lower() in left}
+        config = self.config.replace(background=background, synonyms=synonyms)
+        return replace(self, labels=labels, hidden=(), config=config)
 
     @property
     def source(self) -> Recipe:
@@ -209,7 +236,7 @@ def to_json(view: View) -> str:
     return json.dumps(content, indent=1)
 
 
-_PLAIN = ("labels", "model", "saliency", "saliency_path", "saliency_value", "opacity", "panel", "pixel")
+_PLAIN = ("labels", "model", "saliency", "saliency_path", "saliency_value", "opacity", "panel", "pixel", "hidden")
 _AGAIN = "save it again with explorer.save(path)"
 
 

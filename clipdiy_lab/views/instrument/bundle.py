@@ -12,7 +12,7 @@ _EXPORT: Final = re.compile(r"^export (?=(?:async )?(?:function|class|const) (\w
 
 
 @cache
-def bundled(entry: str) -> str:
+def bundled(entry: str, *, default: bool = False) -> str:
     """Join a module of ``js/`` and all that it imports.
 
     Each module becomes a function that is called once and returns what the module exports, after those that it needs;
@@ -22,6 +22,8 @@ def bundled(entry: str) -> str:
     ----------
     entry : str
         Name of the module, such as ``page``.
+    default : bool
+        Export one object that holds what the entry exports, as anywidget asks.
 
     Returns
     -------
@@ -30,7 +32,8 @@ def bundled(entry: str) -> str:
     """
     names = _ordered(entry, [])
     exported = ", ".join(_EXPORT.findall(source(entry)))
-    return "\n".join([*map(_scoped, names), f"const {{ {exported} }} = module_{entry};", f"export {{ {exported} }};"])
+    end = f"export default {{ {exported} }};" if default else f"export {{ {exported} }};"
+    return "\n".join([*map(_scoped, names), f"const {{ {exported} }} = module_{entry};", end])
 
 
 @cache

@@ -42,10 +42,16 @@ export function strip(session) {
 }
 
 /**
+ * A group of the panel that is made elsewhere. `search` shows what fits some words, and says whether anything does.
+ * @typedef {{root: HTMLElement, search: (words: string) => boolean}} Extra
+ */
+
+/**
  * Every other knob, found by its name or its words; a knob that has no meaning now is left out.
  * @param {Session} session
+ * @param {Extra | null} extra
  */
-export function panel(session) {
+export function panel(session, extra) {
   const shown = session.scene.controls.filter(({ name }) => name !== "weights" && name !== "saliency_weight" && name !== "saliency_threshold");
   const parts = shown.map((control) => ({ control, ...knob(session, control) }));
   const search = h("input", { type: "search", placeholder: "Search the knobs", "aria-label": "Search the knobs", on: { input: () => update() } });
@@ -55,10 +61,10 @@ export function panel(session) {
     return { inside, root: h("details", { open: true }, h("summary", {}, title), body) };
   });
   const none = h("p", { class: "cdi-quiet", hidden: true }, "No knob has these words.");
-  const root = h("div", { class: "cdi-panel" }, search, none, ...groups.map((group) => group.root));
+  const root = h("div", { class: "cdi-panel" }, search, none, ...groups.map((group) => group.root), extra && extra.root);
   function update() {
     const words = search.value.trim().toLowerCase();
-    let any = false;
+    let any = extra !== null && extra.search(words);
     for (const { inside, root: box } of groups) {
       let some = false;
       for (const part of inside) {

@@ -22,7 +22,15 @@ import { boxes, place, voters } from "./votes.js";
  * @property {((words: string[]) => void) | null} add embeds new labels
  * @property {(() => string) | null} link address that shows a state
  * @property {((step: number) => void) | null} turn shows the next image
+ * @property {(() => Promise<string>) | null} code Python that makes the state; null: from the run
+ * @property {import("./controls.js").Extra | null} network knobs that something else than the engine answers
+ * @property {HTMLElement[]} tools further ones for the header
+ * @property {HTMLElement[]} rows under the header
+ * @property {boolean} opened whether all knobs are in sight
  */
+
+/** A host that can do nothing beyond. @type {Host} */
+export const ALONE = { add: null, link: null, turn: null, code: null, network: null, tools: [], rows: [], opened: false };
 
 /**
  * Build the instrument of a session.
@@ -51,17 +59,18 @@ export function instrument(session, host) {
   const first = new Picture(scene, heard, `Labels of ${scene.title}`);
   const why = inspector(session, first.photograph, { point: (part) => (part ? pictures[0].showVotes([{ ...place(session, part), opacity: 1, color: winnerColor() }]) : votes(session.focus)) });
   const labels = legend(session, { add: host.add, highlight: (label) => { highlighted = label; schedule(); } });
-  const bar = strip(session), all = panel(session);
+  const bar = strip(session), all = panel(session, host.network);
   const compare = comparison(session, () => schedule());
   const tabs = h("div", { class: "cdi-views", role: "tablist", "aria-label": "What the picture shows" });
   const sight = h("div", { class: "cdi-sight" });
   const caption = h("div", { class: "cdi-caption" });
   const told = h("div", { class: "cdi-told", role: "status" });
   const more = h("button", { type: "button", "aria-expanded": "false", on: { click: () => open(all.root.hidden) } }, "All knobs");
-  all.root.hidden = true;
+  open(host.opened);
 
   const root = h("div", { class: "cdi" },
     header(),
+    ...host.rows,
     scene.about.caution ? h("p", { class: "cdi-caution", role: "note" }, scene.about.caution) : null,
     h("div", { class: "cdi-knobrow" }, bar.root, more),
     all.root,
@@ -89,9 +98,9 @@ export function instrument(session, host) {
         button("Redo", "Redo (Ctrl+Y)", () => session.redo()),
         button("Paper", "The settings of the paper", () => session.turn({ ...scene.paper })),
         button("Reset", "As it was at the beginning", () => session.reset()),
-        button("Copy code", "Python that makes this from the run", () => copy(recombination(session), "code")),
+        button("Copy code", "Python that makes this", async () => copy(host.code ? await host.code() : recombination(session), "code")),
         button("Copy picture", "The picture as it is, as PNG", picturePng),
-        link ? button("Copy link", "An address that opens this state", () => copy(link(), "link")) : null));
+        link ? button("Copy link", "An address that opens this state", () => copy(link(), "link")) : null, ...host.tools));
   }
 
   /** @param {boolean} shown */
@@ -321,6 +330,10 @@ export function instrument(session, host) {
     /** Text for an address. */
     get address() {
       return encode(session.changed);
+    },
+    /** Whether all knobs are in sight. */
+    get opened() {
+      return !all.root.hidden;
     },
     say,
     refuse: labels.refuse,

@@ -127,7 +127,7 @@ export function legend(session, heard) {
  */
 export function split(text) {
   const found = [];
-  for (const part of text.matchAll(/"([^"]*)"|([^,\n]+)/g)) {
+  for (const part of text.matchAll(/\s*(?:"([^"]*)"|([^,\n]+))/g)) {
     const word = (part[1] ?? part[2]).trim();
     if (word) found.push(word);
   }

@@ -1,7 +1,7 @@
 // The instrument in a page of its own: scenes lie in the page, nothing is asked of anybody.
 
 import { h, short } from "./dom.js";
-import { instrument } from "./instrument.js";
+import { ALONE, instrument } from "./instrument.js";
 import { unpack } from "./scene.js";
 import { decode, Session } from "./session.js";
 
@@ -50,7 +50,7 @@ function build(element, packed) {
     if (now !== before) carry(before, now);
     if (shown) shown.close();
     shown = instrument(now, {
-      add: null,
+      ...ALONE,
       link: () => `${location.href.split("#")[0]}#${at}=${shown ? shown.address : ""}`,
       turn: packed.length > 1 ? turn : null,
     });
