@@ -1,7 +1,7 @@
 """`clipdiy-lab` as a process of its own that need not import torch first: a child of one that has.
 
 A command has its own process, environment, folder and streams, as when a shell starts it. The imports of torch and
-open_clip, seconds of every start, are done once; so what a test puts before them on PYTHONPATH is not seen.
+open_clip, seconds of every start, are done once; so what a test puts in their place on PYTHONPATH is not seen.
 """
 
 import atexit
@@ -14,9 +14,12 @@ import tempfile
 from pathlib import Path
 
 _SERVER = """
-import importlib, json, os, runpy, sys, warnings
+import gc, importlib, json, os, sys, warnings
+gc.disable()
 for module in ("open_clip", "torchvision.transforms", "clipdiy_lab.cli", "clipdiy_lab.pipeline.segmenter"):
     importlib.import_module(module)
+gc.enable()
+gc.freeze()  # or every child searches at its end what was imported for garbage
 warnings.filterwarnings("error", category=DeprecationWarning)
 for line in sys.stdin:
     asked = json.loads(line)
@@ -25,23 +28,34 @@ for line in sys.stdin:
         os.chdir(asked["cwd"])
         os.environ.clear()
         os.environ.update(asked["env"])
+        for place in reversed(os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+            if place and place not in sys.path:
+                sys.path.insert(1, place)
+        importlib.invalidate_caches()
         for stream, name in enumerate(("/dev/null", asked["out"], asked["err"])):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), stream)
-        sys.argv = ["clipdiy-lab", *asked["arguments"]]
-        runpy.run_module("clipdiy_lab", run_name="__main__")
+        sys.argv = asked["arguments"]
+        exec(asked["code"], {"__name__": "__main__"})
         sys.exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 _servers: list[subprocess.Popen[str]] = []
 
 
-def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
+    code = "import runpy; runpy.run_module('clipdiy_lab', run_name='__main__')"
+    return python(code, "clipdiy-lab", *arguments, cwd=cwd, **env)
+
+
+def python(code: str, *arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run code to its end; the arguments are `sys.argv`."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         given = {"TQDM_DISABLE": "1", **env}
         asked = {
-            "arguments": arguments,
+            "code": code,
+            "arguments": [str(argument) for argument in arguments],
             "cwd": str(cwd),
             "env": {**os.environ, **given},
             "out": str(out),

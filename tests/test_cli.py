@@ -9,7 +9,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from commands import run
+from commands import python, run
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -119,14 +119,8 @@ def test_names_from_outside_reach_no_terminal_as_commands(tmp_path, monkeypatch)
         [evil],
         ["--" + evil],
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", _MANY_COMMANDS, json.dumps(commands)],
-        cwd=tmp_path,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=True,
-    )
+    done = python(_MANY_COMMANDS, "-c", json.dumps(commands), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     said = done.stdout + done.stderr
     assert said.count(r"\x1b[31mevil") >= len(commands)
     assert said.count("Traceback") == 0

@@ -1,11 +1,9 @@
 """`clipdiy-lab evaluate` as a user meets it: scores on stdout, progress on stderr, exit codes."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from commands import run
 from typer.testing import CliRunner
 
 import clipdiy_lab as lab
@@ -23,15 +21,7 @@ def here(tmp_path, monkeypatch):
 
 
 def test_a_real_process_prints_a_table_and_leaves_a_result(here):
-    done = subprocess.run(
-        [sys.executable, "-m", "clipdiy_lab", "evaluate", "scenes", *SHORT, "--out", "results"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TQDM_DISABLE": ""},
-        timeout=300,
-        check=False,
-    )
+    done = run("evaluate", "scenes", *SHORT, "--out", "results", cwd=here, TQDM_DISABLE="")
     assert done.returncode == 0, done.stderr
     assert "2/2" in done.stderr  # the progress bar
     assert "2/2" not in done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from PIL import Image
 from scenes_files import write_voc
 from typer.testing import CliRunner
@@ -48,18 +49,17 @@ def test_the_version():
 def test_a_warning_is_one_plain_line_on_stderr_and_said_once(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    child = start("explain", "photo.png", "--labels", "cat,runway", "--saliency", "none", "--json", cwd=tmp_path)
-    stdout, stderr = child.communicate(timeout=300)
-    assert child.returncode == 0, stderr
-    lines = stderr.splitlines()
+    done = run("explain", "photo.png", "--labels", "cat,runway", "--saliency", "none", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
     assert all(line.startswith("warning: ") for line in lines)
     (stranger,) = [line for line in lines if "never learned" in line]
     assert "runway" in stranger
     (caution,) = [line for line in lines if "none of them" in line]
     assert caution.endswith("such as --model ViT-B-32/laion2b_s34b_b79k.")
     assert len(lines) == 2
-    assert "Warning" not in stderr + stdout
-    assert ".py" not in stderr
+    assert "Warning" not in done.stderr + done.stdout
+    assert ".py" not in done.stderr
 
 
 # Ctrl-C

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the lab could not do it (one sentence on stderr says why),
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from typing import Any
@@ -56,6 +57,8 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted.", err=True)
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()  # Python ends with a search for garbage, which takes a second where torch was imported
 
 
 class _Warnings:

@@ -93,7 +93,7 @@ def test_galleries_show_mask_prediction_and_where_they_differ(table, result, seg
     figure = lab.figures.doubtful(table, run_of, mask_of, dataset.label_names, count=2)
     assert [note.text for note in figure.layout.annotations[1:3]] == ["in the mask", "not the same"]
     assert figure.layout.annotations[0].text.startswith(dataset.ids[CHANGED][:6])
-    frames = [trace for trace in figure.data if trace.mode == "lines"]
+    frames = [trace for trace in figure.data if trace.type == "scatter" and trace.mode == "lines"]
     assert len(frames) == table["image_id"].isin(table["image_id"].drop_duplicates()[:2]).sum()
     scores = lab.results.image_scores(result)
     plain = lab.figures.worst_and_best(scores, run_of, 1)
@@ -105,7 +105,7 @@ def test_galleries_show_mask_prediction_and_where_they_differ(table, result, seg
         lab.figures.worst_and_best(scores, run_of, 1, truth=mask_of, names=["background"])
     with pytest.raises(FigureError, match="there is no mask of"):
         lab.figures.doubtful(table, run_of, {}, dataset.label_names)
-    with pytest.raises(FigureError, match="nothing to show"):
+    with pytest.raises(FigureError, match="nothing to draw"):
         lab.figures.doubtful(table.iloc[:0], run_of, mask_of, dataset.label_names)
 
 

@@ -1,13 +1,12 @@
 """Encoders and saliency sources of installed packages: real metadata, real imports, real processes."""
 
-import os
-import subprocess
 import sys
 
 import cloudpickle
 import installing
 import numpy as np
 import pytest
+from commands import python, run
 from installing import ENCODERS, SALIENCY, install, install_mine
 from PIL import Image
 
@@ -48,12 +47,6 @@ def image(tmp_path):
     return tmp_path / "a.png"
 
 
-def python(folder, *arguments):
-    path = os.pathsep.join(filter(None, [str(folder) if folder else "", os.environ.get("PYTHONPATH", "")]))
-    env = os.environ | {"PYTHONPATH": path}
-    return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, env=env)
-
-
 def test_names_of_a_package_are_listed_and_loaded_like_the_labs_own(mine, image):
     rows = lab.list_models().set_index("name")
     row = rows.loc["mine-clip"]
@@ -86,12 +79,12 @@ def test_the_code_that_repeats_a_run_names_them(mine, image):
 
 
 def test_the_command_line_takes_them(mine, image, tmp_path):
-    done = python(mine, "-m", "clipdiy_lab", "segment", image, "--labels", "car, cat", "--model", "mine-clip",
-                  "--saliency", "mine-dark", "--out", tmp_path / "out")  # fmt: skip
+    done = run("segment", image, "--labels", "car, cat", "--model", "mine-clip", "--saliency", "mine-dark", "--out",
+               tmp_path / "out", cwd=tmp_path, PYTHONPATH=str(mine))  # fmt: skip
     assert done.returncode == 0, done.stderr
-    run = lab.load("mine-clip", saliency="mine-dark").segment(image, LABELS)
+    expected = lab.load("mine-clip", saliency="mine-dark").segment(image, LABELS)
     written = lab.open_run(next((tmp_path / "out").rglob("*.nc")))
-    np.testing.assert_array_equal(written["labels"].values, run["labels"].values)
+    np.testing.assert_array_equal(written["labels"].values, expected["labels"].values)
 
 
 def test_a_worker_makes_them_by_recipe_and_says_where_the_package_is_missing(mine, tmp_path):
@@ -100,8 +93,8 @@ def test_a_worker_makes_them_by_recipe_and_says_where_the_package_is_missing(min
     file = tmp_path / "sent"
     file.write_bytes(cloudpickle.dumps(sent))
     code = f"import cloudpickle; print(cloudpickle.loads(open({str(file)!r}, 'rb').read()).build().encoder.fingerprint)"
-    assert python(mine, "-c", code).stdout == "mine-7\n"
-    assert "ModelError: there is no model 'mine-clip'" in python(None, "-c", code).stderr
+    assert python(code, cwd=tmp_path, PYTHONPATH=str(mine)).stdout == "mine-7\n"
+    assert "ModelError: there is no model 'mine-clip'" in python(code, cwd=tmp_path, PYTHONPATH="").stderr
 
 
 def test_a_store_is_swept_by_the_encoder_of_its_recipe(mine, tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from commands import python
 
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.manifests import load_manifest
@@ -240,10 +241,7 @@ def test_the_widgets_of_both_show_and_close_without_leaving_any(board, tiny):
     assert [one for one in left if hasattr(one, "children")] == []
 
 
-def test_without_widgets_there_is_a_picture_and_a_sentence():
-    import subprocess
-    import sys
-
+def test_without_widgets_there_is_a_picture_and_a_sentence(tmp_path):
     code = """
 import sys
 import clipdiy_lab as lab
@@ -256,5 +254,4 @@ for missing in ("ipywidgets", "anywidget"):
     del sys.modules[missing]
     sys.modules |= held
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.splitlines() == ["['text/html', 'text/plain'] True True"] * 2
+    assert python(code, cwd=tmp_path).stdout.splitlines() == ["['text/html', 'text/plain'] True True"] * 2

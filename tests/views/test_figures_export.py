@@ -1,16 +1,14 @@
 """Figures as files for papers; what is missing is said in one sentence."""
 
 import importlib.util
-import os
 import re
 import shutil
-import subprocess
-import sys
 from io import BytesIO
 
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from commands import python
 from PIL import Image
 
 from clipdiy_lab import errors
@@ -101,17 +99,9 @@ def test_bad_targets(scene_run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def save_elsewhere(path, **environment):
-    run = subprocess.run(
-        [sys.executable, "-c", SAVE.format(path=str(path))],
-        env=os.environ | environment, capture_output=True, text=True, check=True, timeout=120,
-    )  # fmt: skip
-    return run.stdout
-
-
 @pytest.mark.parametrize("browser", ["/bin/false", "/nowhere/chromium"])
 def test_a_missing_or_broken_browser_is_one_error_that_says_what_to_install(tmp_path, browser):
-    said = save_elsewhere(tmp_path / "figure.svg", BROWSER_PATH=browser)
+    said = python(SAVE.format(path=str(tmp_path / "figure.svg")), cwd=tmp_path, BROWSER_PATH=browser).stdout
     assert said.startswith("FigureError: A .svg file needs " + ("a browser" if HAS_KALEIDO else "kaleido"))
     assert "pip install 'kaleido>=1,<2'" in said
     assert "apt-get install chromium" in said
