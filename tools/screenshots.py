@@ -33,7 +33,7 @@ def main(folder: Path) -> None:
 def explorer(server: Server, browser: Browser) -> bytes:
     """Open the explorer, click on the car, take its picture."""
     notebook = Notebook(server, browser, "explorer.ipynb", [EXPLORER])
-    notebook.page.set_viewport_size({"width": 1400, "height": 1000})
+    notebook.page.set_viewport_size({"width": 1400, "height": 1200})
     notebook.run_all()
     picture = notebook.find(".cdi-picture")
     picture.wait_for()
