@@ -35,6 +35,7 @@ def result(benchmark="voc21", protocol="official", images=3, **facts):
         "filter": "none",
         "protocol": chosen.id,
         "protocol_card": chosen.model_dump_json(),
+        "config": lab.Config.paper().to_json(),
         "encoder": "tiny",
         "encoder_fingerprint": "0123456789abcdef",
         "saliency_source": "found-tiny",
