@@ -58,7 +58,7 @@ def rows() -> Iterator[tuple[str, Config]]:
                 PAPER.replace(dense=method, dense_side=128, weights={DENSE: weight}),
             )
             yield f"crops + {weight} {method}, crops' tokens", whole.replace(weights={DENSE: weight})
-        yield f"crops + 0.1 {method}, crops' tokens, PAMR", whole.replace(weights={DENSE: 0.1}, **PAMR)
+        yield f"crops + 0.5 {method}, crops' tokens, PAMR", whole.replace(weights={DENSE: 0.5}, **PAMR)
 
 
 @torch.inference_mode()
