@@ -21,7 +21,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.gallery import picture, strip
 from clipdiy_lab.views.instrument.scene import lifeless, scene
 from clipdiy_lab.views.look import Look
-from clipdiy_lab.views.page.comparison import comparison_document
+from clipdiy_lab.views.page.comparison import comparison_document, is_comparison
 from clipdiy_lab.views.page.document import document
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def report(
     Raises
     ------
     FigureError
-        If it is a dataset, but no comparison, or one with tables, a segmenter or an image.
+        If it is a comparison with tables, a segmenter or an image.
     RunError
         If it is not a whole run, `segmenter` has another encoder, or the images are not those of the runs.
     ImageError
@@ -91,24 +91,24 @@ def report(
     OutputError
         If the place cannot be written to.
     """
-    if isinstance(run, xr.Dataset):
+    if is_comparison(run):
         if tables or segmenter is not None or image is not None:
             raise FigureError("the page of a comparison takes no tables, segmenter or image; leave them out.")
         return _written(comparison_document(run), Path(path))
-    runs: list[xr.DataTree] = list(run) if isinstance(run, Sequence) else [run]  # `validate` says what is no run
+    runs: list[Any] = list(run) if isinstance(run, list | tuple) else [run]  # `validate` says what is no run
     images = [image] * len(runs) if image is None or len(runs) == 1 else list(image)
     if not runs or len(images) != len(runs):
         raise RunError(f"{len(runs)} runs and {len(images)} images; give at least one run, and an image for each.")
     for one in runs:
         s.validate(one, need=_NEEDED)
-    run = runs[0]
+    first = runs[0]
     if segmenter is not None:
         from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
 
-        require_same_encoder(run, segmenter)
+        require_same_encoder(first, segmenter)
     pairs = zip(runs, images, strict=True)
     scenes = [] if any(map(lifeless, runs)) else [scene(one, photograph=_pixels(one, image)) for one, image in pairs]
-    return _write_page(Look(run), scenes, Path(path), tables, segmenter)
+    return _write_page(Look(first), scenes, Path(path), tables, segmenter)
 
 
 def _pixels(run: xr.DataTree, image: Any) -> npt.NDArray[np.uint8] | None:

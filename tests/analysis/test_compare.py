@@ -235,7 +235,7 @@ def test_a_comparison_is_a_page(results, table, runs, tmp_path):
         assert "http" not in page
         assert "placement" in page  # set otherwise
         assert ("protocol mmseg" in page) == (kind != "runs")
-    with pytest.raises(FigureError, match="it is no comparison"):
+    with pytest.raises(RunError, match="expected a run"):
         lab.report(results[0], tmp_path / "none.html")
     with pytest.raises(FigureError, match="takes no tables, segmenter or image"):
         lab.report(found, tmp_path / "none.html", {"more": table})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,6 @@ import xarray as xr
 from markupsafe import Markup
 
 from clipdiy_lab.analysis.results import image_differences, label_changes, label_differences, setting_differences
-from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.colors import CHANGED, css, label_colors
@@ -24,16 +23,13 @@ _ENDS: Final = 5
 """Images at either end of the ranking."""
 
 
-def comparison_document(comparison: xr.Dataset) -> str:
-    """Write the page of what `compare` gives.
+def is_comparison(given: object) -> TypeGuard[xr.Dataset]:
+    """Whether something is what `compare` gives."""
+    return isinstance(given, xr.Dataset) and {"kind", "differs"} <= given.attrs.keys()
 
-    Raises
-    ------
-    FigureError
-        If it is something else.
-    """
-    if not isinstance(comparison, xr.Dataset) or "kind" not in comparison.attrs or "differs" not in comparison.attrs:
-        raise FigureError("it is no comparison; make one with lab.compare.")
+
+def comparison_document(comparison: xr.Dataset) -> str:
+    """Write the page of what `compare` gives."""
     names = [str(name) for name in comparison["result"].values]
     of_runs = comparison.attrs["kind"] == "runs"
     page = render(
