@@ -65,9 +65,10 @@ notebooks: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
 	  --ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
-# Pictures of the explorer and the board for the README, taken in JupyterLab; needs Chromium.
+# Pictures of the explorer and the board, taken in JupyterLab, and the film of the README; needs Chromium.
 screenshots: $(STAMP)
 	$(BIN)/python tools/screenshots.py docs/images
+	$(BIN)/python tools/animate.py docs/images/instrument.webp
 
 # Speed as ratios against the plain method, in one run; what cheaper encodings cost in mIoU. Writes benchmarks/results/.
 bench: $(STAMP)

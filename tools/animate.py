@@ -6,6 +6,7 @@ slider turns, labels go, two states are compared.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import tempfile
@@ -70,12 +71,12 @@ class Film:
 
 def main(target: Path) -> None:
     """Write the film."""
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), sync_playwright() as playwright:
         sample = lab.open_dataset("scenes")[SCENE]
-        drawing = Path(folder) / "street.png"
-        Image.fromarray(sample.image).save(drawing)
-        run = lab.load("tiny").segment(drawing, LABELS)
-        page_file = lab.report(run, Path(folder) / "page.html", image=drawing)
+        # A run names its image as it was given, and the film shows that name.
+        Image.fromarray(sample.image).save("street.png")
+        run = lab.load("tiny").segment("street.png", LABELS)
+        page_file = lab.report(run, Path(folder) / "page.html", image="street.png")
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE)
         page.goto(page_file.as_uri())
@@ -133,4 +134,4 @@ def save(film: Film, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]).absolute())

@@ -61,7 +61,7 @@ def test_the_page_is_whole_self_contained_and_escapes_labels(run, tmp_path):
     assert "<b>bold" not in page
     assert "An extra table" in page
     assert not re.search(r"(src|href)='(?!data:|#)", page)
-    pictures = [Image.open(BytesIO(base64.b64decode(d))) for d in re.findall(r"base64,([^']+)'", page)]
+    pictures = [Image.open(BytesIO(base64.b64decode(d))) for d in re.findall(r"src='[^',]+;base64,([^']+)'", page)]
     assert len(pictures) > 40
     assert {picture.format for picture in pictures} == {"PNG", "WEBP"}
     assert path.stat().st_size < 3_000_000

@@ -92,7 +92,7 @@ def scene(
     saliency = s.stage(run, "saliency").values if "saliency" in run.data_vars else None
     return {
         "version": VERSION,
-        "title": printable(str(run.attrs.get("image_source", "an image"))),
+        "title": printable(str(run.attrs.get("image_source", "an image"))).strip("'"),
         "height": height,
         "width": width,
         "size": _size(run, photograph),
