@@ -11,25 +11,22 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import xarray as xr
 from PIL import Image
 
-from clipdiy_lab.analysis.results import export
 from clipdiy_lab.errors import ClipdiyError, StateError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.prompts import check_labels
-from clipdiy_lab.pipeline.runs import save_run
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Store, StoreSource
 from clipdiy_lab.pipeline.watch import Watch
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import pictures
 from clipdiy_lab.views.colors import label_colors
-from clipdiy_lab.views.explorer import image_sources, markup, state
+from clipdiy_lab.views.explorer import exports, image_sources, markup, state
 from clipdiy_lab.views.explorer.album import Album, album_of
 from clipdiy_lab.views.explorer.engine import Engine, Shown
 from clipdiy_lab.views.explorer.state import Draft, View
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
 from clipdiy_lab.views.live.screen import Live, Screen
 from clipdiy_lab.views.repeat import python_code
-from clipdiy_lab.views.report import label_table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -358,19 +355,7 @@ class Explorer(Live[ExplorerScreen]):
         OutputError, FigureError
             If it cannot be written.
         """
-        target = Path(path)
-        if target.suffix in (".nc", ".zarr"):
-            return save_run(self.run, target)
-        if target.suffix in (".csv", ".md", ".tex"):
-            return export(label_table(self.run).reset_index(), target)
-        if target.suffix in (".html", ".svg", ".pdf", ".png"):
-            from clipdiy_lab.views import figures
-
-            return figures.save(self.static(), target)
-        raise StateError(
-            f"{target.name!r} ends in {target.suffix or 'nothing'!r}; expected .html, .svg, .pdf or .png (figure), "
-            ".nc or .zarr (run), .csv, .md or .tex (table)."
-        )
+        return exports.write(self.run, self.view.opacity, path)
 
     # How it shows itself
 
