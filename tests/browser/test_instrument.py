@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -413,7 +414,7 @@ def test_the_inspector_is_above_the_fold_beside_the_picture(page_file, opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page_file, opened, scheme):
-    axe = lab_root() / "node_modules/axe-core/axe.min.js"
+    axe = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
     assert axe.exists(), "npm ci has not been run"
     page = opened(page_file, scheme=scheme)
     page.add_script_tag(content=axe.read_text())
@@ -425,12 +426,6 @@ def test_axe_finds_nothing_serious(page_file, opened, scheme):
         if each["impact"] in ("serious", "critical")
     ]
     assert serious == []
-
-
-def lab_root():
-    from pathlib import Path
-
-    return Path(__file__).parents[2]
 
 
 def test_five_hundred_changes_end_in_the_last(runs, page_file, opened):
