@@ -38,10 +38,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-# mypy for Python, TypeScript's compiler for the instrument's JavaScript, which it reads and does not compile.
+# mypy for Python; for the instrument's JavaScript TypeScript's compiler, which only reads it, and prettier.
 types: $(STAMP) $(NODE_STAMP)
 	$(BIN)/mypy
-	@if test -d node_modules/typescript; then node_modules/.bin/tsc -p .; \
+	@if test -d node_modules/typescript; then node_modules/.bin/tsc -p . && npm run --silent format >/dev/null; \
 	  else echo "npm is not on this machine, so the types of the JavaScript are not checked."; fi
 
 $(NODE_STAMP): package.json package-lock.json

@@ -21,7 +21,8 @@ export function answers(packed, requests, brief = false) {
   return requests.map(({ knobs, hidden, pixels }) => {
     const off = new Set(hidden);
     const { labels, margin } = engine.decide(knobs, off);
-    const flips = engine.flipMap(knobs, off), thresholds = engine.thresholdMap(knobs, off);
+    const flips = engine.flipMap(knobs, off),
+      thresholds = engine.thresholdMap(knobs, off);
     return {
       labels: base64(labels),
       margin: base64(margin),

@@ -29,11 +29,17 @@ export function bar(acts) {
       steps.hidden = gone || !busy || !status.total;
       steps.max = status.total || 1;
       steps.value = status.done;
-      told.textContent = gone ? "" : [status.busy, status.total && busy ? `${status.done} of ${status.total} crops` : "", status.wait].filter(Boolean).join(" ");
+      told.textContent = gone
+        ? ""
+        : [status.busy, status.total && busy ? `${status.done} of ${status.total} crops` : "", status.wait]
+            .filter(Boolean)
+            .join(" ");
       error.textContent = gone ? "" : refused || status.error;
       note.textContent = status.note;
       lost.textContent = away;
-      root.hidden = ![encode, cancel, steps].some((one) => !one.hidden) && ![told, error, note, lost].some((one) => one.textContent);
+      root.hidden =
+        ![encode, cancel, steps].some((one) => !one.hidden) &&
+        ![told, error, note, lost].some((one) => one.textContent);
     },
   };
 }

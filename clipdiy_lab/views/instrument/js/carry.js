@@ -31,8 +31,15 @@ export function chosenOf({ state, scene }) {
 export function merged(here, told, kernel) {
   const differs = (/** @type {any} */ one, /** @type {any} */ other) => JSON.stringify(one) !== JSON.stringify(other);
   const over = (/** @type {any} */ mine, /** @type {any} */ theirs, /** @type {any} */ was) =>
-    Object.fromEntries(Object.keys(theirs).map((name) => [name, name in mine && differs(mine[name], was[name]) ? mine[name] : theirs[name]]));
-  return /** @type {Chosen} */ (/** @type {any} */ ({ ...over(here, kernel, told), knobs: over(here.knobs, kernel.knobs, told.knobs) }));
+    Object.fromEntries(
+      Object.keys(theirs).map((name) => [
+        name,
+        name in mine && differs(mine[name], was[name]) ? mine[name] : theirs[name],
+      ]),
+    );
+  return /** @type {Chosen} */ (
+    /** @type {any} */ ({ ...over(here, kernel, told), knobs: over(here.knobs, kernel.knobs, told.knobs) })
+  );
 }
 
 /**
@@ -43,9 +50,14 @@ export function merged(here, told, kernel) {
  */
 export function stateOf({ knobs, hidden, pixel, opacity, panel }, scene) {
   const all = { ...scene.knobs, ...knobs };
-  const weights = Object.fromEntries(scene.grids.map(({ name }) => [name, all.weights[name] ?? scene.knobs.weights[name] ?? 1]));
+  const weights = Object.fromEntries(
+    scene.grids.map(({ name }) => [name, all.weights[name] ?? scene.knobs.weights[name] ?? 1]),
+  );
   return {
-    knobs: { ...all, weights }, hidden: numbers(hidden, scene), opacity, view: panel,
+    knobs: { ...all, weights },
+    hidden: numbers(hidden, scene),
+    opacity,
+    view: panel,
     ...(inside(pixel, scene) ? { pixel } : {}),
   };
 }
@@ -79,10 +91,18 @@ function move(state, from, to) {
   const natural = state.order.every((label, at) => label === at);
   const rest = to.labels.map((_, label) => label).filter((label) => !order.includes(label));
   const { cut, region, palette, opacity, view, pixel } = state;
-  const weights = Object.fromEntries(to.grids.map(({ name }) => [name, state.knobs.weights[name] ?? to.knobs.weights[name] ?? 1]));
+  const weights = Object.fromEntries(
+    to.grids.map(({ name }) => [name, state.knobs.weights[name] ?? to.knobs.weights[name] ?? 1]),
+  );
   return {
-    cut, palette, opacity, view, hidden: numbers(names(state.hidden), to), label: Math.max(0, to.labels.indexOf(from.labels[state.label])),
-    knobs: { ...state.knobs, weights }, ...(inside(pixel, to) ? { pixel } : {}),
+    cut,
+    palette,
+    opacity,
+    view,
+    hidden: numbers(names(state.hidden), to),
+    label: Math.max(0, to.labels.indexOf(from.labels[state.label])),
+    knobs: { ...state.knobs, weights },
+    ...(inside(pixel, to) ? { pixel } : {}),
     ...(region && region[2] <= to.height && region[3] <= to.width ? { region } : {}),
     ...(natural ? {} : { order: [...order, ...rest] }),
   };

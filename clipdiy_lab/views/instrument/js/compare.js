@@ -15,10 +15,37 @@ const BEAT = 700;
  * @param {() => void} redraw
  */
 export function comparison(session, redraw) {
-  const pin = h("button", { type: "button", title: "Keep this state as A and compare it with what comes next", on: { click: () => set(found.pinned ? null : session.state) } }, "Pin as A");
-  const mode = h("select", { "aria-label": "How A and B are compared", on: { change: () => { found.mode = mode.value; beat(); redraw(); } } },
-    ...Object.entries(MODES).map(([value, title]) => h("option", { value }, title)));
-  const swipe = h("input", { type: "range", min: 0, max: 100, value: 50, "aria-label": "Where A ends and B begins", on: { input: redraw } });
+  const pin = h(
+    "button",
+    {
+      type: "button",
+      title: "Keep this state as A and compare it with what comes next",
+      on: { click: () => set(found.pinned ? null : session.state) },
+    },
+    "Pin as A",
+  );
+  const mode = h(
+    "select",
+    {
+      "aria-label": "How A and B are compared",
+      on: {
+        change: () => {
+          found.mode = mode.value;
+          beat();
+          redraw();
+        },
+      },
+    },
+    ...Object.entries(MODES).map(([value, title]) => h("option", { value }, title)),
+  );
+  const swipe = h("input", {
+    type: "range",
+    min: 0,
+    max: 100,
+    value: 50,
+    "aria-label": "Where A ends and B begins",
+    on: { input: redraw },
+  });
   const told = h("span", { class: "cdi-quiet", role: "status" });
   const root = h("div", { class: "cdi-compare" }, pin, mode, swipe, told);
   let timer = 0;
@@ -41,10 +68,12 @@ export function comparison(session, redraw) {
     labels() {
       const { labels } = session.decision();
       if (!found.pinned) return labels;
-      const before = session.decision(found.pinned).labels, { width } = session.scene;
+      const before = session.decision(found.pinned).labels,
+        { width } = session.scene;
       if (found.mode === "changed") return labels.map((label, at) => (before[at] === label ? -1 : label));
       if (found.mode === "flicker") return found.flipped ? before : labels;
-      if (found.mode === "swipe") return labels.map((label, at) => (at % width < found.share * width ? before[at] : label));
+      if (found.mode === "swipe")
+        return labels.map((label, at) => (at % width < found.share * width ? before[at] : label));
       return labels;
     },
     close() {
@@ -72,7 +101,8 @@ export function comparison(session, redraw) {
 
 /** @param {Session} session @param {State} pinned */
 function difference(session, pinned) {
-  const before = session.decision(pinned).labels, { labels, margin } = session.decision();
+  const before = session.decision(pinned).labels,
+    { labels, margin } = session.decision();
   const margins = [];
   for (let at = 0; at < labels.length; at++) if (labels[at] !== before[at]) margins.push(margin[at]);
   if (!margins.length) return "A and B have the same labels.";

@@ -71,7 +71,11 @@ export class Engine {
   /** @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
   mergedKey(knobs, hidden) {
     return [
-      knobs.weights, knobs.placement, knobs.interpolation, knobs.align_corners, this.competing(knobs, hidden),
+      knobs.weights,
+      knobs.placement,
+      knobs.interpolation,
+      knobs.align_corners,
+      this.competing(knobs, hidden),
       knobs.background === "threshold" && [knobs.background_threshold, knobs.logit_scale],
     ];
   }
@@ -86,7 +90,8 @@ export class Engine {
     if (knobs.refine !== "none") return this.refined(knobs, hidden).decision;
     return this.keep("decision", this.scoresKey(knobs, hidden), () => {
       const found = this.keep("candidates", this.mergedKey(knobs, hidden), () =>
-        candidates(this.scene, knobs, this.layout(knobs), this.competing(knobs, hidden)));
+        candidates(this.scene, knobs, this.layout(knobs), this.competing(knobs, hidden)),
+      );
       return choose(this.scene, knobs, found);
     });
   }
@@ -127,7 +132,8 @@ export class Engine {
   scores(knobs, hidden) {
     if (knobs.refine !== "none") return this.refined(knobs, hidden).scores;
     return this.keep("scores", this.scoresKey(knobs, hidden), () =>
-      fusedScores(this.scene, knobs, this.layout(knobs), this.competing(knobs, hidden)));
+      fusedScores(this.scene, knobs, this.layout(knobs), this.competing(knobs, hidden)),
+    );
   }
 
   /**
@@ -137,13 +143,15 @@ export class Engine {
    * @param {number} label
    */
   scoreMap(knobs, hidden, label) {
-    const { labels, background } = this.competing(knobs, hidden), place = labels.indexOf(label);
+    const { labels, background } = this.competing(knobs, hidden),
+      place = labels.indexOf(label);
     if (place < 0) return null;
     const pixels = this.scene.height * this.scene.width;
     if (knobs.refine !== "none" || (knobs.background === "threshold" && label === background)) {
       return this.scores(knobs, hidden).subarray(place * pixels, (place + 1) * pixels);
     }
-    const of = factors(this.scene, knobs, background), side = label === background ? 1 : 0;
+    const of = factors(this.scene, knobs, background),
+      side = label === background ? 1 : 0;
     return this.merged(knobs, label).map((score, pixel) => score * of(pixel)[side]);
   }
 
@@ -173,7 +181,8 @@ export class Engine {
     return found.score.map((score, pixel) => {
       const own = /** @type {Float32Array} */ (found.background)[pixel];
       const [onLabel, onBackground] = of(pixel);
-      const plain = score - own, guided = score * onLabel - own * onBackground;
+      const plain = score - own,
+        guided = score * onLabel - own * onBackground;
       const at = plain / (plain - guided);
       return at >= 0 && at <= 1 && Number.isFinite(at) ? at - weight : NaN;
     });
@@ -188,8 +197,10 @@ export class Engine {
   thresholdMap(knobs, hidden) {
     const { found } = this.contest(knobs, hidden);
     if (!found || !found.background) return null;
-    return found.score.map((score, pixel) =>
-      backgroundThreshold(/** @type {Float32Array} */ (found.background)[pixel], score, knobs.saliency_weight) ?? NaN);
+    return found.score.map(
+      (score, pixel) =>
+        backgroundThreshold(/** @type {Float32Array} */ (found.background)[pixel], score, knobs.saliency_weight) ?? NaN,
+    );
   }
 
   /**
@@ -202,13 +213,16 @@ export class Engine {
     if (!this.guided(knobs, hidden) || knobs.refine !== "none") return { found: null, of: () => [1, 1] };
     this.decide(knobs, hidden);
     const found = this.keep("candidates", this.mergedKey(knobs, hidden), () =>
-      candidates(this.scene, knobs, this.layout(knobs), among));
+      candidates(this.scene, knobs, this.layout(knobs), among),
+    );
     return { found, of: factors(this.scene, { ...knobs, saliency_weight: 1 }, among.background) };
   }
 
   /** Whether saliency enters the scores. @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
   guided(knobs, hidden) {
-    return Boolean(this.scene.saliency) && knobs.background === "saliency" && this.competing(knobs, hidden).background >= 0;
+    return (
+      Boolean(this.scene.saliency) && knobs.background === "saliency" && this.competing(knobs, hidden).background >= 0
+    );
   }
 
   /**
@@ -223,9 +237,10 @@ export class Engine {
     const found = new Map();
     for (const pixel of pixels) {
       if (!operator) found.set(pixel, 1 / pixels.length);
-      else operator.neighbours(pixel).forEach((value, at) => {
-        if (value) found.set(at, (found.get(at) ?? 0) + value / pixels.length);
-      });
+      else
+        operator.neighbours(pixel).forEach((value, at) => {
+          if (value) found.set(at, (found.get(at) ?? 0) + value / pixels.length);
+        });
     }
     return found;
   }
@@ -242,7 +257,8 @@ export class Engine {
     const { background } = this.competing(knobs, hidden);
     if (knobs.background === "threshold" && label === background) return null;
     const reading = this.keep("reading", [knobs, background, pixels], () =>
-      read(this.scene, knobs, this.layout(knobs), this.shares(knobs, pixels), background));
+      read(this.scene, knobs, this.layout(knobs), this.shares(knobs, pixels), background),
+    );
     return parts(this.scene, knobs, reading, label, label === background);
   }
 
@@ -258,7 +274,8 @@ export class Engine {
     const { labels, background } = among;
     const shares = this.shares(knobs, pixels);
     const grids = gridScores(this.scene, knobs, this.layout(knobs), shares, among);
-    const total = (/** @type {Float64Array[]} */ scores) => labels.map((_, place) => scores.reduce((sum, of) => sum + of[place], 0));
+    const total = (/** @type {Float64Array[]} */ scores) =>
+      labels.map((_, place) => scores.reduce((sum, of) => sum + of[place], 0));
     const bound = knobs.background === "threshold" && background >= 0;
     const scores = total(grids.now);
     if (bound) scores[labels.indexOf(background)] = this.mean(knobs, hidden, pixels, background);
@@ -266,24 +283,35 @@ export class Engine {
     const winner = order[0];
     const merged = total(grids.plain);
     const guided = this.guided(knobs, hidden);
-    const turn = guided ? flip(Float64Array.from(merged), Float64Array.from(total(grids.guided)), knobs.saliency_weight, winner) : null;
+    const turn = guided
+      ? flip(Float64Array.from(merged), Float64Array.from(total(grids.guided)), knobs.saliency_weight, winner)
+      : null;
     const own = labels.indexOf(background);
     const best = Math.max(...merged.filter((_, place) => place !== own));
     return {
       labels: order.map((place) => labels[place]),
       scores: order.map((place) => scores[place]),
-      byGrid: order.map((place) => bound && place === own ? [] : grids.now.map((of) => of[place])),
+      byGrid: order.map((place) => (bound && place === own ? [] : grids.now.map((of) => of[place]))),
       winner: labels[winner],
       runnerUp: order.length > 1 ? labels[order[1]] : -1,
       margin: order.length > 1 ? scores[winner] - scores[order[1]] : 0,
-      saliency: this.scene.saliency && [...shares].reduce((sum, [at, value]) => sum + value * /** @type {Float32Array} */ (this.scene.saliency)[at], 0),
+      saliency:
+        this.scene.saliency &&
+        [...shares].reduce(
+          (sum, [at, value]) => sum + value * /** @type {Float32Array} */ (this.scene.saliency)[at],
+          0,
+        ),
       flip: turn && { change: turn.change, rival: labels[turn.rival] },
-      threshold: guided && knobs.refine === "none" && pixels.length === 1 && labels.length > 1
-        ? backgroundThreshold(merged[own], best, knobs.saliency_weight) : null,
-      without: bound ? [] : grids.now.map((of) => {
-        const rest = scores.map((score, place) => score - of[place]);
-        return labels[rest.indexOf(Math.max(...rest))];
-      }),
+      threshold:
+        guided && knobs.refine === "none" && pixels.length === 1 && labels.length > 1
+          ? backgroundThreshold(merged[own], best, knobs.saliency_weight)
+          : null,
+      without: bound
+        ? []
+        : grids.now.map((of) => {
+            const rest = scores.map((score, place) => score - of[place]);
+            return labels[rest.indexOf(Math.max(...rest))];
+          }),
     };
   }
 

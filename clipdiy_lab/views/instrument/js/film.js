@@ -15,10 +15,20 @@ export function filmstrip(choose) {
       const within = root.contains(document.activeElement);
       root.replaceChildren(
         h("span", { class: "cdi-quiet" }, `${place + 1} of ${count}`),
-        ...frames.map((frame) => h("button", {
-          type: "button", title: `${frame.title} (n and p turn the images)`, "aria-current": String(frame.place === place),
-          on: { click: () => choose(frame.place) },
-        }, frame.source ? h("img", { src: frame.source, alt: "" }) : null, h("span", {}, short(frame.title, 26)))));
+        ...frames.map((frame) =>
+          h(
+            "button",
+            {
+              type: "button",
+              title: `${frame.title} (n and p turn the images)`,
+              "aria-current": String(frame.place === place),
+              on: { click: () => choose(frame.place) },
+            },
+            frame.source ? h("img", { src: frame.source, alt: "" }) : null,
+            h("span", {}, short(frame.title, 26)),
+          ),
+        ),
+      );
       const shown = /** @type {HTMLElement | null} */ (root.querySelector("[aria-current=true]"));
       if (!shown) return;
       if (within) shown.focus();

@@ -94,12 +94,15 @@ function add(line, half, row, weight) {
  * @param {(scores: Float64Array, y: number) => void} visit
  */
 export function eachRow(scene, knobs, plan, labels, visit) {
-  const { width } = scene, count = labels.length, wide = plan.stretches.length * count;
+  const { width } = scene,
+    count = labels.length,
+    wide = plan.stretches.length * count;
   const scores = new Float64Array(count * width);
   eachLine(scene, knobs, plan, labels, (line, y) => {
     plan.stretches.forEach(({ start, end }, piece) => {
       for (let label = 0; label < count; label++) {
-        const base = line[piece * count + label], slope = line[wide + piece * count + label];
+        const base = line[piece * count + label],
+          slope = line[wide + piece * count + label];
         const offset = label * width;
         for (let x = start; x < end; x++) scores[offset + x] = base + (x - start) * slope;
       }
@@ -117,7 +120,9 @@ export function eachRow(scene, knobs, plan, labels, visit) {
  * @returns {(Float64Array | null)[]} of each grid, rows x 2 x stretches x labels; null where it has no weight
  */
 function spreadAcross(scene, knobs, plan, labels) {
-  const count = labels.length, all = scene.labels.length, pieces = plan.stretches.length;
+  const count = labels.length,
+    all = scene.labels.length,
+    pieces = plan.stretches.length;
   let before = 0;
   return scene.grids.map((grid) => {
     const first = before;
@@ -128,10 +133,12 @@ function spreadAcross(scene, knobs, plan, labels) {
     for (let row = 0; row < grid.rows; row++) {
       plan.stretches.forEach(({ base, slope }, piece) => {
         for (let col = 0; col < grid.cols; col++) {
-          const at = weight * base[first + col], rise = weight * slope[first + col];
+          const at = weight * base[first + col],
+            rise = weight * slope[first + col];
           if (at === 0 && rise === 0) continue;
           const cell = (row * grid.cols + col) * all;
-          const low = (row * 2 * pieces + piece) * count, high = ((row * 2 + 1) * pieces + piece) * count;
+          const low = (row * 2 * pieces + piece) * count,
+            high = ((row * 2 + 1) * pieces + piece) * count;
           for (let place = 0; place < count; place++) {
             const cosine = grid.similarity[cell + labels[place]];
             half[low + place] += at * cosine;
@@ -163,7 +170,8 @@ function spreadAcross(scene, knobs, plan, labels) {
  * @returns {Candidates}
  */
 export function candidates(scene, knobs, plan, among) {
-  const { width } = scene, pixels = scene.height * width;
+  const { width } = scene,
+    pixels = scene.height * width;
   const others = among.labels.filter((label) => label !== among.background);
   const found = {
     label: new Int16Array(pixels).fill(Math.max(among.background, 0)),
@@ -199,8 +207,11 @@ export function candidates(scene, knobs, plan, among) {
  * @param {number} width
  */
 function bestTwo(labels, stretches, width) {
-  const count = labels.length, wide = stretches.length * count;
-  const score = new Float64Array(width), second = new Float64Array(width), label = new Int16Array(width);
+  const count = labels.length,
+    wide = stretches.length * count;
+  const score = new Float64Array(width),
+    second = new Float64Array(width),
+    label = new Int16Array(width);
   return {
     score,
     second,
@@ -210,17 +221,24 @@ function bestTwo(labels, stretches, width) {
       score.fill(-Infinity);
       second.fill(-Infinity);
       for (let piece = 0; piece < stretches.length; piece++) {
-        const { start, end } = stretches[piece], first = piece * count, last = end - 1 - start;
-        let high = -Infinity, bar = -Infinity;
+        const { start, end } = stretches[piece],
+          first = piece * count,
+          last = end - 1 - start;
+        let high = -Infinity,
+          bar = -Infinity;
         for (let place = first; place < first + count; place++) {
-          const from = line[place], to = from + last * line[wide + place], low = from < to ? from : to;
+          const from = line[place],
+            to = from + last * line[wide + place],
+            low = from < to ? from : to;
           if (low > high) {
             bar = high;
             high = low;
           } else if (low > bar) bar = low;
         }
         for (let place = 0; place < count; place++) {
-          const from = line[first + place], rise = line[wide + first + place], to = from + last * rise;
+          const from = line[first + place],
+            rise = line[wide + first + place],
+            to = from + last * rise;
           if (from < bar && to < bar) continue;
           const name = labels[place];
           for (let x = start, value = from; x < end; x++, value = from + (x - start) * rise) {
@@ -262,7 +280,8 @@ function thresholdScore(scores, x, width, count, top, knobs) {
 export function factors(scene, knobs, background) {
   const { saliency } = scene;
   if (!saliency || background < 0 || knobs.background !== "saliency") return () => [1, 1];
-  const weight = knobs.saliency_weight, threshold = knobs.saliency_threshold;
+  const weight = knobs.saliency_weight,
+    threshold = knobs.saliency_threshold;
   return (pixel) => {
     const soft = saliency[pixel];
     const value = threshold === null ? soft : Number(soft > Math.fround(threshold));
@@ -286,7 +305,8 @@ export function factors(scene, knobs, background) {
  */
 export function choose(scene, knobs, found) {
   const pixels = scene.height * scene.width;
-  const labels = new Int16Array(pixels), margin = new Float32Array(pixels);
+  const labels = new Int16Array(pixels),
+    margin = new Float32Array(pixels);
   const of = factors(scene, knobs, found.index);
   for (let pixel = 0; pixel < pixels; pixel++) {
     const [onLabel, onBackground] = found.background ? of(pixel) : [1, 1];

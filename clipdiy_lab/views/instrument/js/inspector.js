@@ -38,10 +38,21 @@ export function inspector(session, photograph, heard) {
 }
 
 function invitation() {
-  return h("div", { class: "cdi-invitation" },
+  return h(
+    "div",
+    { class: "cdi-invitation" },
     h("h3", {}, "Why this pixel?"),
-    h("p", {}, "Click the picture to take a pixel apart: its score is the sum of what the windows say, exactly. The arrow keys move the point, a drag selects a region."),
-    h("p", {}, "The windows that vote under the pointer are drawn on the picture; the stronger the line, the more a window counts."));
+    h(
+      "p",
+      {},
+      "Click the picture to take a pixel apart: its score is the sum of what the windows say, exactly. The arrow keys move the point, a drag selects a region.",
+    ),
+    h(
+      "p",
+      {},
+      "The windows that vote under the pointer are drawn on the picture; the stronger the line, the more a window counts.",
+    ),
+  );
 }
 
 /** @param {string} text */
@@ -56,41 +67,77 @@ function swatch(session, label) {
 
 /** @param {Session} session @param {Story} story */
 function headline(session, story) {
-  const { labels } = session.scene, { region, pixel } = session.state;
+  const { labels } = session.scene,
+    { region, pixel } = session.state;
   const where = region
     ? `mean of ${(region[2] - region[0]) * (region[3] - region[1])} pixels`
-    : pixel ? `row ${pixel[0]}, column ${pixel[1]} of the frame` : "";
-  return h("div", { class: "cdi-headline" },
-    h("div", { class: "cdi-winner" }, swatch(session, story.winner), h("strong", { title: labels[story.winner] }, short(labels[story.winner], 40)), h("span", { class: "cdi-number" }, number(story.scores[0], 4))),
-    h("p", {}, story.runnerUp < 0 ? "It has no rival." : `${number(story.margin, 4)} ahead of ${quoted(labels[story.runnerUp])}`, h("span", { class: "cdi-quiet" }, ` \u00b7 ${where}`)));
+    : pixel
+      ? `row ${pixel[0]}, column ${pixel[1]} of the frame`
+      : "";
+  return h(
+    "div",
+    { class: "cdi-headline" },
+    h(
+      "div",
+      { class: "cdi-winner" },
+      swatch(session, story.winner),
+      h("strong", { title: labels[story.winner] }, short(labels[story.winner], 40)),
+      h("span", { class: "cdi-number" }, number(story.scores[0], 4)),
+    ),
+    h(
+      "p",
+      {},
+      story.runnerUp < 0 ? "It has no rival." : `${number(story.margin, 4)} ahead of ${quoted(labels[story.runnerUp])}`,
+      h("span", { class: "cdi-quiet" }, ` \u00b7 ${where}`),
+    ),
+  );
 }
 
 /** @param {Session} session @param {Story} story @returns {string[]} */
 function sentences(session, story) {
-  const { grids, labels } = session.scene, found = [];
+  const { grids, labels } = session.scene,
+    found = [];
   if (story.runnerUp >= 0 && grids.length > 1 && story.byGrid[0].length && story.byGrid[1].length) {
     const lead = grids.map((grid, at) => ({ title: grid.title, value: story.byGrid[0][at] - story.byGrid[1][at] }));
     lead.sort((one, other) => other.value - one.value);
     const against = lead[lead.length - 1];
-    found.push(`The grid ${lead[0].title} gives most of the lead (${signed(lead[0].value, 4)})`
-      + (against.value < 0 ? `; ${against.title} speaks for ${quoted(labels[story.runnerUp])} (${signed(against.value, 4)}).` : "."));
+    found.push(
+      `The grid ${lead[0].title} gives most of the lead (${signed(lead[0].value, 4)})` +
+        (against.value < 0
+          ? `; ${against.title} speaks for ${quoted(labels[story.runnerUp])} (${signed(against.value, 4)}).`
+          : "."),
+    );
   }
   if (story.saliency !== null && session.engine.guided(session.state.knobs, session.hidden)) {
     const here = `Saliency is ${number(story.saliency, 2)} here`;
     const below = story.threshold;
-    found.push(below === null ? `${here}.` : below <= 0 ? `${here}; no saliency would make it background.`
-      : below >= 1 ? `${here}; it is background at every saliency.` : `${here}; below ${number(below, 2)} it is background.`);
+    found.push(
+      below === null
+        ? `${here}.`
+        : below <= 0
+          ? `${here}; no saliency would make it background.`
+          : below >= 1
+            ? `${here}; it is background at every saliency.`
+            : `${here}; below ${number(below, 2)} it is background.`,
+    );
   }
   if (session.engine.guided(session.state.knobs, session.hidden)) {
     const now = session.state.knobs.saliency_weight;
-    found.push(story.flip
-      ? `${story.flip.change < 0 ? "Below" : "Above"} a saliency weight of ${number(now + story.flip.change, 3)} (now ${number(now, 2)}), ${quoted(labels[story.flip.rival])} takes over.`
-      : "No saliency weight from 0 to 1 changes the label.");
+    found.push(
+      story.flip
+        ? `${story.flip.change < 0 ? "Below" : "Above"} a saliency weight of ${number(now + story.flip.change, 3)} (now ${number(now, 2)}), ${quoted(labels[story.flip.rival])} takes over.`
+        : "No saliency weight from 0 to 1 changes the label.",
+    );
   }
-  const turned = story.without.map((label, at) => ({ label, title: grids[at].title })).filter(({ label }) => label !== story.winner);
+  const turned = story.without
+    .map((label, at) => ({ label, title: grids[at].title }))
+    .filter(({ label }) => label !== story.winner);
   if (grids.length > 1 && story.without.length) {
-    found.push(turned.length ? turned.map(({ label, title }) => `Without ${title} it would be ${quoted(labels[label])}.`).join(" ")
-      : "Any one grid could be left out without changing the label.");
+    found.push(
+      turned.length
+        ? turned.map(({ label, title }) => `Without ${title} it would be ${quoted(labels[label])}.`).join(" ")
+        : "Any one grid could be left out without changing the label.",
+    );
   }
   return found;
 }
@@ -99,17 +146,46 @@ function sentences(session, story) {
 function bars(session, story) {
   const { grids, labels } = session.scene;
   const most = Math.max(...story.scores.slice(0, ROWS).map(Math.abs), 1e-9);
-  const head = h("tr", {}, h("th", { scope: "col" }, "label"), ...grids.map((grid) => h("th", { scope: "col" }, grid.title)), h("th", { scope: "col" }, "score"));
+  const head = h(
+    "tr",
+    {},
+    h("th", { scope: "col" }, "label"),
+    ...grids.map((grid) => h("th", { scope: "col" }, grid.title)),
+    h("th", { scope: "col" }, "score"),
+  );
   const rows = story.labels.slice(0, ROWS).map((label, at) => {
     const parts = story.byGrid[at];
-    const bar = h("div", { class: "cdi-bar", "aria-hidden": "true" }, ...(parts.length ? parts : [story.scores[at]]).map((part, grid, all) =>
-      h("i", { style: { width: `${Math.max(0, 100 * part / most)}%`, background: session.colors[label], opacity: String(1 - 0.6 * grid / Math.max(all.length - 1, 1)) } })));
-    return h("tr", { class: label === story.winner ? "cdi-first" : "" },
-      h("th", { scope: "row", title: labels[label] }, h("div", { class: "cdi-name" }, swatch(session, label), h("span", {}, short(labels[label], 20))), bar),
+    const bar = h(
+      "div",
+      { class: "cdi-bar", "aria-hidden": "true" },
+      ...(parts.length ? parts : [story.scores[at]]).map((part, grid, all) =>
+        h("i", {
+          style: {
+            width: `${Math.max(0, (100 * part) / most)}%`,
+            background: session.colors[label],
+            opacity: String(1 - (0.6 * grid) / Math.max(all.length - 1, 1)),
+          },
+        }),
+      ),
+    );
+    return h(
+      "tr",
+      { class: label === story.winner ? "cdi-first" : "" },
+      h(
+        "th",
+        { scope: "row", title: labels[label] },
+        h("div", { class: "cdi-name" }, swatch(session, label), h("span", {}, short(labels[label], 20))),
+        bar,
+      ),
       ...(parts.length ? parts.map((part) => h("td", {}, number(part, 4))) : grids.map(() => h("td", {}, "\u2013"))),
-      h("td", { class: "cdi-sum" }, number(story.scores[at], 4)));
+      h("td", { class: "cdi-sum" }, number(story.scores[at], 4)),
+    );
   });
-  return h("div", { class: "cdi-scroll", tabindex: "0", role: "group", "aria-label": "Table of contributions" }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)));
+  return h(
+    "div",
+    { class: "cdi-scroll", tabindex: "0", role: "group", "aria-label": "Table of contributions" },
+    h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)),
+  );
 }
 
 /**
@@ -121,28 +197,45 @@ function bars(session, story) {
  */
 function crops(session, parts, photograph, heard, label) {
   if (!parts.length) {
-    return [h("p", { class: "cdi-quiet" }, "This score is a function of the other labels' scores, so it has no parts of its own.")];
+    return [
+      h(
+        "p",
+        { class: "cdi-quiet" },
+        "This score is a function of the other labels' scores, so it has no parts of its own.",
+      ),
+    ];
   }
   const shown = parts.slice(0, CROPS).map((part) => {
     const grid = session.scene.grids[part.grid];
     const title = `${grid.title}, row ${part.row}, column ${part.col}: weight ${number(part.interpolation * part.share, 3)} \u00d7 cosine ${number(part.cosine, 3)} \u00d7 saliency ${number(part.factor, 2)}`;
-    return h("figure", { title, on: { pointerenter: () => heard.point(part), pointerleave: () => heard.point(null) } },
+    return h(
+      "figure",
+      { title, on: { pointerenter: () => heard.point(part), pointerleave: () => heard.point(null) } },
       crop(session, part, photograph),
-      h("figcaption", {}, h("b", {}, number(part.contribution, 4)), h("span", {}, grid.title)));
+      h("figcaption", {}, h("b", {}, number(part.contribution, 4)), h("span", {}, grid.title)),
+    );
   });
   const rest = parts.slice(CROPS).reduce((sum, part) => sum + part.contribution, 0);
   return [
     heading(`Crops that say ${quoted(session.scene.labels[label])}`),
     h("div", { class: "cdi-crops" }, ...shown),
-    h("p", { class: "cdi-quiet" }, parts.length > CROPS ? `${parts.length - CROPS} more give ${number(rest, 4)}; all of them sum to the score.` : "They sum to the score."),
+    h(
+      "p",
+      { class: "cdi-quiet" },
+      parts.length > CROPS
+        ? `${parts.length - CROPS} more give ${number(rest, 4)}; all of them sum to the score.`
+        : "They sum to the score.",
+    ),
   ];
 }
 
 /** @param {Session} session @param {Part} part @param {HTMLImageElement} photograph */
 function crop(session, part, photograph) {
-  const side = 96, canvas = h("canvas", { width: side, height: side, role: "img", "aria-label": "crop" });
+  const side = 96,
+    canvas = h("canvas", { width: side, height: side, role: "img", "aria-label": "crop" });
   const { top, left, height, width } = place(session, part);
-  const down = photograph.naturalHeight / session.scene.height, across = photograph.naturalWidth / session.scene.width;
+  const down = photograph.naturalHeight / session.scene.height,
+    across = photograph.naturalWidth / session.scene.width;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   if (photograph.complete && photograph.naturalWidth) {
     context.drawImage(photograph, left * across, top * down, width * across, height * down, 0, 0, side, side);

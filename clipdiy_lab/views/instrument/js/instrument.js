@@ -1,14 +1,14 @@
 // The instrument: picture, inspector, legend and knobs round one session.
 
 import { comparison } from "./compare.js";
-import { panel, recombination, strip } from "./controls.js";
+import { panel, strip } from "./controls.js";
 import { h, number, short } from "./dom.js";
 import { inspector } from "./inspector.js";
 import { legend } from "./legend.js";
 import { paintLabels, paintNumbers } from "./paint.js";
-import { PALETTES } from "./palettes.js";
 import { Picture, WHOLE, zoomed } from "./picture.js";
 import { encode } from "./session.js";
+import { download, toolbar } from "./toolbar.js";
 import { VIEWS } from "./views.js";
 import { boxes, place, voters } from "./votes.js";
 
@@ -30,7 +30,16 @@ import { boxes, place, voters } from "./votes.js";
  */
 
 /** A host that can do nothing beyond. @type {Host} */
-export const ALONE = { add: null, link: null, turn: null, code: null, network: null, tools: [], rows: [], opened: false };
+export const ALONE = {
+  add: null,
+  link: null,
+  turn: null,
+  code: null,
+  network: null,
+  tools: [],
+  rows: [],
+  opened: false,
+};
 
 /**
  * Build the instrument of a session.
@@ -45,7 +54,9 @@ export function instrument(session, host) {
   let pictures = [];
   /** @type {number | null} */
   let highlighted = null;
-  let waiting = 0, late = 0, later = 0;
+  let waiting = 0,
+    late = 0,
+    later = 0;
 
   const heard = {
     hover: (/** @type {[number, number] | null} */ pixel) => hover(pixel),
@@ -57,51 +68,56 @@ export function instrument(session, host) {
     },
   };
   const first = new Picture(scene, heard, `Labels of ${scene.title}`);
-  const why = inspector(session, first.photograph, { point: (part) => (part ? pictures[0].showVotes([{ ...place(session, part), opacity: 1, color: winnerColor() }]) : votes(session.focus)) });
-  const labels = legend(session, { add: host.add, highlight: (label) => { highlighted = label; schedule(); } });
-  const bar = strip(session), all = panel(session, host.network);
+  const why = inspector(session, first.photograph, {
+    point: (part) =>
+      part
+        ? pictures[0].showVotes([{ ...place(session, part), opacity: 1, color: winnerColor() }])
+        : votes(session.focus),
+  });
+  const labels = legend(session, {
+    add: host.add,
+    highlight: (label) => {
+      highlighted = label;
+      schedule();
+    },
+  });
+  const bar = strip(session),
+    all = panel(session, host.network);
   const compare = comparison(session, () => schedule());
   const tabs = h("div", { class: "cdi-views", role: "tablist", "aria-label": "What the picture shows" });
   const sight = h("div", { class: "cdi-sight" });
   const caption = h("div", { class: "cdi-caption" });
   const told = h("div", { class: "cdi-told", role: "status" });
-  const more = h("button", { type: "button", "aria-expanded": "false", on: { click: () => open(all.root.hidden) } }, "All knobs");
+  const more = h(
+    "button",
+    { type: "button", "aria-expanded": "false", on: { click: () => open(all.root.hidden) } },
+    "All knobs",
+  );
   open(host.opened);
 
-  const root = h("div", { class: "cdi" },
-    header(),
+  const root = h(
+    "div",
+    { class: "cdi" },
+    toolbar(session, host, {
+      zoom: (factor) => heard.look(zoomed(look, factor)),
+      copy,
+      picture: () => download(pictures[0], () => say("The picture is in your downloads.")),
+    }),
     ...host.rows,
     scene.about.caution ? h("p", { class: "cdi-caution", role: "note" }, scene.about.caution) : null,
     h("div", { class: "cdi-knobrow" }, bar.root, more),
     all.root,
-    h("div", { class: "cdi-main" },
+    h(
+      "div",
+      { class: "cdi-main" },
       h("div", { class: "cdi-left" }, tabs, sight, caption, compare.root),
       labels.root,
-      why.root),
-    told);
+      why.root,
+    ),
+    told,
+  );
   root.addEventListener("keydown", keys);
   const stop = session.listen(() => schedule());
-
-  function header() {
-    const button = (/** @type {string} */ text, /** @type {string} */ title, /** @type {() => void} */ act) => h("button", { type: "button", title, on: { click: act } }, text);
-    const palette = h("select", { "aria-label": "Colours of the labels", on: { change: () => session.change({ palette: palette.value }) } },
-      ...Object.entries(PALETTES).map(([value, title]) => h("option", { value }, title)));
-    const opacity = h("input", { type: "range", min: 0, max: 1, step: 0.05, value: session.state.opacity, title: "Opacity of the labels over the photograph", on: { input: () => session.change({ opacity: Number(opacity.value) }) } });
-    const link = host.link;
-    return h("header", {},
-      h("div", { class: "cdi-title" }, h("strong", { title: scene.title }, short(scene.title, 48)),
-        h("span", { class: "cdi-quiet" }, [scene.about.encoder, scene.about.saliency].filter(Boolean).join(" \u00b7 "))),
-      h("div", { class: "cdi-tools" }, h("label", { class: "cdi-knob" }, h("span", {}, "opacity"), opacity), palette,
-        button("\u2212", "Zoom out (\u2212)", () => heard.look(zoomed(look, 1 / 1.5))),
-        button("+", "Zoom in (+)", () => heard.look(zoomed(look, 1.5))),
-        button("Undo", "Undo (Ctrl+Z)", () => session.undo()),
-        button("Redo", "Redo (Ctrl+Y)", () => session.redo()),
-        button("Paper", "The settings of the paper", () => session.turn({ ...scene.paper })),
-        button("Reset", "As it was at the beginning", () => session.reset()),
-        button("Copy code", "Python that makes this", async () => copy(host.code ? await host.code() : recombination(session), "code")),
-        button("Copy picture", "The picture as it is, as PNG", picturePng),
-        link ? button("Copy link", "An address that opens this state", () => copy(link(), "link")) : null, ...host.tools));
-  }
 
   /** @param {boolean} shown */
   function open(shown) {
@@ -123,7 +139,8 @@ export function instrument(session, host) {
       return;
     }
     const { labels: won } = session.decision();
-    const label = pixels.length === 1 ? won[pixels[0]] : session.engine.story(session.state.knobs, session.hidden, pixels).winner;
+    const label =
+      pixels.length === 1 ? won[pixels[0]] : session.engine.story(session.state.knobs, session.hidden, pixels).winner;
     const shown = boxes(session, voters(session, pixels, label), session.colors[label]);
     for (const picture of pictures) picture.showVotes(shown);
   }
@@ -136,10 +153,15 @@ export function instrument(session, host) {
       votes(session.focus);
       return;
     }
-    const [y, x] = pixel, at = y * scene.width + x;
+    const [y, x] = pixel,
+      at = y * scene.width + x;
     const { labels: won, margin } = session.decision();
-    const score = session.state.knobs.refine === "none" ? session.engine.story(session.state.knobs, session.hidden, [at]).scores[0] : null;
-    const row = Math.floor((y + 0.5) * scene.size[0] / scene.height), col = Math.floor((x + 0.5) * scene.size[1] / scene.width);
+    const score =
+      session.state.knobs.refine === "none"
+        ? session.engine.story(session.state.knobs, session.hidden, [at]).scores[0]
+        : null;
+    const row = Math.floor(((y + 0.5) * scene.size[0]) / scene.height),
+      col = Math.floor(((x + 0.5) * scene.size[1]) / scene.width);
     const text = `x ${col}, y ${row} \u00b7 ${short(scene.labels[won[at]])}${score === null ? "" : ` ${number(score)}`} \u00b7 margin ${number(margin[at])}`;
     for (const picture of pictures) picture.say(text);
     // A refinement asks hundreds of pixels round this one, so it waits until the pointer rests.
@@ -158,12 +180,22 @@ export function instrument(session, host) {
     }
     if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
     const onPicture = event.target instanceof HTMLElement && event.target.classList.contains("cdi-picture");
-    const steps = /** @type {Record<string, [number, number]>} */ ({ ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] });
+    const steps = /** @type {Record<string, [number, number]>} */ ({
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    });
     if (onPicture && steps[event.key]) {
-      const [y, x] = session.state.pixel ?? [scene.height >> 1, scene.width >> 1], far = event.shiftKey ? 8 : 1;
+      const [y, x] = session.state.pixel ?? [scene.height >> 1, scene.width >> 1],
+        far = event.shiftKey ? 8 : 1;
       const [down, right] = steps[event.key];
-      const inside = (/** @type {number} */ value, /** @type {number} */ side) => Math.min(Math.max(value, 0), side - 1);
-      session.change({ pixel: [inside(y + far * down, scene.height), inside(x + far * right, scene.width)], region: null });
+      const inside = (/** @type {number} */ value, /** @type {number} */ side) =>
+        Math.min(Math.max(value, 0), side - 1);
+      session.change({
+        pixel: [inside(y + far * down, scene.height), inside(x + far * right, scene.width)],
+        region: null,
+      });
     } else if (onPicture && (event.key === "+" || event.key === "=")) heard.look(zoomed(look, 1.5));
     else if (onPicture && event.key === "-") heard.look(zoomed(look, 1 / 1.5));
     else if (onPicture && event.key === "0") heard.look({ ...WHOLE });
@@ -185,23 +217,6 @@ export function instrument(session, host) {
     }
   }
 
-  function picturePng() {
-    const canvas = h("canvas", { width: scene.size[1], height: scene.size[0] });
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    const shown = pictures[0];
-    context.drawImage(shown.photograph, 0, 0, canvas.width, canvas.height);
-    context.globalAlpha = Number(shown.canvas.style.opacity);
-    context.imageSmoothingEnabled = false;
-    context.drawImage(shown.canvas, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => {
-      if (!blob) return;
-      const address = URL.createObjectURL(blob);
-      h("a", { href: address, download: "clipdiy.png" }).click();
-      setTimeout(() => URL.revokeObjectURL(address), 1000);
-      say("The picture is in your downloads.");
-    });
-  }
-
   /** @param {string} text */
   function say(text) {
     told.textContent = text;
@@ -212,11 +227,23 @@ export function instrument(session, host) {
     const names = there.map(([name]) => name).join();
     if (tabs.dataset.names !== names) {
       tabs.dataset.names = names;
-      tabs.replaceChildren(...there.map(([name, view]) => h("button", {
-        type: "button", role: "tab", "data-name": name, on: { click: () => session.change({ view: name }) },
-      }, view.title)));
+      tabs.replaceChildren(
+        ...there.map(([name, view]) =>
+          h(
+            "button",
+            {
+              type: "button",
+              role: "tab",
+              "data-name": name,
+              on: { click: () => session.change({ view: name }) },
+            },
+            view.title,
+          ),
+        ),
+      );
     }
-    for (const tab of tabs.querySelectorAll("button")) tab.setAttribute("aria-selected", String(tab.dataset.name === viewName()));
+    for (const tab of tabs.querySelectorAll("button"))
+      tab.setAttribute("aria-selected", String(tab.dataset.name === viewName()));
   }
 
   function viewName() {
@@ -257,8 +284,11 @@ export function instrument(session, host) {
     const markers = made.map((one) => one.marker ?? "").join("\n");
     if (sight.dataset.count === String(made.length) && sight.dataset.markers === markers) return;
     const active = document.activeElement;
-    sight.replaceChildren(...pictures.map((picture, at) =>
-      h("figure", {}, made[at].marker ? h("figcaption", {}, made[at].marker ?? "") : null, picture.root)));
+    sight.replaceChildren(
+      ...pictures.map((picture, at) =>
+        h("figure", {}, made[at].marker ? h("figcaption", {}, made[at].marker ?? "") : null, picture.root),
+      ),
+    );
     Object.assign(sight.dataset, { count: String(made.length), markers });
     if (active instanceof HTMLElement && sight.contains(active)) active.focus();
   }
@@ -267,7 +297,8 @@ export function instrument(session, host) {
   function paint(picture, one) {
     if (one.labels) {
       const clear = new Set(one.clear && scene.background >= 0 ? [scene.background] : []);
-      if (highlighted !== null) scene.labels.forEach((_, label) => (label === highlighted ? clear.delete(label) : clear.add(label)));
+      if (highlighted !== null)
+        scene.labels.forEach((_, label) => (label === highlighted ? clear.delete(label) : clear.add(label)));
       paintLabels(one.labels, session.colors, clear, picture.image.data);
     } else if (one.values && one.scale) paintNumbers(one.values, one.scale, picture.image.data);
     else picture.image.data.fill(0);
@@ -276,9 +307,20 @@ export function instrument(session, host) {
 
   /** @param {Shown} one @returns {Node[]} */
   function captionOf(one) {
-    const found = /** @type {Node[]} */ ([h("p", {}, h("strong", {}, one.title), " ", h("span", { class: "cdi-quiet" }, one.sentence))]);
+    const found = /** @type {Node[]} */ ([
+      h("p", {}, h("strong", {}, one.title), " ", h("span", { class: "cdi-quiet" }, one.sentence)),
+    ]);
     if (one.scale) {
-      found.push(h("div", { class: "cdi-scale" }, h("span", {}, number(one.scale.low)), h("i", { style: { background: one.scale.css } }), h("span", {}, number(one.scale.high)), h("span", { class: "cdi-quiet" }, one.unit)));
+      found.push(
+        h(
+          "div",
+          { class: "cdi-scale" },
+          h("span", {}, number(one.scale.low)),
+          h("i", { style: { background: one.scale.css } }),
+          h("span", {}, number(one.scale.high)),
+          h("span", { class: "cdi-quiet" }, one.unit),
+        ),
+      );
     }
     if (viewName() === "score") found.push(scoreTools(one));
     return found;
@@ -286,11 +328,35 @@ export function instrument(session, host) {
 
   /** @param {Shown} one */
   function scoreTools(one) {
-    const select = h("select", { "aria-label": "Label whose score is shown", on: { change: () => session.change({ label: Number(select.value) }) } },
-      ...scene.labels.map((name, label) => h("option", { value: label, selected: label === session.state.label }, short(name, 40))));
+    const select = h(
+      "select",
+      {
+        "aria-label": "Label whose score is shown",
+        on: { change: () => session.change({ label: Number(select.value) }) },
+      },
+      ...scene.labels.map((name, label) =>
+        h("option", { value: label, selected: label === session.state.label }, short(name, 40)),
+      ),
+    );
     const { low, high } = one.scale ?? { low: 0, high: 1 };
-    const cut = h("input", { type: "range", min: 0, max: 1, step: 0.01, value: session.state.cut === null ? 0 : (session.state.cut - low) / (high - low || 1), "aria-label": "Score above which pixels are shown", title: "Show only pixels above a score", on: { change: () => session.change({ cut: Number(cut.value) === 0 ? null : low + Number(cut.value) * (high - low) }) } });
-    return h("div", { class: "cdi-scoretools" }, select, h("label", {}, "above ", cut, session.state.cut === null ? "" : ` ${number(session.state.cut)}`));
+    const cut = h("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 0.01,
+      value: session.state.cut === null ? 0 : (session.state.cut - low) / (high - low || 1),
+      "aria-label": "Score above which pixels are shown",
+      title: "Show only pixels above a score",
+      on: {
+        change: () => session.change({ cut: Number(cut.value) === 0 ? null : low + Number(cut.value) * (high - low) }),
+      },
+    });
+    return h(
+      "div",
+      { class: "cdi-scoretools" },
+      select,
+      h("label", {}, "above ", cut, session.state.cut === null ? "" : ` ${number(session.state.cut)}`),
+    );
   }
 
   /** Draw the picture at the next frame; everything round it follows, so that a slider never waits for words. */

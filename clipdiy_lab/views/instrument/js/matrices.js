@@ -164,7 +164,7 @@ const STRAIGHT = 1e-12;
 export function stretches(weights, side) {
   const cells = weights.length / side;
   const found = [];
-  for (let start = 0; start < side; ) {
+  for (let start = 0; start < side;) {
     const base = weights.slice(start * cells, (start + 1) * cells);
     const slope = new Float64Array(cells);
     let end = start + 1;

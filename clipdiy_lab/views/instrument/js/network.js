@@ -27,19 +27,22 @@ export function network(asks, changed) {
   /** Values that differ from the kernel's. @type {Map<string, any>} */
   const draft = new Map();
   let known = new Map(asks.map((ask) => [ask.name, ask]));
-  const parts = asks.map((ask) => part(ask, (value) => {
-    if (JSON.stringify(value) === JSON.stringify(known.get(ask.name)?.value)) draft.delete(ask.name);
-    else draft.set(ask.name, value);
-    refuse("");
-    update();
-    changed();
-  }));
+  const parts = asks.map((ask) =>
+    part(ask, (value) => {
+      if (JSON.stringify(value) === JSON.stringify(known.get(ask.name)?.value)) draft.delete(ask.name);
+      else draft.set(ask.name, value);
+      refuse("");
+      update();
+      changed();
+    }),
+  );
   const body = h("div", { class: "cdi-knobs" }, ...parts.map(({ root }) => root));
   const root = h("details", { class: "cdi-network", open: true }, h("summary", {}, "Asks the network"), body);
   let words = "";
 
   const now = (/** @type {string} */ name) => (draft.has(name) ? draft.get(name) : known.get(name)?.value);
-  const idle = (/** @type {Ask} */ ask) => Object.entries(ask.idle ?? {}).some(([name, values]) => [values].flat().includes(now(name)));
+  const idle = (/** @type {Ask} */ ask) =>
+    Object.entries(ask.idle ?? {}).some(([name, values]) => [values].flat().includes(now(name)));
 
   function update() {
     let any = false;
@@ -55,7 +58,13 @@ export function network(asks, changed) {
 
   /** Mark the control that an error is about. @param {string} error */
   function refuse(error) {
-    parts.forEach((one, at) => one.mark(error !== "" && [asks[at].name, asks[at].title].some((name) => error.startsWith(name)) && draft.has(asks[at].name)));
+    parts.forEach((one, at) =>
+      one.mark(
+        error !== "" &&
+          [asks[at].name, asks[at].title].some((name) => error.startsWith(name)) &&
+          draft.has(asks[at].name),
+      ),
+    );
   }
 
   return {
@@ -73,7 +82,8 @@ export function network(asks, changed) {
     /** Take what the kernel knows; what is being typed stays. @param {Ask[]} told */
     take(told) {
       known = new Map(told.map((ask) => [ask.name, ask]));
-      for (const [name, value] of draft) if (JSON.stringify(value) === JSON.stringify(known.get(name)?.value)) draft.delete(name);
+      for (const [name, value] of draft)
+        if (JSON.stringify(value) === JSON.stringify(known.get(name)?.value)) draft.delete(name);
       parts.forEach((one, at) => {
         const { name } = asks[at];
         if (!draft.has(name)) one.set(known.get(name)?.value);
@@ -99,17 +109,26 @@ let lists = 0;
 function part(ask, told) {
   const { field, read, write } = element(ask);
   field.addEventListener("change", () => told(read()));
-  if (!(field instanceof HTMLSelectElement) && ask.form !== "switch") field.addEventListener("input", () => told(read()));
+  if (!(field instanceof HTMLSelectElement) && ask.form !== "switch")
+    field.addEventListener("input", () => told(read()));
   field.setAttribute("aria-label", ask.title);
   field.dataset.ask = ask.name;
   write(ask.value);
   const several = ask.suggestions && field instanceof HTMLInputElement;
-  const list = several ? h("datalist", { id: `cdi-suggestions-${++lists}` }, ...(ask.suggestions ?? []).map((value) => h("option", { value }))) : null;
+  const list = several
+    ? h(
+        "datalist",
+        { id: `cdi-suggestions-${++lists}` },
+        ...(ask.suggestions ?? []).map((value) => h("option", { value })),
+      )
+    : null;
   if (list) field.setAttribute("list", list.id);
   const root = h("label", { class: "cdi-knob", title: ask.help }, h("span", {}, ask.title), field, list);
   return {
     root,
-    set: (/** @type {any} */ value) => { if (document.activeElement !== field || JSON.stringify(read()) !== JSON.stringify(value)) write(value); },
+    set: (/** @type {any} */ value) => {
+      if (document.activeElement !== field || JSON.stringify(read()) !== JSON.stringify(value)) write(value);
+    },
     mark: (/** @type {boolean} */ bad) => {
       field.classList.toggle("cdi-bad", bad);
       field.setAttribute("aria-invalid", String(bad));
@@ -121,26 +140,63 @@ function part(ask, told) {
 function element({ form, choices, min, max, step }) {
   if (form === "choice") {
     const field = h("select", {}, ...(choices ?? []).map((value) => h("option", { value }, value)));
-    return { field, read: () => field.value, write: (/** @type {any} */ value) => { field.value = value; } };
+    return {
+      field,
+      read: () => field.value,
+      write: (/** @type {any} */ value) => {
+        field.value = value;
+      },
+    };
   }
   if (form === "switch") {
     const field = h("input", { type: "checkbox" });
-    return { field, read: () => field.checked, write: (/** @type {any} */ value) => { field.checked = value; } };
+    return {
+      field,
+      read: () => field.checked,
+      write: (/** @type {any} */ value) => {
+        field.checked = value;
+      },
+    };
   }
   if (form === "phrases" || form === "sides") {
     const field = h("textarea", { rows: 2, placeholder: form === "phrases" ? "sofa: sofa, couch" : "64: 96" });
-    return { field, read: () => field.value, write: (/** @type {any} */ value) => { field.value = value; } };
+    return {
+      field,
+      read: () => field.value,
+      write: (/** @type {any} */ value) => {
+        field.value = value;
+      },
+    };
   }
   if (form === "number" || form === "count" || form === "optional") {
     const field = h("input", { type: "number", min, max, step, placeholder: form === "optional" ? "off" : null });
     const read = () => (field.value === "" ? (form === "optional" ? null : "") : Number(field.value));
-    return { field, read, write: (/** @type {any} */ value) => { field.value = value === null ? "" : String(value); } };
+    return {
+      field,
+      read,
+      write: (/** @type {any} */ value) => {
+        field.value = value === null ? "" : String(value);
+      },
+    };
   }
   const field = h("input", { type: "text" });
   if (form === "numbers" || form === "words") {
-    const read = () => split(field.value).map((text) => (form === "numbers" && /^\d+$/.test(text) ? Number(text) : text));
+    const read = () =>
+      split(field.value).map((text) => (form === "numbers" && /^\d+$/.test(text) ? Number(text) : text));
     const spelled = (/** @type {any} */ text) => (/,/.test(String(text)) ? `"${text}"` : String(text));
-    return { field, read, write: (/** @type {any[]} */ value) => { field.value = value.map(spelled).join(", "); } };
+    return {
+      field,
+      read,
+      write: (/** @type {any[]} */ value) => {
+        field.value = value.map(spelled).join(", ");
+      },
+    };
   }
-  return { field, read: () => field.value, write: (/** @type {any} */ value) => { field.value = value; } };
+  return {
+    field,
+    read: () => field.value,
+    write: (/** @type {any} */ value) => {
+      field.value = value;
+    },
+  };
 }

@@ -37,7 +37,7 @@ function build(element, packed) {
     if (!found) {
       const scene = unpack(packed[number]);
       const given = text && Number(place) === number ? decode(text, scene) : {};
-      sessions.set(number, found = new Session(scene, given));
+      sessions.set(number, (found = new Session(scene, given)));
     }
     return found;
   }
@@ -64,7 +64,8 @@ function build(element, packed) {
 
 /** Take knobs and view along to another image, as far as it knows them. @param {Session} from @param {Session} to */
 function carry(from, to) {
-  const same = JSON.stringify(from.scene.grids.map(({ name }) => name)) === JSON.stringify(to.scene.grids.map(({ name }) => name));
+  const same =
+    JSON.stringify(from.scene.grids.map(({ name }) => name)) === JSON.stringify(to.scene.grids.map(({ name }) => name));
   const { view, opacity, palette, knobs, hidden } = from.state;
   const alike = JSON.stringify(from.scene.labels) === JSON.stringify(to.scene.labels);
   to.change({ view, opacity, palette, ...(same ? { knobs } : {}), ...(alike ? { hidden } : {}) });
@@ -72,10 +73,17 @@ function carry(from, to) {
 
 /** @param {any[]} packed @param {(to: number) => void} choose */
 function film(packed, choose) {
-  const frames = packed.map((scene, at) => h("button", { type: "button", title: scene.title, on: { click: () => choose(at) } },
-    h("img", { src: scene.photograph, alt: "", loading: "lazy" }), h("span", {}, short(scene.title, 22))));
+  const frames = packed.map((scene, at) =>
+    h(
+      "button",
+      { type: "button", title: scene.title, on: { click: () => choose(at) } },
+      h("img", { src: scene.photograph, alt: "", loading: "lazy" }),
+      h("span", {}, short(scene.title, 22)),
+    ),
+  );
   return {
     root: h("nav", { class: "cdi-film", "aria-label": "Images" }, ...frames),
-    mark: (/** @type {number} */ at) => frames.forEach((frame, place) => frame.setAttribute("aria-current", String(place === at))),
+    mark: (/** @type {number} */ at) =>
+      frames.forEach((frame, place) => frame.setAttribute("aria-current", String(place === at))),
   };
 }

@@ -28,7 +28,8 @@ export function paintLabels(labels, colors, clear, into) {
  * @param {Pixels} into
  */
 export function paintNumbers(values, scale, into) {
-  const words = new Uint32Array(into.buffer), ramp = rampOf(scale.colors);
+  const words = new Uint32Array(into.buffer),
+    ramp = rampOf(scale.colors);
   const factor = (ramp.length - 1) / (scale.high - scale.low || 1);
   for (let at = 0; at < words.length; at++) {
     const place = Math.round((values[at] - scale.low) * factor);
@@ -40,9 +41,14 @@ export function paintNumbers(values, scale, into) {
 function rampOf(colors) {
   const stops = colors.map(rgb);
   return Uint32Array.from({ length: 256 }, (_, step) => {
-    const place = (step / 255) * (stops.length - 1), low = Math.min(Math.floor(place), stops.length - 2);
+    const place = (step / 255) * (stops.length - 1),
+      low = Math.min(Math.floor(place), stops.length - 2);
     const [from, to] = [stops[low], stops[low + 1]];
-    return packed(/** @type {[number, number, number]} */ (from.map((part, at) => Math.round(part + (place - low) * (to[at] - part)))));
+    return packed(
+      /** @type {[number, number, number]} */ (
+        from.map((part, at) => Math.round(part + (place - low) * (to[at] - part)))
+      ),
+    );
   });
 }
 
@@ -53,7 +59,8 @@ function packed([red, green, blue]) {
 
 /** @param {ArrayLike<number>} values @returns {[number, number]} lowest and highest finite number */
 export function extent(values) {
-  let low = Infinity, high = -Infinity;
+  let low = Infinity,
+    high = -Infinity;
   for (let at = 0; at < values.length; at++) {
     const value = values[at];
     if (!Number.isFinite(value)) continue;

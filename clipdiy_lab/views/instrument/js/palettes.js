@@ -2,8 +2,21 @@
 
 /** Paul Tol's bright and muted schemes (SRON/EPS/TN/09-002), which no common colour blindness confuses. */
 const TOL = [
-  "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#332288", "#ddcc77", "#117733", "#88ccee", "#882255",
-  "#44aa99", "#999933", "#aa4499", "#cc6677",
+  "#4477aa",
+  "#ee6677",
+  "#228833",
+  "#ccbb44",
+  "#66ccee",
+  "#aa3377",
+  "#332288",
+  "#ddcc77",
+  "#117733",
+  "#88ccee",
+  "#882255",
+  "#44aa99",
+  "#999933",
+  "#aa4499",
+  "#cc6677",
 ];
 const BACKGROUND = "#5a5a62";
 
@@ -20,7 +33,10 @@ export function labelColors(palette, scene) {
   const others = scene.labels.map((_, label) => label).filter((label) => label !== scene.background);
   const found = scene.labels.map(() => BACKGROUND);
   others.forEach((label, at) => {
-    found[label] = palette === "tol" ? TOL[at % TOL.length] : byLightness(at / Math.max(others.length - 1, 1), scene.scales.sequential.colors);
+    found[label] =
+      palette === "tol"
+        ? TOL[at % TOL.length]
+        : byLightness(at / Math.max(others.length - 1, 1), scene.scales.sequential.colors);
   });
   return found;
 }

@@ -29,7 +29,8 @@ import { factors, share } from "./fuse.js";
  */
 export function read(scene, knobs, plan, shares, background) {
   const of = factors(scene, knobs, background);
-  const label = new Map(), other = new Map();
+  const label = new Map(),
+    other = new Map();
   for (const [pixel, value] of shares) {
     const [onLabel, onBackground] = of(pixel);
     label.set(pixel, value * onLabel);
@@ -48,12 +49,14 @@ export function read(scene, knobs, plan, shares, background) {
  */
 function cellWeights(scene, plan, shares) {
   return scene.grids.map((grid, index) => {
-    const down = plan.downs[index], across = plan.acrosses[index];
+    const down = plan.downs[index],
+      across = plan.acrosses[index];
     const half = new Map();
     for (const [pixel, value] of shares) {
-      const y = Math.floor(pixel / scene.width), x = pixel % scene.width;
+      const y = Math.floor(pixel / scene.width),
+        x = pixel % scene.width;
       let row = half.get(y);
-      if (!row) half.set(y, row = new Float64Array(grid.cols));
+      if (!row) half.set(y, (row = new Float64Array(grid.cols)));
       for (let col = 0; col < grid.cols; col++) row[col] += value * across[x * grid.cols + col];
     }
     const found = new Float64Array(grid.rows * grid.cols);
@@ -126,16 +129,19 @@ export function parts(scene, knobs, reading, label, isBackground) {
 export function gridScores(scene, knobs, plan, shares, among) {
   const whole = read(scene, { ...knobs, saliency_weight: 1 }, plan, shares, among.background);
   const now = read(scene, knobs, plan, shares, among.background);
-  const sum = (/** @type {Reading} */ reading, /** @type {"plain" | "guided"} */ how) => scene.grids.map((grid, index) => {
-    const weight = share(scene, knobs, grid), found = new Float64Array(among.labels.length);
-    for (let cell = 0; cell < grid.rows * grid.cols; cell++) {
-      among.labels.forEach((label, place) => {
-        const weights = how === "plain" ? reading.plain : label === among.background ? reading.onBackground : reading.onLabel;
-        found[place] += weights[index][cell] * grid.similarity[cell * scene.labels.length + label] * weight;
-      });
-    }
-    return found;
-  });
+  const sum = (/** @type {Reading} */ reading, /** @type {"plain" | "guided"} */ how) =>
+    scene.grids.map((grid, index) => {
+      const weight = share(scene, knobs, grid),
+        found = new Float64Array(among.labels.length);
+      for (let cell = 0; cell < grid.rows * grid.cols; cell++) {
+        among.labels.forEach((label, place) => {
+          const weights =
+            how === "plain" ? reading.plain : label === among.background ? reading.onBackground : reading.onLabel;
+          found[place] += weights[index][cell] * grid.similarity[cell * scene.labels.length + label] * weight;
+        });
+      }
+      return found;
+    });
   return { plain: sum(whole, "plain"), guided: sum(whole, "guided"), now: sum(now, "guided") };
 }
 
@@ -164,10 +170,12 @@ export function flip(plain, guided, weight, winner) {
     }
     return found;
   };
-  const up = first(1, 1 - weight), down = first(-1, weight);
+  const up = first(1, 1 - weight),
+    down = first(-1, weight);
   if (up.distance === Infinity && down.distance === Infinity) return null;
   return up.distance <= down.distance
-    ? { change: up.distance, rival: up.rival } : { change: -down.distance, rival: down.rival };
+    ? { change: up.distance, rival: up.rival }
+    : { change: -down.distance, rival: down.rival };
 }
 
 /**

@@ -39,21 +39,41 @@ export class Picture {
     this.votes = svg("g");
     this.mark = svg("g", { class: "cdi-mark", visibility: "hidden" });
     this.region = svg("rect", { class: "cdi-region", visibility: "hidden" });
-    this.drawing = svg("svg", { class: "cdi-drawing", viewBox: `0 0 ${scene.width} ${scene.height}`, preserveAspectRatio: "none", "aria-hidden": "true" },
-      this.votes, this.region, this.mark);
+    this.drawing = svg(
+      "svg",
+      {
+        class: "cdi-drawing",
+        viewBox: `0 0 ${scene.width} ${scene.height}`,
+        preserveAspectRatio: "none",
+        "aria-hidden": "true",
+      },
+      this.votes,
+      this.region,
+      this.mark,
+    );
     this.stage = h("div", { class: "cdi-stage" }, this.photograph, this.canvas, this.drawing);
     this.told = h("div", { class: "cdi-pointer", hidden: true });
-    this.root = h("div", {
-      class: "cdi-picture", tabindex: "0", role: "application", "aria-label": named,
-      "aria-roledescription": "picture to choose a pixel from", style: { "aspect-ratio": `${scene.size[1]} / ${scene.size[0]}` },
-    }, this.stage, this.told);
+    this.root = h(
+      "div",
+      {
+        class: "cdi-picture",
+        tabindex: "0",
+        role: "application",
+        "aria-label": named,
+        "aria-roledescription": "picture to choose a pixel from",
+        style: { "aspect-ratio": `${scene.size[1]} / ${scene.size[0]}` },
+      },
+      this.stage,
+      this.told,
+    );
     this.root.style.setProperty("--cdi-ratio", String(scene.size[1] / scene.size[0]));
     this.drag = /** @type {null | {from: [number, number], at: [number, number], look: Look, pans: boolean}} */ (null);
     this.hear();
   }
 
   hear() {
-    const on = (/** @type {string} */ event, /** @type {(event: any) => void} */ act) => this.root.addEventListener(event, act, { passive: false });
+    const on = (/** @type {string} */ event, /** @type {(event: any) => void} */ act) =>
+      this.root.addEventListener(event, act, { passive: false });
     on("pointerdown", (event) => {
       if (event.button > 1) return;
       this.root.setPointerCapture(event.pointerId);
@@ -74,8 +94,12 @@ export class Picture {
       if (far(drag)) this.heard.select(this.dragged(drag));
       else this.heard.pin(this.pixel(event));
     });
-    on("pointercancel", () => { this.drag = null; });
-    on("pointerleave", () => { if (!this.drag) this.heard.hover(null); });
+    on("pointercancel", () => {
+      this.drag = null;
+    });
+    on("pointerleave", () => {
+      if (!this.drag) this.heard.hover(null);
+    });
     on("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return;
       event.preventDefault();
@@ -107,16 +131,24 @@ export class Picture {
   /** @param {{from: [number, number], at: [number, number], look: Look}} drag */
   pan({ from, at, look }) {
     const box = this.root.getBoundingClientRect();
-    this.heard.look(inside({
-      zoom: look.zoom, x: look.x - (at[0] - from[0]) / box.width / look.zoom, y: look.y - (at[1] - from[1]) / box.height / look.zoom,
-    }));
+    this.heard.look(
+      inside({
+        zoom: look.zoom,
+        x: look.x - (at[0] - from[0]) / box.width / look.zoom,
+        y: look.y - (at[1] - from[1]) / box.height / look.zoom,
+      }),
+    );
   }
 
   /** Zoom and keep what is under the pointer there. @param {{clientX: number, clientY: number}} event @param {number} factor */
   zoomAt(event, factor) {
-    const [y, x] = this.place(event), before = this.look.zoom, zoom = clamp(before * factor, 1, MOST_ZOOM);
+    const [y, x] = this.place(event),
+      before = this.look.zoom,
+      zoom = clamp(before * factor, 1, MOST_ZOOM);
     const keep = 1 - before / zoom;
-    this.heard.look(inside({ zoom, x: this.look.x + (x - this.look.x) * keep, y: this.look.y + (y - this.look.y) * keep }));
+    this.heard.look(
+      inside({ zoom, x: this.look.x + (x - this.look.x) * keep, y: this.look.y + (y - this.look.y) * keep }),
+    );
   }
 
   /** @param {Look} look */
@@ -141,12 +173,23 @@ export class Picture {
   showMark(pixel) {
     this.mark.setAttribute("visibility", pixel ? "visible" : "hidden");
     if (!pixel) return;
-    const [y, x] = pixel, { height, width } = this.scene;
-    const line = (/** @type {any} */ ends) => ["cdi-mark-under", "cdi-mark-over"].map((name) => svg("line", { ...ends, class: name }));
-    const far = 0.035 * Math.min(height, width), near = far / 3;
+    const [y, x] = pixel,
+      { height, width } = this.scene;
+    const line = (/** @type {any} */ ends) =>
+      ["cdi-mark-under", "cdi-mark-over"].map((name) => svg("line", { ...ends, class: name }));
+    const far = 0.035 * Math.min(height, width),
+      near = far / 3;
     const at = { x: x + 0.5, y: y + 0.5 };
-    this.mark.replaceChildren(...[[-1, 0], [1, 0], [0, -1], [0, 1]].flatMap(([dy, dx]) =>
-      line({ x1: at.x + near * dx, y1: at.y + near * dy, x2: at.x + far * dx, y2: at.y + far * dy })));
+    this.mark.replaceChildren(
+      ...[
+        [-1, 0],
+        [1, 0],
+        [0, -1],
+        [0, 1],
+      ].flatMap(([dy, dx]) =>
+        line({ x1: at.x + near * dx, y1: at.y + near * dy, x2: at.x + far * dx, y2: at.y + far * dy }),
+      ),
+    );
   }
 
   /** @param {[number, number, number, number] | null} region */
@@ -162,13 +205,15 @@ export class Picture {
   /** Draw the windows that vote. @param {Box[]} boxes */
   showVotes(boxes) {
     // A dark line under a light one is seen on every photograph and under every label.
-    this.votes.replaceChildren(...boxes.flatMap(({ top, left, height, width, opacity, color }) => {
-      const box = { x: left, y: top, width, height, "stroke-opacity": opacity };
-      return [
-        svg("rect", { ...box, class: "cdi-vote cdi-under", fill: color, "fill-opacity": 0.06 * opacity }),
-        svg("rect", { ...box, class: "cdi-vote", fill: "none" }),
-      ];
-    }));
+    this.votes.replaceChildren(
+      ...boxes.flatMap(({ top, left, height, width, opacity, color }) => {
+        const box = { x: left, y: top, width, height, "stroke-opacity": opacity };
+        return [
+          svg("rect", { ...box, class: "cdi-vote cdi-under", fill: color, "fill-opacity": 0.06 * opacity }),
+          svg("rect", { ...box, class: "cdi-vote", fill: "none" }),
+        ];
+      }),
+    );
   }
 }
 

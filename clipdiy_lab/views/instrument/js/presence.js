@@ -38,7 +38,8 @@ export function evidence(scene, knobs, labels) {
   for (const grid of scene.grids) {
     if ((knobs.weights[grid.name] ?? 1) <= 0) continue;
     for (let cell = 0; cell < grid.rows * grid.cols; cell++) {
-      let first = -Infinity, second = -Infinity;
+      let first = -Infinity,
+        second = -Infinity;
       for (const label of labels) {
         const cosine = grid.similarity[cell * all + label];
         if (cosine > first) [first, second] = [cosine, first];

@@ -32,11 +32,21 @@ export class Session {
     this.engine = new Engine(scene);
     /** @type {State} */
     this.first = {
-      knobs: scene.knobs, hidden: [], order: scene.labels.map((_, label) => label), view: "labels", label: 0, cut: null,
-      pixel: null, region: null, opacity: 0.65, palette: "lab",
+      knobs: scene.knobs,
+      hidden: [],
+      order: scene.labels.map((_, label) => label),
+      view: "labels",
+      label: 0,
+      cut: null,
+      pixel: null,
+      region: null,
+      opacity: 0.65,
+      palette: "lab",
     };
     const pixel = telling(scene, this.engine);
-    const label = pixel ? this.engine.decide({ ...scene.knobs, refine: "none" }, new Set()).labels[pixel[0] * scene.width + pixel[1]] : 0;
+    const label = pixel
+      ? this.engine.decide({ ...scene.knobs, refine: "none" }, new Set()).labels[pixel[0] * scene.width + pixel[1]]
+      : 0;
     /** @type {State} */
     this.state = { ...this.first, pixel, label, ...start };
     /** @type {State[]} */
@@ -123,11 +133,14 @@ export class Session {
 
   /** Pixels that the inspector looks at: the region, else the pinned pixel. @returns {number[]} */
   get focus() {
-    const { pixel, region } = this.state, { width } = this.scene;
+    const { pixel, region } = this.state,
+      { width } = this.scene;
     if (!region) return pixel ? [pixel[0] * width + pixel[1]] : [];
     const [top, left, bottom, right] = region;
-    return Array.from({ length: (bottom - top) * (right - left) }, (_, at) =>
-      (top + Math.floor(at / (right - left))) * width + left + (at % (right - left)));
+    return Array.from(
+      { length: (bottom - top) * (right - left) },
+      (_, at) => (top + Math.floor(at / (right - left))) * width + left + (at % (right - left)),
+    );
   }
 
   /** What differs from the beginning. @returns {Partial<State>} */
@@ -142,8 +155,13 @@ export class Session {
   /** Knobs that differ from those that the scene came with. @returns {Partial<Knobs>} */
   get turned() {
     const first = /** @type {any} */ (this.scene.knobs);
-    return /** @type {any} */ (Object.fromEntries(
-      Object.entries(this.state.knobs).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(first[name]))));
+    return /** @type {any} */ (
+      Object.fromEntries(
+        Object.entries(this.state.knobs).filter(
+          ([name, value]) => JSON.stringify(value) !== JSON.stringify(first[name]),
+        ),
+      )
+    );
   }
 }
 
@@ -165,7 +183,9 @@ function telling(scene, engine) {
   const [largest] = [...places.values()].sort((one, other) => other.length - one.length);
   if (!largest) return null;
   const split = (/** @type {number} */ at) => [Math.floor(at / scene.width), at % scene.width];
-  const middle = largest.map(split).reduce(([y, x], at) => [y + at[0] / largest.length, x + at[1] / largest.length], [0, 0]);
+  const middle = largest
+    .map(split)
+    .reduce(([y, x], at) => [y + at[0] / largest.length, x + at[1] / largest.length], [0, 0]);
   const away = (/** @type {number[]} */ at) => (at[0] - middle[0]) ** 2 + (at[1] - middle[1]) ** 2;
   return /** @type {[number, number]} */ (largest.map(split).reduce((best, at) => (away(at) < away(best) ? at : best)));
 }
@@ -197,13 +217,20 @@ function sensible(state, scene) {
   if (Array.isArray(state.order) && new Set(state.order.filter(known)).size === labels) found.order = state.order;
   if (typeof state.view === "string") found.view = state.view;
   if (known(state.label)) found.label = state.label;
-  const inside = (/** @type {any} */ at) => Number.isInteger(at[0]) && Number.isInteger(at[1]) && at[0] >= 0 && at[1] >= 0 && at[0] < scene.height && at[1] < scene.width;
+  const inside = (/** @type {any} */ at) =>
+    Number.isInteger(at[0]) &&
+    Number.isInteger(at[1]) &&
+    at[0] >= 0 &&
+    at[1] >= 0 &&
+    at[0] < scene.height &&
+    at[1] < scene.width;
   if (Array.isArray(state.pixel) && inside(state.pixel)) found.pixel = state.pixel;
   if (typeof state.opacity === "number") found.opacity = Math.min(Math.max(state.opacity, 0), 1);
   if (state.knobs && typeof state.knobs === "object") {
     const first = /** @type {any} */ (scene.knobs);
-    const alike = (/** @type {string} */ name) => name in first
-      && (first[name] === null || state.knobs[name] === null || typeof state.knobs[name] === typeof first[name]);
+    const alike = (/** @type {string} */ name) =>
+      name in first &&
+      (first[name] === null || state.knobs[name] === null || typeof state.knobs[name] === typeof first[name]);
     found.knobs = { ...first, ...Object.fromEntries(Object.entries(state.knobs).filter(([name]) => alike(name))) };
   }
   return found;

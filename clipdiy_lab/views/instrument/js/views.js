@@ -29,13 +29,16 @@ export const VIEWS = {
   labels: {
     title: "Labels",
     there: () => true,
-    show: (session) => [labels(session, session.decision().labels, "Labels", "The label with the highest score at every pixel.")],
+    show: (session) => [
+      labels(session, session.decision().labels, "Labels", "The label with the highest score at every pixel."),
+    ],
   },
   score: {
     title: "Score",
     there: () => true,
     show: (session) => {
-      const { label, cut } = session.state, { knobs } = session;
+      const { label, cut } = session.state,
+        { knobs } = session;
       const map = session.engine.scoreMap(knobs, session.hidden, label);
       const name = session.scene.labels[label];
       if (!map) return [nothing(`Score of ${name}`, "This label does not compete: it is off, or not kept.")];
@@ -48,11 +51,16 @@ export const VIEWS = {
   grids: {
     title: "Grids",
     there: (session) => session.scene.grids.length > 1,
-    show: (session) => session.scene.grids.map((grid) => ({
-      ...labels(session, session.engine.alone(session.knobs, session.hidden, grid.name).labels,
-        "Each grid alone", "What each grid would say by itself. Large windows know what is there, small ones where it ends."),
-      marker: grid.title,
-    })),
+    show: (session) =>
+      session.scene.grids.map((grid) => ({
+        ...labels(
+          session,
+          session.engine.alone(session.knobs, session.hidden, grid.name).labels,
+          "Each grid alone",
+          "What each grid would say by itself. Large windows know what is there, small ones where it ends.",
+        ),
+        marker: grid.title,
+      })),
   },
   margin: {
     title: "Margin",
@@ -67,7 +75,9 @@ export const VIEWS = {
   background_threshold: {
     title: "Background below",
     there: (session) => session.engine.guided(session.knobs, session.hidden) && session.knobs.refine === "none",
-    show: (session) => [numbers(session, "background_threshold", session.engine.thresholdMap(session.knobs, session.hidden) ?? [])],
+    show: (session) => [
+      numbers(session, "background_threshold", session.engine.thresholdMap(session.knobs, session.hidden) ?? []),
+    ],
   },
   flip_change: {
     title: "What flips it",
@@ -77,7 +87,14 @@ export const VIEWS = {
   truth: {
     title: "Truth",
     there: (session) => session.scene.truth !== null,
-    show: (session) => [labels(session, /** @type {Int16Array} */ (session.scene.truth), "True labels", "The annotation. Clear where nothing is known.")],
+    show: (session) => [
+      labels(
+        session,
+        /** @type {Int16Array} */ (session.scene.truth),
+        "True labels",
+        "The annotation. Clear where nothing is known.",
+      ),
+    ],
   },
   errors: {
     title: "Errors",
@@ -86,8 +103,20 @@ export const VIEWS = {
       const truth = /** @type {Int16Array} */ (session.scene.truth);
       const found = session.decision().labels;
       const wrong = Int16Array.from(found, (label, at) => (truth[at] < 0 || truth[at] === label ? -1 : label));
-      const share = wrong.reduce((sum, label) => sum + Number(label >= 0), 0) / truth.reduce((sum, label) => sum + Number(label >= 0), 0);
-      return [{ ...labels(session, wrong, "Errors", `What is said where the annotation says otherwise: ${(100 * share).toFixed(1)} % of the annotated pixels.`), clear: false }];
+      const share =
+        wrong.reduce((sum, label) => sum + Number(label >= 0), 0) /
+        truth.reduce((sum, label) => sum + Number(label >= 0), 0);
+      return [
+        {
+          ...labels(
+            session,
+            wrong,
+            "Errors",
+            `What is said where the annotation says otherwise: ${(100 * share).toFixed(1)} % of the annotated pixels.`,
+          ),
+          clear: false,
+        },
+      ];
     },
   },
 };
@@ -107,8 +136,13 @@ function numbers(session, name, map) {
     ends = [-far, far];
   }
   return {
-    title, sentence, unit, labels: null, values: map,
-    scale: { ...session.scene.scales[kind], low: ends[0], high: ends[1] }, clear: false,
+    title,
+    sentence,
+    unit,
+    labels: null,
+    values: map,
+    scale: { ...session.scene.scales[kind], low: ends[0], high: ends[1] },
+    clear: false,
   };
 }
 

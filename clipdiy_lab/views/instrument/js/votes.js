@@ -16,7 +16,9 @@ const MOST = 60;
  */
 export function voters(session, pixels, label) {
   const found = session.engine.parts(session.state.knobs, session.hidden, pixels, label) ?? [];
-  return found.filter((part) => part.contribution !== 0).sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
+  return found
+    .filter((part) => part.contribution !== 0)
+    .sort((one, other) => Math.abs(other.contribution) - Math.abs(one.contribution));
 }
 
 /**
@@ -29,7 +31,9 @@ export function voters(session, pixels, label) {
 export function boxes(session, parts, color) {
   const weights = parts.map((part) => Math.abs(part.interpolation * part.share));
   const most = Math.max(...weights, 1e-12);
-  return parts.slice(0, MOST).map((part, at) => ({ ...place(session, part), opacity: 0.15 + 0.85 * weights[at] / most, color }));
+  return parts
+    .slice(0, MOST)
+    .map((part, at) => ({ ...place(session, part), opacity: 0.15 + (0.85 * weights[at]) / most, color }));
 }
 
 /** Where a cell lies on the frame. @param {Session} session @param {Part} part */

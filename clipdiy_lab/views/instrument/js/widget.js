@@ -19,7 +19,8 @@ export function render({ model, el }) {
   el.dataset.lmSuppressShortcuts = "true";
   const keep = (/** @type {Event} */ event) => event.stopPropagation();
   const leave = follow(el);
-  let away = "", refused = "";
+  let away = "",
+    refused = "";
   const kernel = new Kernel(model, (text) => {
     away = text;
     told();
@@ -29,7 +30,12 @@ export function render({ model, el }) {
     refused = "";
     told();
   });
-  const stand = h("div", { class: "cdi-stand" }, h("p", { class: "cdi-quiet" }, "Encoding the image \u2026"), line.root);
+  const stand = h(
+    "div",
+    { class: "cdi-stand" },
+    h("p", { class: "cdi-quiet" }, "Encoding the image \u2026"),
+    line.root,
+  );
   const kept = files({ ask, splits: model.get("places").splits, most: model.get("places").most });
   const film = filmstrip((place) => look("choose", { place }));
   el.append(stand);
@@ -58,7 +64,13 @@ export function render({ model, el }) {
   function settle() {
     if (!session || kernel.gone) return;
     const { knobs, hidden, pixel, opacity, panel } = chosenOf(session);
-    const news = [[knobs, heard.knobs], [hidden, heard.hidden], [pixel, heard.pixel], [opacity, heard.opacity], [panel, heard.panel]];
+    const news = [
+      [knobs, heard.knobs],
+      [hidden, heard.hidden],
+      [pixel, heard.pixel],
+      [opacity, heard.opacity],
+      [panel, heard.panel],
+    ];
     if (news.some(([here, there]) => JSON.stringify(here) !== JSON.stringify(there))) ask("follow");
   }
 
@@ -88,14 +100,19 @@ export function render({ model, el }) {
 
   /** Show the scene and the choice that the kernel sent. */
   function read() {
-    const scene = model.get("scene"), chosen = model.get("chosen");
+    const scene = model.get("scene"),
+      chosen = model.get("chosen");
     if (!scene) return;
     if (scene !== packed && scene.still) {
       packed = scene;
       session = null;
       shown?.close();
       shown = null;
-      stand.replaceChildren(line.root, h("img", { class: "cdi-still", src: scene.still, alt: "labels over the image" }), h("p", {}, scene.why));
+      stand.replaceChildren(
+        line.root,
+        h("img", { class: "cdi-still", src: scene.still, alt: "labels over the image" }),
+        h("p", {}, scene.why),
+      );
     } else if (scene !== packed) {
       packed = scene;
       const fresh = unpack(scene);
@@ -112,12 +129,22 @@ export function render({ model, el }) {
   /** @param {Session} now */
   function mount(now) {
     const active = document.activeElement;
-    const again = shown && active && shown.root.contains(active) ? [".cdi-add", ".cdi-picture"].find((one) => active.matches(one)) : undefined;
+    const again =
+      shown && active && shown.root.contains(active)
+        ? [".cdi-add", ".cdi-picture"].find((one) => active.matches(one))
+        : undefined;
     opened = shown ? shown.opened : opened;
     shown?.close();
     shown = instrument(now, {
-      add, link: null, opened, network: asks, rows: [film.root, kept.root, line.root],
-      turn: (step) => { if (model.get("film").count) look("turn", { step }); }, tools: kept.tools,
+      add,
+      link: null,
+      opened,
+      network: asks,
+      rows: [film.root, kept.root, line.root],
+      turn: (step) => {
+        if (model.get("film").count) look("turn", { step });
+      },
+      tools: kept.tools,
       code: async () => {
         const { text, error } = await ask("code");
         return text ?? `# ${error}`;
@@ -125,16 +152,26 @@ export function render({ model, el }) {
     });
     stand.replaceChildren(shown.root);
     // The picture is there once it is drawn.
-    if (again) requestAnimationFrame(() => /** @type {HTMLElement | null} */ (now === session ? stand.querySelector(again) : null)?.focus({ preventScroll: true }));
+    if (again)
+      requestAnimationFrame(() =>
+        /** @type {HTMLElement | null} */ (now === session ? stand.querySelector(again) : null)?.focus({
+          preventScroll: true,
+        }),
+      );
   }
 
   const watched = /** @type {[string, () => void][]} */ ([
-    ["change:scene", read], ["change:chosen", read], ["change:status", told],
+    ["change:scene", read],
+    ["change:chosen", read],
+    ["change:status", told],
     ["change:film", () => film.take(model.get("film"))],
-    ["change:asks", () => {
-      asks.take(model.get("asks"));
-      told();
-    }],
+    [
+      "change:asks",
+      () => {
+        asks.take(model.get("asks"));
+        told();
+      },
+    ],
   ]);
   for (const [event, act] of watched) model.on(event, act);
   el.addEventListener("keydown", keep);
