@@ -22,6 +22,22 @@ export function chosenOf({ state, scene }) {
 }
 
 /**
+ * What of a choice the kernel has not heard. Only that is sent: the rest may have been changed in Python meanwhile.
+ * @param {Chosen} here
+ * @param {Chosen} told
+ * @returns {Partial<Chosen>}
+ */
+export function newsOf(here, told) {
+  const fresh = (/** @type {any} */ mine, /** @type {any} */ theirs) =>
+    Object.fromEntries(
+      Object.entries(mine).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(theirs[name])),
+    );
+  const knobs = fresh(here.knobs, told.knobs);
+  const { knobs: _, ...rest } = fresh(here, told);
+  return Object.keys(knobs).length ? { ...rest, knobs } : rest;
+}
+
+/**
  * What was chosen here since the kernel last heard of it, over what the kernel says.
  * @param {Chosen} here
  * @param {Chosen} told what the kernel heard last

@@ -1,7 +1,7 @@
 // The instrument in a notebook: every fuse knob is answered here; the kernel encodes, embeds labels and keeps files.
 
 import { bar } from "./bar.js";
-import { carried, chosenOf, merged, stateOf } from "./carry.js";
+import { carried, chosenOf, merged, newsOf, stateOf } from "./carry.js";
 import { h } from "./dom.js";
 import { files } from "./files.js";
 import { filmstrip } from "./film.js";
@@ -55,23 +55,15 @@ export function render({ model, el }) {
   /** Ask the kernel, and tell it first what is chosen here. @param {string} what @param {Record<string, any>} [content] @param {ArrayBuffer[]} [buffers] */
   function ask(what, content = {}, buffers = []) {
     if (!session) return kernel.ask(what, content, buffers);
-    const chosen = chosenOf(session);
-    heard = chosen;
+    const now = chosenOf(session),
+      chosen = newsOf(now, heard);
+    heard = now;
     return kernel.ask(what, { ...content, chosen }, buffers);
   }
 
   /** Tell the kernel what is chosen, where that is news. */
   function settle() {
-    if (!session || kernel.gone) return;
-    const { knobs, hidden, pixel, opacity, panel } = chosenOf(session);
-    const news = [
-      [knobs, heard.knobs],
-      [hidden, heard.hidden],
-      [pixel, heard.pixel],
-      [opacity, heard.opacity],
-      [panel, heard.panel],
-    ];
-    if (news.some(([here, there]) => JSON.stringify(here) !== JSON.stringify(there))) ask("follow");
+    if (session && !kernel.gone && Object.keys(newsOf(chosenOf(session), heard)).length) ask("follow");
   }
 
   async function encode() {
