@@ -30,6 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from clipdiy_lab.datasets.drawings import things
 from clipdiy_lab.datasets.grounds import GROUNDS
 from clipdiy_lab.datasets.scenes import Scenes
+from clipdiy_lab.files import atomic_path
 
 ASSETS = Path(__file__).resolve().parents[1] / "clipdiy_lab" / "assets" / "tiny"
 FRAME, INPUT, PATCH = 256, 64, 8
@@ -409,8 +410,8 @@ class Training:
             "step": self.step,
             "recipe": asdict(self.recipe),
         }
-        torch.save(state, self.run / "last.tmp")
-        (self.run / "last.tmp").replace(self.run / "last.pt")
+        with atomic_path(self.run / "last.pt") as part:
+            torch.save(state, part)
 
     def learn(self, crops: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         """One step; returns the loss and the share of crops whose main label came first."""

@@ -31,6 +31,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clipdiy_lab.datasets.grounds import GROUNDS
+from clipdiy_lab.files import atomic_path
 from clipdiy_lab.method.last_block import METHODS
 from clipdiy_lab.models.dense_tokens import TokenTower
 from clipdiy_lab.models.tiny import TOKEN_IDS, TOKEN_ROWS, TOKEN_TABLE
@@ -108,17 +109,6 @@ def make_crops(run: Path, recipe: Recipe, model: first_stage.open_clip.CLIP, cou
 
 
 # --------------------------------------------------------------------------------------------------------------- model
-def embedding(tower: TokenTower, tokens: Tensor) -> Tensor:
-    """`TokenTower.embedding` where only the class token goes through the last block."""
-    last, visual = tower.visual.transformer.resblocks[-1], tower.visual
-    query, key, value = tower.heads(tokens)
-    mixed = F.scaled_dot_product_attention(query[:, :, :1], key, value).transpose(1, 2).flatten(2)[:, 0]
-    state = tokens[:, 0] + last.attn.out_proj(mixed)
-    state = state + last.mlp(last.ln_2(state))
-    projected: Tensor = visual.ln_post(state) @ visual.proj
-    return projected
-
-
 def token_loss(cosines: Tensor, words: Tensor) -> Tensor:
     """How ill patch tokens fit a caption: multiple-instance learning on the tokens' distributions over all names.
 
@@ -196,8 +186,8 @@ class Training:
             "step": self.step,
             "recipe": asdict(self.recipe),
         }
-        torch.save(state, self.run / "tokens.tmp")
-        (self.run / "tokens.tmp").replace(self.run / "tokens.pt")
+        with atomic_path(self.run / "tokens.pt") as part:
+            torch.save(state, part)
 
     def learn(self, tokens: Tensor, targets: Tensor, prompts: Tensor) -> tuple[float, float]:
         """One step; returns the loss of the embeddings and that of the tokens."""
@@ -208,8 +198,9 @@ class Training:
         # As in the first stage: on a CPU the fused kernel is slow for so few tokens.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             before = self.before(tokens)
-            seen = F.normalize(embedding(self.tower, before).float(), dim=-1)
-            dense = self.tower.dense(before, self.tower.heads(before), block, (SIDE, SIDE)).flatten(1, 2)
+            heads = self.tower.heads(before)
+            seen = F.normalize(self.tower.embedding(before, heads).float(), dim=-1)
+            dense = self.tower.dense(before, heads, block, (SIDE, SIDE)).flatten(1, 2)
             with torch.no_grad():
                 read = first_stage.text_features(self.model, prompts).float()
         cosines, of_tokens = seen @ read.T, F.normalize(dense.float(), dim=-1) @ read.T

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import train_tiny as first_stage
-from train_tiny_tokens import KEPT_BLOCKS, SIDE, Recipe, Training, embedding, kept_tokens, token_loss
+from train_tiny_tokens import KEPT_BLOCKS, SIDE, Recipe, Training, kept_tokens, token_loss
 
 from clipdiy_lab.datasets.grounds import GROUNDS
 from clipdiy_lab.models.saliency.dino_vit import OpenClipViT
@@ -57,7 +57,8 @@ def test_a_crop_is_embedded_as_the_tower_does(stepped):
     tokens = kept_tokens(training.model, images)
     with torch.no_grad():
         before = training.before(tokens)
-        torch.testing.assert_close(embedding(training.tower, before), training.model.visual(images), atol=1e-4, rtol=0)
+        found = training.tower.embedding(before, training.tower.heads(before))
+        torch.testing.assert_close(found, training.model.visual(images), atol=1e-4, rtol=0)
 
 
 def said(*names: int) -> torch.Tensor:
