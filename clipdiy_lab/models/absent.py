@@ -6,8 +6,8 @@ from clipdiy_lab.models import openclip, tokenizers, weights
 from clipdiy_lab.models.openclip import HubFile
 from clipdiy_lab.models.saliency.found import DINO_WEIGHTS, HEAD_WEIGHTS
 
-FOUND_SOURCES = ("found", "found-seed")
-"""Sources of saliency whose weights are fetched at first use."""
+_FETCHED = {"found": (DINO_WEIGHTS, HEAD_WEIGHTS), "found-seed": (DINO_WEIGHTS,)}
+"""What sources of saliency fetch at first use."""
 
 
 def absent_encoder(name: str) -> list[str]:
@@ -33,7 +33,5 @@ def absent_encoder(name: str) -> list[str]:
 
 def absent_saliency(name: str) -> list[str]:
     """Say which files of a source of saliency are not on this machine."""
-    if name not in FOUND_SOURCES:
-        return []
     folder = weights.cache_folder()
-    return [one.name for one in (DINO_WEIGHTS, HEAD_WEIGHTS) if not (folder / one.name).is_file()]
+    return [file.name for file in _FETCHED.get(name, ()) if not (folder / file.name).is_file()]
