@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import hypothesis  # noqa: E402
+import numpy as np  # noqa: E402
 import open_clip  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -68,6 +69,17 @@ def golden(shared: Callable[[str], Path]) -> Callable[[str], Path]:
         return own if own.exists() else shared(f"golden/{name}")
 
     return find
+
+
+@pytest.fixture(scope="session")
+def peer(shared: Callable[[str], Path]) -> Callable[[str], dict[str, np.ndarray]]:
+    """Read a file of what the official codes of the dense methods gave."""
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(shared(f"golden_peers/{name}.npz")) as data:
+            return dict(data)
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -23,15 +23,6 @@ FILES = {"sclip": "sclip_csa", "clearclip": "clearclip_default", "naclip": "nacl
 
 
 @pytest.fixture(scope="module")
-def peer(shared):
-    def read(name):
-        with np.load(shared(f"golden_peers/{name}.npz")) as data:
-            return dict(data)
-
-    return read
-
-
-@pytest.fixture(scope="module")
 def known(shared):
     return json.loads(shared("golden_peers/index.json").read_text())
 

@@ -52,17 +52,6 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def peer(shared):
-    """Read a file of the official codes' outputs."""
-
-    def read(name):
-        with np.load(shared(f"golden_peers/{name}.npz")) as data:
-            return dict(data)
-
-    return read
-
-
 def tower_of(shared, quick, eps=1e-5):
     config = json.loads(shared("golden_peers/model_config.json").read_text()) | {"quick_gelu": quick}
     visual = open_clip.CLIP(**config).visual.eval()
