@@ -57,6 +57,8 @@ def test_json_and_a_file_read_again(here):
         (["scenes", "--split", "vall"], "Did you mean 'val'"),
         (["scenes", "--limit", "0"], "limit is 0"),
         (["scenes", "--config", "papr"], "Did you mean 'paper'"),
+        (["scenes", "--method", "clip-dyi"], "Did you mean 'clip_diy'"),
+        (["scenes", "--method", "clip-diy", "--limit", "0"], "limit is 0"),
         (["scenes", "--config", "none.json"], "cannot be read"),
         (["./nowhere"], "nowhere"),
         (["scenes", "--out", "a.csv"], "ends in '.csv'"),

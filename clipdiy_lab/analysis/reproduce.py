@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -130,11 +131,11 @@ def reproduce(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another place.") from error
-    rows = []
+    rows, loaded = [], functools.cache(load)
     for one in wanted:
         oracle = one.saliency == ORACLE
         result = evaluate(
-            load(one.model, saliency="none" if oracle else one.saliency),
+            loaded(one.model, saliency="none" if oracle else one.saliency),
             dataset,
             published.config.replace(**one.config),
             limit,
@@ -292,7 +293,7 @@ def to_document(report: dict[str, Any]) -> str:
         parts += [
             f"## {row['row']}\n",
             f"Expected {row['expected_percent']:.2f} % ({row['source']}), got {row['got_percent']:.2f} % (95 %: "
-            f" {row['low_percent']:.2f} to {row['high_percent']:.2f}): {row['verdict']}.\n",
+            f"{row['low_percent']:.2f} to {row['high_percent']:.2f}): {row['verdict']}.\n",
             "Why it may differ:\n\n" + "".join(f"- {reason}\n" for reason in row["why_it_may_differ"]),
             to_markdown(pd.DataFrame({"what": list(hashes), "name and sha256": list(hashes.values())})),
             f"Configuration: `{card['config']}`\n\nProtocol: `{card['protocol_card']}`\n",

@@ -241,7 +241,13 @@ def read_method(name: str | None, dataset: str, config: str | None, protocol: st
             f"--method {name} brings its configuration and its protocol; leave out --config and --protocol (--set "
             "changes single knobs)."
         )
-    return published_method(name, dataset if dataset in manifest_names() and dataset != "scenes" else None)
+    on = dataset if dataset in manifest_names() and dataset != "scenes" else None
+    return published_method(method_name(name), on)
+
+
+def method_name(text: str) -> str:
+    """Return the name of a published method as an option spells it, with hyphens or underscores."""
+    return text.replace("-", "_")
 
 
 def read_dataset(name: str, split: str, root: Path | None, partial: bool, names: str | None = None) -> Any:

@@ -17,6 +17,7 @@ from clipdiy_lab.cli.options import (
     Scheduler,
     Split,
     Workers,
+    method_name,
     read_cluster,
     wants_progress,
 )
@@ -43,7 +44,7 @@ def reproduce(
     with read_cluster(scheduler, workers) as client:
         found = run(
             benchmark,
-            method.replace("-", "_"),
+            method_name(method),
             split=split,
             root=root,
             partial=partial,

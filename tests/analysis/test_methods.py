@@ -4,18 +4,21 @@ import shutil
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis import methods
+from clipdiy_lab.analysis.methods import features_title
 from clipdiy_lab.analysis.protocols import Protocol
 from clipdiy_lab.analysis.scoring import sliding
 from clipdiy_lab.cli import app
 from clipdiy_lab.datasets.manifests import load_manifest, manifest_folder
 from clipdiy_lab.errors import ClipdiyWarning, ConfigError
 from clipdiy_lab.method import schema as s
+from clipdiy_lab.method.last_block import METHODS
 from clipdiy_lab.pipeline.fusion import fuse
 
 NAMES = ("clearclip", "clip_diy", "maskclip", "maskclip_clearclip_code", "naclip", "sclip")
@@ -85,6 +88,14 @@ def test_what_is_not_reproduced_is_said():
         lab.published_method("clip_diy", benchmark="voc21")
         lab.published_method("sclip", benchmark="voc21")
         lab.published_method("clearclip", benchmark="coco_object_tcl")
+
+
+def test_results_of_every_way_of_making_patch_tokens_have_a_title():
+    titles = [features_title(lab.Config(scales=(), dense=dense)) for dense in METHODS]
+    titles.append(features_title(lab.Config()))
+    assert len(set(titles)) == len(titles)
+    known = set(pd.read_csv(manifest_folder() / "published_results.csv")["method"])
+    assert {"CLIP-DIY", "MaskCLIP", "SCLIP", "ClearCLIP", "NACLIP"} <= known & set(titles)
 
 
 def test_wrong_names():

@@ -66,6 +66,8 @@ def test_the_report_holds_every_hash(scenes):
         assert row["why_it_may_differ"]
         for text in (row["row"], row["card"]["key"], row["card"]["encoder_fingerprint"], row["truth_sha256"]):
             assert text in document.read_text()
+        bounds = f"{row['low_percent']:.2f} to {row['high_percent']:.2f}"
+        assert f"(95 %: {bounds}): {row['verdict']}." in document.read_text()
     assert len({row["truth_sha256"] for row in report["rows"]}) == 1
 
 
