@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from clipdiy_lab.analysis.paired import PAIRED, RESULT, differing, holding, told
+from clipdiy_lab.analysis.paired import PAIRED, RESULT, differing, holding, verdict
 from clipdiy_lab.analysis.result_files import plain_attrs
 from clipdiy_lab.analysis.scoring.counts import bounds, resampled, row_means
 from clipdiy_lab.analysis.summary import IMAGE
@@ -32,10 +32,8 @@ def compare_results(a: xr.Dataset, b: xr.Dataset, names: tuple[str, str], common
     difference, replicates = pooled[1] - pooled[0], replicated[1] - replicated[0]
     intervals = np.array([bounds(column) for column in replicates.T]).T
     mious = [float(row_means(scores[None])[0]) for scores in pooled]
-    total, totals = mious[1] - mious[0], row_means(replicated[1]) - row_means(replicated[0])
+    totals = row_means(replicated[1]) - row_means(replicated[0])
     image_mious = np.stack([row_means(one.iou()) for one in hits])
-    low, high = bounds(totals)
-    holds = float(holding(np.array([total]), totals[:, None])[0])
     ratio = {"units": "1"}
     return xr.Dataset(
         {
@@ -57,15 +55,8 @@ def compare_results(a: xr.Dataset, b: xr.Dataset, names: tuple[str, str], common
             "dataset": cards[0]["dataset"],
             "protocol": cards[0]["protocol"],
             "protocol_card": cards[0]["protocol_card"],
-            "images": len(ids),
-            "interval": PAIRED,
-            "mious": mious,
-            "miou_difference": total,
-            "miou_difference_low": low,
-            "miou_difference_high": high,
-            "sign_holds": holds,
             "differs": json.dumps(differing(*cards)),
-            "summary": told(names, mious, (low, high), holds, len(ids), cards[0]),
+            **verdict(names, mious, totals, len(ids), cards[0]),
         },
     )
 

@@ -9,15 +9,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from clipdiy_lab.analysis.paired import PAIRED, RESULT, differing, holding, told
-from clipdiy_lab.analysis.scoring.counts import bounds
-from clipdiy_lab.analysis.trials import LABEL_NAMES, SALIENCY, plain_table
+from clipdiy_lab.analysis.paired import RESULT, differing, verdict
+from clipdiy_lab.analysis.trials import LABEL_NAMES, REPLICATE_SCORES, SALIENCY, plain_table
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 
-REPLICATES: Final = "replicates"
-"""Attribute of a sweep's table: mIoU of every replicate, by the key of a row."""
 _SAME: Final = ("dataset", "label_names", "images", "protocol", "interval")
 
 
@@ -34,9 +31,7 @@ def compare_rows(a: pd.Series[Any], b: pd.Series[Any], names: tuple[str, str]) -
     labels = [str(name) for name in a.attrs["label_names"]]
     ious = np.array([[row[f"iou_percent[{label}]"] / 100 for label in labels] for row in (a, b)], dtype=np.float64)
     mious = [float(row["miou_percent"]) / 100 for row in (a, b)]
-    totals = np.array(b.attrs[REPLICATES][b["key"]]) - np.array(a.attrs[REPLICATES][a["key"]])
-    low, high = bounds(totals)
-    holds = float(holding(np.array([mious[1] - mious[0]]), totals[:, None])[0])
+    totals = np.array(b.attrs[REPLICATE_SCORES][b["key"]]) - np.array(a.attrs[REPLICATE_SCORES][a["key"]])
     card = {"dataset": a.attrs["dataset"], "protocol": a.attrs["protocol"]["id"]}
     ratio = {"units": "1"}
     return xr.Dataset(
@@ -49,23 +44,16 @@ def compare_rows(a: pd.Series[Any], b: pd.Series[Any], names: tuple[str, str]) -
             "kind": "rows",
             **card,
             "protocol_card": json.dumps(a.attrs["protocol"]),
-            "images": a.attrs["images"],
-            "interval": PAIRED,
-            "mious": mious,
-            "miou_difference": mious[1] - mious[0],
-            "miou_difference_low": low,
-            "miou_difference_high": high,
-            "sign_holds": holds,
             "differs": json.dumps(differing(_card(a), _card(b))),
-            "summary": told(names, mious, (low, high), holds, a.attrs["images"], card),
+            **verdict(names, mious, totals, a.attrs["images"], card),
         },
     )
 
 
 def _require_scored(row: pd.Series[Any], name: str) -> None:
-    if not isinstance(row.attrs.get(REPLICATES), dict) or "key" not in row:
+    if not isinstance(row.attrs.get(REPLICATE_SCORES), dict) or "key" not in row:
         raise ConfigError(f"the row {name!r} is not from a sweep's table; take one as table.iloc[0].")
-    if row.get("error") or row["key"] not in row.attrs[REPLICATES]:
+    if row.get("error") or row["key"] not in row.attrs[REPLICATE_SCORES]:
         raise ConfigError(f"the row {name!r} has no score ({row.get('error')}); choose one that has.")
 
 
@@ -74,7 +62,7 @@ def _card(row: pd.Series[Any]) -> dict[str, Any]:
     settings = [*Config.knobs(), SALIENCY, LABEL_NAMES]
     plain = plain_table(pd.DataFrame([row[settings]])).iloc[0]
     knobs = {name: value if isinstance(value, str | bool) else _number(value) for name, value in plain.items()}
-    facts = {str(name): value for name, value in row.attrs.items() if name not in (*_SAME, REPLICATES)}
+    facts = {str(name): value for name, value in row.attrs.items() if name not in (*_SAME, REPLICATE_SCORES)}
     return {**{f"config.{name}": value for name, value in knobs.items()}, **facts}
 
 

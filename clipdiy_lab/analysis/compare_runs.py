@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from clipdiy_lab.analysis.paired import RESULT, differing
@@ -28,8 +29,7 @@ def compare_runs(a: xr.DataTree, b: xr.DataTree, names: tuple[str, str]) -> xr.D
     if maps[0].shape != maps[1].shape:
         raise ConfigError(f"the label maps have the shapes {maps[0].shape} and {maps[1].shape}; segment again.")
     known = list(dict.fromkeys(label for run in (a, b) for label in s.labels_of(run)))
-    places = [np.array([known.index(label) for label in s.labels_of(run)], dtype=np.int32)[one]
-              for run, one in zip((a, b), maps, strict=True)]  # fmt: skip
+    places = [_among(known, run)[one] for run, one in zip((a, b), maps, strict=True)]
     changed = places[0] != places[1]
     pairs = places[0].astype(np.int64) * len(known) + places[1]
     pixels = np.bincount(pairs.ravel(), minlength=len(known) ** 2).reshape(len(known), len(known))
@@ -60,6 +60,11 @@ def compare_runs(a: xr.DataTree, b: xr.DataTree, names: tuple[str, str]) -> xr.D
             "summary": _told(names, share, pixels, known, differs),
         },
     )
+
+
+def _among(known: list[str], run: xr.DataTree) -> npt.NDArray[np.int32]:
+    """Place of every label of a run among those of both runs."""
+    return np.array([known.index(label) for label in s.labels_of(run)], dtype=np.int32)
 
 
 def _card(run: xr.DataTree) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from clipdiy_lab.analysis.scoring.counts import INTERVAL, REPLICATES
+from clipdiy_lab.analysis.scoring.counts import INTERVAL, REPLICATES, bounds
 
 RESULT: Final = "result"
 PAIRED: Final = f"{INTERVAL}, paired"
@@ -49,7 +49,41 @@ def _flat(card: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def told(
+def verdict(
+    names: tuple[str, str],
+    mious: Sequence[float],
+    differences: npt.NDArray[np.float64],
+    images: int,
+    card: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what a comparison of two scores says of their difference, as attributes; see `compare`.
+
+    Parameters
+    ----------
+    names : two str
+    mious : two float
+        Shares.
+    differences : float64 array, replicates
+        The second less the first, in each.
+    images : int
+    card : mapping
+        With ``dataset`` and ``protocol``, for the sentence.
+    """
+    difference, interval = mious[1] - mious[0], bounds(differences)
+    holds = float(holding(np.array([difference]), differences[:, None])[0])
+    return {
+        "images": images,
+        "interval": PAIRED,
+        "mious": list(mious),
+        "miou_difference": difference,
+        "miou_difference_low": interval[0],
+        "miou_difference_high": interval[1],
+        "sign_holds": holds,
+        "summary": _told(names, mious, interval, holds, images, card),
+    }
+
+
+def _told(
     names: tuple[str, str],
     mious: Sequence[float],
     interval: tuple[float, float],

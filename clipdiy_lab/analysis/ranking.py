@@ -14,9 +14,9 @@ import pandas as pd
 import xarray as xr
 
 from clipdiy_lab.analysis.compare_results import compare_results
-from clipdiy_lab.analysis.compare_rows import REPLICATES
 from clipdiy_lab.analysis.scoring.counts import bounds
 from clipdiy_lab.analysis.tables import short_form
+from clipdiy_lab.analysis.trials import REPLICATE_SCORES
 from clipdiy_lab.errors import ConfigError
 
 
@@ -40,12 +40,12 @@ def standing(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     ConfigError
         If it is no table that `sweep` made.
     """
-    if not isinstance(table, pd.DataFrame) or REPLICATES not in table.attrs or "key" not in table:
+    if not isinstance(table, pd.DataFrame) or REPLICATE_SCORES not in table.attrs or "key" not in table:
         raise ConfigError("standing needs a table that sweep made; those read from a file have lost their replicates.")
     if "miou_percent" not in table:  # every row failed
         return ""
     listed = _names(table) if names is None else list(names)
-    replicates = table.attrs[REPLICATES]
+    replicates = table.attrs[REPLICATE_SCORES]
     known = [
         (float(score), name, np.array(replicates[key]))
         for score, name, key in zip(table["miou_percent"], listed, table["key"], strict=True)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import pandas as pd
 
 from clipdiy_lab._version import __version__
-from clipdiy_lab.analysis.compare_rows import REPLICATES
 from clipdiy_lab.analysis.evaluate import count_images, kept
 from clipdiy_lab.analysis.protocols import Protocol, protocol_for
 from clipdiy_lab.analysis.scoring.block import Block
@@ -20,7 +19,7 @@ from clipdiy_lab.analysis.scoring.counts import INTERVAL, TrialCounts, row_means
 from clipdiy_lab.analysis.scoring.resume import PartialCounts, Rows
 from clipdiy_lab.analysis.scoring.shared import in_order, text_key, text_of
 from clipdiy_lab.analysis.scoring.workers import score
-from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, SALIENCY, Grid, Trial, trials
+from clipdiy_lab.analysis.trials import LABEL_NAMES, ORACLE, REPLICATE_SCORES, SALIENCY, Grid, Trial, trials
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ClusterError, ConfigError, StoreError
 from clipdiy_lab.method import metrics
@@ -174,9 +173,9 @@ def sweep(
             if work.file is not None:
                 PartialCounts.remove_all(work.file.path)
     rows = [_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows]
-    replicates = _Replicates({row["key"]: row.pop(REPLICATES) for row in rows if REPLICATES in row})
+    replicates = _Replicates({row["key"]: row.pop(REPLICATE_SCORES) for row in rows if REPLICATE_SCORES in row})
     table = pd.DataFrame(rows)
-    table.attrs = cast("dict[Hashable | None, Any]", {**subject, REPLICATES: replicates})
+    table.attrs = cast("dict[Hashable | None, Any]", {**subject, REPLICATE_SCORES: replicates})
     return table
 
 
@@ -351,7 +350,7 @@ def _scores(block: Block, counts: TrialCounts, place: int, seconds: float) -> di
         "seconds": seconds,
         "error": "",
         "saliency_source": block.source.saliency[0],
-        REPLICATES: row_means(counts.replicates(place).iou(absent)).tolist(),
+        REPLICATE_SCORES: row_means(counts.replicates(place).iou(absent)).tolist(),
         "iou": dict(zip(names, metrics.iou(confusion, absent).tolist(), strict=True)),
     }
 

@@ -16,6 +16,8 @@ from clipdiy_lab.method.config import Config
 
 SALIENCY, LABEL_NAMES = "saliency", "label_names"
 """What a grid may vary beside the knobs of `Config`: the saliency source, and the words for the dataset's labels."""
+REPLICATE_SCORES = "replicates"
+"""Attribute of a sweep's table: mIoU of every replicate, by the key of a row."""
 ORACLE = "oracle"
 """Name of the saliency that is the truth: 1 where the mask is not the background."""
 

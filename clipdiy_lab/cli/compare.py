@@ -34,14 +34,14 @@ def compare(
         from clipdiy_lab.views.report import report
 
         report(found, html)
-    tables, settings = _tables(found, images), setting_differences(found)
+    settings = setting_differences(found)
     if as_json:
         every = {**_tables(found, None), "settings": settings}
         records = {name: json.loads(table.to_json(orient="records")) for name, table in every.items()}
         facts = {name: value for name, value in found.attrs.items() if name not in ("differs", "protocol_card")}
         typer.echo(json.dumps({**facts, **records}))
         return
-    for title, table in tables.items():
+    for title, table in _tables(found, images).items():
         say(f"{title}:")
         print_table(table.round(2), as_json=False)
         say("")

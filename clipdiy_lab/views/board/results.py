@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from clipdiy_lab.analysis.compare_rows import REPLICATES
 from clipdiy_lab.analysis.ranking import standing
 from clipdiy_lab.analysis.results import export
 from clipdiy_lab.analysis.scoring.counts import INTERVAL
 from clipdiy_lab.analysis.tables import MIOU, SCORES
-from clipdiy_lab.analysis.trials import plain_table
+from clipdiy_lab.analysis.trials import REPLICATE_SCORES, plain_table
 from clipdiy_lab.errors import FigureError, OutputError
 from clipdiy_lab.views.board.grid import BoardPlan
 from clipdiy_lab.views.figures.inputs import knob_text
@@ -79,10 +78,11 @@ class BoardResults:
     @property
     def standing(self) -> str:
         """Which row is best, and whether the images tell the others apart from it; empty before two have a score."""
-        scored = [number for number, row in sorted(self.rows.items()) if REPLICATES in row]
+        scored = [number for number, row in sorted(self.rows.items()) if REPLICATE_SCORES in row]
         rows = [self.rows[number] for number in scored]
         table = pd.DataFrame(rows, columns=["key", "miou_percent"])
-        table.attrs = {"images": rows[0]["images"] if rows else 0, REPLICATES: {r["key"]: r[REPLICATES] for r in rows}}
+        replicates = {row["key"]: row[REPLICATE_SCORES] for row in rows}
+        table.attrs = {"images": rows[0]["images"] if rows else 0, REPLICATE_SCORES: replicates}
         return standing(table, [self.name_of(number) for number in scored])
 
     def figure(self) -> go.Figure:
