@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 import xarray as xr
 
 from clipdiy_lab.analysis.evaluate import count_images
@@ -128,7 +129,7 @@ def doubtful(
         for image in opened.images(range(images), counting.watch):
             run = fuse(image.encoding, text, config)
             labels, margin = s.stage(run, "labels").values, s.stage(run, "margin").values
-            truth = _in_frame(image.mask, labels.shape)
+            truth = ops.resize_labels(torch.tensor(image.mask), labels.shape).numpy()
             same = labels == truth
             agreed += _sums(labels[same], margin[same], len(names))
             found += [{IMAGE: image.id, **one} for one in _regions(labels, margin, truth, least)]
@@ -140,12 +141,6 @@ def doubtful(
     kept = ("dataset", "split", "protocol", "encoder", "encoder_fingerprint", "saliency_source", "config")
     table.attrs = {**{name: card[name] for name in kept}, "images": images}
     return table
-
-
-def _in_frame(mask: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    rows, columns = (ops.nearest(old, new).numpy() for old, new in zip(mask.shape, shape, strict=True))
-    brought: npt.NDArray[np.uint8] = mask[np.ix_(rows, columns)]
-    return brought
 
 
 def _sums(labels: npt.NDArray[Any], margin: npt.NDArray[Any], count: int) -> npt.NDArray[np.float64]:
