@@ -123,7 +123,7 @@ def test_explanations_of_sums_refuse_and_the_others_go_on(run, tiny, scenes):
             explain(run)
     budget = lab.explain.error_budget(tiny, scenes, CONFIG)
     assert budget["miou"].sel(ingredient="as_is") == lab.evaluate(tiny, scenes, CONFIG).attrs["miou"]
-    changed = lab.explain.compare(run, lab.recombine(run, temperature=1.0), differing=["temperature"])
+    changed = lab.explain.label_changed(run, lab.recombine(run, temperature=1.0), differing=["temperature"])
     np.testing.assert_array_equal(changed, run["labels"] != run["fused"].argmax("label"))
     assert set(lab.explain.absent(run, ["dog"], tiny)["label"]) == set(LABELS)
 

@@ -21,7 +21,7 @@ CALLS = {
     "uncertainty": lambda run, segmenter: lab.explain.uncertainty(run),
     "prompt_sensitivity": lab.explain.prompt_sensitivity,
     "absent": lambda run, segmenter: lab.explain.absent(run, ["dog"], segmenter),
-    "compare": lambda run, segmenter: lab.explain.compare(run, run),
+    "label_changed": lambda run, segmenter: lab.explain.label_changed(run, run),
     "occlude": lambda run, segmenter: lab.explain.occlude(run, segmenter, (8, 0, 0), "cat"),
     "attend": lambda run, segmenter: lab.explain.attend(run, segmenter, (8, 0, 0), "cat"),
 }
@@ -79,9 +79,9 @@ def test_runs_of_other_images_frames_or_configurations_are_not_compared(golden_s
         ),
     ):
         with pytest.raises(errors.RunError, match=says):
-            lab.explain.compare(run, other)
+            lab.explain.label_changed(run, other)
     with pytest.raises(errors.RunError, match="image_size"):
-        lab.explain.compare(run, other, differing=["image_size"])
+        lab.explain.label_changed(run, other, differing=["image_size"])
 
 
 def test_a_report_with_the_text_encoder_of_another_model(run, tmp_path, counting_encoder):

@@ -126,13 +126,13 @@ def test_words_that_do_not_fit(run, segmenter, golden_segmenter):
 def test_runs_are_compared_only_where_they_differ_as_said(run, segmenter):
     other = lab.recombine(run, saliency_weight=0.2, temperature=0.5)
     with pytest.raises(errors.RunError, match=r"differ in saliency_weight \(1.0 and 0.2\)"):
-        lab.explain.compare(run, other, differing=["temperature"])
-    changed = lab.explain.compare(run, other, differing=["saliency_weight", "temperature"])
+        lab.explain.label_changed(run, other, differing=["temperature"])
+    changed = lab.explain.label_changed(run, other, differing=["saliency_weight", "temperature"])
     np.testing.assert_array_equal(changed, names(run) != names(other))
     assert changed.any()
     stranger = segmenter.segment(np.zeros((70, 110, 3), np.uint8), ["cat"], SMALL)
     with pytest.raises(errors.RunError, match="image_sha256"):
-        lab.explain.compare(run, stranger)
+        lab.explain.label_changed(run, stranger)
 
 
 def test_a_label_of_the_scene_stands_out_against_the_pool_and_one_that_is_not_there_does_not():

@@ -55,7 +55,7 @@ def drawings(look, refined, golden_segmenter):
     """Every entry of the catalogue drawn from one run, by name."""
     run, window = look.run, ("s032", 0, 1)
     own = {
-        "label_changed": lab.explain.compare(
+        "label_changed": lab.explain.label_changed(
             run, lab.recombine(run, saliency_weight=0.1), differing=["saliency_weight"]
         ),
         "occlusion": lab.explain.occlude(run, golden_segmenter, window, "cat"),

@@ -19,18 +19,18 @@ from clipdiy_lab.analysis.explain.region_parts import region, region_story
 from clipdiy_lab.analysis.explain.saliency_maps import background_threshold, flip_weight
 from clipdiy_lab.analysis.explain.sentences import story
 from clipdiy_lab.analysis.explain.tokens import token
-from clipdiy_lab.analysis.explain.wording import compare, prompt_sensitivity
+from clipdiy_lab.analysis.explain.wording import label_changed, prompt_sensitivity
 
 __all__ = [
     "absent",
     "attend",
     "background_threshold",
-    "compare",
     "contrast",
     "error_budget",
     "faithfulness",
     "flip_weight",
     "grid_importance",
+    "label_changed",
     "occlude",
     "pixel",
     "prompt_sensitivity",

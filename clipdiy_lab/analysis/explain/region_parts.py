@@ -14,7 +14,7 @@ import xarray as xr
 
 from clipdiy_lab.analysis.explain.parts import parts_of, shares_of_fused, side_by_side
 from clipdiy_lab.analysis.explain.reading import Floats, Frame, label_index, read, two_labels, values
-from clipdiy_lab.analysis.explain.sentences import leading_windows
+from clipdiy_lab.analysis.explain.sentences import leading_windows, saliency_effect
 from clipdiy_lab.errors import LabelError, RunError, spelled
 from clipdiy_lab.method import ops
 from clipdiy_lab.method import schema as s
@@ -155,12 +155,10 @@ def _won(run: xr.DataTree, labels: npt.NDArray[np.integer], weights: Floats) -> 
 
 
 def _saliency(run: xr.DataTree, shares: Floats, own: int, other: int) -> str:
-    names, merged, guide = s.labels_of(run), values(run, "merged"), values(run, "guide")
-    plain = (merged * shares).sum((1, 2))
-    without = names[int(np.where(s.competing(run), plain, -np.inf).argmax())]
-    if (guide[:, shares != 0] == 1).all():
+    names = s.labels_of(run)
+    without, factors = saliency_effect(run, shares)
+    if factors is None:
         return f"Saliency did nothing here (every factor is 1), so the cosines alone decide; the best is {without!r}."
-    factors = (merged * guide * shares).sum((1, 2)) / plain
     return (
         f"Saliency multiplies {names[own]!r} by {factors[own]:.3f} and {names[other]!r} by {factors[other]:.3f} on "
         f"average; without saliency {without!r} would have the best mean score."

@@ -9,7 +9,7 @@ import xarray as xr
 
 from clipdiy_lab.analysis.explain.parts import shares_of_fused
 from clipdiy_lab.analysis.explain.pixel_parts import alone, contrast
-from clipdiy_lab.analysis.explain.reading import Frame, at_pixel, label_index, read, two_labels, values
+from clipdiy_lab.analysis.explain.reading import Floats, Frame, at_pixel, label_index, read, two_labels, values
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
@@ -94,17 +94,37 @@ def leading_windows(run: xr.DataTree, parts: pd.DataFrame) -> str:
     )
 
 
-def _saliency(run: xr.DataTree, config: Config, own: int, other: int, y: int, x: int) -> str:
-    names, competing = s.labels_of(run), s.competing(run)
-    merged, guide, shares = values(run, "merged"), values(run, "guide"), shares_of_fused(run, config, alone(run, y, x))
-    reached = shares != 0
+def saliency_effect(run: xr.DataTree, shares: Floats) -> tuple[str, Floats | None]:
+    """Say what saliency did to a weighted sum of fused scores.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+    shares : float array, y x x
+        Weight of every pixel's fused score.
+
+    Returns
+    -------
+    str
+        The label that would have the greatest sum without saliency.
+    float array, labels, or None
+        What saliency multiplies the sum of each label by; None where every factor is 1.
+    """
+    merged, guide = values(run, "merged"), values(run, "guide")
     plain = (merged * shares).sum((1, 2))
-    without = names[int(np.where(competing, plain, -np.inf).argmax())]
-    if (guide[:, reached] == 1).all():
+    without = s.labels_of(run)[int(np.where(s.competing(run), plain, -np.inf).argmax())]
+    if (guide[:, shares != 0] == 1).all():
+        return without, None
+    return without, (merged * guide * shares).sum((1, 2)) / plain
+
+
+def _saliency(run: xr.DataTree, config: Config, own: int, other: int, y: int, x: int) -> str:
+    names, shares = s.labels_of(run), shares_of_fused(run, config, alone(run, y, x))
+    without, factors = saliency_effect(run, shares)
+    if factors is None:
         return f"Saliency did nothing here (every factor is 1), so {without!r} wins by its cosines alone."
     same = "too" if without == names[int(s.stage(run, "labels").values[y, x])] else "instead"
-    factors = (merged * guide * shares).sum((1, 2)) / plain
-    on_average = " on average" if reached.sum() > 1 else ""
+    on_average = " on average" if np.count_nonzero(shares) > 1 else ""
     return (
         f"Saliency multiplies {names[own]!r} by {factors[own]:.3f} and {names[other]!r} by {factors[other]:.3f}"
         f"{on_average}; without saliency {without!r} would win here {same}."

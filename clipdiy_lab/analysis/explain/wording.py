@@ -211,8 +211,10 @@ def _changed_share_of(before: Places, after: Places, count: int) -> Floats:
     return shares
 
 
-def compare(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = ()) -> xr.DataArray:
-    """Where two runs of one image have different labels, by name.
+def label_changed(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = ()) -> xr.DataArray:
+    """Where two runs of one image have different labels, by name: the effect of one knob, as a map of the frame.
+
+    `clipdiy_lab.compare` says of any two runs of an image which label became which, and what was set otherwise.
 
     Parameters
     ----------
