@@ -141,8 +141,8 @@ class TokenTower:
     def embedding(self, tokens: Float[Tensor, "B N width"], heads: Heads) -> Float[Tensor, "B D"]:
         """Embedding of the images, as the tower's own forward gives it, from what `before_last` gave.
 
-        Where the class token alone is pooled, the ordinary last block is computed for it alone. (An eleventh of what
-        a ViT-B/32 multiplies; the rounding differs, as it does from batch to batch.)
+        Where the class token alone is pooled, the ordinary last block is computed for it alone. (That saves a
+        twelfth of what a ViT-B/32 multiplies; the rounding differs, as it does from batch to batch.)
 
         Parameters
         ----------

@@ -1,6 +1,7 @@
 """From windows to labels as the official codes decide: their outputs, and what the rules of a decision imply."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import open_clip
@@ -155,6 +156,19 @@ def test_decisions_follow_their_rules_whatever_the_place_of_the_background(rules
         assert np.array_equal(decide(maps, owners, background, decision), expected)
     both = Decision(logit_scale=30, probability_threshold=0.6, area_threshold=0.3)
     assert np.array_equal(decide(maps, owners, background, both), plainly(maps, owners, background, both))
+
+
+def test_a_probability_needs_no_second_refinement():
+    class Once(Brought):
+        asked: ClassVar = []
+
+        def maps(self, places):
+            self.asked.append(list(places))
+            return super().maps(places)
+
+    owners = [0, 0, 1, 2, 2]
+    decide(Once(brought().scores, (12, 9)), owners, 0, Decision(logit_scale=30, probability_threshold=0.6))
+    assert Once.asked == [[0, 1, 2, 3, 4]]
 
 
 def test_maps_that_are_brought_in_parts_are_those_brought_at_once():

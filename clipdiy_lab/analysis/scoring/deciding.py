@@ -101,6 +101,8 @@ def check_decision(config: Config, protocol: Protocol, background: int | None) -
 class _Winners(NamedTuple):
     score: Tensor
     owner: Tensor
+    log_sum: Tensor
+    """Logarithm of the sum of exp(scale * score) over the phrases that competed; of no use without a scale."""
 
 
 def best(maps: Brought, owners: Sequence[int], labels: Sequence[int]) -> npt.NDArray[np.int16]:
@@ -136,34 +138,30 @@ def decide(maps: Brought, owners: Sequence[int], background: int | None, decisio
     int16 array, of the size of the maps
     """
     labels = sorted(set(owners))
-    found = _winners(maps, owners, labels)
+    scale = None if decision.probability_threshold is None else decision.logit_scale
+    found = _winners(maps, owners, labels, scale)
     if background is None or not decision.makes_background:
         return found.owner.numpy()
+    log_sum = found.log_sum  # all phrases compete here, and a refinement of them is not made twice
     if decision.area_threshold is not None:
         areas = torch.bincount(found.owner.flatten().long(), minlength=max(labels) + 1)
         least = decision.area_threshold * float(areas.sum() - areas[background])
         wide = [label for label in labels if label == background or float(areas[label]) > least]
         found = _winners(maps, owners, wide)
     if decision.probability_threshold is not None:
-        probability = torch.exp(decision.logit_scale * found.score - _log_sum(maps, decision.logit_scale))
+        probability = torch.exp(decision.logit_scale * found.score - log_sum)
         found.owner[probability < decision.probability_threshold] = background
     return found.owner.numpy()
 
 
-def _winners(maps: Brought, owners: Sequence[int], labels: Sequence[int]) -> _Winners:
+def _winners(maps: Brought, owners: Sequence[int], labels: Sequence[int], scale: float | None = None) -> _Winners:
     competing = set(labels)
     places = [place for place, owner in enumerate(owners) if owner in competing]
-    score = torch.full(maps.size, -torch.inf)
+    score, log_sum = (torch.full(maps.size, -torch.inf) for _ in range(2))
     owner = torch.full(maps.size, owners[places[0]], dtype=torch.int16)
     for place, one in maps.maps(places):
         owner[one > score] = owners[place]
         score = torch.maximum(score, one)
-    return _Winners(score, owner)
-
-
-def _log_sum(maps: Brought, scale: float) -> Tensor:
-    """Logarithm of the sum of exp(scale * score) over all phrases."""
-    total = torch.full(maps.size, -torch.inf)
-    for _, one in maps.maps(range(len(maps.scores))):
-        total = torch.logaddexp(total, scale * one)
-    return total
+        if scale is not None:
+            log_sum = torch.logaddexp(log_sum, scale * one)
+    return _Winners(score, owner, log_sum)

@@ -115,16 +115,16 @@ def sliding_scores(
     """
     height, width = pixels.shape[:2]
     config, (window, stride) = _window_config(config, protocol, (height, width))
-    scores_of = _label_scores if protocol.decision is None else _phrase_scores
-    total, times = torch.zeros(()), torch.zeros(height, width)
+    scores_of, count = (
+        (_label_scores, len(s.labels_of(text))) if protocol.decision is None else (_phrase_scores, len(text))
+    )
+    total, times = torch.zeros(count, height, width), torch.zeros(height, width)
     competes: set[int] = set()
     rows, cols = (window_starts(side, window, stride) for side in (height, width))
     for top, left in product(rows, cols):
         place = slice(top, min(top + window, height)), slice(left, min(left + window, width))
         part = np.ascontiguousarray(pixels[place])
         scores, competing = scores_of(segmenter.encoding(part, config), text)
-        if not total.ndim:
-            total = torch.zeros(len(scores), height, width)
         competes |= set(competing)
         total[(slice(None), *place)] += bilinear(scores, (part.shape[0], part.shape[1]))
         times[place] += 1

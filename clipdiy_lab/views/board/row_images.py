@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from clipdiy_lab.analysis.evaluate import evaluate
@@ -57,10 +58,7 @@ class ScoredImage:
     def truth(self) -> tuple[Image.Image, Image.Image]:
         """Return the true labels over the image, and where the row's labels are others, in the frame's size."""
         shown = self.explorer.shown()
-        rows, columns = (
-            ops.nearest(old, new).numpy() for old, new in zip(self.mask.shape, shown.labels.shape, strict=True)
-        )
-        inside = self.mask[np.ix_(rows, columns)]
+        inside = ops.resize_labels(torch.tensor(self.mask), shown.labels.shape).numpy()
         known = np.where(inside == IGNORE, len(self.names), inside)
         names = [*self.names, "ignored"]
         background = next((place for place, name in enumerate(names) if name.lower() == "background"), None)
