@@ -50,7 +50,7 @@ def shared() -> Callable[[str], Path]:
     def find(relative: str) -> Path:
         path = SHARED / relative
         if not path.exists():
-            if os.environ.get("CI", "").lower() == "true":
+            if IN_CI:
                 pytest.fail(f"CI must have the shared folder, but there is no shared/{relative}")
             pytest.skip(
                 f"needs shared/{relative}, which lies beside the repository only in the project's own workplace"
