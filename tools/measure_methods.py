@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,14 +101,7 @@ def measure(split: str, limit: int, expression: str) -> pd.Series:
             if config.dense != "none":
                 embeddings |= tokens[config.dense]
                 embeddings[DENSE] = embeddings[str(config.dense_side or SIDES[-1])]
-            encoding = Encoding(
-                config=config,
-                embeddings=embeddings,
-                saliency=plain.saliency,
-                frame=plain.frame,
-                size=plain.size,
-                provenance=plain.provenance,
-            )
+            encoding = replace(plain, config=config, embeddings=embeddings)
             predicted = stages.labels_full(label_map(encoding, text, config), plain.size).values
             counts[name] += metrics.confusion(sample.mask, predicted, labels)
         if index % 20 == 19:
