@@ -159,7 +159,7 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     if hits:
         return "Did you mean " + " or ".join(repr(hit) for hit in hits) + "?"
     listed = ", ".join(repr(one) for one in sorted(known)[:8])
-    return f"Known: {listed}{', ...' if len(known) > 8 else ''}."
+    return f"Known: {listed}{f' and {len(known) - 8} more' if len(known) > 8 else ''}."
 
 
 def lookalike(name: str, known: Iterable[str]) -> str | None:

@@ -201,7 +201,7 @@ def _row(one: Expectation, method: PublishedMethod, result: xr.Dataset, partial:
         "got_percent": got,
         "low_percent": 100 * card["miou_low"],
         "high_percent": 100 * card["miou_high"],
-        "difference_points": difference,
+        "difference_points": round(difference, 2) + 0.0,  # as exact as figures are stated; + 0.0 turns -0.0 into 0.0
         "tolerance_points": one.tolerance_points,
         "verdict": verdict,
         "images": card["images"],
