@@ -38,8 +38,12 @@ ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/data/golden"
 SHARED = ROOT.parent / "shared"
 
-IN_CI = os.environ.get("CI", "").lower() == "true"
-hypothesis.settings.register_profile("lab", deadline=None, derandomize=IN_CI, print_blob=True)
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() == "true"
+
+
+hypothesis.settings.register_profile("lab", deadline=None, derandomize=in_ci(), print_blob=True)
 hypothesis.settings.load_profile("lab")
 
 
@@ -50,7 +54,7 @@ def shared() -> Callable[[str], Path]:
     def find(relative: str) -> Path:
         path = SHARED / relative
         if not path.exists():
-            if IN_CI:
+            if in_ci():
                 pytest.fail(f"CI must have the shared folder, but there is no shared/{relative}")
             pytest.skip(
                 f"needs shared/{relative}, which lies beside the repository only in the project's own workplace"
