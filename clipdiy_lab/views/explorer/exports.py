@@ -18,10 +18,8 @@ def write(run: xr.DataTree, opacity: float, path: str | PathLike[str]) -> Path:
 
     Raises
     ------
-    StateError
-        For another ending.
-    OutputError, FigureError
-        If it cannot be written.
+    StateError, OutputError, FigureError
+        As `Explorer.export`.
     """
     target = Path(path)
     if target.suffix in (".nc", ".zarr"):

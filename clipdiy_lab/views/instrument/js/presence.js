@@ -32,7 +32,7 @@ export function keptLabels(scene, knobs, labels, background) {
  * @param {number[]} labels without the background, which is nobody's rival
  * @returns {Map<number, number>}
  */
-export function evidence(scene, knobs, labels) {
+function evidence(scene, knobs, labels) {
   const leads = new Map(labels.map((label) => [label, -Infinity]));
   const all = scene.labels.length;
   for (const grid of scene.grids) {
