@@ -123,6 +123,8 @@ def test_encode_knobs_are_asked_for_by_encode_and_refused_in_words(browser):
     assert asks["scales"]["value"] == [128, 48]
     assert browser.ask("encode", values={"background_words": ["sky", "wall"]})["error"] == ""
     assert browser.root.scene["knobs"]["background"] == "words"
+    assert browser.ask("encode", values={"background_words": []})["error"] == ""
+    assert browser.root.scene["knobs"]["background"] == "saliency"
 
 
 def test_every_knob_is_either_the_browsers_or_asked_for(browser):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from clipdiy_lab.errors import ConfigError
+from clipdiy_lab.method.config import Config
 from clipdiy_lab.models.loading import list_models
 from clipdiy_lab.views.explorer.fields import Field, fields, read, spell
 from clipdiy_lab.views.explorer.state import Draft, saliency_names
@@ -59,7 +60,7 @@ def _sources(draft: Draft) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def read_controls(shown: Mapping[str, Any]) -> dict[str, Any]:
+def read_controls(shown: Mapping[str, Any], draft: Draft) -> dict[str, Any]:
     """Return the values of controls that somebody changed, as `Explorer.change` takes them.
 
     Raises
@@ -69,9 +70,12 @@ def read_controls(shown: Mapping[str, Any]) -> dict[str, Any]:
     """
     known = asked_fields()
     values = {name: _read(known[name], value) if name in known else value for name, value in shown.items()}
-    # Words for the background are asked for by typing them.
-    if any(values.get(name) for name, field in known.items() if field.form == "words"):
+    # Words for the background are asked for by typing them, and left by deleting them.
+    words = [values[name] for name, field in known.items() if field.form == "words" and name in values]
+    if any(words):
         values["background"] = "words"
+    elif words and draft.values["background"] == "words":
+        values["background"] = Config().background
     return values
 
 

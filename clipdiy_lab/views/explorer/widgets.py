@@ -176,7 +176,7 @@ class InstrumentScreen:
         self.explorer.take(labels=(*self.explorer.view.labels, *map(str, asked["words"])))
 
     def _encode(self, asked: Mapping[str, Any], _: Any) -> None:
-        self.explorer.take(**read_controls(asked["values"]))
+        self.explorer.take(**read_controls(asked["values"], self.explorer.draft))
         self.explorer.apply()
 
     def _cancel(self, *_: Any) -> None:
