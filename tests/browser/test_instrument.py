@@ -341,6 +341,136 @@ def test_undo_redo_reset_and_paper(runs, page_file, opened):
     assert_shares(page, runs[0])
 
 
+def choose(page, title, value):
+    """Choose a value of a knob in the panel or the toolbar."""
+    page.get_by_label(title, exact=True).first.select_option(value)
+    settle(page)
+
+
+def copied(page, what):
+    """What a button copies."""
+    page.get_by_role("button", name=f"Copy {what}").click()
+    page.wait_for_function("() => document.querySelector('.cdi-told').textContent")
+    return page.evaluate("() => navigator.clipboard.readText()")
+
+
+def looks(page):
+    """What a state shows: view, palette, opacity, what is taken apart, and the cut."""
+    return (
+        page.inner_text("[role=tab][aria-selected=true]"),
+        page.get_by_label("Colours of the labels").input_value(),
+        page.get_by_label("opacity").input_value(),
+        page.inner_text(".cdi-headline"),
+        page.inner_text(".cdi-scoretools"),
+    )
+
+
+def test_a_link_keeps_view_palette_region_and_cut(page_file, opened):
+    page = opened(page_file)
+    choose(page, "Colours of the labels", "tol")
+    page.get_by_label("opacity").fill("0.3")
+    box = page.locator(".cdi-picture").bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2 * box["width"], box["y"] - 50, steps=3)  # over the border
+    page.mouse.up()
+    page.get_by_role("tab", name="Score").click()
+    page.locator(".cdi-scoretools input[type=range]").fill("0.5")
+    settle(page)
+    link = copied(page, "link")
+    assert looks(opened(page_file, address=link[link.index("#") :])) == looks(page)
+
+
+def test_a_link_that_is_pasted_into_the_open_page_is_followed(runs, page_file, opened):
+    page = opened(page_file)
+    page.goto(page_file.as_uri() + '#1={"knobs":{"saliency_weight":0.2}}')
+    page.wait_for_selector(".cdi-film button:nth-child(2)[aria-current=true]")
+    settle(page)
+    assert_shares(page, lab.recombine(runs[1], saliency_weight=0.2))
+    page.goto(page_file.as_uri() + "#1=")
+    settle(page)
+    assert_shares(page, runs[1])
+
+
+SENSELESS = [
+    {"knobs": {"weights": None}},
+    {"knobs": {"weights": {"s064": "x", "s128": -1}}},
+    {"knobs": {"saliency_weight": None, "saliency_threshold": "a", "keep_labels": "a"}},
+    {"knobs": {"saliency_weight": 7, "background": "words", "placement": "x", "temperature": 0}},
+    {"knobs": {"refine": "foo", "refine_dilations": {}, "refine_radius": 1e9}},
+    {"hidden": [0, 1, 2, 3, 4, 5, 6]},
+    {"hidden": [1, 2, 3, 4, 5, 6]},
+    {"order": [0, 1, 2, 3, 4, 5, 6, 99]},
+    {"view": "toString", "palette": "toString", "cut": "x", "region": [9, 9, 2, 2], "label": 99},
+]
+
+
+@pytest.mark.parametrize("state", SENSELESS, ids=json.dumps)
+def test_what_makes_no_sense_in_a_link_is_left_out(runs, page_file, opened, state):
+    assert_shares(opened(page_file, address=f"#0={json.dumps(state)}"), runs[0])
+
+
+def test_tools_show_what_undo_and_reset_bring_back(page_file, opened):
+    page = opened(page_file)
+    choose(page, "Colours of the labels", "tol")
+    opacity, palette = page.get_by_label("opacity"), page.get_by_label("Colours of the labels")
+    opacity.fill("0.3")
+    settle(page)
+    page.locator(".cdi-film button").nth(1).click()
+    settle(page)
+    assert (opacity.input_value(), palette.input_value()) == ("0.3", "tol")
+    page.get_by_role("button", name="Undo").click()
+    settle(page)
+    assert (opacity.input_value(), palette.input_value()) == ("0.65", "lab")
+    page.locator(".cdi-film button").nth(0).click()
+    page.get_by_role("button", name="Reset").click()
+    settle(page)
+    assert (opacity.input_value(), palette.input_value()) == ("0.65", "lab")
+
+
+def test_a_look_at_another_image_and_back_is_no_step_of_the_history(runs, page_file, opened):
+    page = opened(page_file)
+    knob(page, "saliency weight", 0.2)
+    for number in (1, 0):
+        page.locator(".cdi-film button").nth(number).click()
+        settle(page)
+    page.get_by_role("button", name="Undo").click()
+    settle(page)
+    assert_shares(page, runs[0])
+
+
+def test_a_dragged_label_leaves_the_others_where_they_stand(page_file, opened):
+    page = opened(page_file)
+    chips = page.locator(".cdi-chip")
+    before = list(shares(page))
+    assert before != [*sorted(before, key=["background", *LABELS].index)]
+    chips.nth(3).drag_to(chips.nth(1))
+    settle(page)
+    assert list(shares(page)) == [before[0], before[3], before[1], before[2], *before[4:]]
+
+
+def test_one_label_beside_the_background_stays(page_file, opened):
+    page = opened(page_file)
+    page.locator(".cdi-chip[title^='background:']").dblclick()
+    settle(page)
+    assert "has to stay" in page.inner_text(".cdi-refused")
+    assert None not in shares(page).values()
+    page.locator(".cdi-chip[title^='car:']").dblclick()
+    page.wait_for_selector(".cdi-chip[title^='boat:'][aria-pressed=false]")
+    assert page.inner_text(".cdi-refused") == ""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_refusal_can_be_read(page_file, opened, scheme):
+    axe = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
+    page = opened(page_file, scheme=scheme)
+    page.add_script_tag(content=axe.read_text())
+    page.get_by_label("Add or find a label").fill("zebra")
+    page.keyboard.press("Enter")
+    found = page.evaluate("() => axe.run('.cdi-legend', {runOnly: ['color-contrast']})")
+    assert found["violations"] == []
+
+
 def test_a_link_opens_the_same_state_and_a_broken_one_the_first(runs, page_file, opened):
     page = opened(page_file)
     knob(page, "saliency weight", 0.2)
@@ -363,6 +493,75 @@ def test_the_code_that_is_copied_makes_the_same(runs, page_file, opened):
     scope = {"lab": lab, "run": runs[0]}
     exec(page.evaluate("() => navigator.clipboard.readText()"), scope)
     assert_shares(page, scope["run"])
+
+
+@pytest.mark.parametrize("hidden", ["background", "car"])
+def test_the_code_of_a_run_without_background_makes_the_same(runs, page_file, opened, hidden):
+    page = opened(page_file)
+    page.locator(f".cdi-chip[title^='{hidden}:']").click()
+    page.wait_for_selector(f".cdi-chip[title^='{hidden}:'][aria-pressed=false]")
+    if hidden == "car":
+        page.get_by_role("button", name="All knobs").click()
+        choose(page, "background", "none")
+    scope = {"lab": lab, "run": runs[0]}
+    exec(copied(page, "code"), scope)
+    assert_shares(page, scope["run"])
+
+
+def test_the_code_of_fewer_labels_than_are_kept_runs(segmenter, samples, opened, tmp_path):
+    run = segmenter.segment(samples[0].image, LABELS, config=lab.Config(keep_labels=2))
+    page = opened(lab.report(run, tmp_path / "kept.html"))
+    page.locator(".cdi-chip[title^='car:']").dblclick()
+    page.wait_for_selector(".cdi-chip[title^='boat:'][aria-pressed=false]")
+    scope = {"lab": lab, "run": run}
+    exec(copied(page, "code"), scope)
+    assert_shares(page, scope["run"])
+
+
+def test_only_backgrounds_that_a_run_has_texts_for_are_offered(segmenter, samples, runs, opened, tmp_path):
+    words = lab.Config(background="words", background_words=("sky", "grass"))
+    none = lab.Config(background="none")
+    several = [segmenter.segment(samples[0].image, LABELS, config=config) for config in (words, none)]
+    page = opened(lab.report([*several, runs[0]], tmp_path / "several.html"))
+    page.get_by_role("button", name="All knobs").click()
+    offered = {0: ["words", "none"], 1: ["none"], 2: ["saliency", "prompt", "threshold", "none"]}
+    for number, run in enumerate([*several, runs[0]]):
+        page.locator(".cdi-film button").nth(number).click()
+        settle(page)
+        assert_shares(page, run)
+        page.get_by_role("button", name="Paper").click()
+        settle(page)
+        assert_shares(page, run)
+        page.get_by_role("button", name="All knobs").click()
+        select = page.get_by_label("background", exact=True).first
+        assert select.locator("option:not([disabled])").all_inner_texts() == offered[number]
+        page.get_by_role("button", name="Fewer knobs").click()
+
+
+def test_runs_of_one_image_keep_the_knobs_that_they_were_made_with(segmenter, samples, opened, tmp_path):
+    weights = [0.9, 0.2]
+    made = [
+        segmenter.segment(samples[0].image, LABELS, config=lab.Config(saliency_weight=weight)) for weight in weights
+    ]
+    page = opened(lab.report(made, tmp_path / "two.html"))
+    knob(page, "128 px", 2)
+    for number in (1, 0):
+        page.locator(".cdi-film button").nth(number).click()
+        settle(page)
+        assert_shares(page, lab.recombine(made[number], weights={"s128": 2}))
+
+
+def test_images_with_other_labels_and_grids_take_what_they_know(segmenter, samples, runs, opened, tmp_path):
+    other = segmenter.segment(samples[1].image, ["dog", "boat"], config=lab.Config(scales=(256, 128)))
+    page = opened(lab.report([runs[0], other], tmp_path / "other.html"))
+    knob(page, "128 px", 2)
+    page.locator(".cdi-chip[title^='boat:']").click()
+    page.wait_for_selector(".cdi-chip[title^='boat:'][aria-pressed=false]")
+    page.locator(".cdi-film button").nth(1).click()
+    settle(page)
+    wanted = lab.recombine(other, weights={"s128": 2}, labels=["background", "dog"])
+    told = {name: share for name, share in shares(page).items() if share is not None}
+    assert told == pytest.approx(expected(wanted), abs=0.06)
 
 
 def test_a_film_strip_of_images_takes_the_knobs_along(runs, page_file, opened):

@@ -1,5 +1,6 @@
 // What is chosen, taken along when a scene is replaced by another: new labels, grids, or another image.
 
+import { answers, competes } from "./scene.js";
 import { Session } from "./session.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
@@ -100,8 +101,8 @@ export function carried(before, scene, chosen) {
   return session;
 }
 
-/** @param {State} state @param {Scene} from @param {Scene} to @returns {Partial<State>} */
-function move(state, from, to) {
+/** A state of one scene as far as another knows its labels and grids. @param {State} state @param {Scene} from @param {Scene} to @returns {Partial<State>} */
+export function move(state, from, to) {
   const names = (/** @type {number[]} */ labels) => labels.map((label) => from.labels[label]);
   const order = numbers(names(state.order), to);
   const natural = state.order.every((label, at) => label === at);
@@ -110,14 +111,16 @@ function move(state, from, to) {
   const weights = Object.fromEntries(
     to.grids.map(({ name }) => [name, state.knobs.weights[name] ?? to.knobs.weights[name] ?? 1]),
   );
+  const hidden = numbers(names(state.hidden), to);
+  const { background } = answers(to, state.knobs.background) ? state.knobs : to.knobs;
   return {
     cut,
     palette,
     opacity,
     view,
-    hidden: numbers(names(state.hidden), to),
+    hidden: competes(to, hidden) ? hidden : [],
     label: Math.max(0, to.labels.indexOf(from.labels[state.label])),
-    knobs: { ...state.knobs, weights },
+    knobs: { ...state.knobs, background, weights },
     ...(inside(pixel, to) ? { pixel } : {}),
     ...(region && region[2] <= to.height && region[3] <= to.width ? { region } : {}),
     ...(natural ? {} : { order: [...order, ...rest] }),

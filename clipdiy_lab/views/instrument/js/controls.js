@@ -1,6 +1,7 @@
 // Knobs: the few that are always in sight, and the panel that finds the others by their words.
 
 import { h } from "./dom.js";
+import { answers } from "./scene.js";
 
 /** @typedef {import("./session.js").Session} Session */
 
@@ -191,15 +192,11 @@ function slider({ title, help, min, max, step, get, set }) {
 
 /** @param {Control} control @param {() => any} get @param {(value: any) => void} set @param {Session} session */
 function choice(control, get, set, session) {
-  const usable = (/** @type {any} */ value) =>
-    control.name !== "background" || session.scene.background >= 0 || value === session.scene.knobs.background;
-  const options = (control.choices ?? []).filter(
-    (value) => value !== "words" || session.scene.knobs.background === "words",
-  );
+  const usable = (/** @type {any} */ value) => control.name !== "background" || answers(session.scene, value);
   const select = h(
     "select",
     { "aria-label": control.title, on: { change: () => set(select.value) } },
-    ...options.map((value) => h("option", { value, disabled: !usable(value) }, value)),
+    ...(control.choices ?? []).map((value) => h("option", { value, disabled: !usable(value) }, value)),
   );
   const root = h("label", { class: "cdi-knob", title: control.help }, h("span", {}, control.title), select);
   return {
@@ -232,7 +229,6 @@ function optional(control, bounds) {
     on: { change: () => bounds.set(box.checked ? likely : null) },
   });
   inner.root.prepend(box);
-  inner.root.classList.add("cdi-optional");
   return {
     root: inner.root,
     update: () => {
@@ -272,7 +268,18 @@ function numbers(control, get, set) {
 
 /** What was turned, as arguments of `lab.recombine`. @param {Session} session */
 export function recombination(session) {
-  const { turned, scene, state } = session;
+  const { scene, state } = session,
+    own = scene.background;
+  // A background that is off is no label with its own words, but none at all.
+  const none = state.knobs.background === "none" || state.hidden.includes(own);
+  const left = scene.labels.filter((_, label) => !state.hidden.includes(label) && !(none && label === own));
+  const others = left.filter((label) => label !== scene.labels[own]).length;
+  const turned = {
+    ...session.turned,
+    ...(none && scene.knobs.background !== "none" ? { background: "none" } : {}),
+    // Python refuses to keep more labels than there are.
+    ...((state.knobs.keep_labels ?? 0) > others ? { keep_labels: null } : {}),
+  };
   const literal = (/** @type {any} */ value) =>
     value === null
       ? "None"
@@ -284,9 +291,7 @@ export function recombination(session) {
           ? `(${value.map((part) => JSON.stringify(part)).join(", ")}${value.length === 1 ? "," : ""})`
           : JSON.stringify(value);
   const knobs = Object.entries(turned).map(([name, value]) => `${name}=${literal(value)}`);
-  const labels = state.hidden.length
-    ? [`labels=${JSON.stringify(scene.labels.filter((_, label) => !state.hidden.includes(label)))}`]
-    : [];
+  const labels = state.hidden.some((label) => label !== own) ? [`labels=${JSON.stringify(left)}`] : [];
   const all = [...labels, ...knobs];
   return all.length
     ? `run = lab.recombine(\n    run,\n${all.map((part) => `    ${part},\n`).join("")})`

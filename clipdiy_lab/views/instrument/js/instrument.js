@@ -95,14 +95,15 @@ export function instrument(session, host) {
   );
   open(host.opened);
 
+  const head = toolbar(session, host, {
+    zoom: (factor) => heard.look(zoomed(look, factor)),
+    copy,
+    picture: () => download(pictures[0], () => say("The picture is in your downloads.")),
+  });
   const root = h(
     "div",
     { class: "cdi" },
-    toolbar(session, host, {
-      zoom: (factor) => heard.look(zoomed(look, factor)),
-      copy,
-      picture: () => download(pictures[0], () => say("The picture is in your downloads.")),
-    }),
+    head.root,
     ...host.rows,
     scene.about.caution ? h("p", { class: "cdi-caution", role: "note" }, scene.about.caution) : null,
     h("div", { class: "cdi-knobrow" }, bar.root, more),
@@ -248,7 +249,7 @@ export function instrument(session, host) {
 
   function viewName() {
     const { view } = session.state;
-    return compare.mode ? "labels" : view in VIEWS && VIEWS[view].there(session) ? view : "labels";
+    return compare.mode ? "labels" : Object.hasOwn(VIEWS, view) && VIEWS[view].there(session) ? view : "labels";
   }
 
   /** @returns {Shown[]} */
@@ -380,6 +381,7 @@ export function instrument(session, host) {
   }
 
   function around() {
+    head.update();
     tabsOf();
     compare.update();
     labels.update();
@@ -406,6 +408,7 @@ export function instrument(session, host) {
     close() {
       stop();
       compare.close();
+      labels.close();
       clearTimeout(waiting);
       clearTimeout(later);
       cancelAnimationFrame(late);

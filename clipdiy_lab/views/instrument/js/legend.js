@@ -1,6 +1,7 @@
 // Labels are the legend: colour, name and share; click hides, double click shows one alone, a drag orders, typing adds.
 
 import { h, percent, short } from "./dom.js";
+import { competes } from "./scene.js";
 
 /** @typedef {import("./session.js").Session} Session */
 
@@ -24,6 +25,8 @@ export function legend(session, heard) {
   const root = h("div", { class: "cdi-legend" }, list, h("form", { on: { submit } }, field, refused));
   let waiting = 0,
     dragged = -1;
+  /** Labels as they stand in the list. @type {number[]} */
+  let listed = [];
 
   /** @param {SubmitEvent} event */
   function submit(event) {
@@ -50,8 +53,7 @@ export function legend(session, heard) {
   const toggle = (label) => {
     const hidden = new Set(session.state.hidden);
     if (!hidden.delete(label)) hidden.add(label);
-    if (left(hidden) > 0) session.change({ hidden: [...hidden] });
-    else refused.textContent = "One label has to stay.";
+    hide([...hidden]);
   };
   /** Show one label beside the background, or all again. @param {number} label */
   const solo = (label) => {
@@ -59,10 +61,14 @@ export function legend(session, heard) {
       .map((_, at) => at)
       .filter((at) => at !== label && at !== session.scene.background);
     const alone = others.every((at) => session.hidden.has(at)) && !session.hidden.has(label);
-    session.change({ hidden: alone ? [] : others });
+    hide(alone ? [] : others);
   };
-  const left = (/** @type {ReadonlySet<number>} */ hidden) =>
-    session.scene.labels.filter((_, label) => !hidden.has(label) && label !== session.scene.background).length;
+  /** @param {number[]} hidden */
+  const hide = (hidden) => {
+    const some = competes(session.scene, hidden);
+    refused.textContent = some ? "" : "One label beside the background has to stay.";
+    if (some) session.change({ hidden });
+  };
 
   /** @param {number} label */
   const chip = (label) => {
@@ -114,7 +120,7 @@ export function legend(session, heard) {
   /** @param {number} label @param {number} before */
   const move = (label, before) => {
     if (label < 0 || label === before) return;
-    const order = session.state.order.filter((at) => at !== label);
+    const order = listed.filter((at) => at !== label);
     order.splice(order.indexOf(before), 0, label);
     session.change({ order });
   };
@@ -132,10 +138,10 @@ export function legend(session, heard) {
       swatch.style.background = session.colors[label];
     });
     const given = session.state.order === session.first.order || session.state.order.length !== counts.length;
-    const order = given
+    listed = given
       ? [...session.first.order].sort((one, other) => counts[other] - counts[one] || one - other)
       : session.state.order;
-    const there = order
+    const there = listed
       .filter((label) => !(label === session.scene.background && session.state.knobs.background === "none"))
       .map((label) => chips[label].root);
     if (there.length !== list.children.length || there.some((node, at) => list.children[at] !== node)) arrange(there);
@@ -152,6 +158,7 @@ export function legend(session, heard) {
     refuse: (/** @type {string} */ text) => {
       refused.textContent = text;
     },
+    close: () => clearTimeout(waiting),
   };
 }
 
@@ -170,7 +177,7 @@ export function split(text) {
 }
 
 /** Why a word can be no label; empty if it can. @param {string} word */
-export function complaint(word) {
+function complaint(word) {
   if (word.length > LONGEST)
     return `A label of ${word.length} characters is longer than any prompt; use at most ${LONGEST}.`;
   // eslint-disable-next-line no-control-regex

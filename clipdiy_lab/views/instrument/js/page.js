@@ -1,5 +1,6 @@
 // The instrument in a page of its own: scenes lie in the page, nothing is asked of anybody.
 
+import { move } from "./carry.js";
 import { h, short } from "./dom.js";
 import { ALONE, instrument } from "./instrument.js";
 import { unpack } from "./scene.js";
@@ -22,34 +23,43 @@ export function show(element, packed) {
 
 /** @param {HTMLElement} element @param {any[]} packed */
 function build(element, packed) {
-  const [, place, text] = /^#(\d+)=(.*)$/.exec(location.hash) ?? [];
   /** @type {Map<number, Session>} */
   const sessions = new Map();
   /** @type {ReturnType<typeof instrument> | null} */
   let shown = null;
-  let at = Math.min(Number(place ?? 0), packed.length - 1);
+  let at = 0;
   const strip = film(packed, (to) => turn(to - at));
   const stand = h("div");
 
   /** @param {number} number */
   function session(number) {
     let found = sessions.get(number);
-    if (!found) {
-      const scene = unpack(packed[number]);
-      const given = text && Number(place) === number ? decode(text, scene) : {};
-      sessions.set(number, (found = new Session(scene, given)));
-    }
+    if (!found) sessions.set(number, (found = new Session(unpack(packed[number]))));
     return found;
   }
 
-  /** @param {number} step */
+  /**
+   * Show another image with what was turned and chosen here, as far as it knows it; what nobody turned stays as its run
+   * was made.
+   * @param {number} step
+   */
   function turn(step) {
-    const before = session(at);
-    at = (at + step + packed.length) % packed.length;
-    const now = session(at);
-    if (now !== before) carry(before, now);
+    const to = (at + step + packed.length) % packed.length;
+    if (to !== at) {
+      const from = session(at),
+        { scene } = session(to);
+      const { knobs, pixel: _, region: __, ...rest } = move(from.state, from.scene, scene);
+      const turned = Object.entries(knobs ?? {}).filter(([name]) => name in from.turned);
+      session(to).change({ ...rest, knobs: { ...scene.knobs, ...Object.fromEntries(turned) } });
+    }
+    show(to);
+  }
+
+  /** @param {number} number */
+  function show(number) {
+    at = number;
     if (shown) shown.close();
-    shown = instrument(now, {
+    shown = instrument(session(at), {
       ...ALONE,
       link: () => `${location.href.split("#")[0]}#${at}=${shown ? shown.address : ""}`,
       turn: packed.length > 1 ? turn : null,
@@ -58,17 +68,20 @@ function build(element, packed) {
     strip.mark(at);
   }
 
-  element.replaceChildren(...(packed.length > 1 ? [strip.root] : []), stand);
-  turn(0);
-}
+  /** Show what the address asks for, if it does. */
+  function open() {
+    const [, place, text] = /^#(\d+)=(.*)$/.exec(location.hash) ?? [];
+    if (place === undefined) return false;
+    const number = Math.min(Number(place), packed.length - 1);
+    const now = session(number);
+    if (number === Number(place)) now.change({ ...now.start, ...decode(text, now.scene) });
+    show(number);
+    return true;
+  }
 
-/** Take knobs and view along to another image, as far as it knows them. @param {Session} from @param {Session} to */
-function carry(from, to) {
-  const same =
-    JSON.stringify(from.scene.grids.map(({ name }) => name)) === JSON.stringify(to.scene.grids.map(({ name }) => name));
-  const { view, opacity, palette, knobs, hidden } = from.state;
-  const alike = JSON.stringify(from.scene.labels) === JSON.stringify(to.scene.labels);
-  to.change({ view, opacity, palette, ...(same ? { knobs } : {}), ...(alike ? { hidden } : {}) });
+  element.replaceChildren(...(packed.length > 1 ? [strip.root] : []), stand);
+  if (!open()) show(0);
+  window.addEventListener("hashchange", open);
 }
 
 /** @param {any[]} packed @param {(to: number) => void} choose */

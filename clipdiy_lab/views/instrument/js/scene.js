@@ -61,7 +61,23 @@
  * @property {Record<string, string>} about encoder, saliency, and a caution where there is one
  */
 
-export const VERSION = 1;
+const VERSION = 1;
+
+/**
+ * Whether a scene's similarities answer a background policy: words stand for the background in them, or its label
+ * does, or nothing.
+ * @param {Scene} scene
+ * @param {string} policy
+ */
+export function answers({ background, knobs }, policy) {
+  if (policy === "none") return true;
+  return background >= 0 && (policy === "words") === (knobs.background === "words");
+}
+
+/** Whether a label other than the background is on. @param {Scene} scene @param {readonly number[]} hidden */
+export function competes({ labels, background }, hidden) {
+  return labels.some((_, label) => label !== background && !hidden.includes(label));
+}
 
 /**
  * Read a scene from what JSON holds.

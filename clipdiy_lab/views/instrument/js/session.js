@@ -1,7 +1,8 @@
 // What is chosen, with its history; everything that is drawn listens to it.
 
 import { Engine } from "./engine.js";
-import { labelColors } from "./palettes.js";
+import { labelColors, PALETTES } from "./palettes.js";
+import { answers, competes } from "./scene.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Knobs} Knobs */
@@ -47,8 +48,10 @@ export class Session {
     const label = pixel
       ? this.engine.decide({ ...scene.knobs, refine: "none" }, new Set()).labels[pixel[0] * scene.width + pixel[1]]
       : 0;
+    /** What is shown before anything is chosen: a pixel is taken apart already. @type {State} */
+    this.start = { ...this.first, pixel, label };
     /** @type {State} */
-    this.state = { ...this.first, pixel, label, ...start };
+    this.state = { ...this.start, ...start };
     /** @type {State[]} */
     this.past = [];
     /** @type {State[]} */
@@ -68,12 +71,14 @@ export class Session {
 
   /** @param {Partial<State>} patch */
   change(patch) {
+    const now = /** @type {any} */ (this.state);
+    if (Object.entries(patch).every(([name, value]) => JSON.stringify(value) === JSON.stringify(now[name]))) return;
     const what = Object.keys(patch).join();
-    const now = performance.now();
-    if (what !== this.last.what || now - this.last.when > ONE_STEP) {
+    const when = performance.now();
+    if (what !== this.last.what || when - this.last.when > ONE_STEP) {
       this.past = [...this.past.slice(-MOST_STEPS), this.state];
     }
-    this.last = { what, when: now };
+    this.last = { what, when };
     this.future = [];
     this.enter({ ...this.state, ...patch });
   }
@@ -81,6 +86,12 @@ export class Session {
   /** @param {Partial<Knobs>} knobs */
   turn(knobs) {
     this.change({ knobs: { ...this.state.knobs, ...knobs } });
+  }
+
+  /** Turn the paper's knobs, but for a background that this scene has no texts for. */
+  paper() {
+    const { background, ...rest } = this.scene.paper;
+    this.turn(background && answers(this.scene, background) ? { ...rest, background } : rest);
   }
 
   undo() {
@@ -211,27 +222,59 @@ export function decode(text, scene) {
 /** Keep what makes sense for a scene: an address may be of another page. @param {any} state @param {Scene} scene @returns {Partial<State>} */
 function sensible(state, scene) {
   const found = /** @type {any} */ ({});
-  const labels = scene.labels.length;
-  const known = (/** @type {any} */ label) => Number.isInteger(label) && label >= 0 && label < labels;
-  if (Array.isArray(state.hidden)) found.hidden = state.hidden.filter(known);
-  if (Array.isArray(state.order) && new Set(state.order.filter(known)).size === labels) found.order = state.order;
-  if (typeof state.view === "string") found.view = state.view;
-  if (known(state.label)) found.label = state.label;
-  const inside = (/** @type {any} */ at) =>
-    Number.isInteger(at[0]) &&
-    Number.isInteger(at[1]) &&
-    at[0] >= 0 &&
-    at[1] >= 0 &&
-    at[0] < scene.height &&
-    at[1] < scene.width;
-  if (Array.isArray(state.pixel) && inside(state.pixel)) found.pixel = state.pixel;
-  if (typeof state.opacity === "number") found.opacity = Math.min(Math.max(state.opacity, 0), 1);
-  if (state.knobs && typeof state.knobs === "object") {
-    const first = /** @type {any} */ (scene.knobs);
-    const alike = (/** @type {string} */ name) =>
-      name in first &&
-      (first[name] === null || state.knobs[name] === null || typeof state.knobs[name] === typeof first[name]);
-    found.knobs = { ...first, ...Object.fromEntries(Object.entries(state.knobs).filter(([name]) => alike(name))) };
+  const { height, width } = scene,
+    labels = scene.labels.length;
+  const whole = (/** @type {any} */ value, /** @type {number} */ low, /** @type {number} */ high) =>
+    Number.isInteger(value) && value >= low && value <= high;
+  const known = (/** @type {any} */ label) => whole(label, 0, labels - 1);
+  const { hidden, order, view, label, cut, pixel, region, opacity, palette, knobs } = state;
+  if (Array.isArray(hidden) && hidden.every(known) && competes(scene, hidden)) found.hidden = [...new Set(hidden)];
+  if (Array.isArray(order) && order.every(known) && order.length === labels && new Set(order).size === labels)
+    found.order = order;
+  if (typeof view === "string") found.view = view;
+  if (known(label)) found.label = label;
+  if (Number.isFinite(cut)) found.cut = cut;
+  if (Array.isArray(pixel) && whole(pixel[0], 0, height - 1) && whole(pixel[1], 0, width - 1))
+    found.pixel = [pixel[0], pixel[1]];
+  if (Array.isArray(region)) {
+    const [top, left, bottom, right] = region;
+    const inside = whole(top, 0, height - 1) && whole(left, 0, width - 1);
+    if (inside && whole(bottom, top + 1, height) && whole(right, left + 1, width))
+      Object.assign(found, { region: [top, left, bottom, right], pixel: null });
+  }
+  if (typeof opacity === "number") found.opacity = Math.min(Math.max(opacity, 0), 1);
+  if (typeof palette === "string" && Object.hasOwn(PALETTES, palette)) found.palette = palette;
+  if (knobs && typeof knobs === "object") found.knobs = { ...scene.knobs, ...fitting(knobs, scene) };
+  return found;
+}
+
+/** The knobs that a control could have been turned to. @param {any} given @param {Scene} scene @returns {Partial<Knobs>} */
+function fitting(given, scene) {
+  const found = /** @type {any} */ ({});
+  for (const control of scene.controls) {
+    const value = given[control.name];
+    if (value !== undefined && fits(control, value)) found[control.name] = value;
+  }
+  if (found.background && !answers(scene, found.background)) delete found.background;
+  if (given.weights && typeof given.weights === "object") {
+    const weights = scene.grids
+      .map(({ name }) => [name, given.weights[name]])
+      .filter(([, weight]) => Number.isFinite(weight) && weight >= 0);
+    found.weights = { ...scene.knobs.weights, ...Object.fromEntries(weights) };
   }
   return found;
+}
+
+/** Whether a knob can have a value. @param {import("./controls.js").Control} control @param {any} value @returns {boolean} */
+function fits({ form, choices, min = 0, max = 1 }, value) {
+  const within = (/** @type {any} */ one) => typeof one === "number" && one >= min && one <= max;
+  if (form === "choice") return (choices ?? []).includes(value);
+  if (form === "switch") return typeof value === "boolean";
+  if (form === "optional") return value === null || within(value);
+  if (form === "count") return Number.isInteger(value) && within(value);
+  if (form === "numbers") {
+    const count = (/** @type {any} */ one) => Number.isInteger(one) && within(one);
+    return Array.isArray(value) && value.length > 0 && value.every(count);
+  }
+  return within(value);
 }

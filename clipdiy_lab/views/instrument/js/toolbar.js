@@ -26,12 +26,11 @@ export function toolbar(session, host, acts) {
     min: 0,
     max: 1,
     step: 0.05,
-    value: session.state.opacity,
     title: "Opacity of the labels over the photograph",
     on: { input: () => session.change({ opacity: Number(opacity.value) }) },
   });
   const link = host.link;
-  return h(
+  const root = h(
     "header",
     {},
     h(
@@ -53,7 +52,7 @@ export function toolbar(session, host, acts) {
       button("+", "Zoom in (+)", () => acts.zoom(1.5)),
       button("Undo", "Undo (Ctrl+Z)", () => session.undo()),
       button("Redo", "Redo (Ctrl+Y)", () => session.redo()),
-      button("Paper", "The settings of the paper", () => session.turn({ ...session.scene.paper })),
+      button("Paper", "The settings of the paper", () => session.paper()),
       button("Reset", "As it was at the beginning", () => session.reset()),
       button("Copy code", "Python that makes this", async () =>
         acts.copy(host.code ? await host.code() : recombination(session), "code"),
@@ -63,6 +62,13 @@ export function toolbar(session, host, acts) {
       ...host.tools,
     ),
   );
+  return {
+    root,
+    update() {
+      palette.value = session.state.palette;
+      opacity.value = String(session.state.opacity);
+    },
+  };
 }
 
 /**

@@ -112,8 +112,7 @@ export function render({ model, el }) {
       session = session ? carried(session, fresh, both) : new Session(fresh, stateOf(chosen, fresh));
       mount(session);
     } else if (session && chosen.by !== kernel.name) {
-      const state = stateOf(merged(chosenOf(session), heard, chosen), session.scene);
-      if (JSON.stringify({ ...session.state, ...state }) !== JSON.stringify(session.state)) session.change(state);
+      session.change(stateOf(merged(chosenOf(session), heard, chosen), session.scene));
     }
     heard = chosen;
   }
