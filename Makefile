@@ -38,9 +38,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-# mypy for Python; for the instrument's JavaScript TypeScript's compiler, which only reads it, and prettier.
+# mypy for Python, and for a program that uses the package; for the instrument's JavaScript TypeScript's compiler, which only reads it, and prettier.
 types: $(STAMP) $(NODE_STAMP)
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed_client.py
 	@if test -d node_modules/typescript; then node_modules/.bin/tsc -p . && npm run --silent format >/dev/null; \
 	  else echo "npm is not on this machine, so the types of the JavaScript are not checked."; fi
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from clipdiy_lab._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from clipdiy_lab import datasets
     from clipdiy_lab.analysis import explain, results
     from clipdiy_lab.analysis.calibration import calibration
     from clipdiy_lab.analysis.compare import compare
@@ -28,16 +29,21 @@ if TYPE_CHECKING:
     from clipdiy_lab.analysis.sweep import sweep
     from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.registry import list_datasets, open_dataset
+    from clipdiy_lab.datasets.sample import Dataset, Sample
     from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning
     from clipdiy_lab.method.config import Config
     from clipdiy_lab.method.grid import Plan
     from clipdiy_lab.models import saliency
+    from clipdiy_lab.models.encoders import Encoder
     from clipdiy_lab.models.loading import list_models
+    from clipdiy_lab.models.saliency.protocol import Saliency
+    from clipdiy_lab.pipeline.cluster import connect
     from clipdiy_lab.pipeline.conformance.dataset import check_dataset
     from clipdiy_lab.pipeline.conformance.encoder import check_encoder
     from clipdiy_lab.pipeline.conformance.saliency import check_saliency
     from clipdiy_lab.pipeline.embeddings.opened import as_encoded, open_store
     from clipdiy_lab.pipeline.embeddings.write import embed
+    from clipdiy_lab.pipeline.fusion import fuse, label_map
     from clipdiy_lab.pipeline.loading import load
     from clipdiy_lab.pipeline.recombine import recombine
     from clipdiy_lab.pipeline.runs import open_run, save_run
@@ -45,24 +51,32 @@ if TYPE_CHECKING:
     from clipdiy_lab.views import figures
     from clipdiy_lab.views.board.show import ablation_board
     from clipdiy_lab.views.explorer.show import explore
-    from clipdiy_lab.views.report import report
+    from clipdiy_lab.views.report import label_table, report
 
 _WHERE = {
     "ClipdiyError": "errors",
     "ClipdiyWarning": "errors",
     "Config": "method.config",
+    "Dataset": "datasets.sample",
+    "Encoder": "models.encoders",
     "Plan": "method.grid",
+    "Saliency": "models.saliency.protocol",
+    "Sample": "datasets.sample",
     "Segmenter": "pipeline.segmenter",
     "ablation_board": "views.board.show",
     "as_encoded": "pipeline.embeddings.opened",
     "calibration": "analysis.calibration",
-    "compare": "analysis.compare",
     "check_dataset": "pipeline.conformance.dataset",
     "check_encoder": "pipeline.conformance.encoder",
     "check_saliency": "pipeline.conformance.saliency",
+    "compare": "analysis.compare",
+    "connect": "pipeline.cluster",
     "embed": "pipeline.embeddings.write",
     "evaluate": "analysis.evaluate",
     "explore": "views.explorer.show",
+    "fuse": "pipeline.fusion",
+    "label_map": "pipeline.fusion",
+    "label_table": "views.report",
     "list_datasets": "datasets.registry",
     "list_methods": "analysis.methods",
     "list_models": "models.loading",
@@ -81,6 +95,7 @@ _WHERE = {
 }
 
 _MODULES = {
+    "datasets": "datasets",
     "explain": "analysis.explain",
     "figures": "views.figures",
     "results": "analysis.results",
@@ -91,7 +106,11 @@ __all__ = [
     "ClipdiyError",
     "ClipdiyWarning",
     "Config",
+    "Dataset",
+    "Encoder",
     "Plan",
+    "Saliency",
+    "Sample",
     "Segmenter",
     "ablation_board",
     "as_encoded",
@@ -100,11 +119,16 @@ __all__ = [
     "check_encoder",
     "check_saliency",
     "compare",
+    "connect",
+    "datasets",
     "embed",
     "evaluate",
     "explain",
     "explore",
     "figures",
+    "fuse",
+    "label_map",
+    "label_table",
     "list_datasets",
     "list_methods",
     "list_models",
@@ -140,5 +164,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the front door, for tab completion."""
-    return sorted([*globals(), *__all__])
+    """List the public names alone, for tab completion."""
+    return sorted([*__all__, "__version__"])
