@@ -47,7 +47,7 @@ def test_completion_offers_public_names_alone(module):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'segmnter'"):
         lab.segmnter  # noqa: B018
-    with pytest.raises(AttributeError, match="'clipdiy_lab.datasets' has no attribute 'fetch'"):
+    with pytest.raises(AttributeError, match=r"'clipdiy_lab\.datasets' has no attribute 'fetch'"):
         lab.datasets.fetch  # noqa: B018
 
 
