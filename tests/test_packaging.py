@@ -163,7 +163,7 @@ def test_the_commands_of_the_readme_run_as_typed(readme, tmp_path):
 
 def test_the_readme_is_short_and_its_links_lead_somewhere(readme):
     assert len(readme[: readme.index("## Citation")].split()) < 900
-    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"

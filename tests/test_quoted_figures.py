@@ -27,7 +27,7 @@ def expected(split: str) -> dict[str, float]:
     return {one.row: one.miou_percent for one in expectations("scenes", "clip_diy", split)}
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/embedded_world.md"])
+@pytest.mark.parametrize("path", ["README.md", "docs/understanding/embedded_world.md"])
 def test_quoted_figures_are_those_that_reproduce_expects(path):
     found = quoted(path)
     compared = 0

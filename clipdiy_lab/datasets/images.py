@@ -49,7 +49,7 @@ MAX_PIXELS: Final = 64 * 1024 * 1024
 """Default cap: 67 megapixels. Files ask for memory before they prove that they have the pixels.
 
 While an image is read, memory peaks at about 7 bytes per pixel (4 for Pillow's copy, 3 for the result), 10 for a
-progressive JPEG: 450 to 640 MiB at the cap, of which 192 MiB stay. docs/datasets.md has the measurements.
+progressive JPEG: 450 to 640 MiB at the cap, of which 192 MiB stay. docs/howto/datasets.md has the measurements.
 """
 
 _MAX_SIDE: Final = 65_535

@@ -1,4 +1,4 @@
-"""The arithmetic of explanations: arrays in, arrays out; derived in `docs/explain.md`.
+"""The arithmetic of explanations: arrays in, arrays out; derived in `docs/understanding/explain.md`.
 
 `L` labels, `G` grids, `y x` the frame.
 """

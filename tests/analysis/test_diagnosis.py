@@ -205,7 +205,7 @@ def test_masks_that_are_mostly_ignored_are_said(segmenter, tmp_path):
 
 
 def test_the_document_of_published_scores_says_what_the_manifests_say():
-    text = (manifest_folder().parent / "docs/reproduce.md").read_text()
+    text = (manifest_folder().parent / "docs/howto/reproduce.md").read_text()
     rows = re.findall(r"^\| [^|]+ \| `clipdiy-lab evaluate (\w+)(?: \$M)?` \| (\w+) \| (\w+) \|", text, re.MULTILINE)
     said = {name: (protocol, background) for name, protocol, background in rows}
     manifests = {name: load_manifest(name) for name in manifest_names()}

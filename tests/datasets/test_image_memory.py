@@ -13,7 +13,7 @@ from clipdiy_lab.datasets.images import MAX_PIXELS, content_hash, read_image
 
 HEIGHT, WIDTH = 2000, 4000
 STRIPS = 16 * 2**20  # bytes that do not grow with the image
-DOCUMENT = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs/howto/datasets.md").read_text()
 
 # A process of its own, since memory that was freed in an older one is used again and would not count.
 READ = r"""

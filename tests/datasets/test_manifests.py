@@ -281,7 +281,7 @@ def test_every_file_is_plain_yaml_of_plain_width():
 
 
 def test_the_documentation_names_every_field_and_every_benchmark():
-    text = (Path(__file__).parents[2] / "docs/datasets.md").read_text()
+    text = (Path(__file__).parents[2] / "docs/howto/datasets.md").read_text()
     models = [one for one in vars(manifest_schema).values() if isinstance(one, type) and issubclass(one, BaseModel)]
     fields = {field for model in models for field in model.model_fields}
     assert len(fields) > 40

@@ -51,7 +51,7 @@ def error_budget(
 ) -> xr.Dataset:
     """Say what mIoU would be with one ingredient replaced by the truth, and what kind of pixels are wrong.
 
-    Every term is defined in ``docs/explain.md``, section 8.
+    Every term is defined in ``docs/understanding/explain.md``, section 8.
 
     Parameters
     ----------

@@ -73,8 +73,9 @@ def grid_importance(run: xr.DataTree) -> xr.Dataset:
     """Importance of each grid at each pixel.
 
     The game of the Shapley values: the players are the grids; a coalition is worth the lead of the run's winner over
-    the best other label when only its grids are summed; no grid at all is worth 0 (``docs/explain.md``). Where only
-    some labels are kept, the others are left out here too, whatever the grids.
+    the best other label when only its grids are summed; no grid at all is worth 0
+    (``docs/understanding/explain.md``). Where only some labels are kept, the others are left out here too, whatever
+    the grids.
 
     Parameters
     ----------

@@ -53,7 +53,7 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     """Smallest change of the saliency weight at which each pixel changes its label, and to which.
 
     Every label's score is a line in the weight w, refined or not, so the crossing has a closed form
-    (``docs/explain.md``); both directions within [0, 1] are looked at.
+    (``docs/understanding/explain.md``); both directions within [0, 1] are looked at.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ def background_threshold(run: xr.DataTree) -> xr.Dataset:
     -------
     xarray.Dataset
         ``background_threshold`` (y, x): c_bg / (c_bg + max_c) at saliency weight 1, for other weights see
-        ``docs/explain.md``; outside [0, 1] where no saliency changes the outcome, NaN where the weight is 0 or
-        c_bg + max_c is not positive. ``threshold_distance``: saliency minus threshold, negative on background; near 0
-        the localiser decides.
+        ``docs/understanding/explain.md``; outside [0, 1] where no saliency changes the outcome, NaN where the weight
+        is 0 or c_bg + max_c is not positive. ``threshold_distance``: saliency minus threshold, negative on
+        background; near 0 the localiser decides.
 
     Raises
     ------

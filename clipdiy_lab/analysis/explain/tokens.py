@@ -82,9 +82,9 @@ def token(run: xr.DataTree, segmenter: Segmenter, cell: Window, label: str) -> x
 
     The tokens of ``clearclip`` and ``naclip`` are attention alone: sums over heads and patches of values. With the
     mean and the deviation of the last layer norm, and the length of the vector, as they are for this token, the cosine
-    is linear in that sum (``docs/explain.md``). The attention itself, and what the blocks before the last have mixed
-    into a patch, are taken as they are: a source patch stands for its place, not for its pixels alone. The tokens of
-    ``maskclip`` and ``sclip`` keep the residual and the MLP, whose nonlinearity has no such parts.
+    is linear in that sum (``docs/understanding/explain.md``). The attention itself, and what the blocks before the
+    last have mixed into a patch, are taken as they are: a source patch stands for its place, not for its pixels
+    alone. The tokens of ``maskclip`` and ``sclip`` keep the residual and the MLP, whose nonlinearity has no such parts.
 
     Parameters
     ----------
