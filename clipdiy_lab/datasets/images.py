@@ -132,13 +132,17 @@ def describe(source: object) -> str:
 
     Examples
     --------
-    >>> describe("photos/cat.jpg"), describe(np.zeros((2, 3, 3), np.uint8)), describe(b"abc")
-    ("'photos/cat.jpg'", 'an array of shape (2, 3, 3) and type uint8', '3 bytes in memory')
+    >>> describe("photos/cat.jpg"), describe(np.zeros((2, 4, 3), np.uint8)), describe(b"abc")
+    ("'photos/cat.jpg'", 'an array of 4 x 2 pixels', '3 bytes in memory')
+    >>> describe(np.zeros((2, 4)))
+    'an array of shape (2, 4) and type float64'
     """
     if isinstance(source, str | os.PathLike):
         return repr(os.fsdecode(source))
     if isinstance(source, bytes):
         return f"{len(source)} bytes in memory"
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 3 and source.shape[2] == 3:
+        return f"an array of {source.shape[1]} x {source.shape[0]} pixels"
     if isinstance(source, np.ndarray):
         return f"an array of shape {source.shape} and type {source.dtype}"
     if isinstance(source, Image.Image):

@@ -21,7 +21,7 @@ from clipdiy_lab.text import printable
 from clipdiy_lab.views import catalogue, pictures
 from clipdiy_lab.views.catalogue import OVERLAY, Entry
 from clipdiy_lab.views.colors import Rgb, label_colors
-from clipdiy_lab.views.scales import MARK, SEQUENTIAL, ColorRange
+from clipdiy_lab.views.scales import MARK, ColorRange, grid_colors
 
 if TYPE_CHECKING:
     from clipdiy_lab.pipeline.segmenter import Segmenter
@@ -89,7 +89,7 @@ class Drawing:
             palette = label_colors(names) if colors is None else colors
             listed = [int(index) for index in present if index >= 0]
         else:
-            palette = MARK[None] if entry.kind == "mark" else SEQUENTIAL.at(np.linspace(0.1, 0.9, len(names)))
+            palette = MARK[None] if entry.kind == "mark" else grid_colors(len(names))
             listed = list(range(len(names)))
         return cls(entry, maps, names, palette, {names[index]: palette[index] for index in listed})
 

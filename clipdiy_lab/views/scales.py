@@ -67,6 +67,11 @@ MARK: Final = DIVERGING.at(1.0)
 """Colour of what is marked in a map of yes and no."""
 
 
+def grid_colors(count: int) -> Rgb:
+    """Return the colours, count x 3, of grids in maps of grids, the first grid the darkest."""
+    return SEQUENTIAL.at(np.linspace(0.1, 0.9, count))
+
+
 @dataclass(frozen=True)
 class ColorRange:
     """A scale between two numbers: what all maps of one picture share.

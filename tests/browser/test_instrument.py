@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import clipdiy_lab as lab
+from clipdiy_lab.views.colors import css
 from clipdiy_lab.views.instrument.scene import scene
+from clipdiy_lab.views.scales import grid_colors
 
 LABELS = ["car", "tv/monitor", "person", "bottle", "boat", "cat"]
 FRAME = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 20))))"
@@ -243,7 +245,19 @@ def test_a_drag_selects_a_region_whose_mean_is_told(runs, page_file, opened):
     page.wait_for_selector(".cdi-invitation")
 
 
-VIEWS = ["Labels", "Score", "Grids", "Margin", "Saliency", "Background below", "What flips it"]
+VIEWS = ["Labels", "Score", "Grids", "Margin", "Saliency"]
+EXPLAINED = {
+    "Background threshold": 1,
+    "Distance to the background threshold": 1,
+    "Change of the saliency weight that flips the label": 1,
+    "Label that takes over": 1,
+    "The grid that decides": 1,
+    "What each grid does for the winner": 3,
+    "One grid left out": 3,
+    "Agreement of the grids": 1,
+    "Uncertainty": 1,
+}
+"""Maps that explain, by title, and how many pictures they need with three grids."""
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -257,6 +271,38 @@ def test_a_view_replaces_the_picture(page_file, opened, view):
     assert (painted(page)[..., 3] > 0).any()
     numbers = view not in ("Labels", "Grids")
     assert page.locator(".cdi-scale").count() == int(numbers)
+
+
+def test_maps_that_explain_replace_the_picture(page_file, opened):
+    page = opened(page_file)
+    chosen = page.get_by_label("Map that explains")
+    assert chosen.locator("option").all_inner_texts()[1:] == list(EXPLAINED)
+    for title, pictures in EXPLAINED.items():
+        chosen.select_option(label=title)
+        settle(page)
+        assert page.locator("[role=tab][aria-selected=true]").count() == 0
+        assert page.locator(".cdi-picture").count() == pictures
+        assert page.inner_text(".cdi-caption strong") == title
+        assert (painted(page)[..., 3] > 0).any(), title
+    page.get_by_role("tab", name="Margin").click()
+    settle(page)
+    assert chosen.input_value() == ""
+
+
+def test_maps_of_grids_are_those_of_python(runs, page_file, opened):
+    page = opened(page_file)
+    page.get_by_label("Map that explains").select_option("deciding_grid")
+    settle(page)
+    deciding = lab.explain.grid_importance(runs[0])["deciding_grid"].values
+    colors = [tuple(int(one[at : at + 2], 16) for at in (1, 3, 5)) for one in map(css, grid_colors(3))]
+    seen = painted(page)[..., :3]
+    same = (seen == np.array(colors)[deciding]).all(-1)
+    assert same.mean() > 0.999
+    assert page.locator(".cdi-keys li").all_inner_texts() == ["256 px", "128 px", "64 px"]
+    page.get_by_role("group", name="Refinement").get_by_label("refine").select_option("guided")
+    settle(page)
+    page.wait_for_function("document.querySelectorAll('[aria-label=\"Map that explains\"] option').length === 2")
+    assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Labels"
 
 
 def test_the_score_of_a_label_is_shown_above_a_cut(runs, page_file, opened):

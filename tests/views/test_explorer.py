@@ -208,7 +208,7 @@ def test_the_code_of_a_file_runs_and_that_of_a_given_array_says_what_it_needs(ex
     exec(explorer.code(), space)
     np.testing.assert_array_equal(space["run"]["labels"].values, explorer.run["labels"].values)
     explorer.open(np.zeros((5, 4, 3), np.uint8))
-    assert "# image is the one that lab.explore was given: an array of shape (5, 4, 3)" in explorer.code()
+    assert "# image is the one that lab.explore was given: an array of 4 x 5 pixels" in explorer.code()
 
 
 @pytest.mark.parametrize(

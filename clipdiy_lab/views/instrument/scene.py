@@ -20,6 +20,7 @@ from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import catalogue, data_uris
 from clipdiy_lab.views.colors import css, label_colors
+from clipdiy_lab.views.scales import MARK, grid_colors
 
 VERSION: Final = 1
 """Of the scene's form; `js/scene.js` reads the same."""
@@ -50,7 +51,11 @@ _NEEDS: Final = {
     "refine_eps": {"refine": ["guided"]},
 }
 """Values of other knobs with which a knob has a meaning."""
-_MAPS: Final = ("margin", "saliency", "background_threshold", "flip_change")
+_MAPS: Final = (
+    *("margin", "saliency", "background_threshold", "threshold_distance", "flip_change", "flip_label"),
+    *("deciding_grid", "grid_shapley", "grid_flips", "grid_agreement", "entropy"),
+)
+"""What the engine makes a map of, in the catalogue's words."""
 _LONGEST: Final = 1024
 """Longer side of the photograph that travels, pixels."""
 
@@ -98,7 +103,7 @@ def scene(
         "size": _size(run, photograph),
         "photograph": data_uris.photograph(_reduced(frame if photograph is None else photograph)),
         "pixels": _packed(frame, "u1"),
-        "grids": [_grid(run, grid) for grid in Plan.of(config)],
+        "grids": _grids(run, Plan.of(config)),
         "labels": [printable(name) for name in names],
         "colors": [css(color) for color in label_colors(names, background)],
         "background": -1 if background is None else background,
@@ -109,6 +114,8 @@ def scene(
         "controls": [_control(name) for name in KNOBS if name != "weights"],
         "maps": {name: _map(entry) for name, entry in _entries().items()},
         "scales": {kind: {"colors": scale.colors, "css": scale.css} for kind, scale in catalogue.SCALES.items()},
+        "mark": css(MARK),
+        "temperature": catalogue.TEMPERATURE,
         "about": _about(run),
     }
 
@@ -163,6 +170,11 @@ def _map(entry: catalogue.Entry) -> dict[str, Any]:
     high = stage.high if entry.high is None else entry.high
     bounds = {"low": low, "high": high} if entry.whole or entry.low is not None else {"low": None, "high": None}
     return {"title": stage.title, "sentence": stage.sentence, "unit": stage.unit, "kind": entry.kind, **bounds}
+
+
+def _grids(run: xr.DataTree, plan: Plan) -> list[dict[str, Any]]:
+    colors = grid_colors(len(plan))
+    return [_grid(run, grid) | {"color": css(color)} for grid, color in zip(plan, colors, strict=True)]
 
 
 def _grid(run: xr.DataTree, grid: Grid) -> dict[str, Any]:

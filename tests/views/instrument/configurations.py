@@ -80,12 +80,13 @@ def parts_of(run: xr.DataTree, pixel: tuple[int, int]) -> dict[str, dict[tuple[s
     return found
 
 
-def flips_of(run: xr.DataTree) -> tuple[np.ndarray, np.ndarray] | None:
-    """Maps of `explain.flip_weight` and `explain.background_threshold`; None where saliency does not decide."""
-    try:
-        return (
-            explain.flip_weight(run)["flip_change"].values,
-            explain.background_threshold(run)["background_threshold"].values,
-        )
-    except RunError:
-        return None
+def maps_of(run: xr.DataTree) -> dict[str, xr.DataArray]:
+    """Explanation maps that the engine makes too, by name; without those that make no sense for a run."""
+    found: dict[str, xr.DataArray] = {}
+    makers = [explain.flip_weight, explain.background_threshold, explain.grid_importance]
+    for make in (*makers, lambda one: explain.uncertainty(one, 0.01)):
+        try:
+            found |= make(run).data_vars
+        except RunError:
+            continue
+    return found

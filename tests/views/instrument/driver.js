@@ -10,10 +10,33 @@ const base64 = (array) => {
   return btoa(text);
 };
 
+/** Maps that explain, by the names of their stages; those of several grids joined, null where there is none. */
+function mapsOf(engine, knobs, off) {
+  const grids = engine.gridMaps(knobs, off);
+  const made = {
+    flip_change: engine.flipMap(knobs, off),
+    flip_label: engine.flipLabels(knobs, off),
+    background_threshold: engine.thresholdMap(knobs, off),
+    threshold_distance: engine.distanceMap(knobs, off),
+    grid_shapley: grids && joined(grids.shapley),
+    grid_flips: grids && joined(grids.flips),
+    deciding_grid: grids && grids.deciding,
+    grid_agreement: grids && grids.agreement,
+    entropy: engine.entropyMap(knobs, off, 0.01),
+  };
+  return Object.fromEntries(Object.entries(made).map(([name, map]) => [name, map && base64(map)]));
+}
+
+const joined = (maps) => {
+  const found = new maps[0].constructor(maps.length * maps[0].length);
+  maps.forEach((map, at) => found.set(map, at * map.length));
+  return found;
+};
+
 /**
  * @param {any} packed a scene
  * @param {any[]} requests knobs, hidden labels and pixels of each
- * @param {boolean} brief whether the scores of all pixels are left out
+ * @param {boolean} brief whether scores and maps of all pixels are left out
  */
 export function answers(packed, requests, brief = false) {
   const scene = unpack(packed);
@@ -21,13 +44,11 @@ export function answers(packed, requests, brief = false) {
   return requests.map(({ knobs, hidden, pixels }) => {
     const off = new Set(hidden);
     const { labels, margin } = engine.decide(knobs, off);
-    const flips = engine.flipMap(knobs, off),
-      thresholds = engine.thresholdMap(knobs, off);
+    const maps = brief ? null : mapsOf(engine, knobs, off);
     return {
       labels: base64(labels),
       margin: base64(margin),
-      flips: flips && base64(flips),
-      thresholds: thresholds && base64(thresholds),
+      maps,
       scores: brief ? null : base64(engine.scores(knobs, off)),
       competing: engine.competing(knobs, off).labels,
       pixels: pixels.map((at) => {

@@ -1,12 +1,14 @@
 // One scene under changing knobs: keeps what a change does not touch, so that a slider costs what it must.
 
 import { candidates, choose, competing, decide, eachRow, factors, fusedScores, layout } from "./fuse.js";
+import { entropy, gridMaps } from "./maps.js";
 import { backgroundThreshold, flip, gridScores, parts, read } from "./parts.js";
 import { refinement } from "./refine.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Knobs} Knobs */
 /** @typedef {import("./fuse.js").Decision} Decision */
+/** @typedef {import("./maps.js").GridMaps} GridMaps */
 /** @typedef {import("./parts.js").Part} Part */
 /** @typedef {import("./parts.js").Shares} Shares */
 
@@ -24,6 +26,9 @@ import { refinement } from "./refine.js";
  * @property {number | null} threshold saliency below which it is background
  * @property {number[]} without the winner when each grid is left out
  */
+
+/** Of six grids there are 64 subsets, each as dear as the labels themselves. */
+const MOST_GRIDS = 6;
 
 export class Engine {
   /** @param {Scene} scene */
@@ -201,6 +206,70 @@ export class Engine {
       (score, pixel) =>
         backgroundThreshold(/** @type {Float32Array} */ (found.background)[pixel], score, knobs.saliency_weight) ?? NaN,
     );
+  }
+
+  /**
+   * How far saliency is above that threshold; negative on background.
+   * @param {Knobs} knobs
+   * @param {ReadonlySet<number>} hidden
+   * @returns {Float32Array | null}
+   */
+  distanceMap(knobs, hidden) {
+    const { saliency } = this.scene,
+      cut = knobs.saliency_threshold;
+    const hard = (/** @type {number} */ soft) => (cut === null ? soft : Number(soft > Math.fround(cut)));
+    return (
+      this.thresholdMap(knobs, hidden)?.map(
+        (threshold, pixel) => hard(/** @type {Float32Array} */ (saliency)[pixel]) - threshold,
+      ) ?? null
+    );
+  }
+
+  /**
+   * The label that takes over where the saliency weight flips a pixel; -1 where it flips none.
+   * @param {Knobs} knobs
+   * @param {ReadonlySet<number>} hidden
+   * @returns {Int16Array | null}
+   */
+  flipLabels(knobs, hidden) {
+    const changes = this.flipMap(knobs, hidden),
+      { found } = this.contest(knobs, hidden);
+    if (!changes || !found) return null;
+    const { labels } = this.decide(knobs, hidden);
+    return labels.map((label, pixel) =>
+      Number.isNaN(changes[pixel]) ? -1 : label === found.index ? found.label[pixel] : found.index,
+    );
+  }
+
+  /** Whether scores are sums over the grids, few enough to look at every subset of them. @param {Knobs} knobs @param {ReadonlySet<number>} hidden */
+  additive(knobs, hidden) {
+    const { labels, background } = this.competing(knobs, hidden),
+      grids = this.scene.grids.length;
+    const sums = knobs.refine === "none" && !(knobs.background === "threshold" && background >= 0);
+    return sums && labels.length > 1 && grids > 1 && grids <= MOST_GRIDS;
+  }
+
+  /**
+   * What each grid does for the labels; null where that cannot be said.
+   * @param {Knobs} knobs
+   * @param {ReadonlySet<number>} hidden
+   * @returns {GridMaps | null}
+   */
+  gridMaps(knobs, hidden) {
+    if (!this.additive(knobs, hidden)) return null;
+    return this.keep("gridMaps", this.scoresKey(knobs, hidden), () =>
+      gridMaps(this.scene, knobs, this.layout(knobs), this.competing(knobs, hidden), this.decide(knobs, hidden).labels),
+    );
+  }
+
+  /**
+   * How torn each pixel is between its labels.
+   * @param {Knobs} knobs
+   * @param {ReadonlySet<number>} hidden
+   * @param {number} temperature
+   */
+  entropyMap(knobs, hidden, temperature) {
+    return entropy(this.scores(knobs, hidden), this.scene.height * this.scene.width, temperature);
   }
 
   /**

@@ -1,5 +1,6 @@
 // The instrument: picture, inspector, legend and knobs round one session.
 
+import { captionOf } from "./caption.js";
 import { comparison } from "./compare.js";
 import { panel, strip } from "./controls.js";
 import { h, number, short } from "./dom.js";
@@ -10,6 +11,7 @@ import { Picture, WHOLE, zoomed } from "./picture.js";
 import { encode } from "./session.js";
 import { download, toolbar } from "./toolbar.js";
 import { VIEWS } from "./views.js";
+import { choice, view } from "./tabs.js";
 import { boxes, place, voters } from "./votes.js";
 
 /** @typedef {import("./session.js").Session} Session */
@@ -84,7 +86,7 @@ export function instrument(session, host) {
   const bar = strip(session),
     all = panel(session, host.network);
   const compare = comparison(session, () => schedule());
-  const tabs = h("div", { class: "cdi-views", role: "tablist", "aria-label": "What the picture shows" });
+  const tabs = choice(session);
   const sight = h("div", { class: "cdi-sight" });
   const caption = h("div", { class: "cdi-caption" });
   const told = h("div", { class: "cdi-told", role: "status" });
@@ -111,13 +113,13 @@ export function instrument(session, host) {
     h(
       "div",
       { class: "cdi-main" },
-      h("div", { class: "cdi-left" }, tabs, sight, caption, compare.root),
+      h("div", { class: "cdi-left" }, tabs.root, sight, caption, compare.root),
       labels.root,
       why.root,
     ),
     told,
   );
-  root.addEventListener("keydown", keys);
+  root.addEventListener("keydown", pressed);
   const stop = session.listen(() => schedule());
 
   /** @param {boolean} shown */
@@ -171,7 +173,7 @@ export function instrument(session, host) {
   }
 
   /** @param {KeyboardEvent} event */
-  function keys(event) {
+  function pressed(event) {
     const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
     if ((event.ctrlKey || event.metaKey) && !typing && "zy".includes(event.key.toLowerCase())) {
       event.preventDefault();
@@ -223,33 +225,8 @@ export function instrument(session, host) {
     told.textContent = text;
   }
 
-  function tabsOf() {
-    const there = Object.entries(VIEWS).filter(([, view]) => view.there(session));
-    const names = there.map(([name]) => name).join();
-    if (tabs.dataset.names !== names) {
-      tabs.dataset.names = names;
-      tabs.replaceChildren(
-        ...there.map(([name, view]) =>
-          h(
-            "button",
-            {
-              type: "button",
-              role: "tab",
-              "data-name": name,
-              on: { click: () => session.change({ view: name }) },
-            },
-            view.title,
-          ),
-        ),
-      );
-    }
-    for (const tab of tabs.querySelectorAll("button"))
-      tab.setAttribute("aria-selected", String(tab.dataset.name === viewName()));
-  }
-
   function viewName() {
-    const { view } = session.state;
-    return compare.mode ? "labels" : Object.hasOwn(VIEWS, view) && VIEWS[view].there(session) ? view : "labels";
+    return compare.mode ? "labels" : view(session);
   }
 
   /** @returns {Shown[]} */
@@ -267,7 +244,7 @@ export function instrument(session, host) {
     const made = shown();
     arrange(made);
     made.forEach((one, at) => paint(pictures[at], one));
-    caption.replaceChildren(...captionOf(made[0]));
+    caption.replaceChildren(...captionOf(session, viewName(), made[0]));
     for (const picture of pictures) {
       picture.showMark(session.state.pixel);
       picture.showRegion(session.state.region);
@@ -297,67 +274,13 @@ export function instrument(session, host) {
   /** @param {Picture} picture @param {Shown} one */
   function paint(picture, one) {
     if (one.labels) {
-      const clear = new Set(one.clear && scene.background >= 0 ? [scene.background] : []);
-      if (highlighted !== null)
+      const clear = new Set(one.clear && !one.palette && scene.background >= 0 ? [scene.background] : []);
+      if (highlighted !== null && !one.palette)
         scene.labels.forEach((_, label) => (label === highlighted ? clear.delete(label) : clear.add(label)));
-      paintLabels(one.labels, session.colors, clear, picture.image.data);
+      paintLabels(one.labels, one.palette?.colors ?? session.colors, clear, picture.image.data);
     } else if (one.values && one.scale) paintNumbers(one.values, one.scale, picture.image.data);
     else picture.image.data.fill(0);
     picture.show(one.labels ? session.state.opacity : Math.max(session.state.opacity, 0.9));
-  }
-
-  /** @param {Shown} one @returns {Node[]} */
-  function captionOf(one) {
-    const found = /** @type {Node[]} */ ([
-      h("p", {}, h("strong", {}, one.title), " ", h("span", { class: "cdi-quiet" }, one.sentence)),
-    ]);
-    if (one.scale) {
-      found.push(
-        h(
-          "div",
-          { class: "cdi-scale" },
-          h("span", {}, number(one.scale.low)),
-          h("i", { style: { background: one.scale.css } }),
-          h("span", {}, number(one.scale.high)),
-          h("span", { class: "cdi-quiet" }, one.unit),
-        ),
-      );
-    }
-    if (viewName() === "score") found.push(scoreTools(one));
-    return found;
-  }
-
-  /** @param {Shown} one */
-  function scoreTools(one) {
-    const select = h(
-      "select",
-      {
-        "aria-label": "Label whose score is shown",
-        on: { change: () => session.change({ label: Number(select.value) }) },
-      },
-      ...scene.labels.map((name, label) =>
-        h("option", { value: label, selected: label === session.state.label }, short(name, 40)),
-      ),
-    );
-    const { low, high } = one.scale ?? { low: 0, high: 1 };
-    const cut = h("input", {
-      type: "range",
-      min: 0,
-      max: 1,
-      step: 0.01,
-      value: session.state.cut === null ? 0 : (session.state.cut - low) / (high - low || 1),
-      "aria-label": "Score above which pixels are shown",
-      title: "Show only pixels above a score",
-      on: {
-        change: () => session.change({ cut: Number(cut.value) === 0 ? null : low + Number(cut.value) * (high - low) }),
-      },
-    });
-    return h(
-      "div",
-      { class: "cdi-scoretools" },
-      select,
-      h("label", {}, "above ", cut, session.state.cut === null ? "" : ` ${number(session.state.cut)}`),
-    );
   }
 
   /** Draw the picture at the next frame; everything round it follows, so that a slider never waits for words. */
@@ -382,7 +305,7 @@ export function instrument(session, host) {
 
   function around() {
     head.update();
-    tabsOf();
+    tabs.update(viewName());
     compare.update();
     labels.update();
     bar.update();

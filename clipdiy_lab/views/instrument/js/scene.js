@@ -7,6 +7,7 @@
  * @typedef {object} Grid
  * @property {string} name
  * @property {string} title
+ * @property {string} color of the grid in maps of grids
  * @property {number} window side of a cell's square, pixels
  * @property {number} rows
  * @property {number} cols
@@ -58,6 +59,8 @@
  * @property {Record<string, {title: string, sentence: string, unit: string, kind: string, low: number | null, high: number | null}>} maps
  * @property {Record<string, {colors: string[], css: string}>} scales colours from the lowest to the highest number, by
  *   kind, and the same as a background
+ * @property {string} mark colour of a mark
+ * @property {number} temperature at which uncertainty is shown
  * @property {Record<string, string>} about encoder, saliency, and a caution where there is one
  */
 

@@ -14,15 +14,31 @@ import { extent } from "./paint.js";
  * @property {ArrayLike<number> | null} values numbers, or null
  * @property {{colors: string[], css: string, low: number, high: number} | null} scale of the numbers
  * @property {boolean} clear whether background stays clear, so that the photograph shows
+ * @property {{colors: string[], names: string[]}} [palette] of what label indices stand for, where it is no labels
  * @property {string} [marker] stands above it where several are side by side
  */
 
 /**
  * @typedef {object} View
- * @property {string} title on its button
+ * @property {string} [title] on its button; those without stand in the list of explanations, by their map's title
  * @property {(session: Session) => boolean} there whether it makes sense
  * @property {(session: Session) => Shown[]} show
  */
+
+/** Whether saliency decides between labels and background, pixel by pixel. @param {Session} session */
+function balanced(session) {
+  return session.engine.guided(session.knobs, session.hidden) && session.knobs.refine === "none";
+}
+
+/** @param {Session} session */
+function additive(session) {
+  return session.engine.additive(session.knobs, session.hidden);
+}
+
+/** @param {Session} session */
+function ofGrids(session) {
+  return session.engine.gridMaps(session.knobs, session.hidden);
+}
 
 /** @type {Record<string, View>} */
 export const VIEWS = {
@@ -72,18 +88,6 @@ export const VIEWS = {
     there: (session) => session.scene.saliency !== null,
     show: (session) => [numbers(session, "saliency", /** @type {Float32Array} */ (session.scene.saliency))],
   },
-  background_threshold: {
-    title: "Background below",
-    there: (session) => session.engine.guided(session.knobs, session.hidden) && session.knobs.refine === "none",
-    show: (session) => [
-      numbers(session, "background_threshold", session.engine.thresholdMap(session.knobs, session.hidden) ?? []),
-    ],
-  },
-  flip_change: {
-    title: "What flips it",
-    there: (session) => session.engine.guided(session.knobs, session.hidden) && session.knobs.refine === "none",
-    show: (session) => [numbers(session, "flip_change", session.engine.flipMap(session.knobs, session.hidden) ?? [])],
-  },
   truth: {
     title: "Truth",
     there: (session) => session.scene.truth !== null,
@@ -119,11 +123,82 @@ export const VIEWS = {
       ];
     },
   },
+  background_threshold: {
+    there: balanced,
+    show: (session) => [
+      numbers(session, "background_threshold", session.engine.thresholdMap(session.knobs, session.hidden) ?? []),
+    ],
+  },
+  threshold_distance: {
+    there: balanced,
+    show: (session) => [
+      numbers(session, "threshold_distance", session.engine.distanceMap(session.knobs, session.hidden) ?? []),
+    ],
+  },
+  flip_change: {
+    there: balanced,
+    show: (session) => [numbers(session, "flip_change", session.engine.flipMap(session.knobs, session.hidden) ?? [])],
+  },
+  flip_label: {
+    there: balanced,
+    show: (session) => [
+      { ...named(session, "flip_label", session.engine.flipLabels(session.knobs, session.hidden) ?? []), clear: false },
+    ],
+  },
+  deciding_grid: {
+    there: additive,
+    show: (session) => {
+      const { grids } = session.scene;
+      const palette = { colors: grids.map(({ color }) => color), names: grids.map(({ title }) => title) };
+      return [{ ...named(session, "deciding_grid", ofGrids(session)?.deciding ?? []), palette }];
+    },
+  },
+  grid_shapley: {
+    there: additive,
+    show: (session) => {
+      const maps = ofGrids(session)?.shapley ?? [];
+      const far = Math.max(...maps.map((map) => Math.max(...extent(map).map(Math.abs)))) || 1;
+      return maps.map((map, at) => {
+        const shown = numbers(session, "grid_shapley", map);
+        const scale = shown.scale && { ...shown.scale, low: -far, high: far };
+        return { ...shown, scale, marker: session.scene.grids[at].title };
+      });
+    },
+  },
+  grid_flips: {
+    there: additive,
+    show: (session) => {
+      const palette = { colors: [session.scene.mark], names: [session.scene.maps.grid_flips.unit] };
+      return (ofGrids(session)?.flips ?? []).map((map, at) => ({
+        ...named(session, "grid_flips", map),
+        palette,
+        marker: `without ${session.scene.grids[at].title}`,
+      }));
+    },
+  },
+  grid_agreement: {
+    there: additive,
+    show: (session) => [numbers(session, "grid_agreement", ofGrids(session)?.agreement ?? [])],
+  },
+  entropy: {
+    there: (session) => session.engine.competing(session.knobs, session.hidden).labels.length > 1,
+    show: (session) => {
+      const { temperature } = session.scene;
+      const shown = numbers(session, "entropy", session.engine.entropyMap(session.knobs, session.hidden, temperature));
+      return [{ ...shown, sentence: `${shown.sentence} At temperature ${temperature}.` }];
+    },
+  },
 };
 
 /** @param {Session} session @param {ArrayLike<number>} map @param {string} title @param {string} sentence @returns {Shown} */
 function labels(session, map, title, sentence) {
   return { title, sentence, unit: "", labels: map, values: null, scale: null, clear: true };
+}
+
+/** A map of indices in the catalogue's words. @param {Session} session @param {string} name @param {ArrayLike<number>} map @returns {Shown} */
+function named(session, name, map) {
+  const { title, sentence } = session.scene.maps[name];
+  return labels(session, map, title, sentence);
 }
 
 /** @param {Session} session @param {string} name @param {ArrayLike<number>} map @returns {Shown} */
