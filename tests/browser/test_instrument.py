@@ -584,6 +584,21 @@ def test_only_backgrounds_that_a_run_has_texts_for_are_offered(segmenter, sample
         page.get_by_role("button", name="Fewer knobs").click()
 
 
+def test_zoom_and_a_stay_when_another_image_comes(runs, page_file, opened):
+    page = opened(page_file)
+    page.get_by_role("button", name="+", exact=True).click()
+    page.get_by_role("button", name="Pin as A").click()
+    page.get_by_label("How A and B are compared").select_option("changed")
+    knob(page, "saliency weight", 0.2)
+    page.locator(".cdi-film button").nth(1).click()
+    settle(page)
+    assert page.locator(".cdi-stage").first.evaluate("stage => stage.style.transform").startswith("scale(1.5)")
+    assert page.get_by_label("How A and B are compared").input_value() == "changed"
+    changed = (lab.recombine(runs[1], saliency_weight=0.2)["labels"] != runs[1]["labels"]).values
+    told = float(re.search(r"([\d.]+) % of the pixels changed", page.inner_text(".cdi-compare"))[1])
+    assert told == pytest.approx(100 * changed.mean(), abs=0.06)
+
+
 def test_runs_of_one_image_keep_the_knobs_that_they_were_made_with(segmenter, samples, opened, tmp_path):
     weights = [0.9, 0.2]
     made = [

@@ -13,8 +13,9 @@ const BEAT = 700;
  * The tools of a comparison. `mode` is empty while nothing is pinned.
  * @param {Session} session
  * @param {() => void} redraw
+ * @param {{pinned: State | null, mode: string}} start what is compared from the beginning
  */
-export function comparison(session, redraw) {
+export function comparison(session, redraw, start) {
   const pin = h(
     "button",
     {
@@ -36,7 +37,7 @@ export function comparison(session, redraw) {
         },
       },
     },
-    ...Object.entries(MODES).map(([value, title]) => h("option", { value }, title)),
+    ...Object.entries(MODES).map(([value, title]) => h("option", { value, selected: value === start.mode }, title)),
   );
   const swipe = h("input", {
     type: "range",
@@ -51,8 +52,8 @@ export function comparison(session, redraw) {
   let timer = 0;
   const found = {
     root,
-    pinned: /** @type {State | null} */ (null),
-    mode: "",
+    pinned: start.pinned,
+    mode: start.pinned ? start.mode : "",
     /** Whether A is on show while it flickers. */
     flipped: false,
     get share() {
@@ -96,6 +97,7 @@ export function comparison(session, redraw) {
       redraw();
     }, BEAT);
   }
+  beat();
   return found;
 }
 

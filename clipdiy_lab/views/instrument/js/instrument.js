@@ -1,6 +1,7 @@
 // The instrument: picture, inspector, legend and knobs round one session.
 
 import { captionOf } from "./caption.js";
+import { move } from "./carry.js";
 import { comparison } from "./compare.js";
 import { panel, strip } from "./controls.js";
 import { h, number, short } from "./dom.js";
@@ -29,6 +30,16 @@ import { boxes, place, voters } from "./votes.js";
  * @property {HTMLElement[]} tools further ones for the header
  * @property {HTMLElement[]} rows under the header
  * @property {boolean} opened whether all knobs are in sight
+ * @property {Kept | null} kept what the instrument before this one showed
+ */
+
+/**
+ * What stays when another image comes: where the pictures are enlarged, and what is compared.
+ * @typedef {object} Kept
+ * @property {Look} look
+ * @property {import("./session.js").State | null} pinned
+ * @property {string} mode
+ * @property {import("./scene.js").Scene} scene that of the pinned state
  */
 
 /** A host that can do nothing beyond. @type {Host} */
@@ -41,6 +52,7 @@ export const ALONE = {
   tools: [],
   rows: [],
   opened: false,
+  kept: null,
 };
 
 /**
@@ -51,7 +63,7 @@ export const ALONE = {
 export function instrument(session, host) {
   const { scene } = session;
   /** @type {Look} */
-  let look = { ...WHOLE };
+  let look = { ...(host.kept?.look ?? WHOLE) };
   /** @type {Picture[]} */
   let pictures = [];
   /** @type {number | null} */
@@ -85,7 +97,10 @@ export function instrument(session, host) {
   });
   const bar = strip(session),
     all = panel(session, host.network);
-  const compare = comparison(session, () => schedule());
+  const compare = comparison(session, () => schedule(), {
+    pinned: host.kept?.pinned ? { ...session.first, ...move(host.kept.pinned, host.kept.scene, scene) } : null,
+    mode: host.kept?.mode ?? "",
+  });
   const tabs = choice(session);
   const sight = h("div", { class: "cdi-sight" });
   const caption = h("div", { class: "cdi-caption" });
@@ -321,6 +336,10 @@ export function instrument(session, host) {
     /** Text for an address. */
     get address() {
       return encode(session.changed);
+    },
+    /** What the next instrument may show again. @returns {Kept} */
+    get kept() {
+      return { look, pinned: compare.pinned, mode: compare.mode, scene };
     },
     /** Whether all knobs are in sight. */
     get opened() {

@@ -61,6 +61,7 @@ function build(element, packed) {
     if (shown) shown.close();
     shown = instrument(session(at), {
       ...ALONE,
+      kept: shown ? shown.kept : null,
       link: () => `${location.href.split("#")[0]}#${at}=${shown ? shown.address : ""}`,
       turn: packed.length > 1 ? turn : null,
     });

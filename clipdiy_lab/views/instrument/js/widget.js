@@ -130,6 +130,7 @@ export function render({ model, el }) {
       add,
       link: null,
       opened,
+      kept: shown ? shown.kept : null,
       network: asks,
       rows: [film.root, kept.root, line.root],
       turn: (step) => {
