@@ -8,7 +8,7 @@ from laboratory import ROOT, Notebook
 LONG = 150
 SHOWS = {
     "06_explorer": ".cdi-picture .cdi-map",
-    "07_ablations_and_tables": ".js-plotly-plot .main-svg",
+    "02_scales": ".js-plotly-plot .main-svg",
 }
 
 

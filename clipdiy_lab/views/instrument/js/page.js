@@ -91,7 +91,7 @@ function film(packed, choose) {
     h(
       "button",
       { type: "button", title: scene.title, on: { click: () => choose(at) } },
-      h("img", { src: scene.photograph, alt: "", loading: "lazy" }),
+      h("img", { src: scene.photograph, alt: "" }),
       h("span", {}, short(scene.title, 22)),
     ),
   );
