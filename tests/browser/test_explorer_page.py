@@ -307,9 +307,12 @@ def test_a_storm_of_five_hundred_events_ends_on_the_last_value(page):
 
 
 def test_it_follows_the_theme_of_jupyterlab(page):
-    for theme, wanted in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
-        page.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        page.find(f".cdi-host[data-theme={wanted}]").wait_for()
+    themes = (("Dark", "dark", "normal"), ("Dark High Contrast", "dark", "more"), ("Light", "light", "normal"))
+    for theme, wanted, contrast in themes:
+        page.page.evaluate(
+            "theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", f"JupyterLab {theme}"
+        )
+        page.find(f".cdi-host[data-theme={wanted}][data-contrast={contrast}]").wait_for()
         paper = page.page.evaluate("getComputedStyle(document.querySelector('.cdi')).backgroundColor")
         assert (sum(map(int, re.findall(r"\d+", paper)[:3])) < 200) == (wanted == "dark")
 

@@ -584,6 +584,24 @@ def test_only_backgrounds_that_a_run_has_texts_for_are_offered(segmenter, sample
         page.get_by_role("button", name="Fewer knobs").click()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_high_contrast_is_followed(chromium, page_file, scheme):
+    context = chromium.new_context(viewport={"width": 1400, "height": 900}, color_scheme=scheme, contrast="more")
+    try:
+        page = context.new_page()
+        page.goto(page_file.as_uri())
+        page.wait_for_selector(".cdi-headline")
+        colors = page.evaluate("""() => {
+            const style = getComputedStyle(document.querySelector('.cdi'));
+            const line = getComputedStyle(document.querySelector('.cdi-chip')).borderTopColor;
+            return [style.backgroundColor, style.color, line];
+        }""")
+    finally:
+        context.close()
+    black, white = "rgb(0, 0, 0)", "rgb(255, 255, 255)"
+    assert colors == ([white, black, black] if scheme == "light" else [black, white, white])
+
+
 def test_zoom_and_a_stay_when_another_image_comes(runs, page_file, opened):
     page = opened(page_file)
     page.get_by_role("button", name="+", exact=True).click()

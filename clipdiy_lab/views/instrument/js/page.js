@@ -5,6 +5,7 @@ import { h, short } from "./dom.js";
 import { ALONE, instrument } from "./instrument.js";
 import { unpack } from "./scene.js";
 import { decode, Session } from "./session.js";
+import { follow } from "./theme.js";
 
 /**
  * Show the scenes of a page in an element. Its content, a picture for those without scripts, goes; where a scene cannot
@@ -81,6 +82,7 @@ function build(element, packed) {
   }
 
   element.replaceChildren(...(packed.length > 1 ? [strip.root] : []), stand);
+  follow(element);
   if (!open()) show(0);
   window.addEventListener("hashchange", open);
 }

@@ -1,14 +1,20 @@
-// Light or dark as JupyterLab is; elsewhere the style sheet follows the system.
+// Light or dark as JupyterLab is, elsewhere as the system is; high contrast where either asks for it.
 
 /** @param {HTMLElement} host @returns {() => void} stops it */
 export function follow(host) {
+  const wish = window.matchMedia("(prefers-contrast: more)");
   const read = () => {
-    const light = document.body.dataset.jpThemeLight;
+    const { jpThemeLight: light, jpThemeName: name = "" } = document.body.dataset;
     if (light === undefined) delete host.dataset.theme;
     else host.dataset.theme = light === "true" ? "light" : "dark";
+    host.dataset.contrast = wish.matches || name.includes("High Contrast") ? "more" : "normal";
   };
   const watch = new MutationObserver(read);
-  watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
+  watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "data-jp-theme-name"] });
+  wish.addEventListener("change", read);
   read();
-  return () => watch.disconnect();
+  return () => {
+    watch.disconnect();
+    wish.removeEventListener("change", read);
+  };
 }
