@@ -23,8 +23,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clipdiy_lab.datasets.scenes import Scenes
-from clipdiy_lab.models.saliency.found import discover_background, prepare
+from clipdiy_lab.models.saliency.found import discover_background
 from clipdiy_lab.models.saliency.found_tiny import build_backbone, squashed
+from clipdiy_lab.models.saliency.inputs import prepare
 
 ASSETS = Path(__file__).resolve().parents[1] / "clipdiy_lab" / "assets" / "found_tiny"
 

@@ -131,7 +131,7 @@ class Config:
         Sides of the encoder's input and of its patches, in pixels, which say where patch tokens are. None leaves it to
         the segmenter, which fills it in; runs and stores have it.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
-        Of the encoder's arithmetic; ``auto`` leaves it as the encoder was loaded, ``int8`` needs the runtime OpenVINO.
+        Of the networks' arithmetic (of saliency: ``found``'s); ``auto``: the encoder's own, ``int8`` needs OpenVINO.
 
     Raises
     ------
@@ -158,8 +158,9 @@ class Config:
         choices=get_args(Resize), also_on={"saliency": {"saliency_input": "frame"}},
     )  # fmt: skip
     precision: Precision = knob(
-        "auto", "embedding", "choice", "arithmetic of the encoder", choices=get_args(Precision), left_open="auto"
-    )
+        "auto", "embedding", "choice", "arithmetic of the networks", choices=get_args(Precision), left_open="auto",
+        also_on={"saliency": {}},
+    )  # fmt: skip
     saliency_input: SaliencyInput = knob(
         "image", "saliency", "choice", "what the saliency source sees", choices=get_args(SaliencyInput)
     )

@@ -8,7 +8,8 @@ capability        without it
 ================= ==================================================================================================
 HasInterpolation  crops are resized to the input bicubically
 HasDevice         crops are prepared on the CPU
-HasPrecision      the encoder is taken to compute in float32, and no other precision can be asked for
+HasPrecision      the encoder is taken to compute in float32, and no other precision can be asked for; a saliency source
+                  computes as it does
 TakesOtherSides   crops have `image_size` pixels; the knob `crop_input` is refused
 HasUsage          runs record image size, mean, deviation and interpolation only
 HasRuntime        runs record the versions of torch and open_clip only
@@ -23,7 +24,7 @@ HasRecipe         runs cannot print code that makes the object again; workers ge
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from clipdiy_lab.errors import ConfigError, ModelError
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from clipdiy_lab.models.dense_tokens import TokenTower
     from clipdiy_lab.models.encoders import Encoder
     from clipdiy_lab.models.recipes import Recipe
+    from clipdiy_lab.models.saliency import Saliency
 
 
 @runtime_checkable
@@ -55,12 +57,12 @@ class HasDevice(Protocol):
 
 @runtime_checkable
 class HasPrecision(Protocol):
-    """An encoder that computes in one precision and can be had in others."""
+    """An encoder or a saliency source that computes in one precision and can be had in others."""
 
     precision: str
 
-    def with_precision(self, precision: Precision) -> Encoder:
-        """Return the same model in another precision: "fp32", "bf16", "fp16" or "int8".
+    def with_precision(self, precision: Precision) -> Any:
+        """Return the same object in another precision: "fp32", "bf16", "fp16" or "int8".
 
         Raises
         ------
@@ -193,10 +195,25 @@ def in_precision(encoder: Encoder, precision: Precision) -> Encoder:
     if precision in ("auto", precision_of(encoder)):
         return encoder
     if isinstance(encoder, HasPrecision):
-        return encoder.with_precision(precision)
+        changed: Encoder = encoder.with_precision(precision)
+        return changed
     if precision == "fp32":
         return encoder  # without a word about precision, float32 is what an encoder computes in
     raise ConfigError(f"encoder {encoder.name!r} cannot change its precision; use precision='auto'.")
+
+
+def saliency_in(saliency: Saliency, precision: Precision) -> Saliency:
+    """Return a saliency source in the precision that is asked for, where it can be had in others; else as it is.
+
+    Raises
+    ------
+    ModelError
+        If it cannot compute in it, such as FOUND by torch in int8.
+    """
+    if not isinstance(saliency, HasPrecision) or precision in ("auto", saliency.precision):
+        return saliency
+    changed: Saliency = saliency.with_precision(precision)
+    return changed
 
 
 def as_token_encoder(encoder: Encoder) -> GivesTokens:

@@ -15,17 +15,15 @@ from open_clip.transformer import QuickGELU
 from torch import Tensor
 from torch.func import functional_call
 
-from clipdiy_lab.errors import LabelError, ModelError, nearest
+from clipdiy_lab.errors import LabelError, ModelError
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Precision
 from clipdiy_lab.method.last_block import METHODS
 from clipdiy_lab.models import tokenizers, weights
 from clipdiy_lab.models.dense_tokens import TokenTower, position_embedding
-from clipdiy_lab.models.devices import resolve_device
+from clipdiy_lab.models.devices import DTYPES, resolve_device, resolve_precision
 from clipdiy_lab.models.encoders import describe_usage, pooled
 from clipdiy_lab.models.recipes import Recipe
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class OpenClipEncoder:
@@ -87,7 +85,7 @@ class OpenClipEncoder:
         self.known_words = known_words
         self.mean, self.std, self.interpolation = tuple(mean), tuple(std), interpolation
         self.device = resolve_device(device)
-        self.precision = _resolve_precision(precision, self.device)
+        self.precision = resolve_precision(precision, self.device)
         self._source = model.eval()
         self._tokenizer = tokenizer
         self.tokenizer = tokenizer_name or tokenizers.spell(tokenizer)
@@ -100,7 +98,7 @@ class OpenClipEncoder:
             self.embedding_dim = int(self._encode_ids(self._probe[:1]).shape[-1])
 
     def _cast(self) -> Any:
-        dtype = _DTYPES[self.precision]
+        dtype = DTYPES[self.precision]
         model = self._source if dtype is torch.float32 else copy.deepcopy(self._source).to(dtype)
         return model.to(self.device)
 
@@ -141,7 +139,7 @@ class OpenClipEncoder:
 
         s is `image_size`, or another side that `check_side` takes: position embeddings are then interpolated.
         """
-        crops = crops.to(self.device, _DTYPES[self.precision])
+        crops = crops.to(self.device, DTYPES[self.precision])
         if crops.shape[-1] == self.image_size:
             features: Tensor = self._model.encode_image(crops)
         else:
@@ -228,13 +226,3 @@ def _side(model: Any, name: str) -> int:
     if len(sides) != 1:
         raise ModelError(f"{name!r} reads images of {tuple(size)} pixels; windows are square, so use a square model.")
     return int(sides.pop())
-
-
-def _resolve_precision(precision: Precision, device: torch.device) -> str:
-    if precision != "auto":
-        if precision == "int8":
-            raise ModelError("precision 'int8' needs OpenVINO: clipdiy_lab.load(..., runtime='openvino').")
-        if precision not in _DTYPES:
-            raise ModelError(f"precision is {precision!r}. {nearest(str(precision), ['auto', *_DTYPES])}")
-        return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

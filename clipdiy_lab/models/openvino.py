@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -15,20 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipdiy_lab.errors import ModelError, nearest
+from clipdiy_lab.errors import ModelError
 from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.method.grid import Plan
-from clipdiy_lab.models import weights
+from clipdiy_lab.models.compiled import Calibration, Compiled, compile_network, images_of, mark, settled, version
 from clipdiy_lab.models.encoders import Encoder, to_input
-from clipdiy_lab.models.hub import quiet
 from clipdiy_lab.models.openclip_encoder import OpenClipEncoder
 from clipdiy_lab.models.recipes import Recipe
 
-Images = Sequence[npt.NDArray[np.uint8]]
-_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of what is not quantised
 _MOST_CROPS = 65536
-_INSTALL = 'pip install "clipdiy-lab[openvino]"'
 
 
 class OpenVinoEncoder:
@@ -66,17 +59,13 @@ class OpenVinoEncoder:
         encoder: Encoder,
         *,
         precision: Precision = "auto",
-        calibration: Images | Callable[[], Images] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        if precision not in ("auto", *_HINTS):
-            raise ModelError(f"precision is {precision!r} under OpenVINO. {nearest(precision, ['auto', *_HINTS])}")
-        if precision == "int8" and (calibration is None or (not callable(calibration) and not len(calibration))):
-            raise ModelError("int8 needs images to set its ranges by; give calibration, or use clipdiy_lab.load.")
+        self.precision = settled(precision, calibration)
         if not isinstance(encoder, OpenClipEncoder):
             raise ModelError(f"OpenVINO runs models of open_clip; {encoder.name!r} is none, so leave out runtime.")
         if encoder.device.type != "cpu":
             raise ModelError(f"OpenVINO runs on the processor, {encoder.name!r} is on {encoder.device}; load it there.")
-        self.precision = "fp32" if precision == "auto" else precision
         self._torch = encoder if encoder.precision == "fp32" else encoder.with_precision("fp32")
         self._calibration = calibration
         self.name, self.image_size, self.embedding_dim = encoder.name, encoder.image_size, encoder.embedding_dim
@@ -88,6 +77,7 @@ class OpenVinoEncoder:
         )
         self.known_words = encoder.known_words
         self._compiled = self._compile()
+        self.runtime = {"openvino": version()}
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What is compiled belongs to one processor; a worker compiles for its own.
@@ -104,10 +94,8 @@ class OpenVinoEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """Identity of the weights, as torch has it; ``+`` and a hash of the images where `calibration` is images."""
-        if self._calibration is None or callable(self._calibration):
-            return self._torch.fingerprint
-        seen = weights.fingerprint({str(n): torch.from_numpy(one) for n, one in enumerate(self._calibration)})
-        return f"{self._torch.fingerprint}+{seen[:16]}"
+        own = mark(self._calibration)
+        return f"{self._torch.fingerprint}+{own}" if own else self._torch.fingerprint
 
     def with_precision(self, precision: Precision) -> OpenVinoEncoder:
         """Return the same model computing in another precision."""
@@ -115,49 +103,18 @@ class OpenVinoEncoder:
 
     def encode_crops(self, crops: Tensor) -> Tensor:
         """Encode N x 3 x s x s normalised crops, s = `image_size`, to N x D float32 vectors of length 1."""
-        features = self._compiled([crops.float().cpu().contiguous().numpy()])[0]
-        return F.normalize(torch.from_numpy(features), dim=-1)
+        return F.normalize(self._compiled(crops), dim=-1)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Encode L texts to L x D float32 vectors of length 1, see `OpenClipEncoder.encode_texts`."""
         return self._torch.encode_texts(texts)
 
-    def _compile(self) -> Any:
-        with _without_statistics(), quiet():
-            try:
-                import openvino
-            except ImportError as error:
-                raise ModelError(f"runtime 'openvino' needs OpenVINO, which is not installed: {_INSTALL}.") from error
-            model = openvino.convert_model(self._exported())
-            if self.precision == "int8":
-                model = self._quantised(model)
-        self.runtime = {"openvino": str(openvino.__version__)}
-        hint = _HINTS[self.precision]
-        wanted = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        compiled = openvino.Core().compile_model(model, "CPU", wanted)
-        settled = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        if settled != hint:
-            raise ModelError(f"this processor cannot compute in {self.precision} (OpenVINO would use {settled}).")
-        return compiled
+    def _compile(self) -> Compiled:
+        example = torch.zeros(2, 3, self.image_size, self.image_size)
+        return compile_network(self._torch.visual, example, (0, _MOST_CROPS), self.precision, self._samples)
 
-    def _exported(self) -> Any:
-        crops = torch.zeros(2, 3, self.image_size, self.image_size)
-        many = torch.export.Dim("crops", min=1, max=_MOST_CROPS)
-        # Without gradients, but not in inference mode, which cannot be exported.
-        with torch.inference_mode(False), torch.no_grad():
-            return torch.export.export(self._torch.visual, (crops,), dynamic_shapes=({0: many},))
-
-    def _quantised(self, model: Any) -> Any:
-        try:
-            import nncf
-        except ImportError as error:
-            raise ModelError(f"int8 needs NNCF, which is not installed: {_INSTALL}.") from error
-        given = self._calibration() if callable(self._calibration) else self._calibration or ()
-        images = [self._crops(image).numpy() for image in given]
-        with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
-            return nncf.quantize(
-                model, nncf.Dataset(images), model_type=nncf.ModelType.TRANSFORMER, subset_size=len(images)
-            )
+    def _samples(self) -> list[Tensor]:
+        return [self._crops(image) for image in images_of(self._calibration)]
 
     def _crops(self, image: npt.NDArray[np.uint8]) -> Tensor:
         config = Config.paper()
@@ -169,18 +126,3 @@ class OpenVinoEncoder:
 def _remake(*parts: Any) -> OpenVinoEncoder:
     encoder, precision, calibration = parts
     return OpenVinoEncoder(encoder, precision=precision, calibration=calibration)
-
-
-@contextlib.contextmanager
-def _without_statistics() -> Iterator[None]:
-    """Import OpenVINO and NNCF as if their package for usage statistics, on by default, were not installed."""
-    name = "openvino_telemetry"
-    before = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before

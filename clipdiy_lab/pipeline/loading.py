@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ from clipdiy_lab.datasets.images import read_image
 from clipdiy_lab.datasets.registry import open_dataset
 from clipdiy_lab.errors import ModelError, spelled
 from clipdiy_lab.method.config import Precision
+from clipdiy_lab.models.compiled import Calibration
+from clipdiy_lab.models.devices import Runtime
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder
 from clipdiy_lab.models.loading import load_encoder
 from clipdiy_lab.models.openvino import OpenVinoEncoder
@@ -20,8 +22,6 @@ from clipdiy_lab.models.saliency import Saliency, build
 from clipdiy_lab.models.tokenizers import Tokenizer
 from clipdiy_lab.models.usage import Activation
 from clipdiy_lab.pipeline.segmenter import Segmenter
-
-Runtime = Literal["torch", "openvino"]
 
 
 def load(
@@ -66,7 +66,8 @@ def load(
     batch_size : int, optional
         See `Segmenter`.
     runtime : {"torch", "openvino"}
-        What computes the image tower. OpenVINO is for processors, see `models.openvino.OpenVinoEncoder`.
+        What computes the image tower, and the transformer of the saliency ``found``. OpenVINO is for processors, see
+        `models.openvino.OpenVinoEncoder` and `models.saliency.fast_dino.FastDino`.
     calibration : sequence of images, optional
         Anything that `Segmenter.segment` takes; int8 sets its ranges by them. Default: 8 scenes of the training split;
         for photographs, give a few photographs.
@@ -95,7 +96,7 @@ def load(
     if saliency is None:
         saliency = "found-tiny" if name == EMBEDDED else "found"
     if isinstance(saliency, str):
-        saliency = build(saliency, device=device)
+        saliency = make_saliency(saliency, runtime=runtime, calibration=calibration, device=device, precision=precision)
     return Segmenter(encoder, saliency, batch_size=batch_size)
 
 
@@ -133,9 +134,45 @@ def make_encoder(
         if calibration is not None:
             raise ModelError("calibration is for int8, which needs runtime='openvino'.")
         return load_encoder(name, device=device, precision=precision, **options)
-    images = _calibration_scenes if calibration is None else [read_image(one) for one in calibration]
+    images = _calibration(calibration)
     plain = load_encoder(name, device="cpu" if device == "auto" else device, precision="fp32", **options)
     return OpenVinoEncoder(plain, precision=precision, calibration=images)
+
+
+def make_saliency(
+    name: str,
+    *,
+    runtime: Runtime = "torch",
+    calibration: Sequence[Any] | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    **options: Any,
+) -> Saliency:
+    """Make a saliency source: what `load` does for a name, and what repeats a recipe.
+
+    Parameters
+    ----------
+    name : str
+        A name of `models.saliency.names`.
+    runtime, calibration, device, precision
+        As for `load`; sources other than ``found`` are computed by torch in float32, whatever is asked. A segmenter
+        asks for the precision of its configuration in the end.
+    **options
+        As for `models.saliency.build`.
+
+    Raises
+    ------
+    ModelError, SaliencyError
+        As `models.saliency.build`.
+    """
+    if name != "found" or runtime == "torch":
+        return build(name, device=device, precision=precision, **options)
+    there, images = "cpu" if device == "auto" else device, _calibration(calibration)
+    return build(name, device=there, precision=precision, runtime=runtime, calibration=images, **options)
+
+
+def _calibration(given: Sequence[Any] | None) -> Calibration:
+    return _calibration_scenes if given is None else [read_image(one) for one in given]
 
 
 def _calibration_scenes() -> list[npt.NDArray[np.uint8]]:

@@ -15,13 +15,13 @@ from clipdiy_lab.models.encoders import Encoder, describe_usage
 from clipdiy_lab.models.saliency import GIVEN, Saliency
 
 
-def versions(encoder: Any = None) -> dict[str, str]:
+def versions(*networks: object) -> dict[str, str]:
     """Return the versions that decide the numbers of a result.
 
     Parameters
     ----------
-    encoder : Encoder, optional
-        Its ``runtime`` (name and version of what computes it beside torch) is added where it has one.
+    *networks : Encoder or Saliency
+        Their ``runtime`` (name and version of what computes them beside torch) is added where they have one.
 
     Returns
     -------
@@ -29,11 +29,12 @@ def versions(encoder: Any = None) -> dict[str, str]:
         By the package, and ``python``.
     """
     packages = {"torch": "torch", "open_clip": "open_clip_torch", "xarray": "xarray", "numpy": "numpy"}
+    runtimes = [one.runtime for one in networks if isinstance(one, HasRuntime)]
     return {
         "clipdiy_lab": __version__,
         **{name: importlib.metadata.version(package) for name, package in packages.items()},
         "python": platform.python_version(),
-        **(encoder.runtime if isinstance(encoder, HasRuntime) else {}),
+        **{name: version for runtime in runtimes for name, version in runtime.items()},
     }
 
 
@@ -53,7 +54,7 @@ def made_by(encoder: Encoder, saliency: Saliency | None) -> dict[str, Any]:
         "encoder_usage": json.dumps(describe_usage(encoder)),
         "encoder_recipe": recipes.write(recipe_of(encoder)),
         **saliency_facts(saliency),
-        "versions": json.dumps(versions(encoder)),
+        "versions": json.dumps(versions(encoder, saliency)),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,8 @@ from torch import Tensor
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
 from clipdiy_lab.method import ops
-from clipdiy_lab.method.config import Config, as_config
-from clipdiy_lab.models.capabilities import as_token_encoder, in_precision, precision_of
+from clipdiy_lab.method.config import Config, Precision, as_config
+from clipdiy_lab.models.capabilities import as_token_encoder, in_precision, precision_of, saliency_in
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder
 from clipdiy_lab.models.prompts import (
     TextCache,
@@ -80,6 +80,7 @@ class Segmenter:
         self._batches = CropBatches(batch_size)
         self._texts = TextCache(self.encoder)
         self._precisions: dict[str, Encoder] = {}
+        self._saliencies: dict[str, Saliency] = {}
 
     @property
     def batch_size(self) -> int | None:
@@ -240,7 +241,7 @@ class Segmenter:
             The image at its own size.
         frame : uint8 tensor, y x x x 3
         config : Config
-            Says which of the two the source looks at.
+            Says which of the two the source looks at, and in which precision it computes.
         given : array, height x width in [0, 1], optional
             Used instead of the source.
 
@@ -257,7 +258,7 @@ class Segmenter:
         if given is None and self.saliency.name == "none":
             return None
         seen = frame.numpy() if config.saliency_input == "frame" and given is None else pixels
-        checked = validate_map(self.saliency(seen) if given is None else given, seen.shape[:2])
+        checked = validate_map(self._saliency_at(config)(seen) if given is None else given, seen.shape[:2])
         return saliency_in_frame(checked, config.image_size)
 
     def _at(self, config: Config) -> Encoder:
@@ -266,6 +267,13 @@ class Segmenter:
         if wanted not in self._precisions:
             self._precisions[wanted] = in_precision(self.encoder, wanted)
         return self._precisions[wanted]
+
+    def _saliency_at(self, config: Config) -> Saliency:
+        """Return the saliency source in the precision that the encoder has under the configuration."""
+        used = precision_of(self._at(config))
+        if used not in self._saliencies:
+            self._saliencies[used] = saliency_in(self.saliency, cast(Precision, used))
+        return self._saliencies[used]
 
     def settled(self, config: Config) -> Config:
         """Return the configuration with what is left to the encoder: the precision, and the size of patches.

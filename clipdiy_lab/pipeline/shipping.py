@@ -10,7 +10,7 @@ from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models.capabilities import HasDevice, precision_of, recipe_of
 from clipdiy_lab.models.encoders import Encoder
 from clipdiy_lab.models.recipes import Recipe
-from clipdiy_lab.models.saliency import Saliency, build
+from clipdiy_lab.models.saliency import Saliency
 from clipdiy_lab.pipeline.segmenter import Segmenter
 
 
@@ -25,7 +25,7 @@ class SentSegmenter:
     precision : str
         In which the client's encoder computes.
     saliency : Recipe or Saliency
-        For `models.saliency.build`; or an object of one's own.
+        For `make_saliency`; or an object of one's own.
     fingerprints : (str, str)
         Of the client's encoder and saliency.
     batch_size : int or None
@@ -58,7 +58,10 @@ class SentSegmenter:
             If the weights, or the package that brings them, are not to be had there, or are other ones than the
             client's.
         """
-        from clipdiy_lab.pipeline.loading import make_encoder  # here, since only a worker needs it and open_clip
+        from clipdiy_lab.pipeline.loading import (
+            make_encoder,
+            make_saliency,
+        )  # here, since only a worker needs it and open_clip
 
         encoder, saliency, device = self.encoder, self.saliency, "cpu"
         if isinstance(encoder, Recipe):
@@ -66,7 +69,8 @@ class SentSegmenter:
             encoder = make_encoder(encoder.name, precision=cast(Precision, self.precision), **options)
             device = str(encoder.device) if isinstance(encoder, HasDevice) else device
         if isinstance(saliency, Recipe):
-            saliency = build(saliency.name, device=device, **saliency.options)
+            options = dict(saliency.options)
+            saliency = make_saliency(saliency.name, device=device, **options)
         found = (encoder.fingerprint, saliency.fingerprint)
         for what, mine, theirs in zip((encoder.name, saliency.name), found, self.fingerprints, strict=True):
             if mine != theirs:

@@ -62,7 +62,11 @@ class Maker:
     @property
     def source(self) -> Recipe:
         """Name and options of the source that a segmenter needs; a map that was given needs none."""
-        return self.saliency_recipe or Recipe("none")
+        source = self.saliency_recipe or Recipe("none")
+        # The runtime that the encoder is loaded with is the source's as well.
+        return (
+            source.without("runtime") if source.options.get("runtime") == self.load.options.get("runtime") else source
+        )
 
 
 def segmenter_line(maker: Maker) -> str:

@@ -13,7 +13,8 @@ from clipdiy_lab.models.checkpoints import read_checkpoint
 from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.saliency import Saliency, build, found, validate_map
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, Keys
-from clipdiy_lab.models.saliency.found import HEAD_WEIGHTS, Found, FoundSeed, discover_background, prepare
+from clipdiy_lab.models.saliency.found import HEAD_WEIGHTS, Found, FoundSeed, discover_background
+from clipdiy_lab.models.saliency.inputs import prepare
 from clipdiy_lab.models.weights import load_into
 
 ROOT = Path(__file__).parents[2]

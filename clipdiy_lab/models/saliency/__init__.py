@@ -19,8 +19,9 @@ none       saliency is not applied
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from clipdiy_lab.models.recipes import Recipe
 from clipdiy_lab.models.registry import Registry
 from clipdiy_lab.models.saliency.protocol import GIVEN, Saliency, as_saliency, check_image, validate_map
 
@@ -29,10 +30,13 @@ __all__ = ["GIVEN", "Saliency", "as_saliency", "build", "check_image", "names", 
 # Builders import what they need when they are called, so that asking for the names loads neither torch nor OpenCV.
 
 
-def _found(device: str = "cpu") -> Saliency:
+def _found(device: str = "cpu", precision: Any = "auto", runtime: Any = "torch", calibration: Any = None) -> Saliency:
     from clipdiy_lab.models.saliency.found import Found
 
-    return Found.published(device=device)
+    source: Any = Found.published(device=device, precision=precision, runtime=runtime, calibration=calibration)
+    if runtime != "torch" and (calibration is None or callable(calibration)):
+        source.recipe = Recipe("found", {"runtime": runtime})
+    return cast(Saliency, source)
 
 
 def _found_seed(
@@ -123,7 +127,8 @@ def build(name: str, *, device: str = "cpu", **options: Any) -> Saliency:
     device : str
         "cpu", "cuda", "mps" or "auto", for the sources that run a network; the others ignore it.
     **options
-        What the source takes: `tau`, `weigh_heads`, `epsilon`, `block` for "found-seed"; `path` for "file"; `value`
+        What the source takes: `precision`, `runtime` and `calibration` for "found" (see `Found`);
+        `tau`, `weigh_heads`, `epsilon`, `block` for "found-seed"; `path` for "file"; `value`
         for "constant"; what its package says for another.
 
     Returns

@@ -7,6 +7,7 @@ attention that the class token pays to each patch, which says where objects are.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -182,17 +183,17 @@ class DinoViT(VisionTransformer):
         ModelError
             If a side is no multiple of the patch, or there is no such block.
         """
-        grid = _grid(images, self.patch_size)
-        index = _block_index(block, len(self.blocks))
-        tokens = self._tokens(images, grid)
+        grid = patch_grid(images, self.patch_size)
+        index = block_index(block, len(self.blocks))
+        tokens = self.first_tokens(images, grid)
         for earlier in self.blocks[:index]:
             tokens = earlier(tokens)
         chosen: Any = self.blocks[index]
-        query, key, _ = _split_heads(chosen.attn.qkv(chosen.norm1(tokens)), self.heads)
-        return _read(query, key, grid)
+        query, key, _ = split_heads(chosen.attn.qkv(chosen.norm1(tokens)), self.heads)
+        return read_keys(query, key, grid)
 
-    def _tokens(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
-        """B x (1 + h * w) x embed_dim, as the first block gets them."""
+    def first_tokens(self, images: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens as the first block gets them, B x (1 + h * w) x embed_dim, of images in patches of this grid."""
         # Not through `patch_embed` itself, which refuses images of another size than it was trained for.
         patches = self.patch_embed.proj(images).flatten(2).transpose(1, 2)
         tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
@@ -279,13 +280,13 @@ class OpenClipViT(nn.Module):
         ModelError
             If a side is no multiple of the patch, or there is no such block.
         """
-        grid = _grid(images, self.patch_size)
-        index = _block_index(block, len(self._blocks))
+        grid = patch_grid(images, self.patch_size)
+        index = block_index(block, len(self._blocks))
         chosen = self._blocks[index]
         tokens = chosen.ln_1(self._tokens(images, grid, index))
         projected = F.linear(tokens, chosen.attn.in_proj_weight, chosen.attn.in_proj_bias)
-        query, key, _ = _split_heads(projected.float(), self.heads)
-        return _read(query, key, grid)
+        query, key, _ = split_heads(projected.float(), self.heads)
+        return read_keys(query, key, grid)
 
     def _tokens(self, images: Tensor, grid: tuple[int, int], blocks: int) -> Tensor:
         """B x (1 + h * w) x embed_dim, after the first `blocks` blocks."""
@@ -301,14 +302,13 @@ class OpenClipViT(nn.Module):
         return tokens
 
 
-def _split_heads(projected: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value, each B x heads x tokens x d, out of B x tokens x (3 * width)."""
+def split_heads(projected: Tensor, heads: int, parts: int = 3) -> Sequence[Tensor]:
+    """Query, key and value (or the first of them), each B x heads x tokens x d, out of B x tokens x (parts * width)."""
     batch, tokens, _ = projected.shape
-    query, key, value = projected.reshape(batch, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4)
-    return query, key, value
+    return projected.reshape(batch, tokens, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind()
 
 
-def _read(query: Tensor, key: Tensor, grid: tuple[int, int]) -> Keys:
+def read_keys(query: Tensor, key: Tensor, grid: tuple[int, int]) -> Keys:
     """Keys without the class token, and the class token's row of the attention."""
     # One row of the attention is all that FOUND reads; the full square would take 200 MB on a photograph.
     scores = query[:, :, :1] @ key.transpose(-2, -1) / math.sqrt(key.shape[-1])
@@ -316,17 +316,19 @@ def _read(query: Tensor, key: Tensor, grid: tuple[int, int]) -> Keys:
     return Keys(keys=key[:, :, 1:], attention=attention, grid=grid)
 
 
-def _grid(images: Tensor, patch_size: int) -> tuple[int, int]:
+def patch_grid(images: Tensor, patch_size: int) -> tuple[int, int]:
+    """Rows and columns of patches; a `ModelError` for sides that are no multiples of a patch."""
     height, width = images.shape[-2:]
     if height % patch_size or width % patch_size or not height or not width:
         raise ModelError(
             f"Images of {height} x {width} pixels do not divide into patches of {patch_size}: pad them first, "
-            "as clipdiy_lab.models.saliency.found.prepare does."
+            "as clipdiy_lab.models.saliency.inputs.prepare does."
         )
     return height // patch_size, width // patch_size
 
 
-def _block_index(block: int, depth: int) -> int:
+def block_index(block: int, depth: int) -> int:
+    """Count a block from 0; a `ModelError` if there is none."""
     if not -depth <= block < depth:
         raise ModelError(f"Block {block} was asked of a transformer with {depth}: choose from {-depth} to {depth - 1}.")
     return block % depth

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -20,9 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
+from clipdiy_lab.method.config import Precision
 from clipdiy_lab.models.checkpoints import tensors_of
-from clipdiy_lab.models.devices import resolve_device
+from clipdiy_lab.models.compiled import Calibration
+from clipdiy_lab.models.devices import Runtime, resolve_device, resolve_precision
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, KeyBackbone, Keys
+from clipdiy_lab.models.saliency.fast_dino import FastDino
+from clipdiy_lab.models.saliency.inputs import prepare
 from clipdiy_lab.models.saliency.protocol import check_image
 from clipdiy_lab.models.weights import WeightsFile, fetch, fingerprint, load_into
 
@@ -39,6 +43,8 @@ HEAD_WEIGHTS = WeightsFile(
     bytes=2689,
     source="the published head of FOUND, valeoai/FOUND, Apache-2.0",
 )
+
+_Parts = tuple[KeyBackbone, Mapping[str, Tensor], dict[str, Any]]
 
 
 class Background(NamedTuple):
@@ -60,33 +66,6 @@ class Background(NamedTuple):
     similarity: Float[Tensor, "batch h w"]
     seed: Int[Tensor, " batch"]
     head_weights: Float[Tensor, "batch heads"]
-
-
-def prepare(image: NDArray[np.uint8], backbone: KeyBackbone, device: torch.device) -> Float[Tensor, "1 3 height width"]:
-    """Image as FOUND gives it to the transformer.
-
-    Parameters
-    ----------
-    image : ndarray
-        H x W x 3 uint8, RGB.
-    backbone : KeyBackbone
-        Says mean, deviation and patch.
-    device : torch.device
-        Where the result lies.
-
-    Returns
-    -------
-    Tensor
-        1 x 3 x H' x W' float32, normalised, then padded with zeros (the mean colour) at the right and the bottom to
-        multiples of a patch.
-    """
-    # A copy, because torch reads neither mirrored views nor arrays that cannot be written.
-    pixels = torch.from_numpy(image.copy()).to(device).permute(2, 0, 1).float() / 255
-    mean = torch.tensor(backbone.mean, device=device).view(3, 1, 1)
-    std = torch.tensor(backbone.std, device=device).view(3, 1, 1)
-    height, width = image.shape[:2]
-    padding = (0, -width % backbone.patch_size, 0, -height % backbone.patch_size)
-    return F.pad((pixels - mean) / std, padding)[None]
 
 
 def discover_background(keys: Keys, tau: float = 0.3, weigh_heads: bool = True, epsilon: float = 1e-10) -> Background:
@@ -157,11 +136,18 @@ class Found(_KeySaliency):
         Name in runs and tables.
     device : str or torch.device
         "cpu", "cuda", "mps", or "auto" for the best that is there.
+    precision : {"auto", "fp32", "bf16", "fp16", "int8"}
+        Of the blocks of a `DinoViT`; another backbone computes as it is. ``auto``: bf16 on a CUDA device that has it,
+        fp32 elsewhere. A segmenter asks for the precision of its configuration.
+    runtime : {"torch", "openvino"}
+        What computes these blocks, see `FastDino`. OpenVINO is for processors, and has fp32, bf16 and int8.
+    calibration : sequence of H x W x 3 uint8 arrays, or callable that returns one, optional
+        Images that set the ranges of int8.
 
     Raises
     ------
     ModelError
-        If the device is not there.
+        If the device is not there, or the runtime cannot do what is asked of it.
     WeightsError
         If the head does not fit the transformer.
 
@@ -178,23 +164,62 @@ class Found(_KeySaliency):
         block: int = -1,
         name: str = "found",
         device: str | torch.device = "cpu",
+        precision: Precision = "auto",
+        runtime: Runtime = "torch",
+        calibration: Calibration | None = None,
     ) -> None:
-        super().__init__(backbone, block, device)
+        where = resolve_device(device)
+        used = _in_precision(backbone, precision, where, runtime, calibration)
+        super().__init__(used, block, where)
         self.name = name
+        self.precision = used.precision if isinstance(used, FastDino) else "fp32"
+        self.runtime = used.runtime if isinstance(used, FastDino) else {}
         self._head = nn.Conv2d(backbone.embed_dim, 1, kernel_size=1)
         bare = {key.removeprefix("decoder."): value for key, value in head.items()}
         load_into(self._head, bare, f"the head of {name!r}")
-        self.fingerprint = _combine(backbone.fingerprint, fingerprint(bare), f"block {block}")
+        self.fingerprint = _combine(used.fingerprint, fingerprint(bare), f"block {block}")
         self._head.to(self._device)
+        self._made_of: _Parts = (
+            backbone,
+            head,
+            {"block": block, "name": name, "runtime": runtime, "calibration": calibration},
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is compiled belongs to one processor; a worker compiles for its own.
+        backbone, head, options = self._made_of
+        return _remake, (backbone, head, {**options, "device": str(self._device), "precision": self.precision})
+
+    def with_precision(self, precision: Precision) -> Found:
+        """Return the same source computing in another precision; the same object where its backbone has but one.
+
+        Raises
+        ------
+        ModelError
+            If the runtime cannot compute in it.
+        """
+        backbone, head, options = self._made_of
+        if not isinstance(backbone, DinoViT):
+            return self
+        return Found(backbone, head, device=self._device, precision=precision, **options)
 
     @classmethod
-    def published(cls, device: str | torch.device = "cpu") -> Self:
+    def published(
+        cls,
+        device: str | torch.device = "cpu",
+        *,
+        precision: Precision = "auto",
+        runtime: Runtime = "torch",
+        calibration: Calibration | None = None,
+    ) -> Self:
         """FOUND as its authors published it; fetches DINO ViT-S/8 (300 epochs) and the head if need be.
 
         Parameters
         ----------
         device : str or torch.device
             "cpu", "cuda", "mps", or "auto" for the best that is there.
+        precision, runtime, calibration
+            As for `Found`.
 
         Returns
         -------
@@ -207,7 +232,8 @@ class Found(_KeySaliency):
             If the weights are not on this machine and cannot be fetched.
         """
         head = tensors_of(fetch(HEAD_WEIGHTS, instead="found-tiny"), HEAD_WEIGHTS.name)
-        return cls(published_backbone(), head, device=device)
+        options: dict[str, Any] = {"precision": precision, "runtime": runtime, "calibration": calibration}
+        return cls(published_backbone(), head, device=device, **options)
 
     @torch.no_grad()
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -340,6 +366,22 @@ def published_backbone() -> DinoViT:
     backbone = DinoViT()
     load_into(backbone, tensors, DINO_WEIGHTS.name)
     return backbone.eval()
+
+
+def _in_precision(
+    backbone: KeyBackbone, precision: Precision, device: torch.device, runtime: Runtime, calibration: Calibration | None
+) -> KeyBackbone:
+    """Return a backbone that computes as it is asked; anything but a `DinoViT` as it is."""
+    if not isinstance(backbone, DinoViT):
+        return backbone
+    if runtime == "openvino":
+        return FastDino(backbone, precision, runtime=runtime, calibration=calibration)
+    used = resolve_precision(precision, device)
+    return backbone if used == "fp32" else FastDino(backbone, used)
+
+
+def _remake(backbone: KeyBackbone, head: Mapping[str, Tensor], options: dict[str, Any]) -> Found:
+    return Found(backbone, head, **options)
 
 
 def _head_weights(attention: Float[Tensor, "batch heads patches"], epsilon: float) -> Float[Tensor, "batch heads"]:
