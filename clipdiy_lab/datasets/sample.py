@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from clipdiy_lab.datasets.capabilities import HasIds
 from clipdiy_lab.errors import DatasetError, differing, lookalike, spelled
 
+T = TypeVar("T")
 IGNORE = 255  # the mask value of pixels that no measure counts
 
 
@@ -125,8 +126,8 @@ def ids_of(dataset: Dataset, length: int) -> tuple[str, ...]:
     return tuple(dataset[index].id for index in range(length))
 
 
-def ahead(read: Callable[[int], Sample], positions: Iterable[int]) -> Iterator[Sample]:
-    """Yield samples in order; a thread reads the next one while the caller works on the last.
+def ahead(read: Callable[[int], T], positions: Iterable[int]) -> Iterator[T]:
+    """Yield samples, or what is made of them, in order; a thread reads the next while the caller works on the last.
 
     Parameters
     ----------
@@ -136,7 +137,7 @@ def ahead(read: Callable[[int], Sample], positions: Iterable[int]) -> Iterator[S
     positions : iterable of int
     """
     with ThreadPoolExecutor(1) as reader:
-        coming: deque[Future[Sample]] = deque()
+        coming: deque[Future[T]] = deque()
         for place in positions:
             coming.append(reader.submit(read, place))
             if len(coming) > 1:

@@ -29,6 +29,8 @@ CropResize = Literal["bicubic", "bilinear"]
 _CV_BITS = 11
 # Pillow's resampling of 8-bit images: 32 bits less 8 for the pixel and 2 of headroom (PRECISION_BITS).
 _PILLOW_BITS = 22
+AT_ONCE = 8
+"""Crops that are brought to the encoder's input together on a processor: as many as its cache holds."""
 
 
 def resize_image(
@@ -108,6 +110,7 @@ def to_encoder_input(
     mean: Sequence[float],
     std: Sequence[float],
     how: CropResize = "bicubic",
+    out: Float[Tensor, "N 3 s s"] | None = None,
 ) -> Float[Tensor, "N 3 s s"]:
     """Bring crops to the encoder's input: resized with antialias as Pillow does it, to [0, 1], normalised.
 
@@ -120,14 +123,14 @@ def to_encoder_input(
         Of the encoder's training images, on the scale [0, 1].
     how : {"bicubic", "bilinear"}
         How the encoder's training images were resized; bicubic is the official code's.
+    out : float32 tensor, N x 3 x s x s, optional
+        Where to put it.
     """
-    if crops.shape[-1] != size:
-        weights = torch.from_numpy(_pillow_weights(crops.shape[-1], size, how)).to(crops.device)
-        # Pillow resizes across, rounds to 8 bits, then resizes down. Its weights are integers of 22 bits, so products
-        # and sums stay below 2**53 and this matrix product is exact in float64, on every device.
-        across = _round_pixels(crops.double() @ weights.T)
-        crops = _round_pixels(weights @ across)
-    return normalise(crops.float(), mean, std)
+    made = torch.empty(len(crops), 3, size, size, device=crops.device) if out is None else out
+    at_once = AT_ONCE if crops.device.type == "cpu" else max(len(crops), 1)
+    for pixels, place in zip(torch.split(crops, at_once), torch.split(made, at_once), strict=True):
+        normalise(place.copy_(_resized(pixels, size, how)), mean, std)
+    return made
 
 
 def normalise(
@@ -145,15 +148,30 @@ def normalise(
     return pixels.div_(255).sub_(shift).div_(scale)
 
 
-def _round_pixels(scaled: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """Divide by the unit of the weights, round half up as Pillow's shift does, and clip to 8 bits; in place."""
-    # Fresh memory at every step would take longer than the arithmetic.
-    return scaled.div_(1 << _PILLOW_BITS).add_(0.5).floor_().clamp_(0, 255)
+def _resized(crops: UInt8[Tensor, "N 3 p p"], size: int, how: CropResize) -> Tensor:
+    """Resize crops as Pillow does: across, rounded to 8 bits, then down, rounded again."""
+    old = crops.shape[-1]
+    if old == size:
+        return crops
+    # Pillow's weights are integers of 22 bits, here over 2**22; products and sums with 8-bit pixels have at most 31
+    # bits, so these matrix products are exact in float64, on every device. What is added rounds half up, as Pillow's
+    # shift does; in the product it costs no pass of its own.
+    weights = torch.from_numpy(_pillow_weights(old, size, how)).to(crops.device)
+    half = torch.full((1, 1, 1), 0.5, dtype=torch.float64, device=crops.device)
+    rows = crops.reshape(1, -1, old).double()
+    across = _whole_pixels(torch.baddbmm(half, rows, weights.T[None])).view(-1, old, size)
+    down = torch.baddbmm(half, weights.expand(len(across), -1, -1), across)
+    return _whole_pixels(down).view(len(crops), 3, size, size)
+
+
+def _whole_pixels(values: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """Clip to 8 bits and drop the fraction; in place, because fresh memory would take longer than the arithmetic."""
+    return values.clamp_(0, 255).floor_()
 
 
 @lru_cache(maxsize=64)
 def _pillow_weights(old: int, new: int, how: CropResize) -> npt.NDArray[np.float64]:
-    """Integer weights of Pillow's resampling (Resample.c: bicubic with a = -0.5; 22 bits), shape (new, old)."""
+    """Weights of Pillow's resampling, multiples of 2**-22, shape (new, old) (Resample.c: bicubic with a = -0.5)."""
     reach, kernel = (2, _cubic) if how == "bicubic" else (1, _triangle)
     ratio = old / new
     stretch = max(ratio, 1.0)
@@ -166,7 +184,7 @@ def _pillow_weights(old: int, new: int, how: CropResize) -> npt.NDArray[np.float
         taps /= taps.sum()
         # C's conversion to int drops the fraction, so half a unit is added away from zero.
         weights[target, low:high] = np.trunc(taps * (1 << _PILLOW_BITS) + np.copysign(0.5, taps))
-    return weights
+    return weights / (1 << _PILLOW_BITS)
 
 
 def _triangle(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:

@@ -83,9 +83,9 @@ def as_vectors(given: object, encoder: Encoder, method: str) -> Tensor:
     return given.float().cpu()
 
 
-def to_input(crops: Tensor, side: int, encoder: Encoder) -> Tensor:
+def to_input(crops: Tensor, side: int, encoder: Encoder, out: Tensor | None = None) -> Tensor:
     """Bring N x 3 x p x p uint8 crops to an encoder's input, N x 3 x side x side, as its images were in training."""
-    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, interpolation_of(encoder))
+    return ops.to_encoder_input(crops, side, encoder.mean, encoder.std, interpolation_of(encoder), out)
 
 
 def describe_usage(encoder: Encoder) -> dict[str, Any]:

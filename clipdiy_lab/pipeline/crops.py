@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from clipdiy_lab.method.patch_grid import encoder_size
 from clipdiy_lab.models.capabilities import HasDevice, TakesOtherSides, as_token_encoder
 from clipdiy_lab.models.encoders import Encoder, as_vectors, to_input
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
+from clipdiy_lab.threads import one_thread
 
 Pass = Callable[[Tensor], tuple[Tensor, ...]]
 """What one pass of the network makes of crops: their embeddings, or these and their patch tokens."""
@@ -84,29 +85,26 @@ class CropBatches:
         sides = [config.crop_input.get(grid.window, encoder.image_size) for grid in grids]
         for side in set(sides) - {encoder.image_size}:
             _check_side(encoder, side)
-        crops = [to_input(ops.cut_windows(frame, grid), side, encoder) for grid, side in zip(grids, sides, strict=True)]
         encode = _token_pass(encoder, config) if plan.tokens and config.dense_from == "crops" else _plain_pass(encoder)
         embedded = {}
-        for grid, (vectors, *tokens) in zip(grids, self._encode_grids(encode, crops, sides, watch), strict=True):
+        inputs = {side: _inputs(frame, _of(grids, sides, side), side, encoder) for side in dict.fromkeys(sides)}
+        for grid, (vectors, *tokens) in self._encode_grids(encode, inputs, grids, sides, watch):
             embedded[grid.name] = _placed(vectors, grid)
             for patches in tokens:
                 embedded[token_grid_name(grid.window)] = _side_by_side(_placed(patches, grid))
         return embedded
 
     def _encode_grids(
-        self, encode: Pass, crops: list[Tensor], sides: list[int], watch: Watch
-    ) -> list[tuple[Tensor, ...]]:
+        self, encode: Pass, inputs: Mapping[int, Tensor], grids: Sequence[WindowGrid], sides: list[int], watch: Watch
+    ) -> Iterator[tuple[WindowGrid, tuple[Tensor, ...]]]:
         """Encode the crops of every grid; grids whose input has one size share the batches."""
-        parts_of: dict[int, tuple[Tensor, ...]] = {}
-        done, total = 0, sum(len(part) for part in crops)
-        for side in dict.fromkeys(sides):
-            here = [place for place, other in enumerate(sides) if other == side]
-            counts = [len(crops[place]) for place in here]
-            parts = self._encode_batched(encode, torch.cat([crops[place] for place in here]), watch, done, total)
-            done += sum(counts)
-            split = zip(*(torch.split(part, counts) for part in parts), strict=True)
-            parts_of |= dict(zip(here, split, strict=True))
-        return [parts_of[place] for place in range(len(crops))]
+        done, total = 0, sum(len(crops) for crops in inputs.values())
+        for side, crops in inputs.items():
+            here = _of(grids, sides, side)
+            parts = self._encode_batched(encode, crops, watch, done, total)
+            done += len(crops)
+            counts = [grid.rows * grid.cols for grid in here]
+            yield from zip(here, zip(*(torch.split(part, counts) for part in parts), strict=True), strict=True)
 
     def _encode_batched(self, encode: Pass, crops: Tensor, watch: Watch, before: int, total: int) -> tuple[Tensor, ...]:
         size = min(self.size or len(crops), watch.every or len(crops))
@@ -123,6 +121,21 @@ class CropBatches:
                     raise
                 size = self.size = (size + 1) // 2
                 torch.cuda.empty_cache()
+
+
+def _of(grids: Sequence[WindowGrid], sides: Sequence[int], side: int) -> list[WindowGrid]:
+    """Return the grids whose crops the encoder reads at a side."""
+    return [grid for grid, other in zip(grids, sides, strict=True) if other == side]
+
+
+@one_thread()
+def _inputs(frame: Tensor, grids: Sequence[WindowGrid], side: int, encoder: Encoder) -> Tensor:
+    """Cut the windows of grids, and bring them to the encoder's input one after the other, N x 3 x side x side."""
+    counts = [grid.rows * grid.cols for grid in grids]
+    inputs = torch.empty(sum(counts), 3, side, side, device=frame.device)
+    for grid, place in zip(grids, torch.split(inputs, counts), strict=True):
+        to_input(ops.cut_windows(frame, grid), side, encoder, out=place)
+    return inputs
 
 
 def _plain_pass(encoder: Encoder) -> Pass:

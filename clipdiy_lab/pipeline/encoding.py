@@ -22,6 +22,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.pipeline import stages
+from clipdiy_lab.threads import one_thread
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -125,6 +126,7 @@ def whole_attribute(run: xr.DataTree, name: str) -> int:
         raise RunError(f"The run's attribute {name!r} is {what!r}, expected a whole number; segment again.") from error
 
 
+@one_thread()
 def saliency_in_frame(values: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
     """Bring a saliency map, height x width in [0, 1], to the frame of this height and width, bilinear."""
     return ops.resize_saliency(torch.from_numpy(np.ascontiguousarray(values)), size).clamp(0, 1)

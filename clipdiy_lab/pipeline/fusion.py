@@ -21,6 +21,7 @@ from clipdiy_lab.models.prompts import phrases, prompts, with_background
 from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.text import listed
+from clipdiy_lab.threads import one_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ class Texts:
         return {name: ops.best_phrase(values, self.phrases)[0] for name, values in cosines.items()}
 
 
+@one_thread()
 def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTree:
     """Make a run from encoded windows and embedded labels; no network is touched.
 
@@ -116,6 +118,7 @@ def _inputs(encoding: Encoding, similarities: Mapping[str, Tensor], background: 
     )
 
 
+@one_thread()
 def label_map(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataArray:
     """Return only the winning labels in the frame: the ``labels`` of `fuse`, without keeping the other stages."""
     encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from functools import lru_cache
 from typing import Any
 
 from clipdiy_lab._version import __version__
@@ -28,14 +29,20 @@ def versions(*networks: object) -> dict[str, str]:
     dict of str to str
         By the package, and ``python``.
     """
-    packages = {"torch": "torch", "open_clip": "open_clip_torch", "xarray": "xarray", "numpy": "numpy"}
     runtimes = [one.runtime for one in networks if isinstance(one, HasRuntime)]
     return {
         "clipdiy_lab": __version__,
-        **{name: importlib.metadata.version(package) for name, package in packages.items()},
+        **_installed(),
         "python": platform.python_version(),
         **{name: version for runtime in runtimes for name, version in runtime.items()},
     }
+
+
+@lru_cache(maxsize=1)
+def _installed() -> dict[str, str]:
+    """Versions of packages; reading them takes milliseconds, and every image asks."""
+    packages = {"torch": "torch", "open_clip": "open_clip_torch", "xarray": "xarray", "numpy": "numpy"}
+    return {name: importlib.metadata.version(package) for name, package in packages.items()}
 
 
 def made_by(encoder: Encoder, saliency: Saliency | None) -> dict[str, Any]:

@@ -7,13 +7,10 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xarray as xr
 from torch import Tensor
 
-from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.errors import ConfigError, ModelError, spelled
-from clipdiy_lab.method import ops
 from clipdiy_lab.method.config import Config, Precision, as_config
 from clipdiy_lab.models.capabilities import as_token_encoder, in_precision, precision_of, saliency_in
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder, as_encoder
@@ -27,10 +24,11 @@ from clipdiy_lab.models.prompts import (
 )
 from clipdiy_lab.models.saliency import Saliency, as_saliency, build, validate_map
 from clipdiy_lab.pipeline import stages
-from clipdiy_lab.pipeline.caution import caution, warn
+from clipdiy_lab.pipeline.caution import warn
 from clipdiy_lab.pipeline.crops import CropBatches
 from clipdiy_lab.pipeline.encoding import Encoding, saliency_in_frame
 from clipdiy_lab.pipeline.fusion import fuse
+from clipdiy_lab.pipeline.prepared import Prepared, prepare
 from clipdiy_lab.pipeline.provenance import made_by
 from clipdiy_lab.pipeline.watch import UNWATCHED, Watch
 
@@ -157,7 +155,7 @@ class Segmenter:
         Parameters
         ----------
         image, config, saliency
-            As for `segment`.
+            As for `segment`; the image may also be what `prepare` gave.
         watch : Watch, optional
             Hears of the crops that are encoded, and may stop the work between two batches.
 
@@ -167,19 +165,20 @@ class Segmenter:
             If the watch stops it.
         """
         config = self.settled(as_config(config))
-        pixels = read_image(image)
-        frame = ops.resize_image(torch.from_numpy(pixels), config.image_size, config.image_resize)
-        applied = self.saliency_map(pixels, frame, config, saliency)
+        ready = self.prepare(image, config)
+        applied = self.saliency_map(ready.pixels, ready.frame, config, saliency)
         return Encoding(
             config=config,
-            embeddings=self._batches.embed(frame, config, self._at(config), watch),
+            embeddings=self._batches.embed(ready.frame, config, self._at(config), watch),
             saliency=applied,
-            frame=frame,
-            size=(pixels.shape[0], pixels.shape[1]),
-            provenance=made_by(self.encoder, None if saliency is not None else self.saliency)
-            | {"image_source": describe(image), "image_sha256": content_hash(pixels)}
-            | caution(self.encoder, pixels),
+            frame=ready.frame,
+            size=(ready.pixels.shape[0], ready.pixels.shape[1]),
+            provenance={**made_by(self.encoder, None if saliency is not None else self.saliency), **ready.facts},
         )
+
+    def prepare(self, image: Any, config: Config) -> Prepared:
+        """Do what `encoding` does before the networks, which a thread may do ahead; it takes the result as an image."""
+        return prepare(image, config, self.encoder)
 
     def text_embeddings(
         self, labels: Sequence[str], config: Config | None = None, given: npt.ArrayLike | None = None

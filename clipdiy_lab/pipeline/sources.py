@@ -15,13 +15,14 @@ import xarray as xr
 
 from clipdiy_lab.datasets.capabilities import HasMasks
 from clipdiy_lab.datasets.manifests import manifest_of
-from clipdiy_lab.datasets.sample import Dataset, ahead
+from clipdiy_lab.datasets.sample import Dataset, Sample, ahead
 from clipdiy_lab.errors import StoreError, spelled
 from clipdiy_lab.method.config import Config, as_config
 from clipdiy_lab.pipeline.cluster import require_path
 from clipdiy_lab.pipeline.embeddings.opened import OpenedStore
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore
 from clipdiy_lab.pipeline.encoding import Encoding
+from clipdiy_lab.pipeline.prepared import Prepared
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
 from clipdiy_lab.pipeline.stored import AnyStore, capital, places_in, require_same_image, text_segmenter, unfit
@@ -217,9 +218,14 @@ class SegmenterSource:
         self, positions: Iterable[int], watch: Watch = UNWATCHED, *, frames: bool = True
     ) -> Iterator[EncodedImage]:
         """Encode images; their frames come with them."""
+
+        def read(position: int) -> tuple[Sample, Prepared]:
+            sample = self.dataset[position]
+            return sample, self.segmenter.prepare(sample.image, self.config)
+
         wanted = list(positions)
-        for position, sample in zip(wanted, ahead(self.dataset.__getitem__, wanted), strict=True):
-            encoding = self.segmenter.encoding(sample.image, self.config, watch=watch.silent)
+        for position, (sample, ready) in zip(wanted, ahead(read, wanted), strict=True):
+            encoding = self.segmenter.encoding(ready, self.config, watch=watch.silent)
             yield EncodedImage(position, sample.id, encoding, sample.mask)
 
     def sent(self) -> SentSource:

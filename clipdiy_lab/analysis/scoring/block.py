@@ -29,6 +29,7 @@ from clipdiy_lab.method.outlines import BAND, Outlines
 from clipdiy_lab.models.prompts import with_background
 from clipdiy_lab.pipeline.sources import EncodedImage, Source
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch
+from clipdiy_lab.threads import one_thread
 
 _Predicted = tuple[int, str, npt.NDArray[np.uint8], Iterable[tuple[int, Labels]]]
 """Position, id and mask of an image, and the label map of every trial by its place in the block."""
@@ -113,14 +114,15 @@ class Counter:
         predicted = self._sliding(positions) if protocol.slides else self._whole(positions, watch)
         for position, image_id, mask, maps in predicted:
             truth, by_place, outlines = protocol.truth(mask), {}, {}
-            for place, found in maps:
-                resized = protocol.prediction(found, mask.shape)
-                by_place[place] = metrics.confusion(truth, resized, labels)
-                if self.block.per_image:
-                    outlines[place] = Outlines.of(truth, resized, labels, self.block.boundary)
-                if self.block.predictions is not None:
-                    own_size = ops.resize_labels(torch.from_numpy(found), mask.shape)
-                    self.block.predictions.write(image_id, own_size.numpy())
+            with one_thread():
+                for place, found in maps:  # each of them is fused here
+                    resized = protocol.prediction(found, mask.shape)
+                    by_place[place] = metrics.confusion(truth, resized, labels)
+                    if self.block.per_image:
+                        outlines[place] = Outlines.of(truth, resized, labels, self.block.boundary)
+                    if self.block.predictions is not None:
+                        own_size = ops.resize_labels(torch.from_numpy(found), mask.shape)
+                        self.block.predictions.write(image_id, own_size.numpy())
             ordered = [by_place[place] for place in range(len(by_place))]
             near = [outlines[place] for place in sorted(outlines)]
             counts.add(position, image_id, ordered, truth.size - int(ordered[0].sum()), near)

@@ -17,6 +17,7 @@ from clipdiy_lab.models.compiled import Calibration, Compiled, compile_network, 
 from clipdiy_lab.models.devices import DTYPES, Runtime
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, Keys, block_index, patch_grid, read_keys, split_heads
 from clipdiy_lab.models.saliency.inputs import prepare
+from clipdiy_lab.threads import one_thread
 
 _MOST_TOKENS = 65536
 _CPU = torch.device("cpu")
@@ -105,9 +106,13 @@ class FastDino:
         """Keys and class-token attention of one block, float32; as `DinoViT.keys_and_attention`."""
         grid = patch_grid(images, self.patch_size)
         index = block_index(block, len(self._vit.blocks))
-        projected = self._blocks(index)(self._vit.first_tokens(images, grid)).float()
-        query, key = split_heads(projected, self.heads, parts=2)
-        return read_keys(query, key, grid)
+        blocks = self._blocks(index)
+        with one_thread():
+            tokens = self._vit.first_tokens(images, grid)
+        projected = blocks(tokens).float()
+        with one_thread():
+            query, key = split_heads(projected, self.heads, parts=2)
+            return read_keys(query, key, grid)
 
     def _blocks(self, index: int) -> Callable[[Tensor], Tensor]:
         if index not in self._computed:

@@ -29,6 +29,7 @@ from clipdiy_lab.models.saliency.fast_dino import FastDino
 from clipdiy_lab.models.saliency.inputs import prepare
 from clipdiy_lab.models.saliency.protocol import check_image
 from clipdiy_lab.models.weights import WeightsFile, fetch, fingerprint, load_into
+from clipdiy_lab.threads import one_thread
 
 DINO_WEIGHTS = WeightsFile(
     name="dino_deitsmall8_300ep_pretrain.pth",
@@ -254,8 +255,10 @@ class Found(_KeySaliency):
         ImageError
             If `image` is anything else.
         """
-        logits = self._head(self._keys(image).feature_map())
-        saliency: NDArray[np.float32] = self._to_image(logits, image).sigmoid().cpu().numpy()
+        keys = self._keys(image)
+        with one_thread():
+            logits = self._head(keys.feature_map())
+            saliency: NDArray[np.float32] = self._to_image(logits, image).sigmoid().cpu().numpy()
         return saliency
 
 

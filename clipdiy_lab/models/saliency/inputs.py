@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clipdiy_lab.models.saliency.dino_vit import KeyBackbone
+from clipdiy_lab.threads import one_thread
 
 
+@one_thread()
 def prepare(image: NDArray[np.uint8], backbone: KeyBackbone, device: torch.device) -> Float[Tensor, "1 3 height width"]:
     """Image as FOUND gives it to the transformer.
 

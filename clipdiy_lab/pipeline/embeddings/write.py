@@ -26,6 +26,7 @@ from clipdiy_lab.pipeline.embeddings import layout, variables
 from clipdiy_lab.pipeline.embeddings.identity import digest, key_of, require_equal
 from clipdiy_lab.pipeline.embeddings.read import EmbeddingStore, read_shard, variables_of
 from clipdiy_lab.pipeline.embeddings.shards import Arrays, pack
+from clipdiy_lab.pipeline.prepared import Prepared
 from clipdiy_lab.pipeline.segmenter import Segmenter, as_segmenter
 from clipdiy_lab.pipeline.shipping import SentSegmenter
 from clipdiy_lab.pipeline.watch import UNWATCHED, ImageProgress, Watch, interruptible
@@ -290,8 +291,12 @@ class Job:
         images = self.header.images(shard)
         arrays = {n: np.empty((len(images), *variable.shape), variable.dtype) for n, variable in self.variables.items()}
         config = Config.from_json(self.header.attrs["config"])
-        for row, sample in enumerate(ahead(self._sample, images)):
-            encoding = self.segmenter.encoding(sample.image, config, watch=counting.watch.silent)
+
+        def read(position: int) -> Prepared:
+            return self.segmenter.prepare(self._sample(position).image, config)
+
+        for row, ready in enumerate(ahead(read, images)):
+            encoding = self.segmenter.encoding(ready, config, watch=counting.watch.silent)
             for grid, vectors in encoding.embeddings.items():
                 arrays[variables.of_grid("embedding", grid)][row] = vectors.numpy()
             if encoding.saliency is not None:
