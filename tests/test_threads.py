@@ -20,15 +20,22 @@ def two_threads():
 
 
 def test_the_callers_threads_come_back_after_an_error_too(two_threads):
-    with pytest.raises(ValueError, match="on purpose"), one_thread():
-        assert torch.get_num_threads() == 1
+    seen = []
+
+    @one_thread()
+    def fail():
+        seen.append(torch.get_num_threads())
         raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        fail()
+    assert seen == [1]
     assert torch.get_num_threads() == 2
 
 
 def test_another_thread_keeps_its_own(two_threads):
     with ThreadPoolExecutor(1) as other:
-        other.submit(torch.set_num_threads, 2).result()
+        assert other.submit(torch.get_num_threads).result() == 2
         with one_thread():
             assert other.submit(torch.get_num_threads).result() == 2
 
