@@ -19,7 +19,7 @@ import torch
 def one_thread() -> Iterator[None]:
     """Let torch compute with one thread in this block, and in this thread of Python alone.
 
-    A thread of Python that begins to compute while another one is in such a block begins with one, too: so torch has it.
+    A thread of Python that begins to compute while another one is in such a block begins with one as well.
 
     Examples
     --------
