@@ -4,12 +4,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.docs
 NODE_STAMP := node_modules/.installed
 # One test process per core (at most four), each computing with one thread, so that they do not fight for the cores.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test quick lab notebooks screenshots lint types tests coverage notebook-tests bench clean
+.PHONY: demo test quick lab notebooks screenshots lint types tests coverage notebook-tests docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/clipdiy-lab demo
@@ -36,6 +37,7 @@ quick: lint types
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/lint-imports
 
 # mypy for Python, and for a program that uses the package; for the instrument's JavaScript TypeScript's compiler, which only reads it, and prettier.
@@ -65,6 +67,15 @@ notebook-tests: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
 	  --ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+
+# The site, with warnings as errors and without a network, into docs/_build/html. Its tools are installed for it alone.
+docs: $(DOCS_STAMP)
+	MYPYPATH=docs/_ext $(BIN)/mypy docs/conf.py docs/_ext
+	OMP_NUM_THREADS=1 $(BIN)/python docs/_ext/build.py
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -e ".[docs]"
+	@touch $@
 
 # Pictures of the explorer and the board, taken in JupyterLab, and the film of the README; needs Chromium.
 screenshots: $(STAMP)
