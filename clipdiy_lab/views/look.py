@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -235,6 +237,15 @@ class Look:
             return [(index, self.names[index]) for index in self.shown]
         spell = grid_title if dim == s.GRID else str
         return [(index, spell(str(tick))) for index, tick in enumerate(array[dim].values)]
+
+
+def image_title(run: xr.DataTree) -> str:
+    """Return what the image of a run is called: a file by its name, without its folders."""
+    told = str(run.attrs.get("image_source", "an image"))
+    try:
+        return printable(PurePath(str(literal_eval(told))).name)  # a path is told as a literal, see `describe`
+    except (ValueError, SyntaxError):
+        return printable(told)
 
 
 def worth_showing(run: xr.DataTree, most: int) -> list[int]:

@@ -22,8 +22,9 @@ from clipdiy_lab.views.explorer.image_sources import Kind, Picture, again
 KIND: Final = "clipdiy_lab explorer"
 VERSION: Final = 3
 PANELS: Final = (
-    *("labels", "score", "grids", "margin", "saliency"),
-    *("background_threshold", "flip_change", "truth", "errors"),
+    *("labels", "score", "grids", "margin", "saliency", "truth", "errors"),
+    *("background_threshold", "threshold_distance", "flip_change", "flip_label"),
+    *("deciding_grid", "grid_shapley", "grid_flips", "grid_agreement", "entropy"),
 )
 """What the picture can show, by the names of `js/views.js`."""
 MAX_LABELS: Final = 64

@@ -20,6 +20,7 @@ from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import catalogue, data_uris
 from clipdiy_lab.views.colors import css, label_colors
+from clipdiy_lab.views.look import image_title
 from clipdiy_lab.views.scales import MARK, grid_colors
 
 VERSION: Final = 1
@@ -97,7 +98,7 @@ def scene(
     saliency = s.stage(run, "saliency").values if "saliency" in run.data_vars else None
     return {
         "version": VERSION,
-        "title": printable(str(run.attrs.get("image_source", "an image"))).strip("'"),
+        "title": image_title(run),
         "height": height,
         "width": width,
         "size": _size(run, photograph),

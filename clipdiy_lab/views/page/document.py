@@ -15,7 +15,7 @@ from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.html import html_table, render
 from clipdiy_lab.views.instrument.bundle import bundled, source
 from clipdiy_lab.views.instrument.scene import lifeless
-from clipdiy_lab.views.look import Look
+from clipdiy_lab.views.look import Look, image_title
 from clipdiy_lab.views.page.sections import section, shares
 from clipdiy_lab.views.repeat import Maker, image_line, image_path, python_code, shell_command
 
@@ -46,7 +46,7 @@ def document(
     maps, reasons = look.explained(segmenter)
     page = render(
         "page.html",
-        image=attrs.get("image_source", "an image"),
+        image=image_title(look.run),
         encoder=attrs["encoder"],
         saliency=attrs["saliency_source"],
         caution=attrs.get(s.CAUTION),

@@ -109,8 +109,9 @@ function sentences(session, story) {
     );
   }
   if (story.saliency !== null && session.engine.guided(session.state.knobs, session.hidden)) {
-    const here = `Saliency is ${number(story.saliency, 2)} here`;
     const below = story.threshold;
+    const digits = below === null ? 2 : apart(story.saliency, below);
+    const here = `Saliency is ${number(story.saliency, digits)} here`;
     found.push(
       below === null
         ? `${here}.`
@@ -118,7 +119,7 @@ function sentences(session, story) {
           ? `${here}; no saliency would make it background.`
           : below >= 1
             ? `${here}; it is background at every saliency.`
-            : `${here}; below ${number(below, 2)} it is background.`,
+            : `${here}; below ${number(below, digits)} it is background.`,
     );
   }
   if (session.engine.guided(session.state.knobs, session.hidden)) {
@@ -241,4 +242,9 @@ function crop(session, part, photograph) {
     context.drawImage(photograph, left * across, top * down, width * across, height * down, 0, 0, side, side);
   }
   return canvas;
+}
+
+/** Digits after the point, 2 to 4, that tell two numbers apart. @param {number} one @param {number} other */
+function apart(one, other) {
+  return [2, 3].find((digits) => one.toFixed(digits) !== other.toFixed(digits)) ?? 4;
 }
