@@ -167,10 +167,10 @@ def test_numbers_are_typed_and_are_not_taken_for_scales(segmenter):
 
 def test_the_board_offers_it(segmenter, scenes):
     board = lab.ablation_board(segmenter, scenes)
-    assert {*NAMES, "dilations"} <= set(board.widget.knob.options)
+    assert {*NAMES, "dilations"} <= {knob["name"] for knob in board.widget.root.form["knobs"]}
     for name in (*NAMES, "dilations"):
         several = suggested(name)
-        assert values(spelled(several)) == several
+        assert values(spelled(several), name) == several
         assert all(trial.config for trial in BoardPlan.of({name: several}, lab.Config()).trials)
     board.close()
 

@@ -7,7 +7,7 @@ chance, which no interval of two rows corrects: a winner among hundreds should b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,8 @@ from clipdiy_lab.analysis.scoring.counts import bounds
 from clipdiy_lab.analysis.tables import short_form
 from clipdiy_lab.analysis.trials import REPLICATE_SCORES
 from clipdiy_lab.errors import ConfigError
+
+_BEHIND: Final = ("points", "low_points", "high_points", "apart")
 
 
 def standing(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
@@ -40,26 +42,55 @@ def standing(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
     ConfigError
         If it is no table that `sweep` made.
     """
+    found = behind(table)
+    if found.empty:
+        return ""
+    listed = _names(table) if names is None else list(names)
+    scored = {name: place for place, name in enumerate(listed) if found["points"].iloc[place] >= 0}
+    best, *others = sorted(scored, key=lambda name: found["points"].iloc[scored[name]])
+    if not others:
+        return ""
+    second = found.iloc[scored[others[0]]]
+    near = sum(not found["apart"].iloc[scored[name]] for name in others)
+    said = _said(best, float(table["miou_percent"].iloc[scored[best]]), others[0], second, table.attrs["images"])
+    more = f" {near} of {len(others)} other rows cannot be told apart from the best." if len(others) > 1 else ""
+    return said + more
+
+
+def behind(table: pd.DataFrame) -> pd.DataFrame:
+    """Say of every row of a sweep how far it is behind the best, and whether the images tell it apart.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `sweep` gives, sorted or cut as one likes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the table's index: ``points`` by which the row is behind the best, with their paired interval
+        ``low_points``, ``high_points``, NaN without a score; ``apart``, whether the interval leaves 0 out. Empty where
+        every row failed.
+
+    Raises
+    ------
+    ConfigError
+        If it is no table that `sweep` made.
+    """
     if not isinstance(table, pd.DataFrame) or REPLICATE_SCORES not in table.attrs or "key" not in table:
         raise ConfigError("standing needs a table that sweep made; those read from a file have lost their replicates.")
     if "miou_percent" not in table:  # every row failed
-        return ""
-    listed = _names(table) if names is None else list(names)
+        return pd.DataFrame(columns=list(_BEHIND))
     replicates = table.attrs[REPLICATE_SCORES]
-    known = [
-        (float(score), name, np.array(replicates[key]))
-        for score, name, key in zip(table["miou_percent"], listed, table["key"], strict=True)
-        if key in replicates and score == score
-    ]
-    ranked = sorted({name: (score, name, values) for score, name, values in known}.values(), key=lambda one: -one[0])
-    if len(ranked) < 2:
-        return ""
-    (best, name, values), *others = ranked
-    intervals = [bounds(100 * (values - theirs)) for _, _, theirs in others]
-    near = sum(low <= 0 for low, _ in intervals)
-    said = _said(name, best, others[0][1], best - others[0][0], intervals[0], table.attrs["images"])
-    more = f" {near} of {len(others)} other rows cannot be told apart from the best." if len(others) > 1 else ""
-    return said + more
+    scores = table["miou_percent"].astype(float).where(table["key"].isin(list(replicates)))
+    if scores.isna().all():
+        return pd.DataFrame(columns=list(_BEHIND))
+    best = np.array(replicates[table["key"].iloc[int(np.nanargmax(scores))]])
+    rows = []
+    for key, score in zip(table["key"], scores, strict=True):
+        low, high = bounds(100 * (best - np.array(replicates[key]))) if score == score else (np.nan, np.nan)
+        rows.append((scores.max() - score, low, high, bool(low > 0)))
+    return pd.DataFrame(rows, columns=list(_BEHIND), index=table.index)
 
 
 def _names(table: pd.DataFrame) -> list[str]:
@@ -68,11 +99,11 @@ def _names(table: pd.DataFrame) -> list[str]:
     return [", ".join(f"{name} {row[name]}" for name in settings) for _, row in varied.iterrows()]
 
 
-def _said(best: str, score: float, second: str, points: float, interval: tuple[float, float], images: int) -> str:
-    verdict = "cannot be told apart from it" if interval[0] <= 0 else "can be told apart from it"
+def _said(best: str, score: float, second: str, found: pd.Series[Any], images: int) -> str:
+    verdict = "can be told apart from it" if found["apart"] else "cannot be told apart from it"
     return (
-        f"Best: {best} ({score:.2f} %). The runner-up, {second}, is {points:.2f} points behind (95 %, paired: "
-        f"{interval[0]:+.2f} to {interval[1]:+.2f}) and {verdict} on these {images} images."
+        f"Best: {best} ({score:.2f} %). The runner-up, {second}, is {found['points']:.2f} points behind (95 %, paired: "
+        f"{found['low_points']:+.2f} to {found['high_points']:+.2f}) and {verdict} on these {images} images."
     )
 
 

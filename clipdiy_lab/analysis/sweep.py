@@ -172,7 +172,7 @@ def sweep(
         else:
             if work.file is not None:
                 PartialCounts.remove_all(work.file.path)
-    rows = [_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows]
+    rows = [table_row(trial, work.rows[trial.key]) for trial in listed if trial.key in work.rows]
     replicates = _Replicates({row["key"]: row.pop(REPLICATE_SCORES) for row in rows if REPLICATE_SCORES in row})
     table = pd.DataFrame(rows)
     table.attrs = cast("dict[Hashable | None, Any]", {**subject, REPLICATE_SCORES: replicates})
@@ -255,7 +255,7 @@ class _Sweep:
         self.rows |= keyed
         if self.on_row is not None:
             for trial, row in rows:
-                self.on_row(_row(trial, row))
+                self.on_row(table_row(trial, row))
 
     def kept(self, rows: int) -> str:
         """Say what is kept."""
@@ -355,8 +355,15 @@ def _scores(block: Block, counts: TrialCounts, place: int, seconds: float) -> di
     }
 
 
-def _row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as the table has it."""
+def table_row(trial: Trial, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as the table has it.
+
+    Parameters
+    ----------
+    trial : Trial
+    row : dict
+        What the images decided, scores as shares; of a trial that failed its ``error``.
+    """
     if trial.config is None:
         knobs = dict.fromkeys(Config.knobs()) | {k: v for k, v in trial.given if k in Config.knobs()}
     else:

@@ -88,7 +88,7 @@ def trials(grid: Grid, base: Config, max_rows: int) -> list[Trial]:
         rows *= len(several)
     _check_rows(rows, max_rows, {name: len(several) for name, several in values.items()})
     found = [_trial(dict(zip(values, one, strict=True)), base) for one in itertools.product(*values.values())]
-    _refuse_useless(values, found)
+    _refuse_useless(values, found, base)
     return found
 
 
@@ -140,13 +140,21 @@ def _trial(given: dict[str, Any], base: Config) -> Trial:
     return Trial(config=config, given=pairs, saliency=source, label_names=words)
 
 
-def _refuse_useless(values: Mapping[str, list[Any]], found: Sequence[Trial]) -> None:
-    """Raise for a value that never takes part in a combination that makes sense: most likely a slip."""
+def _refuse_useless(values: Mapping[str, list[Any]], found: Sequence[Trial], base: Config) -> None:
+    """Raise for a value that never takes part in a combination that makes sense: most likely a slip.
+
+    Where every combination fails, every value is useless: the one to name is the one that fails by itself.
+    """
+    useless = []
     for name, several in values.items():
         for value in several:
             rows = [trial for trial in found if dict(trial.given)[name] is value]
             if all(trial.config is None for trial in rows):
-                raise ConfigError(f"in the grid, {name}={value!r} never makes sense: {rows[0].error}")
+                useless.append((name, value, rows[0].error))
+    if useless:
+        alone = [(name, value, error) for name, value, _ in useless if (error := _trial({name: value}, base).error)]
+        name, value, error = (alone or useless)[0]
+        raise ConfigError(f"in the grid, {name}={value!r} never makes sense: {error}")
 
 
 def plain_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,65 +2,41 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
+from clipdiy_lab.analysis import protocols
 from clipdiy_lab.analysis.results import published
-from clipdiy_lab.analysis.sweep import sweep
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
-from clipdiy_lab.errors import ClipdiyError, ClipdiyWarning, ConfigError
+from clipdiy_lab.errors import ClipdiyError, ConfigError
 from clipdiy_lab.method.config import Config
-from clipdiy_lab.models.saliency import build
 from clipdiy_lab.pipeline.segmenter import Segmenter
-from clipdiy_lab.pipeline.sources import (
-    SegmenterSource,
-    Source,
-    Store,
-    StoreSource,
-    as_source,
-    config_for,
-)
-from clipdiy_lab.pipeline.watch import UNWATCHED, StoppedError, Watch
+from clipdiy_lab.pipeline.sources import Store, StoreSource, config_for
+from clipdiy_lab.pipeline.watch import Watch
 from clipdiy_lab.text import printable
-from clipdiy_lab.views.board.grid import BoardPlan
+from clipdiy_lab.views.board.grid import BoardPlan, Portion
+from clipdiy_lab.views.board.pace import counted, spoken
+from clipdiy_lab.views.board.passes import Passes
 from clipdiy_lab.views.board.results import BoardResults
 from clipdiy_lab.views.board.row_images import RowImages, ScoredImage
+from clipdiy_lab.views.board.screen import BoardScreen
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
-from clipdiy_lab.views.live.screen import Live, Screen
+from clipdiy_lab.views.live.screen import Live
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-LOOK: Final = 8
+LOOK: Final = 40
 """Images that are scored one by one for a row, unless more are asked for."""
-_TRIED: Final = 2
-
-
-class BoardScreen(Screen, Protocol):
-    """Interface of a front end that displays a board."""
-
-    def rows(self) -> None:
-        """Draw table and figure again."""
-        ...
-
-    def progress(self, done: int, total: int, left: float) -> None:
-        """Say how many images are scored, of how many, and the seconds left."""
-        ...
-
-    def images(self, scored_images: Sequence[ScoredImage]) -> None:
-        """Draw the images of a row."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -131,25 +107,18 @@ class Board(Live[BoardScreen]):
     ) -> None:
         super().__init__(make_widgets)
         self._make_explorer = make_explorer
-        self.source = given = as_source(source)
         self.dataset = as_dataset(dataset)
-        self._opened: Source
-        self._kept: Any = None
-        own = None
-        if isinstance(given, Segmenter):
-            self._opened = SegmenterSource(given, dataset, Config())
-            self._kept = tempfile.TemporaryDirectory(prefix="clipdiy-board-")
-        else:
-            self._opened = StoreSource(given, dataset, segmenter)
-            own = self._opened.config
-        self.base = config_for(self.dataset, base, own)
-        self.limit = limit
+        self.passes = Passes.over(source, self.dataset, segmenter)
+        self.source = self.passes.source
+        own = self.passes.base if isinstance(self.passes.opened, StoreSource) else None
+        self.base = self.passes.base = config_for(self.dataset, base, own)
+        self.protocol = protocols.protocol_for(self.dataset, None)
+        self._limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
         self._ran: dict[str, Sequence[Any]] = {}
         self._plan: BoardPlan | None = None
         self._rows: dict[int, dict[str, Any]] = {}
-        self._pace: tuple[float, float] | None = None
         self.scheduler = scheduler or LatestWins()
         self.looker = looker or LatestWins()
 
@@ -170,6 +139,28 @@ class Board(Live[BoardScreen]):
         if wanted:
             BoardPlan.of(wanted, self.base)
         self.grid = wanted
+        self._chosen()
+
+    @property
+    def limit(self) -> int | None:
+        """Only the first so many images; None: all."""
+        return self._limit
+
+    @limit.setter
+    def limit(self, images: int | None) -> None:
+        if images is not None and not 1 <= images <= self.images_known:
+            raise ConfigError(f"images is {images}; expected 1 to {self.images_known}, all that there are.")
+        self._limit = images
+        self._chosen()
+
+    def _chosen(self) -> None:
+        self._clear()
+        self.each(lambda screen: screen.choice())
+
+    def _clear(self) -> None:
+        """Take back what was said of an error before."""
+        self.error = ""
+        self.tell("", "error")
 
     @property
     def plan(self) -> BoardPlan:
@@ -185,69 +176,73 @@ class Board(Live[BoardScreen]):
     @property
     def images_known(self) -> int:
         """Number of images that there are."""
-        return len(self._opened)
+        return len(self.passes.opened)
 
     @property
     def images(self) -> int:
         """Number of images that every row is scored on."""
         return self.images_known if self.limit is None else min(self.limit, self.images_known)
 
-    def estimate(self) -> float:
-        """Return the seconds that the grid will take, from a trial on two images.
+    @property
+    def left(self) -> list[Portion]:
+        """What of the grid is not finished yet, in the portions in which it is run."""
+        return self.passes.left(self.plan, self.images)
 
-        The images of a segmenter are encoded once for each set of encode knobs; that is counted in.
+    def expected(self) -> float | None:
+        """Return the seconds that the rest of the grid will take, from what was measured; None where nothing was."""
+        return self.passes.expected(self.left, self.images)
+
+    def estimate(self) -> float:
+        """Return the seconds that the rest of the grid will take.
+
+        What is like nothing that was run is tried on a few images first. Images of a segmenter are encoded once for
+        each set of encode knobs; that is counted in. Rows that are finished take no time.
 
         Raises
         ------
         ClipdiyError
             If the trial fails.
         """
-        plan = self.plan
-        if not plan.portions:
-            return 0.0
-        encode, score = self._paces(plan)
-        encodings = {
-            (trial.saliency, *trial.config.key_at("encode"))
-            for portion in plan.portions
-            for trial in portion.trials
-            if trial.config is not None
-        }
-        rows = sum(len(portion.trials) for portion in plan.portions)
-        return self.images * (encode * len(encodings) + score * rows)
+        return self.passes.estimate(self.left, self.images)
 
-    def _paces(self, plan: BoardPlan) -> tuple[float, float]:
-        """Seconds to encode an image (0 from a store), and to score a row on it."""
-        if self._pace is None:
-            count = min(_TRIED, self.images)
-            first = plan.portions[0].trials[0].config
-            start = time.perf_counter()
-            self._sweep([first], count)
-            once = time.perf_counter() - start
-            start = time.perf_counter()
-            self._sweep([first], count)
-            again = time.perf_counter() - start
-            self._pace = (max(0.0, once - again) / count, again / count)
-        return self._pace
+    def ask_estimate(self) -> None:
+        """As `estimate`, in the background; every screen then shows it with the grid."""
 
-    def _sweep(self, grid: Any, limit: int, watch: Watch = UNWATCHED) -> pd.DataFrame:
-        stores = None if self._kept is None else self._kept.name
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ClipdiyWarning)
-            return sweep(self.source, self.dataset, grid, base=self.base, limit=limit, stores=stores, watch=watch,
-                         segmenter=self._opened.segmenter)  # fmt: skip
+        def work(ticket: Ticket) -> Iterator[None]:
+            self.passes.estimate(self.left, self.images, Watch(unwanted=lambda: ticket.overtaken))
+            yield None
+
+        def done(_: None) -> None:
+            self._ended("")
+
+        if self.scheduler.busy:  # a grid that runs knows better
+            return
+        self._clear()
+        self.tell("Trying a few images …", "busy")
+        self.each(lambda screen: screen.progress(0, 1, None))
+        self.scheduler.submit(Job(work, done, self.complain, self._ended))
 
     # Running
 
     def start(self) -> None:
-        """Run the grid in the background; rows of another grid go."""
+        """Run the grid in the background; rows of another grid go, those of this one that are finished stay."""
         try:
             plan = self.plan
         except ClipdiyError as error:
             self.complain(error)
             return
-        self._plan, self._ran, self._rows, self.error = plan, dict(self.grid), {}, ""
-        self.tell("", "error")
-        job = Job(lambda ticket: self._work(plan, ticket), self._arrived, self.complain, self._ended)
+        self._plan, self._ran, self._rows = plan, dict(self.grid), {}
+        self.passes.forget_failed()
+        self._clear()
+        self.looker.cancel()
+        self.each(lambda screen: screen.images([]))  # they were of another grid's row
+        images = self.images
+        job = Job(
+            lambda ticket: self._work(plan, images, ticket),
+            self._arrived,
+            self._failed,
+            lambda: self._ended(self._stopped(plan)),
+        )
         self.scheduler.submit(job)
 
     def cancel(self) -> None:
@@ -258,44 +253,65 @@ class Board(Live[BoardScreen]):
         """Wait until nothing runs; whether that came about in time."""
         return self.scheduler.wait(timeout)
 
-    def _work(self, plan: BoardPlan, ticket: Ticket) -> Iterator[_Rows]:
-        place = {id(trial): number for number, trial in enumerate(plan.trials)}
-        senseless = {n: {"error": trial.error} for n, trial in enumerate(plan.trials) if trial.config is None}
-        yield _Rows(senseless)
-        total, before, start = self.images * len(plan.portions), 0, time.perf_counter()
-        encoding = False
+    def _work(self, plan: BoardPlan, images: int, ticket: Ticket) -> Iterator[_Rows]:
+        portions, start = self.passes.left(plan, images), time.perf_counter()
+        self.tell("Running …", "busy")
+        yield self._finished(plan, images)
+        total, before = images * len(portions), 0
+        self.each(lambda screen: screen.progress(0, total, None))
+        for number, portion in enumerate(portions):
+            watch = self._watch(portions[number + 1 :], images, before, total, ticket)
+            self.passes.run(portion, images, watch)
+            before += images
+            yield self._finished(plan, images)
+        told = f"in {spoken(time.perf_counter() - start)}" if portions else "they were finished before"
+        self._ended(f"Done: {counted(len(plan.trials), 'row')}, {told}.")
+
+    def _watch(self, later: Sequence[Portion], images: int, before: int, total: int, ticket: Ticket) -> Watch:
+        """Return what hears of the images of one pass, and stops it."""
+        start, first = time.perf_counter(), 0.0
 
         def scored(done: int, _: int) -> None:
-            nonlocal encoding
-            encoding, seen = False, before + done
-            left = (time.perf_counter() - start) / seen * (total - seen)
-            self.each(lambda screen: screen.progress(seen, total, left))
+            nonlocal first
+            if not first:
+                self.tell("Scoring …", "busy")
+                first = time.perf_counter()
+            rest, after = None, self.passes.expected(later, images)
+            if done > 1 and after is not None:
+                rest = (time.perf_counter() - first) / (done - 1) * (images - done) + after
+            self.each(lambda screen: screen.progress(before + done, total, rest))
 
         def unwanted() -> bool:
-            if encoding:
-                self.tell(f"Encoding images, {time.perf_counter() - start:.0f} s …", "busy")
+            waited = time.perf_counter() - start
+            if not first and waited > 1:
+                self.tell(f"Encoding images, {waited:.0f} s …", "busy")
             return ticket.overtaken
 
-        for portion in plan.portions:
-            encoding = isinstance(self.source, Segmenter)
-            table = self._sweep(portion.grid, self.images, Watch(scored, unwanted))
-            before += self.images
-            if ticket.overtaken:
-                raise StoppedError
-            self.tell("", "busy")
-            rows = table.to_dict("records")
-            yield _Rows(
-                {place[id(trial)]: {str(k): v for k, v in row.items()}
-                 for trial, row in zip(portion.trials, rows, strict=True)}
-            )  # fmt: skip
-        self._ended("Done.")
+        return Watch(scored, unwanted)
+
+    def _finished(self, plan: BoardPlan, images: int) -> _Rows:
+        """Return the rows of a plan that are finished, those that make no sense among them."""
+        known = self.passes.finished
+        found = {n: known[t.key, images] for n, t in enumerate(plan.trials) if (t.key, images) in known}
+        return _Rows({n: {"error": t.error} for n, t in enumerate(plan.trials) if t.config is None} | found)
 
     def _arrived(self, rows: _Rows) -> None:
         self._rows |= rows.found
         if failure := self.each(lambda screen: screen.rows()):
             raise failure
 
-    def _ended(self, text: str = "Stopped; the rows that were finished are kept.") -> None:
+    def _stopped(self, plan: BoardPlan) -> str:
+        return (
+            f"Stopped; {len(self._rows)} of {len(plan.trials)} rows are finished and kept. Run goes on with the rest."
+        )
+
+    def _failed(self, error: BaseException) -> None:
+        self._ended("")
+        self.complain(error)
+
+    def _ended(self, text: str = "Stopped.") -> None:
+        self.each(lambda screen: screen.progress(0, 0, None))
+        self.each(lambda screen: screen.choice())
         self.tell(text, "busy")
 
     # What came of it
@@ -303,7 +319,8 @@ class Board(Live[BoardScreen]):
     @property
     def results(self) -> BoardResults:
         """What the board has found so far: table, figure, files."""
-        return BoardResults(self.dataset.name, self._plan, self._ran, dict(self._rows), self.published)
+        facts = self.passes.facts
+        return BoardResults(self.dataset.name, self._plan, self._ran, dict(self._rows), facts, self.published)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -341,13 +358,6 @@ class Board(Live[BoardScreen]):
             raise ConfigError(trial.error)
         return trial.config
 
-    def _source_of(self, row: int) -> Segmenter | StoreSource:
-        """Return what the images of a row come from: a row that names another saliency source has another segmenter."""
-        named = dict(self._plan.trials[row].given).get(SALIENCY) if self._plan else None
-        if named not in (None, self._opened.saliency[0]):
-            return Segmenter(self._opened.segmenter.encoder, build(named))
-        return self._opened if isinstance(self._opened, StoreSource) else self._opened.segmenter
-
     def scored_images(self, row: int, count: int = LOOK) -> list[ScoredImage]:
         """Score images of a row one by one, the worst first.
 
@@ -363,7 +373,9 @@ class Board(Live[BoardScreen]):
             If the row has no configuration, or its saliency source cannot be made here (``oracle``).
         """
         labels = [name for name in self.dataset.label_names if name.lower() != self.base.background_label.lower()]
-        behind = RowImages(row, self.config_of(row), self._source_of(row), self._opened, self.dataset)
+        config, given = self.config_of(row), dict(self._plan.trials[row].given if self._plan else ())
+        source = self.passes.source_of(config, given.get(SALIENCY))
+        behind = RowImages(row, config, source, self.passes.opened, self.dataset)
         return behind.scored_images(min(count, self.images), labels, self._make_explorer)
 
     def show(self, row: int) -> None:
@@ -373,11 +385,17 @@ class Board(Live[BoardScreen]):
             yield self.scored_images(row)
 
         def done(found: list[ScoredImage]) -> None:
+            self.tell("", "wait")
             if failure := self.each(lambda screen: screen.images(found)):
                 raise failure
 
+        self._clear()
         self.tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
-        self.looker.submit(Job(work, done, self.complain, lambda: None))
+        self.looker.submit(Job(work, done, self._no_images, lambda: None))
+
+    def _no_images(self, error: BaseException) -> None:
+        self.tell("", "wait")
+        self.complain(error)
 
     # How it shows itself
 
@@ -386,8 +404,7 @@ class Board(Live[BoardScreen]):
         self.cancel()
         self.wait(60)
         self.close_screens()
-        if self._kept is not None:
-            self._kept.cleanup()
+        self.passes.close()
 
     def __repr__(self) -> str:
         return printable(f"Board of {self.dataset.name}, {len(self._rows)} rows")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from clipdiy_lab.analysis.trials import SALIENCY, Trial, trials
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.knob_values import from_text
+from clipdiy_lab.method.knobs import Form
 from clipdiy_lab.models import saliency as sources_of_saliency
 
 PORTION: Final = 4
@@ -41,8 +43,11 @@ def suggested(knob: str) -> list[Any]:
     return [default]
 
 
-def values(text: str) -> list[Any]:
-    """Read values as they are typed, ``;`` between them: numbers, tuples, texts.
+def values(text: str, knob: str) -> list[Any]:
+    """Read values of a knob as they are typed, with commas or semicolons between them; what is blank is left out.
+
+    A comma inside brackets or quotes belongs to its value; so does every comma of a knob whose values are texts or
+    hold several numbers, unless these stand in brackets.
 
     Raises
     ------
@@ -51,18 +56,70 @@ def values(text: str) -> list[Any]:
 
     Examples
     --------
-    >>> values("0; 0.5; 1"), values("(256, 128); (64,)"), values("stretched; centred")
-    ([0, 0.5, 1], [(256, 128), (64,)], ['stretched', 'centred'])
+    >>> values("0, 0.5; 1", "saliency_weight"), values("256, 128; 64", "scales"), values("(256, 128), (64,)", "scales")
+    ([0, 0.5, 1], [(256, 128), (64,)], [(256, 128), (64,)])
     """
-    found = [from_text(part.strip()) for part in text.split(";") if part.strip()]
+    form = _form(knob)
+    signs = ";" if form in _WITH_COMMAS else ",;"
+    read = [from_text(part, form) for part in _parts(text, signs)]
+    if form in _TUPLES:
+        read = [member for value in read for member in _tuples(value)]
+    found = list({repr(value): value for value in read}.values())
     if not found:
-        raise ConfigError("there are no values; write them with ; between them, such as 0; 0.5; 1.")
+        example = spelled(suggested(knob)[:3])
+        raise ConfigError(f"{knob} has no values; write them with commas or semicolons, such as {example}.")
     return found
+
+
+_TUPLES: Final = ("numbers", "size")
+_WITH_COMMAS: Final = (*_TUPLES, "text", "template", "words", "phrases")
+"""Forms of knobs whose values may hold commas."""
+
+
+def _form(knob: str) -> Form:
+    return "choice" if knob == SALIENCY else Config.knobs()[knob]["form"]
+
+
+def _parts(text: str, signs: str) -> list[str]:
+    """Cut a text at signs that stand outside of brackets and quotes."""
+    parts, depth, quote = [""], 0, ""
+    for sign in text:
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'" and not parts[-1].strip("([{, "):
+            quote = sign
+        elif sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+        elif sign in signs and depth <= 0:
+            parts.append("")
+            continue
+        parts[-1] += sign
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _tuples(value: Any) -> list[Any]:
+    """Return the tuples of a value: several that stand in brackets, one, or a single number."""
+    if isinstance(value, tuple) and value and all(isinstance(member, tuple | list) for member in value):
+        return [tuple(member) for member in value]
+    return [(value,) if isinstance(value, int) and not isinstance(value, bool) else value]
 
 
 def spelled(several: Sequence[Any]) -> str:
     """Write values as `values` reads them."""
-    return "; ".join(one if isinstance(one, str) else repr(one) for one in several)
+    return "; ".join(_spelled(one) for one in several)
+
+
+def _spelled(one: Any) -> str:
+    if isinstance(one, str):
+        return json.dumps(one) if set(one) & set(";,\"'") else one
+    return repr(one)
+
+
+def title_of(knob: str) -> str:
+    """Name of a knob for people."""
+    return knob.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -87,11 +144,9 @@ class BoardPlan:
     ----------
     trials : tuple of Trial
         In the grid's order; a combination that makes no sense says why.
-    portions : tuple of Portion
     """
 
     trials: tuple[Trial, ...]
-    portions: tuple[Portion, ...]
 
     @classmethod
     def of(cls, grid: Mapping[str, Sequence[Any]], base: Config) -> BoardPlan:
@@ -102,12 +157,14 @@ class BoardPlan:
         ConfigError
             For an empty grid, an unknown knob, a value that never makes sense or too many rows.
         """
-        listed = tuple(trials(grid, base, MAX_ROWS))
-        able = [trial for trial in listed if trial.config is not None]
+        return cls(tuple(trials(grid, base, MAX_ROWS)))
+
+    def portions(self, finished: Container[str] = ()) -> list[Portion]:
+        """Return what is to be run: trials that make sense, without those whose keys are finished."""
+        able = list({t.key: t for t in self.trials if t.config is not None and t.key not in finished}.values())
         plain = [trial for trial in able if trial.saliency is None]
         found = [_portion(plain[first : first + PORTION]) for first in range(0, len(plain), PORTION)]
-        found += [_of_source(trial) for trial in able if trial.saliency is not None]
-        return cls(listed, tuple(found))
+        return found + [_of_source(trial) for trial in able if trial.saliency is not None]
 
 
 def _portion(some: Sequence[Trial]) -> Portion:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from clipdiy_lab.analysis.ranking import standing
+from clipdiy_lab.analysis.ranking import behind, standing
 from clipdiy_lab.analysis.results import export
 from clipdiy_lab.analysis.scoring.counts import INTERVAL
-from clipdiy_lab.analysis.tables import MIOU, SCORES
+from clipdiy_lab.analysis.sweep import table_row
+from clipdiy_lab.analysis.tables import MIOU, SCORES, to_latex
 from clipdiy_lab.analysis.trials import REPLICATE_SCORES, plain_table
 from clipdiy_lab.errors import FigureError, OutputError
-from clipdiy_lab.views.board.grid import BoardPlan
+from clipdiy_lab.views.board.grid import BoardPlan, title_of
 from clipdiy_lab.views.figures.inputs import knob_text
 from clipdiy_lab.views.html import table, tables
 
@@ -41,6 +42,8 @@ class BoardResults:
         The grid.
     rows : mapping of int to mapping
         Knobs and scores of each row that has arrived, by its place in the grid.
+    facts : mapping
+        What all rows have in common: ``attrs`` of a sweep's table, without its replicates.
     published : pandas.DataFrame
         As of `results.published`.
     """
@@ -49,6 +52,7 @@ class BoardResults:
     plan: BoardPlan | None
     ran: Mapping[str, Sequence[Any]]
     rows: Mapping[int, Mapping[str, Any]]
+    facts: Mapping[str, Any]
     published: pd.DataFrame
 
     @property
@@ -75,15 +79,29 @@ class BoardResults:
         table["error"] = table["error"].fillna("")
         return table
 
+    @cached_property
+    def sweep(self) -> pd.DataFrame:
+        """The rows so far as `sweep` gives them: every knob and score, and how sure they are in ``attrs``."""
+        rows = [self._sweep_row(number) for number in sorted(self.rows)]
+        replicates = {row["key"]: row.pop(REPLICATE_SCORES) for row in rows if REPLICATE_SCORES in row}
+        table = pd.DataFrame(rows, index=sorted(self.rows))
+        table.attrs.update(self.facts)
+        table.attrs[REPLICATE_SCORES] = replicates
+        return table
+
+    def _sweep_row(self, number: int) -> dict[str, Any]:
+        row = dict(self.rows[number])
+        return row if self.plan is None or "key" in row else table_row(self.plan.trials[number], row)
+
+    @cached_property
+    def behind(self) -> pd.DataFrame:
+        """How far each row is behind the best one, and whether the images tell it apart: see `ranking.behind`."""
+        return behind(self.sweep) if len(self.rows) else pd.DataFrame()
+
     @property
     def standing(self) -> str:
         """Which row is best, and whether the images tell the others apart from it; empty before two have a score."""
-        scored = [number for number, row in sorted(self.rows.items()) if REPLICATE_SCORES in row]
-        rows = [self.rows[number] for number in scored]
-        table = pd.DataFrame(rows, columns=["key", "miou_percent"])
-        replicates = {row["key"]: row[REPLICATE_SCORES] for row in rows}
-        table.attrs = {"images": rows[0]["images"] if rows else 0, REPLICATE_SCORES: replicates}
-        return standing(table, [self.name_of(number) for number in scored])
+        return standing(self.sweep, [self.name_of(number) for number in self.sweep.index]) if len(self.rows) else ""
 
     def figure(self) -> go.Figure:
         """Draw the scores: a line over one knob, a heat map over two, bars over more or where values are published.
@@ -119,33 +137,39 @@ class BoardResults:
     def name_of(self, row: int) -> str:
         """Spell what distinguishes a row."""
         given = self.table.loc[row]
-        vary = self.varied or self.knobs
-        return ", ".join(f"{name.replace('_', ' ')} {knob_text(given[name])}" for name in vary)
+        return ", ".join(f"{title_of(name)} {knob_text(given[name])}" for name in self.varied or self.knobs)
 
-    def row_at(self, x: Any, y: Any) -> int | None:
-        """Return the row of a point of `figure`, by plotly's coordinates; None for a published value."""
-        table = self._scored()
-        for row in table.index:
-            given = [table.loc[row, name] for name in self.varied]
-            texts = [knob_text(one) for one in given]
-            line = len(given) == 1 and (x in (given[0], texts[0]))
-            if line or texts == [x, y] or self.name_of(int(row)) == y:
-                return int(row)
-        return None
-
-    def export(self, path: str | PathLike[str]) -> Path:
-        """Write the table (``.csv``, ``.md``, ``.tex``) or the figure (``.html``, ``.svg``, ``.pdf``, ``.png``).
+    def latex(self) -> str:
+        """Return the rows so far in LaTeX, captioned as `results.to_latex` captions a sweep.
 
         Raises
         ------
         OutputError
-            For another ending, or a place that cannot be written to.
+            If there is no row yet.
+        """
+        return to_latex(self._arrived())
+
+    def _arrived(self) -> pd.DataFrame:
+        if self.sweep.empty or not self.facts:
+            raise OutputError("there is no row yet; run the grid first.")
+        return self.sweep
+
+    def export(self, path: str | PathLike[str]) -> Path:
+        """Write the table (``.csv``, ``.md``, ``.tex``) or the figure (``.html``, ``.svg``, ``.pdf``, ``.png``).
+
+        The tables are those that `results.export` writes of a sweep.
+
+        Raises
+        ------
+        OutputError
+            For another ending, no row yet, or a place that cannot be written to.
         FigureError
             If there is nothing to draw, or nothing to draw it with.
         """
         target = Path(path)
         if target.suffix in (".csv", ".md", ".tex"):
-            return export(plain_table(self.table), target)
+            table = self._arrived()
+            return export(plain_table(table) if target.suffix == ".csv" else table, target)
         if target.suffix in (".html", ".svg", ".pdf", ".png"):
             from clipdiy_lab.views import figures
 
@@ -167,12 +191,12 @@ class BoardResults:
     def html_table(self) -> str:
         """Return the rows so far as HTML, scores in percent, the best one marked."""
         rows, best = [], self.table["miou_percent"].max()
-        for number, row in self.table.iterrows():
+        for _, row in self.table.iterrows():
             miou, low, high = (row[name] for name in MIOU)
             cells = [f"{miou:.1f}", f"{low:.1f} to {high:.1f}"] if miou == miou else ["", row["error"]]
             cells[0] += " (best)" if miou == best else ""
-            rows.append([number, *(knob_text(row[name]) for name in self.ran), *cells])
-        ours = table(["row", *self.ran, "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
+            rows.append([*(knob_text(row[name]) for name in self.ran), *cells])
+        ours = table([*map(title_of, self.ran), "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
         if self.published.empty:
             return tables([ours], f"{self.note} No published values on {self.dataset} are known.".strip())
         columns = ["method", "backbone", "miou_percent", "protocol_notes", "source"]

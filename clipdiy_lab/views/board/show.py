@@ -15,7 +15,7 @@ from clipdiy_lab.views.explorer.show import explorer_widgets
 
 
 def board_widgets(board: Board) -> Any:
-    """Make the widgets of a board.
+    """Make the widget of a board.
 
     Raises
     ------
@@ -23,9 +23,9 @@ def board_widgets(board: Board) -> Any:
         Where ipywidgets or anywidget is missing.
     """
     # Widgets are an extra: a board without them shows its table.
-    from clipdiy_lab.views.board.widgets import BoardWidgets
+    from clipdiy_lab.views.board.widgets import BoardPanel
 
-    return BoardWidgets(board)
+    return BoardPanel(board)
 
 
 def ablation_board(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import anywidget
 import traitlets
 
-from clipdiy_lab.errors import ClipdiyError, RunError
+from clipdiy_lab.errors import RunError
 from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.explorer import image_sources
 from clipdiy_lab.views.explorer.album import Album
@@ -20,6 +19,7 @@ from clipdiy_lab.views.explorer.image_sources import MAX_UPLOAD, SPLITS
 from clipdiy_lab.views.explorer.state import View
 from clipdiy_lab.views.instrument.bundle import bundled, source
 from clipdiy_lab.views.instrument.scene import KNOBS, knobs
+from clipdiy_lab.views.live.asked import AskedScreen
 
 _LOOK: Final = ("pixel", "opacity", "panel", "hidden")
 """What else than knobs the browser chooses by itself."""
@@ -58,7 +58,7 @@ class InstrumentWidget(anywidget.AnyWidget):
     places = traitlets.Dict({"splits": list(SPLITS), "most": MAX_UPLOAD}).tag(sync=True)
 
 
-class InstrumentScreen:
+class InstrumentScreen(AskedScreen):
     """The instrument of an explorer; an `ExplorerScreen`.
 
     Parameters
@@ -78,9 +78,7 @@ class InstrumentScreen:
         self._key: Any = None
         self._album: Album | None = None
         self._thumbnails: dict[int, str] = {}
-        self._guard = threading.Lock()
-        self.root = InstrumentWidget(chosen=_chosen(explorer), asks=controls(explorer.draft))
-        self.root.on_msg(self._hear)
+        super().__init__(explorer, InstrumentWidget(chosen=_chosen(explorer), asks=controls(explorer.draft)))
         explorer.attach(self)
         explorer.refresh()
 
@@ -96,7 +94,7 @@ class InstrumentScreen:
             self.root.chosen = _chosen(self.explorer)
             self.root.asks = controls(self.explorer.draft)
         self.root.film = self._film(shown.view)
-        self._tell(done=0, total=0)
+        self.show_status(done=0, total=0)
         self.painted += 1
 
     def _scene_of(self, shown: Shown) -> dict[str, Any]:
@@ -119,52 +117,23 @@ class InstrumentScreen:
 
     def progress(self, done: int, total: int) -> None:
         """Say how many crops are encoded."""
-        self._tell(done=done, total=total)
+        self.show_status(done=done, total=total)
 
     def say(self, text: str, kind: str) -> None:
         """Show a sentence; what the scene says itself of its model and its image is not said twice."""
         caution = (self.root.scene or {}).get("about", {}).get("caution", "")
-        self._tell(**{kind: text.replace(caution, "").strip() if caution and kind == "note" else text})
-
-    def _tell(self, **status: Any) -> None:
-        # From the thread that computes and from the kernel's own.
-        with self._guard:
-            self.root.status = {**self.root.status, **status}
+        self.show_status(**{kind: text.replace(caution, "").strip() if caution and kind == "note" else text})
 
     def read_draft(self) -> None:
         """Show what the draft holds in the controls."""
         self.root.asks = controls(self.explorer.draft)
 
-    def mimebundle(self) -> dict[str, Any]:
-        """Return what Jupyter displays."""
-        kind = "application/vnd.jupyter.widget-view+json"
-        bundle: Any = self.root._repr_mimebundle_()
-        # anywidget (0.11) gives the bundle alone or with metadata.
-        return {kind: (bundle[0] if isinstance(bundle, tuple) else bundle)[kind]}
-
-    def close(self) -> None:
-        """Take the widget away."""
-        self.root.layout.close()
-        self.root.close()
-
     # What the browser asks
 
-    def _hear(self, _: Any, asked: Any, buffers: Sequence[Any]) -> None:
-        """Do what the browser asks and answer; what is refused is said in the answer."""
-        act = _ACTS.get(asked.get("what"))
-        if act is None:
-            return
-        answer: dict[str, Any] = {"answer": asked.get("id"), "error": ""}
-        try:
-            if "chosen" in asked:
-                self._follow(asked["chosen"], str(asked.get("by", "")))
-            answer |= act(self, asked, buffers) or {}
-        except ClipdiyError as error:
-            answer["error"] = str(error)
-        except BaseException as error:  # SystemExit of an encoder, say: the browser waits for an answer
-            self.explorer.complain(error)
-            answer["error"] = self.explorer.error
-        self.root.send(answer)
+    def before(self, asked: Mapping[str, Any]) -> None:
+        """Take what is chosen in the browser."""
+        if "chosen" in asked:
+            self._follow(asked["chosen"], str(asked.get("by", "")))
 
     def _follow(self, chosen: Mapping[str, Any], by: str) -> None:
         look = {name: chosen[name] for name in _LOOK if name in chosen}
@@ -181,7 +150,7 @@ class InstrumentScreen:
 
     def _cancel(self, *_: Any) -> None:
         self.explorer.cancel()
-        self._tell(wait="", done=0, total=0)
+        self.show_status(wait="", done=0, total=0)
 
     def _open(self, asked: Mapping[str, Any], _: Any) -> None:
         self.explorer.look_at(str(asked["path"]))
@@ -218,7 +187,7 @@ class InstrumentScreen:
         return {"told": f"Exported to {self.explorer.export(asked['path'])}."}
 
 
-_ACTS: Final[Mapping[str, Callable[..., dict[str, Any] | None]]] = {
+InstrumentScreen.acts = {
     "follow": lambda *_: None,
     "add": InstrumentScreen._add,
     "encode": InstrumentScreen._encode,

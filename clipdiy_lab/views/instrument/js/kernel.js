@@ -12,9 +12,11 @@ export class Kernel {
   /**
    * @param {any} model anywidget's
    * @param {(text: string) => void} say where the kernel is; empty while all is well
+   * @param {string} [without] what there is without a kernel
    */
-  constructor(model, say) {
+  constructor(model, say, without = GONE) {
     this.model = model;
+    this.without = without;
     this.say = say;
     this.gone = false;
     this.count = 0;
@@ -55,8 +57,8 @@ export class Kernel {
     if (this.gone) return;
     this.gone = true;
     clearTimeout(this.timer);
-    this.say(GONE);
-    for (const [number, done] of this.waiting) done({ answer: number, error: GONE });
+    this.say(this.without);
+    for (const [number, done] of this.waiting) done({ answer: number, error: this.without });
     this.waiting.clear();
   }
 
@@ -69,7 +71,7 @@ export class Kernel {
    */
   ask(what, content = {}, buffers = []) {
     const id = ++this.count;
-    if (this.gone) return Promise.resolve({ answer: id, error: GONE });
+    if (this.gone) return Promise.resolve({ answer: id, error: this.without });
     return new Promise((done) => {
       this.waiting.set(id, done);
       if (!this.timer) this.timer = window.setTimeout(() => this.say(BUSY), PATIENCE);

@@ -5,20 +5,16 @@ import { carried, chosenOf, merged, newsOf, stateOf } from "./carry.js";
 import { h } from "./dom.js";
 import { files } from "./files.js";
 import { filmstrip } from "./film.js";
+import { host } from "./host.js";
 import { instrument } from "./instrument.js";
 import { Kernel } from "./kernel.js";
 import { network } from "./network.js";
 import { unpack } from "./scene.js";
 import { Session } from "./session.js";
-import { follow } from "./theme.js";
 
 /** @param {{model: any, el: HTMLElement}} place */
 export function render({ model, el }) {
-  el.classList.add("cdi-host");
-  // JupyterLab would take n, p, Enter and the arrows for its own commands, and cancel what they do here.
-  el.dataset.lmSuppressShortcuts = "true";
-  const keep = (/** @type {Event} */ event) => event.stopPropagation();
-  const leave = follow(el);
+  const leave = host(el);
   let away = "",
     refused = "";
   const kernel = new Kernel(model, (text) => {
@@ -166,7 +162,6 @@ export function render({ model, el }) {
     ],
   ]);
   for (const [event, act] of watched) model.on(event, act);
-  el.addEventListener("keydown", keep);
   el.addEventListener("pointerleave", settle);
   el.addEventListener("focusout", settle);
   read();
@@ -174,7 +169,6 @@ export function render({ model, el }) {
   film.take(model.get("film"));
   return () => {
     settle();
-    el.removeEventListener("keydown", keep);
     for (const [event, act] of watched) model.off(event, act);
     shown?.close();
     kernel.close();
