@@ -17,8 +17,8 @@ EXPLORER = """import clipdiy_lab as lab
 explorer = lab.explore(labels=["cat", "car", "train", "tvmonitor", "bus"])
 explorer"""
 BOARD = """import clipdiy_lab as lab
-board = lab.ablation_board(lab.load("tiny"), lab.open_dataset("scenes"), limit=6)
-board.choose(saliency_weight=[0.0, 0.25, 0.5, 0.75, 1.0])
+board = lab.ablation_board(lab.load("tiny"), lab.open_dataset("scenes"), limit=10)
+board.choose(saliency_weight=[0.0, 0.25, 0.5, 0.75, 1.0], placement=["stretched", "centred"])
 board"""
 COLORS, MOST = 256, 300_000
 
@@ -47,13 +47,15 @@ def explorer(server: Server, browser: Browser) -> bytes:
 def board(server: Server, browser: Browser) -> bytes:
     """Run the board's grid, show the images of a row, take its picture."""
     notebook = Notebook(server, browser, "board.ipynb", [BOARD])
+    notebook.page.set_viewport_size({"width": 1400, "height": 1500})
     notebook.run_all()
-    notebook.find(".clipdiy-board-run").click()
-    notebook.find(".clipdiy-board-count[data-rows='5']").wait_for()
-    notebook.ask("(setattr(board.widget.row, 'value', 4), board.show(4)) and None")
-    notebook.find(".clipdiy-board-open").wait_for()
+    notebook.find(".cdi-run").click()
+    notebook.find(".cdi-board[data-rows='10']").wait_for()
+    notebook.page.locator(".cdi-rowtable tbody button").nth(4).click()
+    notebook.find(".cdi-open").wait_for()
+    notebook.page.mouse.move(10, 10)
     notebook.page.wait_for_timeout(1000)
-    return notebook.find(".clipdiy-board").screenshot()
+    return notebook.find(".cdi-board").screenshot()
 
 
 def keep(picture: bytes, path: Path) -> None:
