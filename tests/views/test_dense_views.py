@@ -132,6 +132,6 @@ def test_the_explorer_looks_at_patches_alone_and_keeps_its_state(explorer, tmp_p
 
 def test_the_board_offers_them(tiny, scenes):
     board = lab.ablation_board(tiny, scenes)
-    assert {"dense", "dense_from", "dense_side"} <= set(board.widget.knob.options)
-    assert "patches" not in board.widget.knob.options
+    assert {"dense", "dense_from", "dense_side"} <= {knob["name"] for knob in board.widget.root.form["knobs"]}
+    assert "patches" not in {knob["name"] for knob in board.widget.root.form["knobs"]}
     board.close()
