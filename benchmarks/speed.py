@@ -1,4 +1,4 @@
-"""How fast, and how much faster than the plain way: encoding, saliency, fusing, sweeping. Ratios, measured in one run.
+"""How fast beside the official loop, part by part: encoding, saliency, fusing, sweeping. Ratios, measured in one run.
 
 ``make bench``, or ``python benchmarks/speed.py [--model tiny|ViT-B-32] [--rounds N] [--scenes N] [--out FOLDER]``. A
 model of open_clip is taken with random weights: speed does not depend on them. Rounds alternate between the ways.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -18,13 +19,11 @@ import numpy as np
 import open_clip
 import torch
 from baseline import embed_plainly, encode_plainly, segment_plainly
-from growth import growth, picture
-from timing import alternate, machine, matrix_rates
-from torch.utils.flop_counter import FlopCounterMode
+from floor import floor, products
+from timing import alternate, machine
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.protocols import get_protocol
-from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import metrics
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Plan
@@ -41,10 +40,10 @@ GRID = {
 }
 
 
-def load(model: str) -> Any:
-    """Return the embedded encoder, or a model of open_clip with random weights."""
+def load(model: str, device: str = "cpu") -> Any:
+    """Return the embedded encoder, or a model of open_clip with random weights; in float32."""
     if model == "tiny":
-        return lab.load("tiny", saliency="none").encoder
+        return lab.load("tiny", saliency="none", device=device, precision="fp32").encoder
     torch.manual_seed(0)
     return OpenClipEncoder(
         open_clip.create_model(model),
@@ -52,11 +51,13 @@ def load(model: str) -> Any:
         name=f"{model}, random weights",
         mean=open_clip.OPENAI_DATASET_MEAN,
         std=open_clip.OPENAI_DATASET_STD,
+        device=device,
+        precision="fp32",
     )
 
 
 def encoding(encoder: Any, image: np.ndarray, names: tuple[str, ...], rounds: int) -> list[dict[str, Any]]:
-    """Encode an image: the plain loop, and the segmenter in every precision; with the labels that agree."""
+    """Encode an image: the official loop, and the segmenter in every precision; with the labels that agree."""
     segmenter = lab.Segmenter(encoder)
     config = Config.paper()
     frame = segmenter.encode(image, config)["image"].values
@@ -68,33 +69,24 @@ def encoding(encoder: Any, image: np.ndarray, names: tuple[str, ...], rounds: in
         for tool, (how, several) in tools.items()
         for one in several
     }
-    base = "plain loop, fp32"
+    base = "official loop, torch fp32"
     timed = {base: functools.partial(encode_plainly, encoder, frame, text)}
     timed |= {name: functools.partial(how.encode, image, one) for name, (how, one) in ways.items()}
     took = alternate(timed, rounds)
-    rates, work = matrix_rates(), operations(encoder, Plan.of(config).windows)
-    rows = [row("encode", base, took[base], took[base], floor=work / rates["fp32"] / 1e9)]
+    side, crops = encoder.image_size, sum(grid.rows * grid.cols for grid in Plan.of(config).crops)
+    shapes = products(lambda: encoder.encode_crops(torch.zeros(crops, 3, side, side)))
+    least = {precision: floor(shapes, precision) for precision in ("fp32", "bf16", "int8")}
+    rows = [row("encode", base, took[base], took[base], floor=least["fp32"])]
     for name, (how, one) in ways.items():
         same = same_labels(encoder, text, how, one, names)
-        floor = {"floor": work / rates[one.precision] / 1e9} if one.precision in rates else {}
-        rows.append(row("encode", name, took[name], took[base], same_labels=same, **floor))
+        rows.append(row("encode", name, took[name], took[base], same_labels=same, floor=least[one.precision]))
     return rows
-
-
-def operations(encoder: Any, crops: int) -> int:
-    """Floating point operations of encoding so many crops: additions and multiplications."""
-    fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the counter knows nothing of the fused attention
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        encoder.encode_crops(torch.zeros(crops, 3, encoder.image_size, encoder.image_size))
-    torch.backends.mha.set_fastpath_enabled(fused)
-    return counter.get_total_flops()
 
 
 def same_labels(
     encoder: Any, text: Any, segmenter: Any, config: Config, names: tuple[str, ...], images: int = 10
 ) -> float:
-    """Share of the pixels of a few scenes that get the plain loop's label from the merged scores, without saliency."""
+    """Share of pixels of a few scenes with the official loop's label by the merged scores, without saliency."""
     plain, scenes = config.replace(saliency_weight=0, background="none"), lab.open_dataset("scenes", length=images)
     shares = []
     for sample in scenes:
@@ -173,7 +165,7 @@ def row(part: str, way: str, seconds: float, baseline: float, **more: float) -> 
 def markdown(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
     """Return the table as people read it."""
     lines = [f"{name}: {value}" for name, value in facts.items()]
-    lines += ["", "| part | way | ms | times the plain way | floor, ms | same labels |", "|---|---|---|---|---|---|"]
+    lines += ["", "| part | way | ms | times the official way | floor, ms | same labels |", "|---|---|---|---|---|---|"]
     for one in rows:
         floor = f"{1000 * one['floor']:.0f}" if "floor" in one else ""
         same = f"{100 * one['same_labels']:.2f} %" if "same_labels" in one else ""
@@ -188,9 +180,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scenes", type=int, default=200, help="of the sweep; 0 leaves sweep and growth out")
+    parser.add_argument("--scenes", type=int, default=200, help="of the sweep; 0 leaves it out")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
+    load_before = os.getloadavg()[0]
     scenes = lab.open_dataset("scenes")
     sample, names = scenes[1], scenes.label_names
     encoder = load(options.model)
@@ -204,27 +197,14 @@ def main() -> None:
         "labels": len(names),
         "rounds": options.rounds,
         **machine(),
-        "GFLOP/s of a matrix product": {name: round(rate) for name, rate in matrix_rates().items()},
+        "load before": load_before,
     }
     found = {"machine": facts, "rows": rows}
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.scenes:
-        found["growth"] = grown = growth(options.rounds)
-        draw(grown, options.out / "growth.png")
     stem = f"speed_{options.model}"
     (options.out / f"{stem}.json").write_text(json.dumps(found, indent=1))
     (options.out / f"{stem}.md").write_text(markdown(rows, facts))
     print(markdown(rows, facts))
-
-
-def draw(grown: dict[str, Any], path: Path) -> None:
-    """Write a picture of how cost grows, where a browser can draw one; print the figures."""
-    for what, points in grown.items():
-        print(what, ", ".join(f"{at}: {1000 * seconds:.1f} ms" for at, seconds in points))
-    try:
-        lab.figures.save(picture(grown), path, columns=2)
-    except FigureError as error:
-        print(f"no picture: {error}")
 
 
 if __name__ == "__main__":

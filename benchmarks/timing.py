@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
@@ -38,15 +39,6 @@ def machine() -> dict[str, Any]:
         "instructions": [one for one in known if one in flags.split()],
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def matrix_rates(rounds: int = 5, side: int = 2048) -> dict[str, float]:
-    """GFLOP/s of a square matrix product by type: what the processor gives at best."""
-    rates = {}
-    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        left, right = torch.randn(side, side).to(dtype), torch.randn(side, side).to(dtype)
-        seconds = alternate({name: lambda left=left, right=right: left @ right}, rounds)[name]
-        rates[name] = 2 * side**3 / seconds / 1e9
-    return rates

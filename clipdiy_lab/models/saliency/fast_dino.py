@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clipdiy_lab.errors import ModelError
-from clipdiy_lab.method.config import Precision
+from clipdiy_lab.method import ops
+from clipdiy_lab.method.config import Config, Precision
 from clipdiy_lab.models.compiled import Calibration, Compiled, compile_network, images_of, mark, settled, version
 from clipdiy_lab.models.devices import DTYPES, Runtime
 from clipdiy_lab.models.saliency.dino_vit import DinoViT, Keys, block_index, patch_grid, read_keys, split_heads
@@ -126,7 +127,10 @@ class FastDino:
 
     @torch.no_grad()
     def _samples(self) -> list[Tensor]:
-        inputs = [prepare(image, self, _CPU) for image in images_of(self._calibration)]
+        # At the frame's size: while ranges are taken, every activation of a photograph is kept, which is gigabytes.
+        size = Config.paper().image_size
+        frames = [ops.resize_image(torch.from_numpy(image), size).numpy() for image in images_of(self._calibration)]
+        inputs = [prepare(frame, self, _CPU) for frame in frames]
         return [self._vit.first_tokens(image, patch_grid(image, self.patch_size)) for image in inputs]
 
 
