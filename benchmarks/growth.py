@@ -99,10 +99,10 @@ def _workers(count: int, folder: Path) -> Callable[[], object]:
 
     os.environ["OMP_NUM_THREADS"] = "1"  # of the worker processes
     scenes, segmenter = lab.open_dataset("scenes", length=40), lab.load("tiny", device="cpu")
-    client = connect(workers=count).__enter__()
-    stores = iter(range(1000))
+    cluster, stores = connect(workers=count), iter(range(1000))
+    client = cluster.__enter__()  # the process ends without leaving it
 
-    def embed() -> object:
+    def embed(cluster: object = cluster) -> object:
         return lab.embed(segmenter, scenes, folder / f"store{next(stores)}", shard_size=4, client=client)
 
     return embed

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def throughput_table(found: dict[str, Any]) -> str:
-    """Return the tables of the parts that were measured."""
-    writers = {
-        "end_to_end": _end_to_end,
-        "networks": _networks,
-        "whole_and_parts": _whole_and_parts,
-        "busy": _busy,
-        "memory": _memory,
-    }
-    lines = [f"{name}: {value}" for name, value in found["machine"].items()]
-    for part, write in writers.items():
-        if part in found:
-            lines += ["", *write(found[part])]
-    return "\n".join(lines) + "\n"
+def facts(machine: dict[str, Any]) -> str:
+    """Say on which machine, and at which load."""
+    instructions = ", ".join(machine["instructions"])
+    card = f", {machine['gpu']}" if machine["gpu"] else ""
+    return (
+        f"{machine['cores']} cores of {machine['processor']} ({instructions}){card}, {machine['threads']} threads, "
+        f"load before {machine['load before']:.1f}, torch {machine['torch']}."
+    )
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -73,9 +67,34 @@ def _busy(rows: list[dict[str, Any]]) -> list[str]:
     return table(("work", "seconds", "while others keep all cores at work", "times"), cells)
 
 
+def _waiting(rows: list[dict[str, Any]]) -> list[str]:
+    cells = [[row["policy"], *(f"{1000 * row[key]:.0f}" for key in ("fp32", "bf16"))] for row in rows]
+    return table(("OMP_WAIT_POLICY", "`tiny` by torch, fp32, ms", "bf16, ms"), cells)
+
+
 def _memory(rows: list[dict[str, Any]]) -> list[str]:
     cells = []
     for row in rows:
         peaks = ", ".join(f"{count} images: {peak}" for count, peak in row["MB"].items())
         cells.append([row["work"], peaks, f"{100 * row['growth']:+.1f} %" if "growth" in row else ""])
     return table(("work", "peak memory, MB", "growth"), cells)
+
+
+TABLES: dict[str, Callable[[Any], list[str]]] = {
+    "end_to_end": _end_to_end,
+    "networks": _networks,
+    "whole_and_parts": _whole_and_parts,
+    "busy": _busy,
+    "waiting": _waiting,
+    "memory": _memory,
+}
+"""What writes the table of each part."""
+
+
+def throughput_table(found: dict[str, Any]) -> str:
+    """Return the tables of the parts that were measured."""
+    lines = [facts(found["machine"])]
+    for part, write in TABLES.items():
+        if part in found:
+            lines += ["", *write(found[part])]
+    return "\n".join(lines) + "\n"

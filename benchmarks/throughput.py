@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ from clipdiy_lab.pipeline.fusion import fuse
 
 HEAD = Path(__file__).parents[2] / "shared/found/decoder_weights.pt"
 OFFICIAL = "official loop, torch fp32"
+LOADED = ("torch, fp32", "torch, bf16", "OpenVINO, int8")
+"""Ways that are also timed on a busy machine."""
 WAYS = {
     "torch, fp32": ("torch", "fp32"),
     "torch, bf16": ("torch", "bf16"),
@@ -54,10 +57,11 @@ WAYS = {
 }
 
 
-def segmenters(encoder: Any) -> dict[str, lab.Segmenter]:
+def segmenters(small: bool = False) -> dict[str, lab.Segmenter]:
     """Return a segmenter by runtime; its configuration says the precision."""
+    encoder = load("tiny" if small else "ViT-B-32")
     torch.manual_seed(0)
-    backbone = DinoViT().eval()
+    backbone = DinoViT(depth=2 if small else 12).eval()
     head = read_checkpoint(HEAD).tensors if HEAD.exists() else _random_head(backbone)
     images = calibration()
     by_openvino = Found(backbone, head, runtime="openvino", calibration=lambda: images)
@@ -235,7 +239,7 @@ def busy(data: Pictures, made: dict[str, lab.Segmenter]) -> list[dict[str, Any]]
     """Time work on the machine as it is, and while another process keeps every core at work."""
     scenes, tiny = lab.open_dataset("scenes", length=20), lab.load("tiny", device="cpu")
     grid = {"saliency_weight": np.linspace(0, 1, 10).tolist(), "scales": [(256, 128, 64), (128, 64)]}
-    ours = {name: Ours(made[runtime], data.label_names, one) for name, (runtime, one) in WAYS.items()}
+    ours = {name: Ours(made[runtime], data.label_names, one) for name, (runtime, one) in WAYS.items() if name in LOADED}
     encoding = ours["torch, bf16"].segmenter.encoding(data.files[0], ours["torch, bf16"].config)
     work: dict[str, Callable[[], object]] = {
         f"an image, {name}": lambda way=way: way(data.files[0], data.mask) for name, way in ours.items()
@@ -248,7 +252,7 @@ def busy(data: Pictures, made: dict[str, lab.Segmenter]) -> list[dict[str, Any]]
         lab.embed(tiny, scenes, store)
         work["sweep of 20 configurations over 20 scenes"] = lambda: lab.sweep(store, scenes, grid, segmenter=tiny)
         work["evaluate 20 scenes, tiny"] = lambda: lab.evaluate(tiny, scenes)
-        idle = {name: _median(one, 3) for name, one in work.items()}
+        idle = {name: _median(one, 2) for name, one in work.items()}
         others = [
             multiprocessing.get_context("spawn").Process(target=_spin, daemon=True) for _ in range(os.cpu_count() or 1)
         ]
@@ -256,7 +260,7 @@ def busy(data: Pictures, made: dict[str, lab.Segmenter]) -> list[dict[str, Any]]
             process.start()
         time.sleep(3)
         try:
-            loaded = {name: _median(one, 3) for name, one in work.items()}
+            loaded = {name: _median(one, 2) for name, one in work.items()}
         finally:
             for process in others:
                 process.terminate()
@@ -271,28 +275,47 @@ def _spin() -> None:
         pass
 
 
-def memory() -> list[dict[str, Any]]:
-    """Peak memory of a process that embeds, and of one that evaluates, 50 and 500 images; and of one image by ways."""
+def waiting() -> list[dict[str, Any]]:
+    """Time an image with `tiny` where threads spin while they wait and where they sleep, in processes of their own."""
     rows = []
-    for what, amounts in {"embed": (50, 500), "evaluate": (50, 500)}.items():
-        peaks = {count: _child(what, str(count)) for count in amounts}
-        small, large = (peaks[count] for count in amounts)
-        rows.append({"work": what, "MB": peaks, "growth": large / small - 1})
-    rows += [{"work": f"one image, {name}", "MB": {1: _child("image", name)}} for name in (OFFICIAL, *WAYS)]
+    for policy in ("ACTIVE", "PASSIVE"):
+        done = _run(["tiny", "-"], {"OMP_WAIT_POLICY": policy})
+        rows.append({"policy": policy, **json.loads(done)})
     return rows
 
 
-def _child(what: str, argument: str) -> int:
-    command = [sys.executable, __file__, "--child", what, argument]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this file
-    return int(done.stdout.split()[-1])
+def memory(small: bool) -> list[dict[str, Any]]:
+    """Peak memory of a process that embeds, and of one that evaluates, 50 and 500 images; and of one image by ways."""
+    rows = []
+    for what, amounts in dict.fromkeys(("embed", "evaluate"), (5, 10) if small else (50, 500)).items():
+        peaks = {count: _child(what, str(count), small) for count in amounts}
+        small, large = (peaks[count] for count in amounts)
+        rows.append({"work": what, "MB": peaks, "growth": large / small - 1})
+    rows += [{"work": f"one image, {name}", "MB": {1: _child("image", name, small)}} for name in (OFFICIAL, *WAYS)]
+    return rows
 
 
-def child(what: str, argument: str) -> None:
+def _child(what: str, argument: str, small: bool) -> int:
+    return int(_run([what, argument, *["--small"] * small]).split()[-1])
+
+
+def _run(child: list[str], environment: dict[str, str] | None = None) -> str:
+    command, env = [sys.executable, __file__, "--child", *child], os.environ | (environment or {})
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)  # noqa: S603 - this file
+    return done.stdout.splitlines()[-1]
+
+
+def child(what: str, argument: str, small: bool) -> None:
     """Do one piece of work and print this process's peak memory, MB."""
     data = pictures()
+    if what == "tiny":
+        segmenter, image = lab.load("tiny", saliency="none", device="cpu"), lab.open_dataset("scenes")[0].image
+        configs = {precision: lab.Config(precision=precision) for precision in ("fp32", "bf16")}
+        took = {name: _median(lambda one=one: segmenter.encode(image, one), 9) for name, one in configs.items()}
+        print(json.dumps(took))
+        return
     if what == "image":
-        made = segmenters(load("ViT-B-32"))
+        made = segmenters(small)
         way = Official(made["torch"], data.label_names) if argument == OFFICIAL else None
         if way is None:
             runtime, precision = WAYS[argument]
@@ -310,7 +333,7 @@ def child(what: str, argument: str) -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
-PARTS = ("end_to_end", "networks", "whole_and_parts", "busy", "memory")
+PARTS = ("end_to_end", "networks", "whole_and_parts", "busy", "waiting", "memory")
 
 
 def main() -> None:
@@ -318,23 +341,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=2, help="of every round")
+    parser.add_argument("--small", action="store_true", help="`tiny` and two blocks of DINO, to see that it runs")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(*options.child)
+        child(*options.child, small=options.small)
         return
     from reports import throughput_table  # reads what this file writes
 
+    warnings.simplefilter("ignore", lab.ClipdiyWarning)  # `tiny` sees photographs where sizes are small
     data, load_before = pictures(), os.getloadavg()[0]
-    made = segmenters(load("ViT-B-32")) if set(options.only) != {"memory"} else {}
+    made = segmenters(options.small)
     run = {
         "end_to_end": lambda: end_to_end(data, made, options.rounds, options.images),
         "networks": lambda: networks(made, options.rounds),
-        "whole_and_parts": lambda: whole_and_parts(data, made, 4),
+        "whole_and_parts": lambda: whole_and_parts(data, made, 2 * options.images),
         "busy": lambda: busy(data, made),
-        "memory": memory,
+        "waiting": waiting,
+        "memory": lambda: memory(options.small),
     }
     facts = {**machine(), "load before": load_before, "rounds": options.rounds, "images a round": options.images}
     found: dict[str, Any] = {"machine": facts}

@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from clipdiy_lab._version import __version__ as __version__
+from clipdiy_lab.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     from clipdiy_lab import datasets
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from clipdiy_lab.views.board.show import ablation_board
     from clipdiy_lab.views.explorer.show import explore
     from clipdiy_lab.views.report import label_table, report
+
+sleep_while_waiting()
 
 _WHERE = {
     "ClipdiyError": "errors",

@@ -1,5 +1,8 @@
 """One thread for what surrounds the networks: the caller's number comes back, and results do not depend on it."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,6 +34,15 @@ def test_the_callers_threads_come_back_after_an_error_too(two_threads):
         fail()
     assert seen == [1]
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(("said", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_environment_says_otherwise(said, used):
+    code = "import sys, os, clipdiy_lab; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    env = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    env |= {} if said is None else {"OMP_WAIT_POLICY": said}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.strip() == used
 
 
 def test_another_thread_keeps_its_own(two_threads):
