@@ -82,10 +82,10 @@ screenshots: $(STAMP)
 	$(BIN)/python tools/screenshots.py docs/images
 	$(BIN)/python tools/animate.py docs/images/instrument.webp
 
-# Speed as ratios against the plain method, in one run; what cheaper encodings cost in mIoU. Writes benchmarks/results/.
+# Speed beside the official loop, and how cost grows; what cheaper encodings cost in mIoU. Writes benchmarks/results/ and
+# the tables of the documents.
 bench: $(STAMP)
-	$(BIN)/python benchmarks/speed.py --model tiny
-	$(BIN)/python benchmarks/speed.py --model ViT-B-32 --scenes 0
+	PYTHON=$(BIN)/python bash benchmarks/idle.sh
 	$(BIN)/python benchmarks/frontier.py
 	$(BIN)/python benchmarks/explorer.py
 

@@ -24,6 +24,7 @@ import numpy as np
 import plotly.graph_objects as go
 import torch
 from plotly.subplots import make_subplots
+from reports import tables
 from timing import machine
 
 import clipdiy_lab as lab
@@ -146,13 +147,15 @@ def growth(kinds: tuple[str, ...], rounds: int) -> dict[str, Any]:
     return found
 
 
-def _law(kind: str, points: list[dict[str, Any]]) -> dict[str, float]:
+def _law(kind: str, points: list[dict[str, Any]]) -> dict[str, float | None]:
     """Return how cost grows: the power between the middle and the end, and seconds for one more and for none."""
     sizes = np.array([float(one["at"]) ** MEASURE.get(kind, 1) for one in points])
     seconds = np.array([one["seconds"] for one in points])
     middle = len(points) // 2 - (len(points) == 2)
     power = math.log(seconds[-1] / seconds[middle]) / math.log(sizes[-1] / sizes[middle])
-    each, fixed = np.polyfit(sizes, seconds, 1, w=1 / seconds) if len(points) > 2 else (float("nan"), float("nan"))
+    if len(points) == 2:
+        return {"power": power, "each": None, "fixed": None}
+    each, fixed = np.polyfit(sizes, seconds, 1, w=1 / seconds)
     return {"power": power, "each": float(each), "fixed": float(fixed)}
 
 
@@ -186,7 +189,9 @@ def main() -> None:
     facts = {**machine(), "load before": os.getloadavg()[0]}
     found = growth(tuple(options.only), options.rounds)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "growth.json").write_text(json.dumps({"machine": facts, "kinds": found}, indent=1) + "\n")
+    measured = {"machine": facts, "kinds": found}
+    (options.out / "growth.json").write_text(json.dumps(measured, indent=1) + "\n")
+    (options.out / "growth.md").write_text(tables(measured))
     try:
         lab.figures.save(picture(found), options.out / "growth.png", columns=2)
     except FigureError as error:

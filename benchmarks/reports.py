@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+IDLE = 1.0
+"""Load up to which a machine counts as idle before a measurement."""
+
 
 def facts(machine: dict[str, Any]) -> str:
     """Say on which machine, and at which load."""
     instructions = ", ".join(machine["instructions"])
     card = f", {machine['gpu']}" if machine["gpu"] else ""
+    busy = " The machine was busy: these figures are provisional." if machine["load before"] > IDLE else ""
     return (
-        f"{machine['cores']} cores of {machine['processor']} ({instructions}){card}, {machine['threads']} threads, "
-        f"load before {machine['load before']:.1f}, torch {machine['torch']}."
+        f"{machine['cores']} cores of {machine['processor']} ({instructions}){card}; threads: {machine['threads']}; "
+        f"load before: {machine['load before']:.1f}; torch {machine['torch']}.{busy}"
     )
 
 
@@ -80,6 +84,21 @@ def _memory(rows: list[dict[str, Any]]) -> list[str]:
     return table(("work", "peak memory, MB", "growth"), cells)
 
 
+def _growth(kinds: dict[str, Any]) -> list[str]:
+    rows = []
+    for kind, one in kinds.items():
+        points = one["points"]
+        times = ", ".join(f"{point['at']}: {_seconds(point['seconds'])}" for point in points)
+        memory = f"{points[0]['MB']} to {points[-1]['MB']}"
+        each = "" if one["each"] is None else _seconds(one["each"])
+        rows.append([kind, one["what"], times, memory, f"{one['power']:.2f}", each])
+    return table(("by", "what", "time", "peak memory, MB", "power", "for one more"), rows)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f} s" if abs(value) >= 1 else f"{1000 * value:.3g} ms"
+
+
 TABLES: dict[str, Callable[[Any], list[str]]] = {
     "end_to_end": _end_to_end,
     "networks": _networks,
@@ -87,11 +106,12 @@ TABLES: dict[str, Callable[[Any], list[str]]] = {
     "busy": _busy,
     "waiting": _waiting,
     "memory": _memory,
+    "kinds": _growth,
 }
 """What writes the table of each part."""
 
 
-def throughput_table(found: dict[str, Any]) -> str:
+def tables(found: dict[str, Any]) -> str:
     """Return the tables of the parts that were measured."""
     lines = [facts(found["machine"])]
     for part, write in TABLES.items():

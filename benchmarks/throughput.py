@@ -57,18 +57,19 @@ WAYS = {
 }
 
 
-def segmenters(small: bool = False) -> dict[str, lab.Segmenter]:
+def segmenters(small: bool, runtimes: tuple[str, ...] = ("torch", "openvino")) -> dict[str, lab.Segmenter]:
     """Return a segmenter by runtime; its configuration says the precision."""
     encoder = load("tiny" if small else "ViT-B-32")
     torch.manual_seed(0)
     backbone = DinoViT(depth=2 if small else 12).eval()
     head = read_checkpoint(HEAD).tensors if HEAD.exists() else _random_head(backbone)
+    made = {"torch": lab.Segmenter(encoder, Found(backbone, head))}
+    if runtimes == ("torch",):
+        return made
     images = calibration()
     by_openvino = Found(backbone, head, runtime="openvino", calibration=lambda: images)
-    return {
-        "torch": lab.Segmenter(encoder, Found(backbone, head)),
-        "openvino": lab.Segmenter(OpenVinoEncoder(encoder, calibration=lambda: images), by_openvino),
-    }
+    made["openvino"] = lab.Segmenter(OpenVinoEncoder(encoder, calibration=lambda: images), by_openvino)
+    return made
 
 
 def _random_head(backbone: DinoViT) -> dict[str, torch.Tensor]:
@@ -315,21 +316,20 @@ def child(what: str, argument: str, small: bool) -> None:
         print(json.dumps(took))
         return
     if what == "image":
-        made = segmenters(small)
-        way = Official(made["torch"], data.label_names) if argument == OFFICIAL else None
-        if way is None:
-            runtime, precision = WAYS[argument]
-            way = Ours(made[runtime], data.label_names, precision)
+        runtime, precision = WAYS.get(argument, ("torch", "fp32"))
+        segmenter = segmenters(small, (runtime,))[runtime]
+        official = argument == OFFICIAL
+        way = Official(segmenter, data.label_names) if official else Ours(segmenter, data.label_names, precision)
         for jpeg in data.files[:2]:
             way(jpeg, data.mask)
     else:
         segmenter = lab.load("tiny", saliency=lab.saliency.build("constant", value=0.5), device="cpu")
-        some = data.first(int(argument))
+        some, config = data.first(int(argument)), lab.Config(precision="bf16")
         if what == "embed":
             with tempfile.TemporaryDirectory() as folder:
-                lab.embed(segmenter, some, Path(folder) / "store")
+                lab.embed(segmenter, some, Path(folder) / "store", config)
         else:
-            lab.evaluate(segmenter, some)
+            lab.evaluate(segmenter, some, config)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
@@ -349,7 +349,7 @@ def main() -> None:
     if options.child:
         child(*options.child, small=options.small)
         return
-    from reports import throughput_table  # reads what this file writes
+    from reports import tables  # reads what this file writes
 
     warnings.simplefilter("ignore", lab.ClipdiyWarning)  # `tiny` sees photographs where sizes are small
     data, load_before = pictures(), os.getloadavg()[0]
@@ -370,8 +370,8 @@ def main() -> None:
         found[part] = run[part]()
         print(f"{part}: {time.perf_counter() - start:.0f} s", flush=True)
         (options.out / "throughput.json").write_text(json.dumps(found, indent=1) + "\n")
-        (options.out / "throughput.md").write_text(throughput_table(found))
-    print(throughput_table(found))
+        (options.out / "throughput.md").write_text(tables(found))
+    print(tables(found))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from quote import DOCUMENTS, MARKED, renewed
 
 from clipdiy_lab.analysis.expected import expectations
 
@@ -39,3 +40,10 @@ def test_quoted_figures_are_those_that_reproduce_expects(path):
                 assert cells[place] == f"{known[row]:.1f}", f"{path}: {name}, {split}"
                 compared += 1
     assert compared >= 7
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_tables_of_speed_are_those_that_were_measured(path):
+    text = (ROOT / path).read_text()
+    assert MARKED.search(text)
+    assert renewed(text) == text, "run python benchmarks/quote.py"
