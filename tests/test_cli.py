@@ -280,6 +280,9 @@ def test_lists(tmp_path):
     models = json.loads(run("models", "--json", cwd=tmp_path).stdout)
     assert models[0]["name"] == "tiny"
     assert any(row["name"] == "ViT-B-32/laion2b_s34b_b79k" for row in models)
+    methods = json.loads(run("methods", "--json", cwd=tmp_path).stdout)
+    assert {("naclip", "voc21"), ("clip_diy", "voc21")} <= {(row["name"], row["benchmark"]) for row in methods}
+    assert "NACLIP" in run("methods", cwd=tmp_path).stdout
     assert {row["split"] for row in json.loads(run("data", "list", "--json", cwd=tmp_path).stdout)} >= {
         "val",
         "val_unseen",

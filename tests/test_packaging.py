@@ -8,11 +8,14 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from commands import run
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from PIL import Image
 
 import clipdiy_lab as lab
@@ -51,13 +54,49 @@ def test_environment_yml_asks_for_what_pyproject_asks_for():
     assert python == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
 
 
-def test_constraints_are_exact_and_satisfied_by_what_runs_here():
+def test_the_conda_recipe_asks_for_what_pyproject_asks_for():
+    recipe = yaml.safe_load((ROOT / "conda" / "recipe.yaml").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    conda = dict(split(one) for one in recipe["requirements"]["run"])
+    assert conda.pop("python") == project["requires-python"]
+    pip = dict(split(one) for one in project["dependencies"])
+    assert conda == {CONDA_NAMES.get(name, name): bounds for name, bounds in pip.items()}
+    assert recipe["context"]["version"] == lab.__version__
+    assert f"clipdiy-lab = {project['scripts']['clipdiy-lab']}" in recipe["build"]["python"]["entry_points"]
+
+
+@pytest.fixture(scope="module")
+def pins():
     lines = [x for x in (ROOT / "constraints.txt").read_text().splitlines() if x and not x.startswith("#")]
-    pins = dict(line.split("==") for line in lines)
-    names = {normal(name) for name in pins}
+    assert lines == sorted(lines, key=str.lower)
+    return {normal(name): version for name, version in (line.split("==") for line in lines)}
+
+
+def test_constraints_are_exact_and_within_the_bounds_of_pyproject(pins):
     back = {conda: pip for pip, conda in CONDA_NAMES.items()}
+    bounds = {back.get(name, name): bounds for name, bounds in pip_requirements().items()}
     assert all(re.fullmatch(r"[\w.+]+", version) for version in pins.values())
-    assert {back.get(name, name) for name in pip_requirements()} <= names
+    assert [name for name, bound in bounds.items() if not SpecifierSet(bound).contains(pins[name])] == []
+
+
+def test_constraints_pin_everything_that_the_package_brings_here(pins):
+    """Whatever is installed because the package, or one of its extras, asks for it, at any remove."""
+    back = {conda: pip for pip, conda in CONDA_NAMES.items()}
+    needed, left = set(), [(back.get(name, name), "") for name in pip_requirements()]
+    while left:
+        name, extra = left.pop()
+        if (name, extra) in needed:
+            continue
+        try:
+            requirements = map(Requirement, metadata.requires(name) or ())
+        except metadata.PackageNotFoundError:  # of an extra that is not installed here
+            continue
+        needed.add((name, extra))
+        for one in requirements:
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                left += [(normal(one.name), asked) for asked in ("", *one.extras)]
+    assert len(needed) > 100
+    assert {name for name, _ in needed} - pins.keys() - {"setuptools"} == set()  # which Python's own venv brings
 
 
 def test_import_is_light():

@@ -1,4 +1,4 @@
-"""Commands that report the models and the state of this machine."""
+"""Commands that report the models, the published methods, and the state of this machine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ def models(as_json: AsJson = False) -> None:
 
     table = list_models().sort_values("here", ascending=False, kind="stable")
     print_table(table, as_json)
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the published methods that `--method` knows, and on which benchmarks their settings are known."""
+    from clipdiy_lab.analysis.methods import list_methods
+
+    shown = ["name", "title", "benchmark", "dense", "image_short", "window", "stride", "not_reproduced"]
+    table = list_methods()
+    print_table(table if as_json else table[shown], as_json)
 
 
 @app.command()

@@ -18,7 +18,12 @@ from sphinx.cmd.build import build_main
 
 import notebooks
 
-OUTSIDE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md"}
+OUTSIDE = {
+    "CHANGELOG.md": "changelog.md",
+    "CODE_OF_CONDUCT.md": "conduct.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
 """Documents of the repository's root that are pages of the site."""
 
 
@@ -34,7 +39,10 @@ def copy_written_pages() -> None:
             (SOURCE / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, SOURCE / inside)
     for name, page in OUTSIDE.items():
-        write(SOURCE / page, (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "]("))
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        for other, target in OUTSIDE.items():
+            text = text.replace(f"]({other})", f"]({target})")
+        write(SOURCE / page, text)
 
 
 def main() -> int:
