@@ -136,7 +136,7 @@ def test_it_is_drawn_everywhere(run, tmp_path):
     assert shown["smoothed"].entry.stage.sentence == "The fused scores, averaged over 9 x 9 pixels."
     figure = figures.stage(run, "smoothed", ["cat"])
     assert figure.layout.title.text == "Smoothed"
-    assert "smoothed" in [note.text for note in figures.overview(run).layout.annotations]
+    assert "Smoothed" in [note.text for note in figures.overview(run).layout.annotations]
     best = label_table(run)["best_score"]
     np.testing.assert_allclose(best["cat"], run["smoothed"].sel(label="cat").max())
     write_folder(run, tmp_path)

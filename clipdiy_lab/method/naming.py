@@ -1,4 +1,4 @@
-"""How grids are named, in files and for people; nothing else in the lab spells the name of a grid.
+"""How grids and knobs are named, in files and for people; nothing else in the lab spells the name of a grid.
 
 Apart from `grid` because a configuration names grids too, and is to be had without numpy.
 """
@@ -109,6 +109,17 @@ def grid_name(given: object) -> str:
     if isinstance(given, bool) or side < 0:
         raise ConfigError(f"a grid is {spelled(given)}; expected its name, such as 's064', or a window side: 64.")
     return window_grid_name(side)
+
+
+def knob_title(name: str) -> str:
+    """Title of a knob, or of a column of a sweep, for people.
+
+    Examples
+    --------
+    >>> knob_title("saliency_weight")
+    'saliency weight'
+    """
+    return name.replace("_", " ")
 
 
 def grid_title(name: str) -> str:

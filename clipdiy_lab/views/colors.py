@@ -18,6 +18,9 @@ Rgb = npt.NDArray[np.uint8]
 BACKGROUND: Final = (90, 90, 98)
 """The background's grey, far enough from white and from black paper."""
 
+_OUTLINE: Final = 0.45
+"""Share of a label's light that its outline keeps."""
+
 CHANGED: Final = np.array([[236, 236, 240], [213, 94, 0]], dtype=np.uint8)
 """Of a map that says where something differs: where it does not, and where it does."""
 
@@ -81,6 +84,12 @@ def label_colors(names: Sequence[str], background: int | None = None) -> Rgb:
         taken.add(place)
         colors[index] = _shaded(_TABLE[place], turn)
     return np.array([colors[index] for index in range(len(names))], dtype=np.uint8).reshape(-1, 3)
+
+
+def outlines(colors: Rgb) -> Rgb:
+    """Return the colour of the outline of each label, labels x 3: its own, so dark that it is seen on any picture."""
+    made: Rgb = (colors * _OUTLINE).round().astype(np.uint8)
+    return made
 
 
 def css(color: npt.ArrayLike) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from clipdiy_lab.text import printable
-from clipdiy_lab.views.colors import Rgb
+from clipdiy_lab.views.colors import Rgb, outlines
 from clipdiy_lab.views.scales import ColorRange
 
 _INK, _PAPER, _QUIET = (28, 28, 32), (255, 255, 255), (110, 110, 118)
@@ -34,18 +34,19 @@ def cleared(picture: Rgb, missing: npt.NDArray[np.bool_]) -> Rgb:
 def overlay(
     image: Rgb, labels: npt.NDArray[np.integer], colors: Rgb, background: int | None = None, opacity: float = 0.55
 ) -> Rgb:
-    """Lay a label map over an image of the same size; the background stays as it is."""
+    """Lay a label map with dark outlines over an image of the same size; the background stays as it is."""
     share = np.full(labels.shape, opacity)
     if background is not None:
         share[labels == background] = 0
     mixed = image * (1 - share[..., None]) + paint(labels, colors) * share[..., None]
-    edge = _edges(labels)
-    mixed[edge] = paint(labels, colors)[edge]
+    edge = edges(labels)
+    mixed[edge] = paint(labels, outlines(colors))[edge]
     laid: Rgb = mixed.round().astype(np.uint8)
     return laid
 
 
-def _edges(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+def edges(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Where a label map has another label above or at the left, y x x."""
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]

@@ -16,7 +16,7 @@ def _shown(output: dict[str, Any]) -> dict[str, Any]:
     if FIGURE in data:
         text = data[FIGURE]["layout"].get("title", {})
         title = text.get("text", "") if isinstance(text, dict) else str(text)
-        page = figure_html(data[FIGURE], title or "Figure")
+        page = figure_html(data[FIGURE], title.replace("<br>", " ") or "Figure")
         return {"output_type": "display_data", "metadata": {}, "data": {"text/html": page}}
     if WIDGET in data:
         kept = {kind: value for kind, value in data.items() if kind != WIDGET}

@@ -70,13 +70,13 @@ figure = lab.figures.comparison(ways, list(masks.values())[:2], names)
 figure = lab.figures.explanation(run, "flip_change")
 
 # %% pixel_map
-figure = lab.figures.pixel_map(lab.explain.uncertainty(run)["grid_agreement"])
+figure = lab.figures.pixel_map(lab.explain.uncertainty(run)["grid_agreement"], run=run)
 
 # %% contributions
 figure = lab.figures.contributions(lab.explain.pixel(run, y=180, x=140))
 
 # %% miou_bars
-figure = lab.figures.miou_bars(table, [f"{row.placement}, {row.saliency_weight:g}" for row in table.itertuples()])
+figure = lab.figures.miou_bars(table)
 
 # %% sweep_line
 figure = lab.figures.sweep_line(table, "saliency_weight", by="placement")
@@ -86,7 +86,7 @@ figure = lab.figures.sweep_heat(table, "saliency_weight", "placement")
 
 # %% cost
 costs = lab.sweep(segmenter, scenes, {"scales": [[256], [256, 128], [256, 128, 64]]}, limit=2)
-figure = lab.figures.cost(costs, names=["256", "256, 128", "256, 128, 64"])
+figure = lab.figures.cost(costs)
 
 # %% dumbbells
 figure = lab.figures.dumbbells(bare, paper, ("no saliency", "paper"))
@@ -123,3 +123,7 @@ figure = lab.figures.at_column_width(lab.figures.overlay(run), columns=1)
 # %% save
 figure = lab.figures.overlay(run)
 lab.figures.save(figure, folder / "overlay.html")  # .svg, .pdf and .png need Chromium or Chrome
+
+# %% save_all
+figure = lab.figures.merged(run)
+lab.figures.save_all({folder / "merged.html": figure, folder / "margin.html": lab.figures.margin(run)})

@@ -19,6 +19,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.views import catalogue, figures, scales
 from clipdiy_lab.views.catalogue import Entry, Explanation
 from clipdiy_lab.views.colors import css
+from clipdiy_lab.views.figures.fitting import unwrapped
 from clipdiy_lab.views.gallery import picture
 from clipdiy_lab.views.instrument.scene import scene
 from clipdiy_lab.views.look import Look
@@ -161,7 +162,7 @@ def test_the_same_quantity_has_the_same_range_everywhere(run, drawings, page):
     overview = figures.overview(run, "cat")
     titles = [note.text for note in overview.layout.annotations]
     layers = [trace for trace in overview.data if isinstance(trace, go.Image)]
-    shown = opened(layers[titles.index("saliency")].source)[..., :3]
+    shown = opened(layers[titles.index("Saliency")].source)[..., :3]
     alone = opened(figures.saliency(run).data[0].source)[..., :3]
     np.testing.assert_array_equal(shown, alone)
     np.testing.assert_array_equal(opened(re.search("src='(.*?)'", section_of(page, "saliency"))[1])[..., :3], alone)
@@ -176,8 +177,8 @@ def test_the_figure_has_title_unit_and_scale(run, drawings, name):
     titles = {("", "")} | {(row, column) for row, column in drawing.maps}
     figure = figures.maps.drawn(drawing)
     axis = figure.layout.coloraxis
-    assert figure.layout.title.text == html.escape(drawing.entry.stage.title, quote=False)
-    assert axis.colorbar.title.text == drawing.entry.stage.unit
+    assert unwrapped(figure.layout.title.text) == drawing.entry.stage.title
+    assert unwrapped(axis.colorbar.title.text) == drawing.entry.stage.unit
     assert [list(stop) for stop in axis.colorscale] == drawing.entry.scale.stops
     assert (axis.cmin, axis.cmax) == (drawing.colors.low, drawing.colors.high)
     layers = [trace for trace in figure.data if isinstance(trace, go.Image)]
@@ -253,9 +254,10 @@ def test_the_folder_has_a_picture_of_every_stage_and_explanation(look, folder):
 
 def test_a_figure_of_an_explanation_is_the_one_of_its_array(run, drawings):
     for name in FROM_A_RUN:
-        assert figures.explanation(run, name).to_json() == figures.maps.drawn(drawings[name]).to_json()
+        drawn = figures.maps.drawn(drawings[name], aspect=figures.inputs.aspect_of(run))
+        assert figures.explanation(run, name).to_json() == drawn.to_json()
     array = lab.explain.grid_importance(run)["grid_shapley"]
-    assert figures.pixel_map(array).to_json() == figures.explanation(run, "grid_shapley").to_json()
+    assert figures.pixel_map(array, run=run).to_json() == figures.explanation(run, "grid_shapley").to_json()
     for name, says in (
         ("occlusion", "make it with lab.explain and show it with pixel_map"),
         ("wording_sensitivity", "or give the segmenter"),
@@ -301,7 +303,7 @@ def test_a_map_that_is_added_is_in_figure_page_and_picture(run, golden_segmenter
 
     end = float(abs(lead_of_the_cat(run)[stage.name]).max())
     figure = figures.explanation(run, "lead_of_the_cat")
-    assert figure.to_json() == figures.pixel_map(lead_of_the_cat(run)[stage.name]).to_json()
+    assert figure.to_json() == figures.pixel_map(lead_of_the_cat(run)[stage.name], run=run).to_json()
     assert figure.layout.title.text == "Lead of the cat"
     assert figure.layout.coloraxis.colorbar.title.text == "score of the cat"
     assert [list(stop) for stop in figure.layout.coloraxis.colorscale] == scales.DIVERGING.stops

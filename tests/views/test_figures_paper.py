@@ -36,7 +36,7 @@ def bare(scene_run):
 
 def test_the_overview_shows_the_method_in_its_order(scene_run):
     figure = figures.overview(scene_run, "car")
-    assert titles(figure) == ["image", "256 px", "128 px", "64 px", "merged", "saliency", "fused", "labels"]
+    assert titles(figure) == ["Image", "256 px", "128 px", "64 px", "Merged", "Saliency", "Fused", "Labels"]
     maps = scene_run["logits"].sel(label="car").values
     shown = dict(zip(titles(figure), pictures(figure), strict=False))
     # One colour range: entry 0 and entry 254 of the palette are used once over all grids and merged, by its ends.
@@ -56,7 +56,7 @@ def test_the_overview_takes_the_label_of_most_pixels_and_does_without_saliency(t
     figure = figures.overview(run)
     shares = np.bincount(run["labels"].values.ravel(), minlength=2)
     assert figure.layout.title.text.startswith(f"'{['car', 'cat'][shares.argmax()]}'")
-    assert "saliency" not in titles(figure)
+    assert "Saliency" not in titles(figure)
 
 
 def test_an_unknown_label_is_refused(scene_run):
@@ -66,8 +66,8 @@ def test_an_unknown_label_is_refused(scene_run):
 
 def test_a_comparison_has_a_row_an_image_and_the_truth_last(scene_run, bare, scenes):
     figure = figures.comparison({"without": [bare], "with": [scene_run]}, [scenes[1].mask], scenes.label_names)
-    assert titles(figure) == ["image", "without", "with", "truth"]
-    layers = [decoded(trace) for trace in pictures(figure)[2::2]]
+    assert titles(figure) == ["Image", "without", "with", "In the mask"]
+    layers = [decoded(trace) for trace in pictures(figure)[2::3]]  # photograph, labels and outlines
     assert np.array_equal(layers[0], bare["labels"].values)
     assert np.array_equal(layers[1], scene_run["labels"].values)
     # The frame squashes: the truth's shares stay.

@@ -53,16 +53,20 @@ def test_a_figure_weighs_little_and_holds_no_long_list(scene_run, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_panels_keep_the_aspect_of_their_picture(scene_run, name):
+@pytest.mark.parametrize("columns", [None, 1, 2])
+def test_panels_have_the_aspect_of_the_image_and_not_of_the_frame(scene_run, name, columns):
     figure = ALL[name][0](scene_run)
+    figure = figure if columns is None else figures.at_column_width(figure, columns)
+    tall, wide = scene_run["labels_full"].shape
     axes = [axis for axis in figure.select_xaxes() if axis.range]
     margin = figure.layout.margin
     for axis, down in zip(axes, figure.select_yaxes(), strict=True):
         width = (axis.domain[1] - axis.domain[0]) * (figure.layout.width - margin.l - margin.r)
         height = (down.domain[1] - down.domain[0]) * (figure.layout.height - margin.t - margin.b)
+        assert height / width == pytest.approx(tall / wide, rel=1e-3)
+        # And it keeps it while one zooms.
         shape = (down.range[0] - down.range[1]) / (axis.range[1] - axis.range[0])
-        # A legend may need a wider page than the picture; the picture is never cut.
-        assert height / width == pytest.approx(shape, rel=0.05)
+        assert down.scaleratio * shape == pytest.approx(tall / wide)
 
 
 def test_the_image_is_the_image(scene_run):
@@ -89,7 +93,7 @@ def test_grids_share_one_colour_range(scene_run):
     axis = figure.layout.coloraxis
     assert axis.cmin == pytest.approx(min(m.min() for m in maps))
     assert axis.cmax == pytest.approx(max(m.max() for m in maps))
-    assert [a.text for a in figure.layout.annotations] == ["256 px", "128 px", "64 px", "merged"]
+    assert [a.text for a in figure.layout.annotations] == ["256 px", "128 px", "64 px", "Merged"]
     for trace, values in zip(of(figure, go.Image), maps, strict=True):
         levels = np.asarray(picture(trace)).astype(float)
         np.testing.assert_allclose(axis.cmin + levels / 254 * (axis.cmax - axis.cmin), values, atol=1e-3)
@@ -117,7 +121,7 @@ def test_window_grids_carry_cosines_and_boxes(scene_run):
 def test_guided_says_each_range(scene_run):
     titles = [a.text for a in figures.guided(scene_run, "car").layout.annotations]
     merged = scene_run["merged"].sel(label="car").values
-    assert titles[0] == f"merged: {round(float(merged.min()), 2)} to {round(float(merged.max()), 2)}"
+    assert titles[0] == f"Merged: {round(float(merged.min()), 2)} to {round(float(merged.max()), 2)}"
     assert figures.guided(scene_run, "car").layout.coloraxis.showscale is False
 
 
@@ -142,8 +146,15 @@ def test_the_overlay_has_label_colours_hover_and_a_legend_of_what_won(scene_run)
     won = [names[i] for i in np.unique(labels)]
     keys = {trace.name: trace.marker.color for trace in of(figure, go.Scatter)}
     assert keys == {name: colors.label_css(names)[name] for name in won}
-    layer = of(figure, go.Image)[1]
+    _, layer, outline = of(figure, go.Image)
     assert layer.opacity == 0.3
+    assert outline.opacity > 0.5
+    drawn = np.asarray(picture(outline).convert("RGBA"))
+    beside = np.zeros(labels.shape, bool)
+    beside[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    beside[1:] |= labels[1:] != labels[:-1]
+    np.testing.assert_array_equal(drawn[..., 3] > 0, beside)
+    assert drawn[beside][:, :3].max() < 128, "dark beside any label"
     rgba = np.asarray(picture(layer).convert("RGBA"))
     np.testing.assert_array_equal(rgba[..., :3], colors.label_colors(names)[labels])
     np.testing.assert_array_equal(rgba[..., 3] == 0, labels == names.index("background"))

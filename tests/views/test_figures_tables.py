@@ -122,7 +122,10 @@ def test_two_knobs_as_a_heat_map(sweep_table):
 def test_one_knob_as_lines(sweep_table):
     figure = figures.sweep_line(sweep_table.iloc[::-1], "saliency_weight", by="scales")
     assert [trace.name for trace in figure.data] == ["scales 256+128+64", "scales 256"]
-    assert list(figure.data[0].x) == [0, 0.5, 1]
+    np.testing.assert_allclose(figure.data[0].x, [0, 0.5, 1], atol=0.02)
+    assert list(figure.data[0].customdata) == ["0", "0.5", "1"]
+    assert set(figure.data[0].x).isdisjoint(figure.data[1].x), "or an interval would hide another"
+    assert figure.layout.xaxis.title.text == "saliency weight"
     assert figure.layout.xaxis.type == "linear"
     assert len({(t.line.color, t.line.dash, t.marker.symbol) for t in figure.data}) == 2
     worded = figures.sweep_line(sweep_table[sweep_table.saliency_weight == 1], "scales")
@@ -133,15 +136,31 @@ def test_one_knob_as_lines(sweep_table):
 def test_cost_against_quality_names_what_nothing_beats(sweep_table):
     table = sweep_table.assign(seconds=[3.0, 2.0, 1.0, 6.0, 5.0, 4.0])
     names = [f"row {i}" for i in range(6)]
-    front, points = figures.cost(table, names=names).data
+    front, *points = figures.cost(table, "seconds", names=names).data
     scores = table["miou_percent"].to_numpy()
     unbeaten = [
         i for i in range(6)
         if not any(scores[j] >= scores[i] and table.seconds[j] < table.seconds[i] for j in range(6))
     ]  # fmt: skip
     assert sorted(front.x) == sorted(table.seconds[unbeaten])
-    assert {text for text in points.text if text} == {names[i] for i in unbeaten}
-    assert list(points.customdata) == names
+    assert [trace.name for trace in points] == [*(names[i] for i in np.argsort(table.seconds) if i in unbeaten),
+                                                "beaten by another"]  # fmt: skip
+    assert sorted(name for trace in points for name in trace.customdata) == names
+
+
+def test_the_cost_of_a_sweep_is_what_the_network_reads(sweep_table):
+    figure = figures.cost(sweep_table)
+    assert {cost for trace in figure.data[1:] for cost in trace.x} == {1, 59}
+    assert "windows" in figure.layout.xaxis.title.text
+    with pytest.raises(errors.FigureError, match="all rows have the same seconds"):
+        figures.cost(sweep_table.assign(seconds=0.5), "seconds")
+
+
+def test_rows_of_a_sweep_are_named_by_what_varies(sweep_table):
+    names = list(figures.miou_bars(sweep_table).data[0].y)
+    assert names[0] == "scales 256, saliency weight 0"
+    assert names[-1] == "scales 256+128+64, saliency weight 1"
+    assert list(figures.miou_bars(sweep_table.head(3)).data[0].y) == [f"saliency weight {w}" for w in ("0", "0.5", "1")]
 
 
 # ------------------------------------------------------------------------------------------------------- label by label

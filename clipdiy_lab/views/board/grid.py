@@ -117,11 +117,6 @@ def _spelled(one: Any) -> str:
     return repr(one)
 
 
-def title_of(knob: str) -> str:
-    """Name of a knob for people."""
-    return knob.replace("_", " ")
-
-
 @dataclass(frozen=True)
 class Portion:
     """Trials that one sweep takes; all of them make sense.

@@ -18,7 +18,8 @@ from clipdiy_lab.analysis.sweep import table_row
 from clipdiy_lab.analysis.tables import MIOU, SCORES, to_latex
 from clipdiy_lab.analysis.trials import REPLICATE_SCORES, plain_table
 from clipdiy_lab.errors import FigureError, OutputError
-from clipdiy_lab.views.board.grid import BoardPlan, title_of
+from clipdiy_lab.method.naming import knob_title
+from clipdiy_lab.views.board.grid import BoardPlan
 from clipdiy_lab.views.figures.inputs import knob_text
 from clipdiy_lab.views.html import table, tables
 
@@ -137,7 +138,7 @@ class BoardResults:
     def name_of(self, row: int) -> str:
         """Spell what distinguishes a row."""
         given = self.table.loc[row]
-        return ", ".join(f"{title_of(name)} {knob_text(given[name])}" for name in self.varied or self.knobs)
+        return ", ".join(f"{knob_title(name)} {knob_text(given[name])}" for name in self.varied or self.knobs)
 
     def latex(self) -> str:
         """Return the rows so far in LaTeX, captioned as `results.to_latex` captions a sweep.
@@ -196,7 +197,7 @@ class BoardResults:
             cells = [f"{miou:.1f}", f"{low:.1f} to {high:.1f}"] if miou == miou else ["", row["error"]]
             cells[0] += " (best)" if miou == best else ""
             rows.append([*(knob_text(row[name]) for name in self.ran), *cells])
-        ours = table([*map(title_of, self.ran), "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
+        ours = table([*map(knob_title, self.ran), "mIoU, %", "95 % interval"], rows, "clipdiy-rows")
         if self.published.empty:
             return tables([ours], f"{self.note} No published values on {self.dataset} are known.".strip())
         columns = ["method", "backbone", "miou_percent", "protocol_notes", "source"]

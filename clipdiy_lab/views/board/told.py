@@ -8,11 +8,12 @@ from typing import Any, Final
 from clipdiy_lab.analysis.trials import SALIENCY
 from clipdiy_lab.errors import ClipdiyError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.naming import knob_title
 from clipdiy_lab.models.saliency import names as saliency_names
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import data_uris
 from clipdiy_lab.views.board.board import Board
-from clipdiy_lab.views.board.grid import spelled, title_of
+from clipdiy_lab.views.board.grid import spelled
 from clipdiy_lab.views.board.pace import counted, spoken
 from clipdiy_lab.views.board.results import BoardResults
 from clipdiy_lab.views.board.row_images import ScoredImage
@@ -51,7 +52,7 @@ def form(board: Board) -> dict[str, Any]:
     """
     listed = {SALIENCY: f"what says where things are: {', '.join(saliency_names())}, oracle"}
     listed |= {name: meta["help"] for name, meta in Config.knobs().items() if meta["form"] != "settled"}
-    knobs = [{"name": name, "title": title_of(name), "help": text} for name, text in listed.items()]
+    knobs = [{"name": name, "title": knob_title(name), "help": text} for name, text in listed.items()]
     chosen = [{"name": name, "text": printable(spelled(several))} for name, several in board.grid.items()]
     rows = len(board.plan.trials) if board.grid else 0
     left = sum(len(portion.trials) for portion in board.left) if board.grid else 0
@@ -106,7 +107,7 @@ def rows(results: BoardResults) -> dict[str, Any]:
         listed.append({"row": place, "name": printable(results.name_of(place)), "values": values, **scores,
                        "error": printable(row["error"]), "behind": far})  # fmt: skip
     return {
-        "knobs": [{"name": name, "title": title_of(name), "numeric": numeric[name]} for name in knobs],
+        "knobs": [{"name": name, "title": knob_title(name), "numeric": numeric[name]} for name in knobs],
         "rows": listed,
         "best": best,
         "standing": printable(results.standing),

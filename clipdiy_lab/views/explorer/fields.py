@@ -9,6 +9,7 @@ from typing import Any
 from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.knobs import Form, Tier
+from clipdiy_lab.method.naming import knob_title
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Field:
     @property
     def title(self) -> str:
         """Its name for people."""
-        return self.name.replace("_", " ")
+        return knob_title(self.name)
 
 
 def fields(tier: Tier | None = None) -> dict[str, Field]:

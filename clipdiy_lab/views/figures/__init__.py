@@ -13,7 +13,7 @@ True
 
 from clipdiy_lab.views.figures.budget import error_budget
 from clipdiy_lab.views.figures.classes import confusion, differences, dumbbells
-from clipdiy_lab.views.figures.export import at_column_width, save
+from clipdiy_lab.views.figures.export import at_column_width, save, save_all
 from clipdiy_lab.views.figures.extremes import doubtful, worst_and_best
 from clipdiy_lab.views.figures.maps import explanation, pixel_map
 from clipdiy_lab.views.figures.paper import comparison, overview
@@ -63,6 +63,7 @@ __all__ = [
     "reliability",
     "saliency",
     "save",
+    "save_all",
     "similarity",
     "stage",
     "sweep_heat",

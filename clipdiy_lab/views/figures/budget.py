@@ -8,7 +8,9 @@ import xarray as xr
 
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.figures import inputs
-from clipdiy_lab.views.figures.style import SERIES, charted, plain
+from clipdiy_lab.views.figures.charts import charted
+from clipdiy_lab.views.figures.fitting import plain
+from clipdiy_lab.views.figures.style import SERIES
 
 _AS_IS = "as_is"
 _WORDS = {
@@ -64,6 +66,5 @@ def error_budget(budget: xr.Dataset) -> go.Figure:
         )
     figure.update_xaxes(title="IoU and what it loses, %", range=[0, 100.5])
     figure.update_yaxes(autorange="reversed", type="category")
-    legend = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "traceorder": "normal"}
-    figure.update_layout(barmode="stack", bargap=0.25, legend=legend)
-    return charted(figure, "where the mIoU goes", names=names)
+    figure.update_layout(barmode="stack", bargap=0.25)
+    return charted(figure, "Where the mIoU goes", names=names)

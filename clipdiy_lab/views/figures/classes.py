@@ -13,8 +13,11 @@ from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
 from clipdiy_lab.views.colors import CHANGED, css, label_colors, label_css
 from clipdiy_lab.views.figures import inputs, panels
+from clipdiy_lab.views.figures.charts import charted
+from clipdiy_lab.views.figures.fitting import plain
+from clipdiy_lab.views.figures.layout import lay_out
 from clipdiy_lab.views.figures.panels import legend_keys
-from clipdiy_lab.views.figures.style import ACCENT, OTHER, charted, plain
+from clipdiy_lab.views.figures.style import ACCENT, OTHER
 from clipdiy_lab.views.scales import SEQUENTIAL
 
 TRUTH: Final = "true_label"
@@ -68,7 +71,6 @@ def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("
     # A little room left of zero, so that a marker at zero does not cover the label.
     figure.update_xaxes(title="IoU, %", range=[-2, 1.05 * max(float(both.to_numpy().max()), 1)])
     figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"})
     return charted(figure, "IoU of each label", names=listed)
 
 
@@ -137,15 +139,15 @@ def _changes(comparison: xr.Dataset) -> go.Figure:
     photo = comparison["image"].values
     height, width = changed.shape
     rows, columns = (np.arange(new) * old // new for new, old in ((height, photo.shape[0]), (width, photo.shape[1])))
-    made = [panels.photograph("image", photo[np.ix_(rows, columns)])]
+    made = [panels.photograph("Image", photo[np.ix_(rows, columns)])]
     for title, labels in zip(comparison["result"].values, maps, strict=True):
         made.append(panels.Panel(str(title), changed.shape, panels.name_layers(labels, names, colors)))
     marks = panels.name_layers(changed.astype(np.int64), ["same", "differs"], CHANGED)
-    made.append(panels.Panel("where they differ", changed.shape, marks))
+    made.append(panels.Panel("Where they differ", changed.shape, marks))
     won = [names[place] for place in np.unique(maps)]
     keys = panels.legend_keys(won, [css(colors[names.index(name)]) for name in won])
-    title = f"different labels on {100 * comparison.attrs['changed_share']:.1f} % of the pixels"
-    return panels.lay_out(made, title, legend=keys)
+    title = f"Different labels on {100 * comparison.attrs['changed_share']:.1f} % of the pixels"
+    return lay_out(made, title, legend=keys)
 
 
 def _percent(result: xr.Dataset) -> pd.Series[float]:
@@ -153,7 +155,7 @@ def _percent(result: xr.Dataset) -> pd.Series[float]:
     return pd.Series(iou.values * 100.0, index=list(s.labels_of(iou)))
 
 
-def confusion(result: xr.Dataset) -> go.Figure:
+def confusion(result: xr.Dataset, most: int = 25) -> go.Figure:
     """Show which share of each true label's pixels is given which label; a row sums to 100 %.
 
     Parameters
@@ -161,6 +163,8 @@ def confusion(result: xr.Dataset) -> go.Figure:
     result : xarray.Dataset
         ``confusion (..., true_label, label)`` in pixels, as `evaluate` gives it; other dimensions are summed. True
         labels without pixels stay empty.
+    most : int
+        Labels that are shown: those with most wrong pixels, true or predicted. Shares are of all labels' pixels.
 
     Raises
     ------
@@ -171,12 +175,17 @@ def confusion(result: xr.Dataset) -> go.Figure:
     pixels = counts.sum([dim for dim in counts.dims if dim not in (TRUTH, s.LABEL)]).transpose(TRUTH, s.LABEL)
     whole = pixels.values.sum(1, keepdims=True)
     shares = np.divide(pixels.values * 100.0, whole, out=np.full(pixels.shape, np.nan), where=whole > 0)
-    truths, predicted = ([plain(str(name)) for name in pixels[dim].values] for dim in (TRUTH, s.LABEL))
+    kept = [_confused(pixels, dim, most) for dim in (TRUTH, s.LABEL)]
+    shares, counted = shares[np.ix_(*kept)], pixels.values[np.ix_(*kept)]
+    truths, predicted = (
+        [plain(str(pixels[dim].values[place])) for place in places]
+        for dim, places in zip((TRUTH, s.LABEL), kept, strict=True)
+    )
     trace = go.Heatmap(
         z=shares.astype(np.float32),
         x=predicted,
         y=truths,
-        customdata=pixels.values.astype(np.float64),
+        customdata=counted.astype(np.float64),
         coloraxis="coloraxis",
         hoverongaps=False,
         xgap=1,
@@ -184,10 +193,25 @@ def confusion(result: xr.Dataset) -> go.Figure:
         texttemplate="%{z:.0f}" if len(truths) <= _MOST_TEXT else None,
         hovertemplate="true %{y}, predicted %{x}<br>%{z:.1f} % of its pixels (%{customdata:,.0f})<extra></extra>",
     )
-    side = 240 + 20 * max(len(truths), 6)
     figure = go.Figure(trace)
-    figure.update_xaxes(title="predicted label", tickangle=-60, type="category", showgrid=False, dtick=1)
+    figure.update_xaxes(title="predicted label", tickangle=-90, type="category", showgrid=False, dtick=1)
     figure.update_yaxes(title="true label", autorange="reversed", type="category", showgrid=False, dtick=1)
     bar = {"title": {"text": "share of the true label's pixels, %", "side": "right"}}
     figure.update_layout(coloraxis={"colorscale": SEQUENTIAL.stops, "cmin": 0, "cmax": 100, "colorbar": bar})
-    return charted(figure, "what is taken for what", width=side + 100, height=side + 20)
+    left_out = pixels.sizes[TRUTH] - len(truths)
+    title = "What is taken for what" + (f", {len(truths)} of {pixels.sizes[TRUTH]} labels" if left_out else "")
+    side = 20 if len(truths) > _MOST_TEXT else 30
+    return charted(figure, title, names=truths, cells=(side, side))
+
+
+def _confused(pixels: xr.DataArray, dim: str, most: int) -> list[int]:
+    """Places along a dimension of the labels with most wrong pixels, true and predicted together, in their order."""
+    names = [str(name) for name in pixels[dim].values]
+    wrong = dict.fromkeys(names, 0)
+    for row, true in enumerate(map(str, pixels[TRUTH].values)):
+        for column, given in enumerate(map(str, pixels[s.LABEL].values)):
+            if true != given:
+                for name in {true, given} & wrong.keys():
+                    wrong[name] += int(pixels.values[row, column])
+    order = sorted(range(len(names)), key=lambda place: -wrong[names[place]])[:most]
+    return sorted(order)

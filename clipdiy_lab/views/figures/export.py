@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-import math
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import plotly.graph_objects as go
 
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.files import atomic_path
+from clipdiy_lab.views.figures.charts import CHART, arrange_chart
+from clipdiy_lab.views.figures.fitting import SIZE
+from clipdiy_lab.views.figures.layout import PICTURES, arrange_pictures
 from clipdiy_lab.views.figures.style import as_figure
 
 COLUMN_MM: Final = {1: 84.0, 2: 174.0}
@@ -35,7 +40,7 @@ def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
     Parameters
     ----------
     figure : plotly Figure
-        One of this package's: width, height and margins in pixels.
+        One of this package's: it is arranged anew, so that text has room. Of others width and text are changed.
     columns : {1, 2}
 
     Raises
@@ -45,37 +50,17 @@ def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
     """
     if columns not in COLUMN_MM:
         raise FigureError(f"columns is {columns!r}; expected 1 ({COLUMN_MM[1]:g} mm) or 2 ({COLUMN_MM[2]:g} mm).")
-    figure = as_figure(figure)
-    width = COLUMN_MM[columns] * _PX_PER_MM
-    made = go.Figure(figure)
-    old, margin = made.layout.width or 640, made.layout.margin
-    text = FONT_PT * _PX_PER_PT
-    # Pictures shrink with the width, what stands around them with the font.
-    share, around = width / old, text / 12
-    sides = {name: (getattr(margin, name) or 0) * around for name in ("l", "r", "t", "b")}
-    inner = (old - (margin.l or 0) - (margin.r or 0), (made.layout.height or 400) - (margin.t or 0) - (margin.b or 0))
-    # What has an aspect ratio: pictures, and grids of windows, which are drawn without one.
-    pictured = made.layout.yaxis.scaleanchor is not None
-    height = (inner[1] * (width - sides["l"] - sides["r"]) / inner[0]) if pictured else inner[1] * max(share, around)
-    if made.layout.showlegend is not False and not pictured:
-        sides["b"] += _legend_below(made, width)
-    made.update_layout(width=width, height=height + sides["t"] + sides["b"], margin=sides, font_size=text)
-    made.update_layout(title_font_size=text * 1.1).update_annotations(font_size=text)
-    return made.for_each_trace(lambda trace: _smaller(trace, around))
+    made = go.Figure(as_figure(figure))
+    width, size, kept = COLUMN_MM[columns] * _PX_PER_MM, FONT_PT * _PX_PER_PT, made.layout.meta or {}
+    made.for_each_trace(lambda trace: _smaller(trace, size / SIZE))
+    if PICTURES in kept:
+        return arrange_pictures(made, width, size)
+    if CHART in kept:
+        return arrange_chart(made, width, size)
+    return made.update_layout(width=width, font_size=size)
 
 
-def _legend_below(figure: go.Figure, width: float) -> float:
-    """Put a chart's legend under it, where it takes no width; return the height that it needs."""
-    names = [trace.name for trace in figure.data if trace.name and trace.showlegend is not False]
-    if len(names) < 2:
-        return 0
-    place = {"xref": "container", "x": 0.5, "xanchor": "center", "yref": "container", "y": 0, "yanchor": "bottom"}
-    figure.update_layout(legend={"orientation": "h", **place})
-    across = max(1, int(width / (45 + 6.5 * max(map(len, names)))))
-    return 10 + 20 * math.ceil(len(names) / across)
-
-
-def _smaller(trace: go.Scatter, share: float) -> None:
+def _smaller(trace: Any, share: float) -> None:
     if isinstance(trace, go.Scatter) and isinstance(trace.marker.size, int | float):
         trace.marker.size *= share
 
@@ -101,31 +86,93 @@ def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path
     OutputError
         If the place cannot be written to.
     """
-    figure, target = as_figure(figure), Path(path)
-    kind = target.suffix.lower()
-    if kind not in _FORMATS:
-        raise FigureError(f"{target.name!r} ends in {target.suffix!r}; expected one of {', '.join(_FORMATS)}.")
-    if kind == ".html":
-        content = figure.to_html(include_plotlyjs=True, div_id="figure").encode()
-    else:
-        content = _drawn(at_column_width(figure, columns), kind)
-    with atomic_path(target) as part:
-        part.write_bytes(content)
-    return target
+    return save_all({path: figure}, columns)[0]
 
 
-def _drawn(figure: go.Figure, kind: str) -> bytes:
+def save_all(figures: Mapping[str | PathLike[str], go.Figure], columns: int = 1) -> list[Path]:
+    """Write several figures as `save` does, with one start of the browser for all of them.
+
+    Parameters
+    ----------
+    figures : mapping of path to plotly Figure
+    columns : {1, 2}
+        As for `at_column_width`.
+
+    Returns
+    -------
+    list of Path
+        In the order given. Each file appears only when it is complete; nothing is drawn if one cannot be.
+
+    Raises
+    ------
+    FigureError, OutputError
+        As `save`.
+
+    Examples
+    --------
+    >>> save_all({})
+    []
+    """
+    wanted = [(Path(path), as_figure(figure)) for path, figure in figures.items()]
+    for target, _ in wanted:
+        if _kind(target) not in _FORMATS:
+            raise FigureError(f"{target.name!r} ends in {target.suffix!r}; expected one of {', '.join(_FORMATS)}.")
+    drawn = iter(
+        draw(
+            [
+                (at_column_width(figure, columns), _kind(target), _DPI / 96 if _kind(target) == ".png" else 1)
+                for target, figure in wanted
+                if _kind(target) != ".html"
+            ]
+        )
+    )
+    for target, figure in wanted:
+        page = _kind(target) == ".html"
+        content = figure.to_html(include_plotlyjs=True, div_id="figure").encode() if page else next(drawn)
+        with atomic_path(target) as part:
+            part.write_bytes(content)
+    return [target for target, _ in wanted]
+
+
+def _kind(path: Path) -> str:
+    return path.suffix.lower()
+
+
+def draw(figures: Sequence[tuple[go.Figure, str, float]]) -> list[bytes]:
+    """Draw figures at their own size with one start of the browser; each is given with its format and scale.
+
+    Raises
+    ------
+    FigureError
+        Where kaleido or a browser is missing: with what to install.
+    """
+    if not figures:
+        return []
+    kind = figures[0][1]
     if importlib.util.find_spec("kaleido") is None:
         raise FigureError(f"A {kind} file needs kaleido, which is not installed. {_INSTALL}")
     _require_browser(kind)
     try:
-        drawn: bytes = figure.to_image(format=kind.removeprefix("."), scale=_DPI / 96 if kind == ".png" else 1)
+        # In a thread of its own, because a notebook has a running loop.
+        with ThreadPoolExecutor(1) as apart:
+            return apart.submit(asyncio.run, _drawn(figures)).result()
     except Exception as error:
-        # The classes for a missing browser differ between kaleido's and plotly's versions; all of them name Chrome.
+        # The classes for a missing browser differ between kaleido's versions; all of them name Chrome.
         if "chrome" not in f"{type(error).__name__} {error}".lower():
             raise
         raise _no_browser(kind) from error
-    return drawn
+
+
+async def _drawn(figures: Sequence[tuple[go.Figure, str, float]]) -> list[bytes]:
+    import kaleido
+
+    made = []
+    # No figure has formulas; without this kaleido would ask a server for what typesets them.
+    async with kaleido.Kaleido(mathjax=False) as browser:
+        for figure, kind, scale in figures:
+            size = {"width": figure.layout.width, "height": figure.layout.height}
+            made.append(await browser.calc_fig(figure.to_dict(), opts={"format": kind[1:], "scale": scale, **size}))
+    return made
 
 
 def _require_browser(kind: str) -> None:

@@ -13,6 +13,7 @@ import xarray as xr
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.views.colors import css
 from clipdiy_lab.views.figures import inputs, panels
+from clipdiy_lab.views.figures.layout import lay_out
 from clipdiy_lab.views.figures.style import ACCENT
 from clipdiy_lab.views.figures.truth import (
     Mask,
@@ -72,7 +73,7 @@ def worst_and_best(
         for row in (*worst.itertuples(), *best.itertuples())
     }
     found = {image_id: _picture(pictures, image_id) for image_id in titles}
-    title = f"the {len(worst)} worst and the {len(best)} best of {len(ranked)} images, by mIoU"
+    title = f"The {len(worst)} worst and the {len(best)} best of {len(ranked)} images, by mIoU"
     if truth is not None:
         runs = {image_id: _run(picture, image_id) for image_id, picture in found.items()}
         return _with_truth(runs, {one: _mask(truth, one) for one in runs}, names, list(titles.values()), title)
@@ -82,13 +83,13 @@ def worst_and_best(
     for image_id, picture in found.items():
         if isinstance(picture, xr.DataTree):
             layers, won = predicted_layers(picture, colors)
-            shown.append(panels.Panel(titles[image_id], frame_of(picture), layers))
+            shown.append(panels.Panel(titles[image_id], frame_of(picture), layers, inputs.aspect_of(picture)))
             seen |= set(won)
         else:
             shown.append(panels.photograph(titles[image_id], picture))
     keys = [name for name in colors if name in seen]
     legend = panels.legend_keys(keys, [css(colors[name]) for name in keys])
-    return panels.lay_out(shown, title, columns=min(count, 4), side=190, legend=legend)
+    return lay_out(shown, title, columns=min(count, 4), side=190, legend=legend)
 
 
 def doubtful(
@@ -126,7 +127,7 @@ def doubtful(
     first = table.drop_duplicates(IMAGE).set_index(IMAGE)[SHARE]
     titles = [f"{image_id}: {first[image_id]:.1f} %" for image_id in ids]
     masks = {image_id: _mask(truth, image_id) for image_id in ids}
-    title = f"masks and confident predictions disagree: the first {len(ids)} of {table[IMAGE].nunique()} images"
+    title = f"Masks and confident predictions disagree: the first {len(ids)} of {table[IMAGE].nunique()} images"
     frames = {image_id: [_framed(row) for row in table[table[IMAGE] == image_id].itertuples()] for image_id in ids}
     return _with_truth(found, masks, names, titles, title, frames)
 
@@ -155,19 +156,19 @@ def _with_truth(
     colors = colors_of(list(runs.values()), names)
     made, seen = [], set[str]()
     for (image_id, run), heading in zip(runs.items(), titles, strict=True):
-        shape, photo = frame_of(run), inputs.stage(run, "image").values
+        shape, aspect, photo = frame_of(run), inputs.aspect_of(run), inputs.stage(run, "image").values
         predicted, won = predicted_layers(run, colors)
         true, there = true_layers(photo, masks[image_id], names, colors)
         differs = [*error_layers(run, masks[image_id], names), *(frames or {}).get(image_id, ())]
         made += [
-            panels.Panel(heading, shape, predicted),
-            panels.Panel("in the mask", shape, true),
-            panels.Panel("not the same", shape, differs),
+            panels.Panel(heading, shape, predicted, aspect),
+            panels.Panel("In the mask", shape, true, aspect),
+            panels.Panel("Not the same", shape, differs, aspect),
         ]
         seen |= {*won, *there}
     keys = [name for name in colors if name in seen]
     legend = [*panels.legend_keys(keys, [css(colors[name]) for name in keys]), *error_keys()]
-    return panels.lay_out(made, title, columns=3, side=190, legend=legend)
+    return lay_out(made, title, columns=3, rows=True, side=190, legend=legend)
 
 
 def _picture(pictures: Mapping[str, Picture] | Callable[[str], Picture], image_id: str) -> Picture:

@@ -48,6 +48,13 @@ def stage(run: Run, name: str, grid: str | None = None) -> xr.DataArray:
     return array
 
 
+def aspect_of(run: Run) -> float:
+    """Height over width of the image of a run, which its frame squashes; of the frame where it does not say."""
+    tree = as_tree(run)
+    height, width = stage(tree, "labels_full" if "labels_full" in tree.data_vars else "image").shape[:2]
+    return height / width
+
+
 def plan_of(run: Run) -> Plan:
     """Return the grids of a run.
 

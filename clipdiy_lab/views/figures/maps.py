@@ -14,6 +14,7 @@ from clipdiy_lab.views.catalogue import Entry
 from clipdiy_lab.views.colors import css
 from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.inputs import Run
+from clipdiy_lab.views.figures.layout import lay_out
 from clipdiy_lab.views.look import Drawing, Look
 from clipdiy_lab.views.scales import SEQUENTIAL, ColorRange
 
@@ -24,7 +25,9 @@ _NOTHING: Final = "rgba(127,127,127,0.35)"
 """What shows where a map is clear: on light and on dark paper no colour of a scale."""
 
 
-def drawn(drawing: Drawing, title: str | None = None, unit: str | None = None) -> go.Figure:
+def drawn(
+    drawing: Drawing, title: str | None = None, unit: str | None = None, aspect: float | None = None
+) -> go.Figure:
     """Show a drawing: numbers on one colour range with one colour bar, names with a legend.
 
     Parameters
@@ -32,6 +35,8 @@ def drawn(drawing: Drawing, title: str | None = None, unit: str | None = None) -
     drawing : Drawing
     title, unit : str, optional
         Default: those of the catalogue.
+    aspect : float, optional
+        Height over width of the image. Default: that of the maps.
     """
     title = drawing.entry.stage.title if title is None else title
     titled = {", ".join(filter(None, (column, row))): values for (row, column), values in drawing.maps.items()}
@@ -43,10 +48,10 @@ def drawn(drawing: Drawing, title: str | None = None, unit: str | None = None) -
             for name, values in titled.items()
         ]
         keys = panels.legend_keys(list(drawing.keys), [css(color) for color in drawing.keys.values()])
-        return panels.lay_out(shown, title, legend=keys).update_layout(plot_bgcolor=_NOTHING)
+        return lay_out(shown, title, aspect=aspect, legend=keys).update_layout(plot_bgcolor=_NOTHING)
     unit = drawing.entry.stage.unit if unit is None else unit
     shown = [panels.heat_map(name, values, drawing.colors, unit) for name, values in titled.items()]
-    laid = panels.lay_out(shown, title, coloraxis=panels.color_axis(drawing.colors, unit))
+    laid = lay_out(shown, title, aspect=aspect, coloraxis=panels.color_axis(drawing.colors, unit))
     return laid.update_layout(plot_bgcolor=_NOTHING)
 
 
@@ -77,11 +82,14 @@ def explanation(run: Run, name: str, segmenter: Segmenter | None = None) -> go.F
                 + (", or give the segmenter." if known.needs_segmenter else ".")
             )
         tree = inputs.as_tree(run)
-        return drawn(Look(tree).draw(entry, {"": known.make(tree, segmenter)[name]}))
+        drawing = Look(tree).draw(entry, {"": known.make(tree, segmenter)[name]})
+        return drawn(drawing, aspect=inputs.aspect_of(tree))
     raise FigureError(f"there is no explanation map {name!r}. {nearest(name, catalogue.explanations())}")
 
 
-def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = None) -> go.Figure:
+def pixel_map(
+    array: xr.DataArray, title: str | None = None, unit: str | None = None, *, run: Run | None = None
+) -> go.Figure:
     """Show one map, or one per value of a further dimension on one colour range; clear where there is no value.
 
     A stage or an explanation of the lab has its own colours and range. Of other arrays, values on both sides of zero
@@ -93,6 +101,8 @@ def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = 
         (y, x), or (y, x) and one more dimension, such as ``grid`` or ``label``, in any order.
     title, unit : str, optional
         Default: the array's ``long_name`` and ``units``.
+    run : DataTree or Dataset, optional
+        The run that the map is of: then it has the aspect ratio of its image, and not of the frame.
 
     Raises
     ------
@@ -103,7 +113,7 @@ def pixel_map(array: xr.DataArray, title: str | None = None, unit: str | None = 
     entry = catalogue.recognised(array)
     if entry is None or entry.kind == "photograph":
         entry = _own(array, ColorRange.of(maps.values(), SEQUENTIAL))
-    return drawn(Drawing.of(entry, maps), title, unit)
+    return drawn(Drawing.of(entry, maps), title, unit, None if run is None else inputs.aspect_of(run))
 
 
 def _own(array: xr.DataArray, colors: ColorRange) -> Entry:

@@ -1,4 +1,4 @@
-"""Pictures side by side, with hover: the one way in which figures show anything that has pixels.
+"""Pictures with hover: the one way in which figures show anything that has pixels.
 
 Every picture is a `go.Image` of a data URI. Where hover is promised, a transparent grid of at most 32 x 32 sampled
 values lies over it: plotly shows a value there, while the full map stays in Python.
@@ -14,16 +14,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from clipdiy_lab.views import data_uris
-from clipdiy_lab.views.figures.style import OTHER, TEMPLATES, plain
+from clipdiy_lab.views.colors import outlines
+from clipdiy_lab.views.figures.fitting import plain
+from clipdiy_lab.views.figures.style import OTHER
+from clipdiy_lab.views.pictures import edges
 from clipdiy_lab.views.scales import ColorRange
 
 HOVER_CELLS: Final = 32
 """Samples a side for hover."""
-_SIDE, _GAP, _TOP, _EDGE = 230, 14, 26, 12
-_ROW_OF_LEGEND = 21
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,15 @@ class Panel:
         Height and width in pixels, for the axes.
     traces : sequence of traces
         From the bottom up.
+    aspect : float, optional
+        Height over width of what the pixels show, where a frame has squashed it. Default: that of the layout, else of
+        the pixels.
     """
 
     title: str
     shape: tuple[int, int]
     traces: Sequence[go.Image | go.Heatmap | go.Scatter] = field(default_factory=tuple)
+    aspect: float | None = None
 
 
 def color_axis(colors: ColorRange, unit: str) -> dict[str, object]:
@@ -54,11 +58,11 @@ def color_axis(colors: ColorRange, unit: str) -> dict[str, object]:
     }
 
 
-def photograph(title: str, image: npt.NDArray[np.uint8], hover: bool = True) -> Panel:
+def photograph(title: str, image: npt.NDArray[np.uint8], hover: bool = True, aspect: float | None = None) -> Panel:
     """Show an RGB image; hover says where one is."""
     source = data_uris.photograph(image)
     where = {"hovertemplate": "row %{y}, column %{x}<extra></extra>"} if hover else {"hoverinfo": "skip"}
-    return Panel(title, _shape(image), (go.Image(source=source, **where),))
+    return Panel(title, _shape(image), (go.Image(source=source, **where),), aspect)
 
 
 def heat_map(
@@ -116,12 +120,17 @@ def label_layers(
     background: int | None,
     opacity: float,
 ) -> Sequence[go.Image | go.Heatmap]:
-    """Return the traces of labels over an image: photograph, label colours, and hover with the label's name.
+    """Return the traces of labels over an image: photograph, outlines, label colours, hover with the label's name.
 
-    The background stays clear.
+    The background stays clear. The outlines are dark, so that a pale colour is seen on a pale sky.
     """
     photo = go.Image(source=data_uris.photograph(image), hoverinfo="skip")
-    return photo, *name_layers(labels, names, colors, background, opacity)
+    nothing = len(colors)
+    borders = np.where(edges(labels), labels, nothing)
+    palette = np.concatenate([outlines(colors), np.zeros((1, 3), np.uint8)])
+    drawn = go.Image(source=data_uris.indexed(borders, palette, (nothing,)), opacity=opacity**0.5, hoverinfo="skip")
+    filled, hover = name_layers(labels, names, colors, background, opacity)
+    return photo, filled, drawn, hover
 
 
 def legend_keys(names: Sequence[str], colors: Sequence[str], symbol: str = "square") -> list[go.Scatter]:
@@ -139,73 +148,6 @@ def legend_keys(names: Sequence[str], colors: Sequence[str], symbol: str = "squa
     ]
 
 
-def lay_out(
-    panels: Sequence[Panel],
-    title: str,
-    *,
-    columns: int = 4,
-    side: int = _SIDE,
-    coloraxis: dict[str, object] | None = None,
-    legend: Sequence[go.Scatter] = (),
-) -> go.Figure:
-    """Put panels into a grid; at the right a colour bar or a legend where there is one.
-
-    Parameters
-    ----------
-    panels : sequence of Panel
-        Of equal shape.
-    title : str
-    columns : int
-        Panels a row.
-    side : int
-        Height of a panel in pixels; one that stands alone is larger.
-    coloraxis : dict, optional
-        As `color_axis` gives it.
-    legend : sequence of traces
-        As `legend_keys` gives them.
-    """
-    across = min(columns, len(panels))
-    down = math.ceil(len(panels) / across)
-    tall = round(side * 1.5) if len(panels) == 1 else side
-    wide = max(60, round(tall * panels[0].shape[1] / panels[0].shape[0]))
-    inner = (across * wide + (across - 1) * _GAP, down * tall + (down - 1) * (_GAP + _TOP))
-    # automargin is not used: the axes carry no text, so the inner size is exact and pictures keep their aspect ratio.
-    right = _right_of(coloraxis, legend)
-    top = 44 + (_TOP if any(panel.title for panel in panels) else 0)
-    height = max(inner[1] + top + _EDGE, top + _ROW_OF_LEGEND * len(legend) + 40)
-    figure = make_subplots(
-        rows=down,
-        cols=across,
-        subplot_titles=[_fit(panel.title, wide) for panel in panels],
-        horizontal_spacing=_GAP / inner[0] if across > 1 else 0,
-        vertical_spacing=(_GAP + _TOP) / inner[1] if down > 1 else 0,
-    )
-    for number, panel in enumerate(panels):
-        place = {"row": number // across + 1, "col": number % across + 1}
-        figure.add_traces(list(panel.traces), rows=place["row"], cols=place["col"])
-        rows, cols = panel.shape
-        figure.update_xaxes(visible=False, range=[-0.5, cols - 0.5], constrain="domain", **place)
-        anchor = "x" if number == 0 else f"x{number + 1}"
-        figure.update_yaxes(
-            visible=False, range=[rows - 0.5, -0.5], scaleanchor=anchor, constrain="domain", constraintoward="top",
-            **place,
-        )  # fmt: skip
-    figure.update_annotations(font={"size": 12})
-    figure.add_traces(list(legend), rows=1, cols=1) if legend else None
-    return figure.update_layout(
-        template=TEMPLATES["light"],
-        title={"text": plain(title), "y": 1, "yref": "container", "yanchor": "top", "pad": {"t": 12, "l": 12}},
-        width=max(inner[0] + _EDGE + right, 320),
-        height=height,
-        margin={"l": _EDGE, "r": right, "t": top, "b": height - top - inner[1]},
-        showlegend=bool(legend),
-        legend={"itemclick": False, "itemdoubleclick": False, "y": 1, "yanchor": "top", "x": 1.01, "xanchor": "left"}
-        # Without this a legend is cut at the lower edge of the pictures.
-        | {"maxheight": height - top},
-        **({"coloraxis": coloraxis} if coloraxis else {}),
-    )
-
-
 def _shape(array: npt.NDArray[np.generic]) -> tuple[int, int]:
     return array.shape[0], array.shape[1]
 
@@ -214,16 +156,3 @@ def _sampled(length: int) -> npt.NDArray[np.int32]:
     """Return the middle pixels of at most 32 equal parts of an axis."""
     step = math.ceil(length / HOVER_CELLS)
     return np.arange(step // 2, length, step, dtype=np.int32)
-
-
-def _right_of(coloraxis: dict[str, object] | None, legend: Sequence[go.Scatter]) -> int:
-    if legend:
-        return 60 + 8 * min(28, max(len(trace.name) for trace in legend))
-    # With less room plotly makes the pictures smaller than their colour bar.
-    return 104 if coloraxis and coloraxis.get("showscale", True) else _EDGE
-
-
-def _fit(text: str, width: int) -> str:
-    """Cut a title that is wider than its panel, visibly; a letter takes about seven pixels."""
-    room = max(6, width // 7)
-    return plain(text if len(text) <= room else text[: room - 1] + "…")

@@ -14,10 +14,11 @@ from clipdiy_lab.views import catalogue
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels, stages
 from clipdiy_lab.views.figures.inputs import Run
+from clipdiy_lab.views.figures.layout import lay_out
 from clipdiy_lab.views.figures.truth import colors_of, frame_of, predicted_layers, true_layers
 from clipdiy_lab.views.look import worth_showing
 
-TRUTH = "truth"
+_IMAGE, _TRUTH = "Image", "In the mask"
 
 
 def overview(run: Run, label: str | None = None) -> go.Figure:
@@ -39,22 +40,29 @@ def overview(run: Run, label: str | None = None) -> go.Figure:
     LabelError
         If the run has no such label.
     """
-    decides, known = inputs.scores(run), catalogue.stages()
+    decides = inputs.scores(run)
     shown = _foremost(run) if label is None else label
     together = stages.grids_and_merged(run, shown)
-    made = [panels.photograph("image", inputs.stage(run, "image").values)]
+    made = [panels.photograph(_IMAGE, inputs.stage(run, "image").values)]
     made += [panels.heat_map(name, values, together.colors, "cosine") for (_, name), values in together.maps.items()]
     if "saliency" in run.data_vars:
         soft = inputs.stage(run, "saliency").values
-        made.append(panels.heat_map("saliency", soft, known["saliency"].colors([soft]), "saliency"))
+        made.append(_map("saliency", soft))
     name, scores = str(decides.name), decides.values[inputs.label_index(decides, shown)]
-    made.append(panels.heat_map(name, scores, known[name].colors([scores]), "score"))
+    made.append(_map(name, scores))
     names = s.labels_of(decides)
     colors = dict(zip(names, label_colors(names, s.background_of(run)), strict=True))
     layers, won = predicted_layers(run, colors)
-    made.append(panels.Panel("labels", frame_of(run), layers))
+    made.append(panels.Panel(s.STAGES["labels"].title, frame_of(run), layers))
     title = f"'{shown}': cosines from {together.colors.low:.2f} (dark) to {together.colors.high:.2f} (bright)"
-    return panels.lay_out(made, title, coloraxis={"showscale": False}, legend=_legend(won, colors))
+    keys = _legend(won, colors)
+    return lay_out(made, title, aspect=inputs.aspect_of(run), coloraxis={"showscale": False}, legend=keys)
+
+
+def _map(name: str, values: npt.NDArray[np.floating]) -> panels.Panel:
+    """Show a stage over its own range, under its title."""
+    entry = catalogue.stages()[name]
+    return panels.heat_map(entry.stage.title, values, entry.colors([values]), entry.stage.unit)
 
 
 def comparison(
@@ -86,20 +94,21 @@ def comparison(
     colors = colors_of([run for row in rows for run in row], names)
     made, seen = [], set[str]()
     for number, row in enumerate(rows):
-        titles = iter(["image", *columns, TRUTH] if number == 0 else [""] * (len(row) + 2))
-        photo = inputs.stage(row[0], "image").values
-        made.append(panels.photograph(next(titles), photo))
+        titles = iter([_IMAGE, *columns, _TRUTH] if number == 0 else [""] * (len(row) + 2))
+        photo, aspect = inputs.stage(row[0], "image").values, inputs.aspect_of(row[0])
+        made.append(panels.photograph(next(titles), photo, aspect=aspect))
         for run in row:
             layers, won = predicted_layers(run, colors)
-            made.append(panels.Panel(next(titles), frame_of(run), layers))
+            made.append(panels.Panel(next(titles), frame_of(run), layers, aspect))
             seen |= set(won)
         if truth is not None:
             layers, won = true_layers(photo, truth[number], names, colors)
-            made.append(panels.Panel(next(titles), frame_of(row[0]), layers))
+            made.append(panels.Panel(next(titles), frame_of(row[0]), layers, aspect))
             seen |= set(won)
     across = 1 + len(columns) + (truth is not None)
     keys = _legend([name for name in colors if name in seen], colors)
-    return panels.lay_out(made, "the same images, segmented in several ways", columns=across, side=190, legend=keys)
+    title = "The same images, segmented in several ways"
+    return lay_out(made, title, columns=across, rows=True, side=190, legend=keys)
 
 
 def _rows(columns: Mapping[str, Sequence[Run]]) -> list[tuple[Run, ...]]:

@@ -10,9 +10,11 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.naming import grid_title
 from clipdiy_lab.views.colors import label_css
 from clipdiy_lab.views.figures import inputs
+from clipdiy_lab.views.figures.charts import charted
+from clipdiy_lab.views.figures.fitting import plain
 from clipdiy_lab.views.figures.panels import legend_keys
 from clipdiy_lab.views.figures.stages import box
-from clipdiy_lab.views.figures.style import OTHER, charted, plain
+from clipdiy_lab.views.figures.style import OTHER
 
 MAX_LABELS = 12
 _MOST_WINDOWS = 4
@@ -82,7 +84,7 @@ def contributions(table: pd.DataFrame) -> go.Figure:
 
 def _title(labels: int) -> str:
     left_out = labels - MAX_LABELS
-    return "what each grid contributes" + (f" ({left_out} lower labels left out)" if left_out > 0 else "")
+    return "What each grid contributes" + (f" ({left_out} lower labels left out)" if left_out > 0 else "")
 
 
 def _windows(part: pd.DataFrame) -> str:

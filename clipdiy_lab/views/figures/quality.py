@@ -10,7 +10,9 @@ import xarray as xr
 
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.views.figures import inputs
-from clipdiy_lab.views.figures.style import DASHES, OTHER, SERIES, SYMBOLS, charted, plain
+from clipdiy_lab.views.figures.charts import charted
+from clipdiy_lab.views.figures.fitting import plain
+from clipdiy_lab.views.figures.style import DASHES, OTHER, SERIES, SYMBOLS
 
 
 def trimap(*results: xr.Dataset, names: Sequence[str] | None = None) -> go.Figure:
@@ -88,5 +90,4 @@ def reliability(calibration: xr.Dataset) -> go.Figure:
         )
     figure.update_xaxes(title="probability of the label, %", range=[0, 102])
     figure.update_yaxes(title="pixels that are right, %", range=[0, 102])
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom"})
-    return charted(figure, "do probabilities mean what they say?", width=520, height=520)
+    return charted(figure, "Do probabilities mean what they say?", width=520, height=420)

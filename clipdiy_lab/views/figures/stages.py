@@ -15,6 +15,7 @@ from clipdiy_lab.views import catalogue
 from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, maps, panels
 from clipdiy_lab.views.figures.inputs import Run
+from clipdiy_lab.views.figures.layout import lay_out
 from clipdiy_lab.views.figures.style import ACCENT
 from clipdiy_lab.views.look import Drawing, Look, worth_showing
 
@@ -23,7 +24,7 @@ MAX_LABELS: Final = 8
 
 
 def image(run: Run, grid: str | int | None = None) -> go.Figure:
-    """Show the image in the frame, with the windows of one grid where a grid is given, by name or window side.
+    """Show the image, with the windows of one grid where a grid is given, by its name or the side of its windows.
 
     Raises
     ------
@@ -31,13 +32,13 @@ def image(run: Run, grid: str | int | None = None) -> go.Figure:
         If the run lacks the image or the grid.
     """
     shown = inputs.stage(run, "image").values
-    panel = panels.photograph("", shown)
+    panel, aspect = panels.photograph("", shown), inputs.aspect_of(run)
     if grid is None:
-        return panels.lay_out([panel], "image in the frame")
+        return lay_out([panel], "The image", aspect=aspect)
     windows = inputs.grid_of(run, grid)
     traces = (*panels.photograph("", shown, hover=False).traces, *_windows(windows))
     title = f"{windows.rows} x {windows.cols} windows of {windows.title}"
-    return panels.lay_out([panels.Panel("", panel.shape, traces)], title)
+    return lay_out([panels.Panel("", panel.shape, traces)], title, aspect=aspect)
 
 
 def _windows(grid: Grid) -> Sequence[go.Scatter]:
@@ -79,7 +80,7 @@ def box(top: int, left: int, side: int) -> str:
 def windows(run: Run, grid: str | int, label: str) -> go.Figure:
     """Show the cosines of one grid, given by name or window side, with hover: cosine and pixel box of every window."""
     shown = inputs.grid_of(run, grid)
-    return _cosines(run, [shown], label, f"{shown.title} windows against '{label}'")
+    return _cosines(run, [shown], label, f"Windows of {shown.title} against '{label}'")
 
 
 def similarity(run: Run, label: str) -> go.Figure:
@@ -90,7 +91,7 @@ def similarity(run: Run, label: str) -> go.Figure:
     LabelError
         If the run has no such label.
     """
-    return _cosines(run, inputs.plan_of(run), label, f"windows against '{label}'")
+    return _cosines(run, inputs.plan_of(run), label, f"Every window against '{label}'")
 
 
 def _cosines(run: Run, grids: Iterable[Grid], label: str, title: str) -> go.Figure:
@@ -109,8 +110,9 @@ def _cosines(run: Run, grids: Iterable[Grid], label: str, title: str) -> go.Figu
             hovertemplate="window row %{y}, column %{x}<br>%{text}<br>cosine %{z:.3f}<extra></extra>",
         )
         shown.append(panels.Panel(grid.title, (grid.rows, grid.cols), (trace,)))
-    # Grids of all sizes are drawn square: they lie over the same frame.
-    return panels.lay_out(shown, title, coloraxis=panels.color_axis(colors, entry.stage.unit))
+    # Grids of all sizes have the aspect of the image: they lie over the same frame.
+    bar = panels.color_axis(colors, entry.stage.unit)
+    return lay_out(shown, title, aspect=inputs.aspect_of(run), coloraxis=bar)
 
 
 def grids(run: Run, label: str) -> go.Figure:
@@ -122,7 +124,7 @@ def grids(run: Run, label: str) -> go.Figure:
         If the run has no such label.
     """
     drawing = grids_and_merged(run, label)
-    return maps.drawn(drawing, f"similarity with '{label}'")
+    return maps.drawn(drawing, f"Similarity with '{label}'", aspect=inputs.aspect_of(run))
 
 
 def grids_and_merged(run: Run, label: str) -> Drawing:
@@ -130,7 +132,7 @@ def grids_and_merged(run: Run, label: str) -> Drawing:
     together = inputs.stage(run, "merged")
     index = inputs.label_index(together, label)
     of_grids = inputs.maps_of(inputs.stage(run, "logits")[:, index])
-    listed = of_grids | {"merged": together.values[index]}
+    listed = of_grids | {catalogue.stages()["merged"].stage.title: together.values[index]}
     return Drawing.of(catalogue.stages()["logits"], {("", title): values for title, values in listed.items()})
 
 
@@ -209,7 +211,7 @@ def stage(run: Run, name: str, labels: Sequence[str] | None = None) -> go.Figure
         shown = worth_showing(tree, MAX_LABELS)
     elif s.LABEL in array.dims:
         shown = [inputs.label_index(array, label) for label in labels or ()]
-    return maps.drawn(Look(tree, shown).stage(entry))
+    return maps.drawn(Look(tree, shown).stage(entry), aspect=inputs.aspect_of(tree))
 
 
 def guided(run: Run, label: str) -> go.Figure:
@@ -218,12 +220,14 @@ def guided(run: Run, label: str) -> go.Figure:
     for name in ("merged", "guide", "fused"):
         array = inputs.stage(run, name)
         values = array.values[inputs.label_index(array, label)]
-        colors = catalogue.stages()[name].colors([values])
+        entry = catalogue.stages()[name]
+        colors = entry.colors([values])
         # Adding 0.0 turns a rounded -0.0 into 0.0.
         low, high = round(colors.low, 2) + 0.0, round(colors.high, 2) + 0.0
-        shown.append(panels.heat_map(f"{name}: {low} to {high}", values, colors, name))
+        shown.append(panels.heat_map(f"{entry.stage.title}: {low} to {high}", values, colors, entry.stage.unit))
     # Each picture has its own colours, so no one colour bar would be true.
-    return panels.lay_out(shown, f"what saliency does to '{label}'", coloraxis={"showscale": False})
+    title = f"What saliency does to '{label}'"
+    return lay_out(shown, title, aspect=inputs.aspect_of(run), coloraxis={"showscale": False})
 
 
 def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
@@ -251,4 +255,4 @@ def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
     panel = panels.Panel("", (labels.shape[0], labels.shape[1]), layers)
     won = np.unique(labels)
     keys = panels.legend_keys([names[i] for i in won], [css(colors[i]) for i in won])
-    return panels.lay_out([panel], "labels over the image", legend=keys)
+    return lay_out([panel], catalogue.OVERLAY.stage.title, aspect=inputs.aspect_of(run), legend=keys)

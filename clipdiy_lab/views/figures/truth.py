@@ -12,14 +12,15 @@ import plotly.graph_objects as go
 from clipdiy_lab.datasets.sample import IGNORE
 from clipdiy_lab.errors import FigureError
 from clipdiy_lab.method import schema as s
-from clipdiy_lab.views.colors import CHANGED, css, label_colors
+from clipdiy_lab.views.colors import css, label_colors
 from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.inputs import Run
 
 OPACITY: Final = 0.55
 IGNORED: Final = "ignored"
 _VERDICTS: Final = ("as in the mask", "another label", IGNORED)
-_VERDICT_COLORS: Final = np.concatenate([CHANGED, np.array([[150, 150, 158]], dtype=np.uint8)])
+# Beside labels in their colours: no colour that a label has.
+_VERDICT_COLORS: Final = np.array([[236, 236, 240], [32, 32, 38], [170, 170, 178]], dtype=np.uint8)
 
 Mask = npt.NDArray[np.uint8]
 Colors = Mapping[str, npt.NDArray[np.uint8]]

@@ -16,6 +16,7 @@ from clipdiy_lab.method import schema as s
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.grid import Grid, Plan
 from clipdiy_lab.method.knobs import Place
+from clipdiy_lab.method.naming import knob_title
 from clipdiy_lab.method.patch_grid import PatchGrid
 from clipdiy_lab.text import printable
 from clipdiy_lab.views import catalogue, data_uris
@@ -153,7 +154,7 @@ def _control(name: str) -> dict[str, Any]:
     return {
         **found,
         "name": name,
-        "title": name.replace("_", " "),
+        "title": knob_title(name),
         "group": _GROUPS.get(meta["acts_on"], "Probability"),
         "needs": _NEEDS.get(name, {}),
         "likely": likely,
