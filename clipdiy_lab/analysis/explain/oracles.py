@@ -21,6 +21,7 @@ from clipdiy_lab.method.grid import Plan
 from clipdiy_lab.method.labelling import label_map
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import Texts
+from clipdiy_lab.threads import one_thread
 
 AS_IS, UNREFINED, ALL_LABELS = "as_is", "unrefined", "all_labels"
 TRUE = ("saliency", "labels", "windows", "all", "frame")
@@ -119,6 +120,7 @@ class Case:
             image=self.encoding.frame,
         )
 
+    @one_thread()
     def _labels(self, among: list[int] | None = None, **changes: Any) -> Labels:
         return self._full(label_map(replace(self._as_is, **changes), among).numpy())
 

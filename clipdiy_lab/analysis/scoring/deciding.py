@@ -17,6 +17,7 @@ from clipdiy_lab.errors import ConfigError
 from clipdiy_lab.method.combinations import check_reach
 from clipdiy_lab.method.config import Config
 from clipdiy_lab.method.refine import Refinement, refinement
+from clipdiy_lab.threads import one_thread
 
 AT_ONCE = 16
 """Maps that are brought to another size together: 171 of a large photograph would fill the memory."""
@@ -62,6 +63,7 @@ class Brought:
             yield from zip(chosen, brought if self.refinement is None else self.refinement(brought), strict=True)
 
 
+@one_thread()
 def bilinear(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring maps, N x height x width, to another size."""
     return F.interpolate(maps[None].float(), size=size, mode="bilinear", align_corners=False)[0]
@@ -105,6 +107,7 @@ class _Winners(NamedTuple):
     """Logarithm of the sum of exp(scale * score) over the phrases that competed; of no use without a scale."""
 
 
+@one_thread()
 def best(maps: Brought, owners: Sequence[int], labels: Sequence[int]) -> npt.NDArray[np.int16]:
     """Label with the greatest score at every pixel, of some labels; the first of equals.
 
@@ -120,6 +123,7 @@ def best(maps: Brought, owners: Sequence[int], labels: Sequence[int]) -> npt.NDA
     return found
 
 
+@one_thread()
 def decide(maps: Brought, owners: Sequence[int], background: int | None, decision: Decision) -> npt.NDArray[np.int16]:
     """Labels by the rules of a protocol.
 

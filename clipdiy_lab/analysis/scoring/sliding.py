@@ -21,6 +21,7 @@ from clipdiy_lab.pipeline import stages
 from clipdiy_lab.pipeline.encoding import Encoding
 from clipdiy_lab.pipeline.fusion import fuse
 from clipdiy_lab.pipeline.segmenter import Segmenter
+from clipdiy_lab.threads import one_thread
 
 
 def resized_size(shape: tuple[int, ...], protocol: Protocol) -> tuple[int, int]:
@@ -148,6 +149,7 @@ def _label_scores(encoding: Encoding, text: xr.DataArray) -> tuple[Tensor, list[
     return torch.from_numpy(s.scores(run).values), [int(label) for label in np.flatnonzero(s.competing(run))]
 
 
+@one_thread()
 def _phrase_scores(encoding: Encoding, text: xr.DataArray) -> tuple[Tensor, list[int]]:
     vectors = stages.tensor(text)
     similarities = {name: ops.cosine(cells, vectors) for name, cells in encoding.embeddings.items()}
