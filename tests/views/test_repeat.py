@@ -115,3 +115,13 @@ def test_weights_that_are_run_otherwise_are_the_same_weights(tmp_path, scenes):
         lab.recombine(run, segmenter=plain, labels=[*LABELS, "dog"])
     with pytest.raises(errors.StoreError, match="with other weights than 'tiny' has"):
         lab.sweep(store, scenes, {"saliency_weight": [0.0]})
+
+
+def test_the_runtime_of_the_encoder_is_that_of_found_as_well():
+    encoder, found = Recipe("ViT-B-32/tag", {"runtime": "openvino"}), Recipe("found", {"runtime": "openvino"})
+    line = "segmenter = lab.load('ViT-B-32/tag', runtime='openvino')"
+    assert segmenter_line(Maker("ViT-B-32/tag", encoder, "found", found)) == line
+    by_torch = segmenter_line(Maker("ViT-B-32/tag", Recipe("ViT-B-32/tag"), "found", found))
+    assert by_torch == (
+        "segmenter = lab.load('ViT-B-32/tag', saliency=lab.saliency.build('found', runtime='openvino'))"
+    )
