@@ -13,7 +13,7 @@ README = {
     "`Config.paper()`: three scales, found-tiny": "all scales, found-tiny (the paper's recipe)",
     "the same, refined by PAMR (dilations 8, 16)": "the same, refined by PAMR (dilations 8, 16)",
     "the same without saliency": "all scales, no saliency",
-    "the same with true saliency": "all scales, true saliency",
+    "the same with ground-truth saliency": "all scales, true saliency",
 }
 SPLITS = ("val", "val_unseen")
 
