@@ -1,6 +1,6 @@
-"""clipdiy_lab: an explainable laboratory around CLIP-DIY.
+"""clipdiy_lab: run, explain and evaluate CLIP-DIY, a training-free method for open-vocabulary segmentation.
 
-Everything a notebook needs stands at the front door; nothing heavy is imported before it is used.
+Everything that a notebook needs can be imported from here. Slow imports are deferred until they are used.
 
 Examples
 --------

@@ -17,7 +17,7 @@ _OPTIONAL = {
     "distributed": 'more than one process or machine: pip install "clipdiy-lab[scale]"',
     "jupyterlab": 'the notebooks: pip install "clipdiy-lab[lab]"',
     "transformers": 'models whose texts need it, such as SigLIP: pip install "clipdiy-lab[hf]"',
-    "openvino": 'encoders twice as fast on a processor: pip install "clipdiy-lab[openvino]"',
+    "openvino": 'faster encoders on CPUs: pip install "clipdiy-lab[openvino]"',
     "opencv-contrib-python-headless": 'saliency "spectral": pip install "clipdiy-lab[spectral]"',
 }
 
@@ -43,7 +43,7 @@ def examine() -> dict[str, Any]:
     if not problems:
         facts |= _hardware() | _caches()
     there = [f"{name} {version}" for name in _OPTIONAL if (version := _version(name)) is not None]
-    facts["optional, here"] = ", ".join(there) or "none"
+    facts["optional, installed"] = ", ".join(there) or "none"
     advice = [f"{name} is missing ({why})" for name, why in _OPTIONAL.items() if _version(name) is None]
     return {"facts": facts, "problems": problems, "advice": advice}
 

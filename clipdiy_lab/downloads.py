@@ -139,7 +139,9 @@ def download(
                     job.note.unlink(missing_ok=True)
             return target
         if offline or is_offline():
-            raise DownloadError(f"{target} is not there, and offline mode forbids fetching it: put it there yourself.")
+            raise DownloadError(
+                f"{target} does not exist, and offline mode forbids downloading it: put it there yourself."
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         bar = tqdm(desc=printable(target.name), total=size, unit="B", unit_scale=True, disable=not progress)
         with exclusive(target), bar:
@@ -169,7 +171,7 @@ def _is_there(job: _Job) -> bool:
     if not job.target.exists():
         return False
     if not job.target.is_file():
-        raise OutputError(f"{job.target} is no regular file, but one is to be written there. Give another path.")
+        raise OutputError(f"{job.target} is not a regular file, so it cannot be replaced. Give another path.")
     if problem := problem_of(job.target, job.size, job.hashes):
         raise DownloadError(f"{job.target} is already there but {problem}. Delete it or move it away, and run again.")
     return True
@@ -233,7 +235,7 @@ def _transfer(url: str, job: _Job, bar: Any) -> None:
     with open_reply(url, have if validator or (job.hashes and noted) else 0, validator) as reply:
         start, total = reply.start, reply.total
         if start and (start != have or noted not in (None, total) or validator not in ("", reply.validator)):
-            raise StaleError("has changed the file since it was begun", wait=0.0)
+            raise StaleError("has changed the file since the download began", wait=0.0)
         if total is not None and (total > job.limit if job.size is None else total != job.size):
             raise PermanentError(f"offers {total:,} bytes, expected {_expected(job)}")
         end = total if job.size is None else job.size
@@ -260,7 +262,7 @@ def _store(reply: Reply, end: int | None, job: _Job, bar: Any) -> None:
     if end is not None and have < end:
         raise TransientError(f"ended the connection at {have:,} of {end:,} bytes")
     if job.have() != have:  # which no lock prevents where the system knows none
-        raise StaleError("gave it to two processes at once, which mixed it up")
+        raise StaleError("was downloaded by two processes at once, which corrupted it")
 
 
 def _say(words: str, bar: Any) -> None:
@@ -278,4 +280,4 @@ def _expected(job: _Job) -> str:
 
 
 def _full(job: _Job, why: str) -> OutputError:
-    return OutputError(f"{why}. {job.kept()}Free the disk or choose another place, then run again.")
+    return OutputError(f"{why}. {job.kept()}Free disk space or choose another folder, then run again.")

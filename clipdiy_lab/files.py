@@ -86,7 +86,7 @@ def atomic_path(path: str | os.PathLike[str], *, folder: bool = False) -> Iterat
             raise
         raise OutputError(
             f"Could not write {str(target)!r}: {_reason(error)}. Nothing was left behind. "
-            "Free the disk or choose another place, and run again."
+            "Free disk space or choose another folder, and run again."
         ) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
@@ -96,21 +96,21 @@ def _make_stage(target: Path, folder: bool) -> Path:
     """Make the hidden folder beside `target`, after saying plainly what stands in the way."""
     try:
         if not target.name or target.name == ".." or "\0" in target.name:
-            raise OutputError(f"{str(target)!r} names no {_kind(folder)}. Give a path that ends in a name.")
+            raise OutputError(f"{str(target)!r} does not name a {_kind(folder)}. Give a path that ends in a name.")
         if not target.parent.is_dir():
             raise OutputError(
-                f"Cannot write {str(target)!r}: {str(target.parent)!r} is not an existing folder. Make it first."
+                f"Cannot write {str(target)!r}: {str(target.parent)!r} is not an existing folder. Create it first."
             )
         if folder and target.exists() and not (target.is_dir() and not any(target.iterdir())):
-            raise OutputError(f"{str(target)!r} exists and is not empty. Choose a new folder, or remove that one.")
+            raise OutputError(f"{str(target)!r} exists and is not empty. Choose a new folder, or remove this one.")
         if not folder and target.is_dir():
-            raise OutputError(f"{str(target)!r} is a folder, but a file is to be written there. Give a file's path.")
+            raise OutputError(f"{str(target)!r} is a folder, but a file has to be written. Give the path of a file.")
         return Path(tempfile.mkdtemp(dir=target.parent.absolute(), prefix=".clipdiy-", suffix=".part"))
     except OutputError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the folder's name
         raise OutputError(
-            f"Cannot write {str(target)!r}: {_reason(error)}. Choose another name, or a folder in which you may write."
+            f"Cannot write {str(target)!r}: {_reason(error)}. Choose another name, or a folder that you can write to."
         ) from error
 
 
@@ -285,7 +285,7 @@ def exclusive(target: Path) -> Iterator[None]:
         if alone:
             yield
             return
-    _log.warning("another process is at work on %s; waiting until it is done", printable(target.name))
+    _log.warning("another process is writing %s; waiting for it to finish", printable(target.name))
     with claim(lock, wait=True):
         yield
 
@@ -327,7 +327,7 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise OutputError(
-            f"Cannot write {str(path)!r}: {error.strerror}. Choose a folder in which you may write."
+            f"Cannot write {str(path)!r}: {error.strerror}. Choose a folder that you can write to."
         ) from error
 
 

@@ -119,7 +119,7 @@ def test_explanations_of_sums_refuse_and_the_others_go_on(run, tiny, scenes):
         with pytest.raises(errors.RunError, match="no sum over the grids"):
             explain(run)
     for explain in (lab.explain.flip_weight, lab.explain.background_threshold):
-        with pytest.raises(errors.RunError, match="stage 'smoothed' decides the labels of this run, after saliency"):
+        with pytest.raises(errors.RunError, match="come from the stage 'smoothed', which follows saliency"):
             explain(run)
     budget = lab.explain.error_budget(tiny, scenes, CONFIG)
     assert budget["miou"].sel(ingredient="as_is") == lab.evaluate(tiny, scenes, CONFIG).attrs["miou"]

@@ -153,7 +153,7 @@ def test_an_existing_folder_is_kept_unless_told_otherwise(photo, tmp_path):
     for command in (["segment", "photo.png", "--labels", "car", "--overwrite"], ["demo"]):
         refused = run(*command, "--out", "mine", cwd=tmp_path)
         assert refused.returncode == 1
-        assert "holds 'thesis.txt', which is no result" in refused.stderr
+        assert "contains 'thesis.txt', which this command did not write" in refused.stderr
     assert (keep / "thesis.txt").read_text() == "years of work"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "photo.png"]
 
@@ -408,7 +408,7 @@ def test_every_command_takes_a_configuration_the_same_way(command, tmp_path, mon
         (["scales=[64", "stride=3"], "scales is '[64'; expected window sides"),
         (["temperature"], "--set is 'temperature'; expected KNOB=VALUE"),
         (["temperature=1", "temperature=2"], "--set names 'temperature' twice"),
-        (["saliency=none"], "--set names 'saliency', which is no knob; use the option --saliency."),
+        (["saliency=none"], "--set names 'saliency', which is not a knob; use the option --saliency."),
     ],
 )
 def test_set_refuses_in_one_sentence_before_anything_is_done(command, given, said, tmp_path, monkeypatch):

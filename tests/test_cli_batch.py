@@ -44,11 +44,11 @@ def test_a_folder_becomes_label_maps_and_a_second_call_leaves_them_alone(photos)
     (photos.parent / "maps/b.png").unlink()
     stamp = (photos.parent / "maps/a.png").stat().st_mtime_ns
     again = run("segment", "photos/*.png", "--flat", "--out", "maps", *QUICK)
-    assert "1 of 3 images segmented into maps/, 2 were there already" in again.stderr
+    assert "1 of 3 images segmented into maps/; 2 already existed" in again.stderr
     assert (photos.parent / "maps/a.png").stat().st_mtime_ns == stamp
     other = run("segment", "photos", "--flat", "--out", "maps", *QUICK, "--labels", "dog")
     assert isinstance(other.exception, OutputError)
-    assert "has other labels" in str(other.exception)
+    assert "lists other labels" in str(other.exception)
 
 
 def test_several_images_get_a_folder_each_and_a_bad_one_stops_nothing(photos):
@@ -66,10 +66,10 @@ def test_what_cannot_be_meant(photos):
     (photos.parent / "a.png").write_bytes((photos / "a.png").read_bytes())
     (photos.parent / "empty").mkdir()
     for arguments, kind, said in (
-        (["photos/a.png", "a.png"], OutputError, "have one name"),
+        (["photos/a.png", "a.png"], OutputError, "have the same name"),
         (["photos", "--flat", "--out", "photos"], OutputError, "is one of the images"),
-        (["empty"], ImageError, "'empty' names no image"),
-        (["*.jpg"], ImageError, "'*.jpg' names no image"),
+        (["empty"], ImageError, "'empty' matches no image"),
+        (["*.jpg"], ImageError, "'*.jpg' matches no image"),
     ):
         done = run("segment", *arguments, *QUICK)
         assert isinstance(done.exception, kind)

@@ -45,7 +45,7 @@ def test_it_says_what_python_says_and_reads_its_results_again(here):
     [
         (["scenes", "--fit-split", "val"], ConfigError, "are both 'val'; fit the temperature on another split"),
         (["scenes", "--out", "a.nc"], ConfigError, "--out is 'a.nc'; expected a folder"),
-        (["."], ConfigError, "'.' is a folder, which has one part; name another for the fit with --fit-dataset"),
+        (["."], ConfigError, "'.' is a folder, which has only one split; give another dataset with --fit-dataset"),
         (["scenes", "--fit-split", "trian"], DatasetError, "Did you mean 'train'"),
     ],
 )

@@ -87,11 +87,14 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (["segment", "scene.png", "--labels", "cat"], "nothing was written, and the same command begins anew"),
-        (["explain", "scene.png", "--labels", "cat"], "nothing was written, and the same command begins anew"),
-        (["evaluate", "scenes", *QUICK], "the same command goes on"),
-        (["sweep", "scenes", *QUICK, "--grid", "saliency_weight=[1]", "--out", "rows"], "the same command goes on"),
-        (["embed", "scenes", *QUICK, "--store", "s"], "the same command does the rest"),
+        (["segment", "scene.png", "--labels", "cat"], "nothing was written; run the same command to start again"),
+        (["explain", "scene.png", "--labels", "cat"], "nothing was written; run the same command to start again"),
+        (["evaluate", "scenes", *QUICK], "run the same command again to continue"),
+        (
+            ["sweep", "scenes", *QUICK, "--grid", "saliency_weight=[1]", "--out", "rows"],
+            "run the same command again to continue",
+        ),
+        (["embed", "scenes", *QUICK, "--store", "s"], "run the same command again to embed the rest"),
     ],
 )
 def test_every_long_command_says_what_ctrl_c_leaves(command, says, tmp_path, monkeypatch):

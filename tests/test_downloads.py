@@ -321,7 +321,7 @@ def files_may_not_grow_beyond(size):
 def test_a_full_disk_keeps_the_part(server, get, target):
     with (
         files_may_not_grow_beyond(6000),
-        pytest.raises(OutputError, match=r"\(File too large\). 6,000 bytes are kept in .*Free the disk"),
+        pytest.raises(OutputError, match=r"\(File too large\). 6,000 bytes are kept in .*Free disk space"),
     ):
         get(server.url(), hashes=SHA)
     assert names(target) == {"voc.tar.part", "voc.tar.part.json"}
@@ -332,7 +332,7 @@ def test_a_full_disk_keeps_the_part(server, get, target):
 def test_a_device_that_is_full_is_named(server, get, target):
     target.parent.mkdir()
     target.with_name("voc.tar.part").symlink_to("/dev/full")
-    with pytest.raises(OutputError, match=r"Could not write .*voc.tar \(No space left on device\). Free the disk"):
+    with pytest.raises(OutputError, match=r"Could not write .*voc.tar \(No space left on device\). Free disk space"):
         get(server.url())
 
 
@@ -355,7 +355,7 @@ def test_too_little_room_is_said_before_anything_is_stored(server, get, target, 
 
 def test_places_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match=r"Could not write .*choose another place"):
+    with pytest.raises(OutputError, match=r"Could not write .*choose another folder"):
         download([server.url()], tmp_path / "file" / "voc.tar")
     with pytest.raises(OutputError, match="is no regular file"):
         download([server.url()], tmp_path)

@@ -128,7 +128,7 @@ def test_places_that_cannot_be(place, folder):
     (place / "file").touch()
     assert repr(str(place / "no")) in refused(place / "no" / "a.png", "not an existing folder", folder=folder)
     refused(place / "file" / "a.png", "not an existing folder", folder=folder)
-    refused("/proc/a.png", "a folder in which you may write", folder=folder)
+    refused("/proc/a.png", "a folder that you can write to", folder=folder)
     refused(place / "a\0b", "names no", folder=folder)
     refused(place / "a\0b" / "c", "Cannot write", folder=folder)
     refused("", "names no", folder=folder)

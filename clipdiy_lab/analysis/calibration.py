@@ -85,7 +85,9 @@ def calibration(
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)
     if chosen.slides:
-        raise ConfigError(f"the protocol {chosen.id!r} slides windows, which have no stage 'probability'; use 'mmseg'.")
+        raise ConfigError(
+            f"the protocol {chosen.id!r} uses sliding windows, which give no stage 'probability'; use 'mmseg'."
+        )
     if len(dataset.label_names) < 2:
         raise DatasetError(f"{dataset.name!r} has one label, whose probability is always 1; calibration needs two.")
     images = count_images(dataset, limit)
@@ -130,13 +132,14 @@ def _fitted_card(fitted: xr.Dataset, card: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a fitted temperature adds to the card, once it is of another split and the same method."""
     theirs = getattr(fitted, "attrs", {})
     if theirs.get("kind") != "calibration" or "tried_nll" not in fitted:
-        raise ConfigError("fitted is no result of lab.calibration without fitted=; make one on another split.")
+        raise ConfigError("fitted must be a result of lab.calibration made without fitted=, on another split.")
     differs = [name for name in _SAME if theirs[name] != card[name]]
     if differs:
         raise ConfigError(f"the temperature was fitted with another {', '.join(differs)}; fit it with the same.")
     if (theirs["dataset"], theirs["benchmark"], theirs["split"]) == (card["dataset"], card["benchmark"], card["split"]):
         raise ConfigError(
-            f"the temperature was fitted on {card['dataset']!r} itself, so the error would look smaller than it is; "
+            f"the temperature was fitted on {card['dataset']!r} itself, so the calibration error would be "
+            "underestimated; "
             "fit it on another split."
         )
     fitted_on = f"{theirs['dataset']}, {theirs['images']} images"
@@ -150,7 +153,7 @@ def _count(
     labels, height, width = scores.shape
     truth = protocol.truth(image.mask)
     if int(truth[truth != IGNORE].max(initial=0)) >= labels:
-        raise DatasetError(f"the mask of {image.id!r} holds a label beyond {labels - 1}; check the label map.")
+        raise DatasetError(f"the mask of {image.id!r} holds a label above {labels - 1}; check the label map.")
     rows, cols = (ops.nearest(old, new).numpy() for old, new in zip((height, width), truth.shape, strict=True))
     valid = truth != IGNORE
     pixel = (rows[:, None] * width + cols)[valid]

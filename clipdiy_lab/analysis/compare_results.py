@@ -66,7 +66,7 @@ def _require_same_rules(a: xr.Dataset, b: xr.Dataset, cards: Sequence[Mapping[st
     if labels[0] != labels[1]:
         alone = [[name for name in mine if name not in other] for mine, other in (labels, labels[::-1])]
         what = f"only one of them has {listed(alone[0] + alone[1])}" if any(alone) else "in another order"
-        raise ConfigError(f"the results have other labels ({what}), so they cannot be compared.")
+        raise ConfigError(f"the results have different labels ({what}), so they cannot be compared.")
     rules = [json.loads(card["protocol_card"]) for card in cards]
     differs = [name for name in rules[0] if name not in ("id", "summary") and rules[0][name] != rules[1].get(name)]
     if differs:
@@ -74,8 +74,8 @@ def _require_same_rules(a: xr.Dataset, b: xr.Dataset, cards: Sequence[Mapping[st
             f"{name} is {rules[0][name]!r} in one, {rules[1].get(name)!r} in the other" for name in differs
         )
         raise ConfigError(
-            f"the results were scored under other protocols ({cards[0]['protocol']!r}, {cards[1]['protocol']!r}: "
-            f"{told}); score both under one."
+            f"the results were scored under different protocols ({cards[0]['protocol']!r}, {cards[1]['protocol']!r}: "
+            f"{told}); score both under the same protocol."
         )
 
 
@@ -89,8 +89,8 @@ def _shared_images(a: xr.Dataset, b: xr.Dataset, common: bool) -> list[str]:
             if ids
         )
         raise ConfigError(
-            f"the results are of other images, {len(first)} and {len(second)} ({told}); score the same images, or "
-            "compare those that both have with common=True."
+            f"the results are of different images, {len(first)} and {len(second)} ({told}); score the same images, or "
+            "compare only the images that both contain with common=True."
         )
     both = set(second)
     ids = [image_id for image_id in first if image_id in both]
@@ -112,5 +112,5 @@ def _require_same_truth(hits: Sequence[Hits], ids: Sequence[str]) -> None:
     if other.size:
         raise ConfigError(
             f"the masks of {other.size} of {len(ids)} images differ between the results, the first {ids[other[0]]!r}: "
-            "they are of another version of the dataset, or were compared at another size."
+            "the dataset has another version, or the masks were compared at another size."
         )

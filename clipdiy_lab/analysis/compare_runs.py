@@ -23,7 +23,8 @@ def compare_runs(a: xr.DataTree, b: xr.DataTree, names: tuple[str, str]) -> xr.D
     if hashes[0] != hashes[1]:
         raise RunError(
             f"the runs are of different images ({a.attrs.get('image_source', hashes[0])!r} and "
-            f"{b.attrs.get('image_source', hashes[1])!r}), so their pixels cannot be compared; segment one image twice."
+            f"{b.attrs.get('image_source', hashes[1])!r}), so their pixels cannot be compared; segment the same "
+            "image twice."
         )
     maps = [s.stage(run, "labels_full").values for run in (a, b)]
     if maps[0].shape != maps[1].shape:

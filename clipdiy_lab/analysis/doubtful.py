@@ -100,13 +100,15 @@ def doubtful(
     """
     card = plain_attrs(result)
     if "config" not in card:
-        raise ConfigError("the result has no configuration (score gives none); doubtful needs a result of evaluate.")
+        raise ConfigError("the result has no configuration (score writes none); doubtful needs a result of evaluate.")
     if card["saliency_source"] == ORACLE:
         raise ConfigError(
-            "the result used the masks themselves as saliency, so it cannot doubt them; evaluate without."
+            "the result used the ground-truth masks as saliency, so it cannot be used to check them; evaluate without."
         )
     if json.loads(card["protocol_card"])["image_short"] is not None:
-        raise ConfigError(f"the protocol {card['protocol']!r} resizes or slides windows; doubtful needs whole frames.")
+        raise ConfigError(
+            f"the protocol {card['protocol']!r} resizes images or uses sliding windows; doubtful needs whole frames."
+        )
     if isinstance(least, bool) or not 0 < least < 1:
         raise ConfigError(f"least is {least!r}; expected a share of the frame above 0 and below 1, such as {LEAST}.")
     dataset = as_dataset(dataset)

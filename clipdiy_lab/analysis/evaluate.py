@@ -140,20 +140,26 @@ def evaluate(
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)
     if oracle_saliency and chosen.slides:
-        raise ConfigError("oracle_saliency needs a protocol without sliding windows, such as 'mmseg'.")
+        raise ConfigError("oracle_saliency needs a protocol without sliding-window inference, such as 'mmseg'.")
     if client is not None and out is None:
-        raise ConfigError("evaluate with a client needs out=: the workers put their counts beside the result.")
+        raise ConfigError(
+            "evaluate with a client needs out=, because the workers write their counts next to the result."
+        )
     images = count_images(dataset, limit)
     given = as_source(source)
     if oracle_saliency and isinstance(given, Segmenter):
         given = Segmenter(given.encoder, "none", batch_size=given.batch_size)  # its own would be thrown away
     opened, config = open_source(given, dataset, config, segmenter)
     if chosen.slides and not isinstance(given, Segmenter):
-        raise ConfigError(f"the protocol {chosen.id!r} slides windows, which a store does not hold; give a segmenter.")
+        raise ConfigError(
+            f"the protocol {chosen.id!r} uses sliding-window inference, which a store does not support; give a "
+            "segmenter."
+        )
     trial = Trial(config=config, saliency=ORACLE if oracle_saliency else None)
     if soft and (predictions is None or chosen.slides):
         raise ConfigError(
-            "soft needs predictions=, and a protocol without sliding windows, whose scores have one frame."
+            "soft needs predictions=, and a protocol without sliding-window inference, so that all scores share one "
+            "frame."
         )
     folder = None if predictions is None else PredictionFolder.of(predictions, dataset, soft)
     block = Block(
@@ -187,7 +193,7 @@ def evaluate(
     if parts is not None:
         parts.remove()
     if folder is not None and not folder.holds(counts.ids):
-        raise OutputError(f"predictions vanished from {folder.folder} meanwhile; the same command writes them anew.")
+        raise OutputError(f"predictions disappeared from {folder.folder} during the run; run it again to write them.")
     return diagnosed(result, dataset)
 
 
@@ -195,9 +201,8 @@ def kept(parts: PartialCounts | None, images: int) -> str:
     """Say what is kept of unfinished work on so many images."""
     if parts is None:
         return "Nothing is kept, because no place was given for it (out=, on the command line --out)."
-    return (
-        f"{parts.images()} of {images} images are counted and kept in {str(parts.folder)!r}; the same command goes on."
-    )
+    kept = f"{parts.images()} of {images} images are counted in {str(parts.folder)!r}"
+    return f"{kept}; run the same command again to continue."
 
 
 def count_images(dataset: Dataset, limit: int | None) -> int:

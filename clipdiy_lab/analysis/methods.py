@@ -203,7 +203,7 @@ def published_method(name: str, benchmark: str | None = None) -> PublishedMethod
     method = file.on(benchmark)
     if method.not_reproduced:
         warnings.warn(
-            f"{method.title} is not reproduced in full. {' '.join(method.not_reproduced)}", ClipdiyWarning, stacklevel=2
+            f"{method.title} is not fully reproduced. {' '.join(method.not_reproduced)}", ClipdiyWarning, stacklevel=2
         )
     return method
 

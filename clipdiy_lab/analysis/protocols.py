@@ -94,11 +94,11 @@ class Protocol(BaseModel):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if (self.window is None) != (self.stride is None):
-            raise ValueError("window and stride belong together: give both or none")
+            raise ValueError("window and stride must be given together")
         if self.image_short is None and (self.window is not None or self.image_long is not None):
-            raise ValueError("window, stride and image_long belong together with image_short: give it, or none of them")
+            raise ValueError("window, stride and image_long need image_short: give it too, or none of them")
         if self.image_short is None and self.decision is not None:
-            raise ValueError("decision belongs together with image_short: give it, or neither")
+            raise ValueError("decision needs image_short: give both or neither")
         if self.window is not None and self.stride is not None and self.stride > self.window:
             raise ValueError(f"stride {self.stride} is greater than window {self.window}, so pixels would be left out")
         return self
@@ -187,7 +187,7 @@ def get_protocol(given: str | os.PathLike[str] | Protocol) -> Protocol:
     if Path(name).suffix in (".yaml", ".yml"):
         return _read(Path(name))
     raise ConfigError(
-        f"there is no protocol {name!r}. {nearest(name, PROTOCOLS)} One's own is given as a path to a .yaml file."
+        f"there is no protocol {name!r}. {nearest(name, PROTOCOLS)} To use your own, give the path of a .yaml file."
     )
 
 

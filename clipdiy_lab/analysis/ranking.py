@@ -78,7 +78,9 @@ def behind(table: pd.DataFrame) -> pd.DataFrame:
         If it is no table that `sweep` made.
     """
     if not isinstance(table, pd.DataFrame) or REPLICATE_SCORES not in table.attrs or "key" not in table:
-        raise ConfigError("standing needs a table that sweep made; those read from a file have lost their replicates.")
+        raise ConfigError(
+            "standing needs a table returned by sweep; a table read from a file has no bootstrap replicates."
+        )
     if "miou_percent" not in table:  # every row failed
         return pd.DataFrame(columns=list(_BEHIND))
     replicates = table.attrs[REPLICATE_SCORES]

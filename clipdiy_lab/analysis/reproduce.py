@@ -130,7 +130,7 @@ def reproduce(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made ({error.strerror}); choose another place.") from error
+        raise OutputError(f"{folder} cannot be created ({error.strerror}); choose another folder.") from error
     rows, loaded = [], functools.cache(load)
     for one in wanted:
         oracle = one.saliency == ORACLE

@@ -72,7 +72,7 @@ def result_path(out: str | os.PathLike[str], name: str) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{target.parent} cannot be made ({error.strerror}); choose another place.") from error
+        raise OutputError(f"{target.parent} cannot be created ({error.strerror}); choose another folder.") from error
     return target
 
 
@@ -103,7 +103,7 @@ def read_result(target: Path, key: str | None = None) -> xr.Dataset | None:
         whole = expected == _content_hash(result)
     except (OSError, ValueError, KeyError, MemoryError) as error:  # KeyError: what every result has is missing
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise OutputError(f"{target} is no result of the lab ({what}); remove it first.") from error
+        raise OutputError(f"{target} is not a result of the lab ({what}); remove it first.") from error
     if not whole:
         raise OutputError(f"{target} is damaged: its content does not have the hash written with it; remove it first.")
     if key is not None and result.attrs.get("key") != key:

@@ -84,7 +84,7 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
         For no result, something else than a result, or a method that nobody published.
     """
     if not results:
-        raise ConfigError("there is nothing to tabulate; give at least one result of evaluate.")
+        raise ConfigError("no results were given; give at least one result of evaluate.")
     ours = [_own_row(result) for result in results]
     for place, said in standings(results, ours).items():
         ours[place]["note"] = _joined(said, ours[place]["note"])
@@ -267,7 +267,7 @@ def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
 def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
     """One row per setting, weight or version in which the two results of `compare` differ: ``setting``, both values."""
     if not isinstance(comparison, xr.Dataset) or "differs" not in comparison.attrs:
-        raise ConfigError("it is no comparison; make one with lab.compare.")
+        raise ConfigError("this is not a comparison; make one with lab.compare.")
     names = [str(name) for name in comparison["result"].values]
     rows = [[name, *values] for name, values in json.loads(comparison.attrs["differs"]).items()]
     return pd.DataFrame(rows, columns=["setting", *names])

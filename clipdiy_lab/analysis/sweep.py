@@ -136,11 +136,12 @@ def sweep(
     chosen = protocol_for(dataset, protocol)
     if client is not None and out is None:
         raise ConfigError(
-            "a sweep with a client needs out= (command line: --out): the workers put their counts beside that file."
+            "a sweep with a client needs out= (command line: --out), because the workers write their counts next to it."
         )
     if chosen.slides:
         raise ConfigError(
-            f"the protocol {chosen.id!r} slides windows, which sweeps do not; evaluate row by row instead."
+            f"the protocol {chosen.id!r} uses sliding-window inference, which sweeps do not support; evaluate row by "
+            "row."
         )
     if stores is not None and (Path(stores) / layout.HEADER).exists():
         raise StoreError(
@@ -264,7 +265,7 @@ class _Sweep:
         lines = [f"{len(self.file.rows)} of {rows} rows are kept in {str(self.file.path)!r}"]
         if self.parts is not None and self.parts.images():
             lines.append(f"counts of {self.parts.images()} of {self.images} images for the next rows beside it")
-        return f"{', '.join(lines)}; the same command goes on."
+        return f"{', '.join(lines)}; run the same command again to continue."
 
     def _encode(
         self,

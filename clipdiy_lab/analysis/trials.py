@@ -81,7 +81,7 @@ def trials(grid: Grid, base: Config, max_rows: int) -> list[Trial]:
     known = (*Config.knobs(), SALIENCY, LABEL_NAMES)
     for name in grid:
         if name not in known:
-            raise ConfigError(f"the grid has the field {name!r}, which is no knob. {nearest(str(name), known)}")
+            raise ConfigError(f"the grid names {name!r}, which is not a knob. {nearest(str(name), known)}")
     values = {name: _values(name, several) for name, several in grid.items()}
     rows = 1
     for several in values.values():
@@ -100,7 +100,9 @@ def _given(configs: Any, max_rows: int) -> list[Trial]:
         )
     listed = list(configs)
     if not listed or not all(isinstance(config, Config) for config in listed):
-        raise ConfigError("the grid is empty or holds something else than Config; give knobs with values, or Configs.")
+        raise ConfigError(
+            "the grid is empty or contains something other than Config; give knobs with values, or Configs."
+        )
     _check_rows(len(listed), max_rows, {})
     return [Trial(config=config) for config in listed]
 
@@ -154,7 +156,7 @@ def _refuse_useless(values: Mapping[str, list[Any]], found: Sequence[Trial], bas
     if useless:
         alone = [(name, value, error) for name, value, _ in useless if (error := _trial({name: value}, base).error)]
         name, value, error = (alone or useless)[0]
-        raise ConfigError(f"in the grid, {name}={value!r} never makes sense: {error}")
+        raise ConfigError(f"in the grid, {name}={value!r} is never valid: {error}")
 
 
 def plain_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from clipdiy_lab.cli.options import AsJson
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
-    """List the models that can be named, and which of them are on this machine."""
+    """List the models that can be loaded by name, and show which of them are on this machine."""
     from clipdiy_lab.models.loading import list_models
 
     table = list_models().sort_values("here", ascending=False, kind="stable")
@@ -31,7 +31,7 @@ def methods(as_json: AsJson = False) -> None:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Report versions, device, precisions, caches, and what is missing. Exit code 1 if the lab cannot work."""
+    """Report versions, device, precisions, caches and missing parts. Exit code 1 if the lab cannot run."""
     from clipdiy_lab.doctor import examine
 
     findings = examine()

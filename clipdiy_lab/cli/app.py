@@ -35,7 +35,7 @@ class _Commands(TyperGroup):
             with _printable_usage():
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            kept = " ".join(getattr(error, "__notes__", ())) or "nothing half-written was left behind."
+            kept = " ".join(getattr(error, "__notes__", ())) or "no partly written file was left behind."
             typer.echo(f"interrupted: {in_shell(kept)}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
@@ -54,7 +54,7 @@ def _printable_usage() -> Iterator[None]:
 
 app = typer.Typer(
     cls=_Commands,
-    help="clipdiy_lab: an explainable laboratory around CLIP-DIY.",
+    help="clipdiy_lab: run, explain and evaluate CLIP-DIY, a training-free open-vocabulary segmentation method.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -70,7 +70,7 @@ def _print_version(requested: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -110,12 +110,12 @@ class fresh:  # noqa: N801 - reads as a word in `with`
     def _check(self) -> None:
         here = Path.cwd()
         if self.folder.resolve() in (here, *here.parents):
-            raise OutputError(f"{self.folder} is the current folder, or holds it; choose another --out.")
+            raise OutputError(f"{self.folder} is or contains the current folder; choose another --out.")
         other = sorted(path.name for path in self.folder.iterdir() if not _RESULT.fullmatch(path.name))
         if other:
             raise OutputError(
-                f"{self.folder} holds {other[0]!r}, which is no result of this command, so it is not replaced; choose "
-                "another --out."
+                f"{self.folder} contains {other[0]!r}, which this command did not write, so it is not replaced; "
+                "choose another --out."
             )
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -134,7 +134,7 @@ def refuse_inside(image: Path, folder: Path) -> None:
     OutputError
     """
     if folder.resolve() in image.resolve().parents and folder.exists():
-        raise OutputError(f"{image} lies in {folder}, which would be replaced; choose another --out.")
+        raise OutputError(f"{image} is inside {folder}, which would be replaced; choose another --out.")
 
 
 def say(*lines: object, err: bool = False) -> None:

@@ -38,7 +38,9 @@ def find_images(given: Sequence[str]) -> list[Path]:
         else:
             hits = [path]  # whatever is wrong with a file is said when it is read
         if not hits:
-            raise ImageError(f"{text!r} names no image; give image files, a folder of them, or a pattern in quotes.")
+            raise ImageError(
+                f"{text!r} matches no image; give image files, a folder of images, or a pattern in quotes."
+            )
         paths += hits
     return list(dict.fromkeys(paths))
 
@@ -56,12 +58,12 @@ def targets_of(images: Sequence[Path], out: Path, flat: bool) -> dict[Path, Path
     twice = [name for name, times in Counter(image.stem for image in images).items() if times > 1]
     if twice:
         same = " and ".join(repr(str(image)) for image in images if image.stem == twice[0])
-        raise OutputError(f"{same} have one name, so their results would too; rename one, or give them one by one.")
+        raise OutputError(f"{same} have the same name, so their results would too; rename one, or run them separately.")
     targets = {image: out / (f"{image.stem}.png" if flat else image.stem) for image in images}
     own = {image.resolve() for image in images}
     lost = next((target for target in targets.values() if target.resolve() in own), None)
     if lost is not None:
-        raise OutputError(f"{lost} is one of the images, and would be replaced; choose another --out.")
+        raise OutputError(f"{lost} is one of the images and would be overwritten; choose another --out.")
     return targets
 
 
@@ -90,7 +92,7 @@ def segment_all(
     written = kept = failed = 0
 
     def so_far() -> str:
-        return f"{written + kept} of {len(targets)} results are there; the same command goes on."
+        return f"{written + kept} of {len(targets)} results are complete; run the same command again to continue."
 
     with interruptible(so_far), ImageProgress(len(targets), "segment", show=wants_progress()) as counting:
         if flat:
@@ -112,7 +114,7 @@ def segment_all(
                 say(f"{image}: {error}", err=True)
             counting.seen()
     where = next(iter(targets.values())).parent
-    left = f", {kept} were there already (--overwrite makes them anew)" if kept else ""
+    left = f"; {kept} already existed (use --overwrite to recompute them)" if kept else ""
     say(f"{written} of {len(targets)} images segmented into {where}/{left}", err=True)
     if failed:
         say(f"{failed} images could not be read; see above", err=True)
@@ -155,4 +157,4 @@ def _claim(folder: Path, segmenter: Any, labels: Sequence[str], settings: Any) -
         with atomic_path(folder / _CLASSES) as part:
             part.write_text(names, encoding="utf-8")
     elif held != names:
-        raise OutputError(f"{folder / _CLASSES} has other labels, so its label maps mean others; choose another --out.")
+        raise OutputError(f"{folder / _CLASSES} lists other labels than this run; choose another --out.")

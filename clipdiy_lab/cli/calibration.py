@@ -1,4 +1,4 @@
-"""Whether probabilities mean what they say."""
+"""Command that measures how well the probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -44,19 +44,21 @@ def calibration(
     protocol: OwnProtocol = None,
     split: Split = "val",
     limit: Limit = None,
-    fit_split: Annotated[str, typer.Option(help="Split that the temperature is fitted on; never --split.")] = "train",
-    fit_limit: Annotated[int, typer.Option(help="Only the first images of that split.")] = 200,
+    fit_split: Annotated[
+        str, typer.Option(help="Split used to fit the temperature; must differ from --split.")
+    ] = "train",
+    fit_limit: Annotated[int, typer.Option(help="Use only the first N images of that split.")] = 200,
     fit_dataset: Annotated[
-        str | None, typer.Option(help="Another dataset for the fit, such as a second folder of one's own.")
+        str | None, typer.Option(help="Dataset used for the fit, if not the same, such as a second folder of your own.")
     ] = None,
     root: Root = None,
     partial: Partial = False,
-    out: Annotated[Path, typer.Option(help="Folder for both results; those that are there are read.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for both results; existing results are reused.")] = Path(
         "out/results"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Fit a temperature on one split, and report on another how far probabilities are from shares of right pixels."""
+    """Fit a softmax temperature on one split and report the calibration error on another."""
     from clipdiy_lab.analysis.calibration import calibration as run
     from clipdiy_lab.analysis.result_files import plain_card
     from clipdiy_lab.analysis.results import calibration_bins
@@ -65,11 +67,13 @@ def calibration(
 
     if fit_dataset is None and Path(dataset).is_dir():
         raise ConfigError(
-            f"{dataset!r} is a folder, which has one part; name another for the fit with --fit-dataset, so that the "
-            "temperature is not fitted on what is reported."
+            f"{dataset!r} is a folder, which has only one split; give another dataset with --fit-dataset, so that the "
+            "temperature is not fitted on the images that are reported."
         )
     if out.suffix:
-        raise ConfigError(f"--out is {str(out)!r}; expected a folder, because there are two results, fit and report.")
+        raise ConfigError(
+            f"--out is {str(out)!r}; expected a folder, because two results are written (fit and report)."
+        )
     if fit_dataset is None and fit_split == split:
         raise ConfigError(f"--fit-split and --split are both {split!r}; fit the temperature on another split.")
     data = read_dataset(dataset, split, root, partial)
@@ -89,7 +93,7 @@ def calibration(
     say("")
     reported = (found[name].values for name in ("temperature", "ece", "nll"))
     for temperature, ece, nll in zip(*reported, strict=True):
-        say(f"temperature {temperature:.4g}: expected calibration error {100 * ece:.2f} %, {nll:.3f} nats a pixel")
+        say(f"temperature {temperature:.4g}: expected calibration error {100 * ece:.2f} %, {nll:.3f} nats per pixel")
     say(
         f"{facts['images']} images of {facts['dataset']}, protocol {facts['protocol']}, {facts['encoder']} with "
         f"{facts['saliency_source']}; the second temperature was fitted on {facts['fitted_on']}"

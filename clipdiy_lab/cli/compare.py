@@ -11,19 +11,25 @@ import typer
 from clipdiy_lab.cli.app import app, print_table, say
 from clipdiy_lab.cli.options import AsJson
 
-ResultFile = Annotated[Path, typer.Argument(help="A .nc file of `evaluate` or `score`, or a run: .nc or .zarr.")]
+ResultFile = Annotated[
+    Path, typer.Argument(help="A .nc file written by `evaluate` or `score`, or a saved run (.nc or .zarr).")
+]
 
 
 @app.command()
 def compare(
     first: ResultFile,
     second: ResultFile,
-    common: Annotated[bool, typer.Option("--common", help="Of results: take the images that both have.")] = False,
-    images: Annotated[int, typer.Option(help="How many images of largest gain and loss to list.")] = 3,
-    html: Annotated[Path | None, typer.Option(help="Write a page that is one file.")] = None,
+    common: Annotated[
+        bool, typer.Option("--common", help="When comparing results: use only the images that both contain.")
+    ] = False,
+    images: Annotated[
+        int, typer.Option(help="Number of images to list with the largest gains and with the largest losses.")
+    ] = 3,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison to this HTML file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two results, or two runs of one image: what differs, how sure that is, and what was set otherwise."""
+    """Compare two results, or two runs of one image: scores, confidence intervals, and settings that differ."""
     from clipdiy_lab.analysis.compare import compare as run
     from clipdiy_lab.analysis.results import setting_differences
 
@@ -45,7 +51,7 @@ def compare(
         say(f"{title}:")
         print_table(table.round(2), as_json=False)
         say("")
-    say("set otherwise:" if len(settings) else "nothing was set otherwise")
+    say("settings that differ:" if len(settings) else "no settings differ")
     for row in settings.itertuples(index=False):
         say(f"  {row[0]}: {row[1]} / {row[2]}")
     say("", found.attrs["summary"])

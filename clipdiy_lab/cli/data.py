@@ -15,26 +15,28 @@ if TYPE_CHECKING:
     from clipdiy_lab.datasets.manifest_schema import Manifest
 
 data = typer.Typer(
-    help="Datasets: get them, check them, find them. They lie in $CLIPDIY_LAB_DATA, or in the lab's cache.",
+    help="Fetch, verify, locate and list datasets. They are stored in $CLIPDIY_LAB_DATA or in the lab's cache.",
     no_args_is_help=True,
 )
 app.add_typer(data, name="data")
 
-Name = Annotated[str, typer.Argument(help="A name of `clipdiy-lab data list`, or a manifest of one's own (.yaml).")]
+Name = Annotated[str, typer.Argument(help="A name from `clipdiy-lab data list`, or your own manifest (.yaml).")]
 
 
 @data.command()
 def fetch(
     name: Name,
-    offline: Annotated[bool, typer.Option("--offline", help="Open no connection; use the archives here.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not use the network; use the archives already here.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch, check and unpack a dataset; go on where an earlier call stopped."""
+    """Download, check and unpack a dataset; an interrupted download is resumed."""
     from clipdiy_lab.datasets.get import describe, fetch_dataset, plan
     from clipdiy_lab.datasets.layouts import find_root
     from clipdiy_lab.pipeline.watch import interruptible
 
-    with interruptible(lambda: "what has arrived is kept, and the same command goes on from there."):
+    with interruptible(lambda: "the data received so far is kept; run the same command again to continue."):
         manifest = _manifest(name)
         say(describe(manifest, plan(manifest)), err=True)
         steps = fetch_dataset(manifest, offline=offline, progress=True)
@@ -43,16 +45,16 @@ def fetch(
         archives = [{"name": step.archive.name, "was_done": step.done} for step in steps]
         typer.echo(json.dumps({"name": manifest.id, "root": root, "archives": archives}))
     else:
-        say(root or f"{manifest.id} is embedded: it needs no files.")
+        say(root or f"{manifest.id} comes with the package and needs no files.")
 
 
 @data.command()
 def verify(
-    name: Annotated[str, typer.Argument(help="As for fetch; or a folder of one's own (images/ masks/ classes.txt).")],
+    name: Annotated[str, typer.Argument(help="As for fetch, or your own folder (images/, masks/, classes.txt).")],
     deep: Annotated[bool, typer.Option("--deep", help="Read every image and mask, and check all values.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check archives, files and splits. Exit code 1 if anything is wrong; a warning alone is no reason."""
+    """Check archives, files and splits. Exit code 1 if there is an error; warnings alone give exit code 0."""
     from clipdiy_lab.datasets.manifests import manifest_names
     from clipdiy_lab.datasets.readers_folder import validate_folder
     from clipdiy_lab.datasets.verify import verify_dataset
@@ -74,15 +76,15 @@ def verify(
             say(f"{row['file']}: warning: {row['problem']}")
     if problems:
         raise DatasetError(f"{name} has {len(problems)} problems; the first: {problems[0][0]}: {problems[0][1]}")
-    say(f"{name}: no problem found.", err=True)
+    say(f"{name}: no problems found.", err=True)
 
 
 @data.command()
 def where(
-    name: Annotated[str | None, typer.Argument(help="As for fetch; default: all that have a name.")] = None,
+    name: Annotated[str | None, typer.Argument(help="As for fetch. Default: all named datasets.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say where a dataset is, or goes; where its archives are kept; and whether it is complete."""
+    """Show where a dataset and its archives are or will be stored, and whether it is complete."""
     from clipdiy_lab.datasets.verify import where_datasets
 
     print_table(where_datasets(None if name is None else [_manifest(name)]), as_json)
@@ -90,7 +92,7 @@ def where(
 
 @data.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List the datasets: their splits, labels, how one gets them, and which are in the data folder."""
+    """List the datasets: their splits, labels, how to get them, and which are in the data folder."""
     from clipdiy_lab.datasets.registry import list_datasets
 
     print_table(list_datasets(), as_json)

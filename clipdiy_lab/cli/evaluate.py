@@ -54,19 +54,23 @@ def evaluate(
     partial: Partial = False,
     limit: Limit = None,
     out: Annotated[
-        Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
+        Path, typer.Option(help="A .nc file or a folder. A finished result is reused; an unfinished one is resumed.")
     ] = Path("out/results"),
     predictions: Annotated[
-        Path | None, typer.Option(help="Folder for one PNG of label indices per image; `score` reads it back.")
+        Path | None,
+        typer.Option(help="Folder for the predictions: one PNG of label indices per image, as `score` reads them."),
     ] = None,
     soft: Annotated[
-        str | None, typer.Option(help="With --predictions: labels whose scores are written too (NetCDF), as --labels.")
+        str | None,
+        typer.Option(
+            help="With --predictions: also write the scores of these labels (NetCDF); same syntax as --labels."
+        ),
     ] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on a dataset: mIoU with its interval, IoU of every label, and how they were measured."""
+    """Evaluate a model on a dataset: mIoU with its confidence interval, and the IoU of every label."""
     from clipdiy_lab.analysis.evaluate import evaluate as run
     from clipdiy_lab.analysis.protocols import get_protocol
     from clipdiy_lab.pipeline.sources import config_for
@@ -107,6 +111,6 @@ def print_result(result: Any, as_json: bool) -> None:
         f"mIoU {100 * facts['miou']:.2f} % (95 %: {100 * facts['miou_low']:.2f} to {100 * facts['miou_high']:.2f}), "
         f"pixel accuracy {100 * facts['pixel_accuracy']:.2f} %; {facts['images']} of {facts['images_of_split']} images "
         f"of {facts['dataset']}, protocol {facts['protocol']}, {method}; "
-        f"{(table['pixels'] == 0).sum()} of {len(table)} labels are in no mask, "
+        f"{(table['pixels'] == 0).sum()} of {len(table)} labels occur in no mask, "
         f"{100 * facts['ignored_share']:.1f} % of the pixels are ignored",
     )

@@ -33,7 +33,7 @@ def explain(
     image: ImageFile,
     labels: Labels = None,
     labels_file: LabelsFile = None,
-    html: Annotated[Path, typer.Option(help="File to write; replaced if it is there.")] = Path("explained.html"),
+    html: Annotated[Path, typer.Option(help="File to write; an existing one is replaced.")] = Path("explained.html"),
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
@@ -42,7 +42,7 @@ def explain(
     knobs: Knobs = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain the labels of an image: one HTML page with every stage, maps, and the instrument with its knobs."""
+    """Segment an image and explain its labels: one HTML page with all stages, maps and the interactive instrument."""
     from clipdiy_lab.errors import OutputError
     from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
@@ -51,9 +51,11 @@ def explain(
     if html.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"--html is {str(html)!r}; expected a name that ends in .html.")
     if not html.absolute().parent.is_dir():  # said before anything is computed
-        raise OutputError(f"--html is {str(html)!r}, but there is no folder {str(html.parent)!r}; make it first.")
+        raise OutputError(
+            f"--html is {str(html)!r}, but the folder {str(html.parent)!r} does not exist; create it first."
+        )
     wanted, settings = read_labels(labels, labels_file), read_config(config).replace(**read_knobs(knobs, context))
-    with interruptible(lambda: "nothing was written, and the same command begins anew."):
+    with interruptible(lambda: "nothing was written; run the same command to start again."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, wanted, settings)
         report(run, html, segmenter=segmenter, image=image)

@@ -15,26 +15,33 @@ PRESETS = ("paper", "demo")
 ImageFile = Annotated[Path, typer.Argument(help="A JPEG, PNG, WebP, TIFF, BMP or GIF file.")]
 Labels = Annotated[
     str | None,
-    typer.Option("--labels", help="Comma-separated, e.g. 'cat, sofa'; one with a comma in double quotes, as in CSV."),
+    typer.Option(
+        "--labels", help="Comma-separated, e.g. 'cat, sofa'. Put a label that contains a comma in double quotes."
+    ),
 ]
 LabelsFile = Annotated[
-    Path | None, typer.Option("--labels-file", help="Instead of --labels: a text file (UTF-8), one label per line.")
+    Path | None, typer.Option("--labels-file", help="A text file (UTF-8) with one label per line, instead of --labels.")
 ]
 Model = Annotated[
-    str, typer.Option("--model", help="'tiny', ARCHITECTURE/TAG or a package's, see `clipdiy-lab models`.")
+    str, typer.Option("--model", help="Model name, e.g. tiny or ViT-B-32/openai; see `clipdiy-lab models`.")
 ]
-Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Local weights for the architecture --model.")]
-Runtime = Annotated[str, typer.Option("--runtime", help="torch or openvino: what computes the encoder.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option("--checkpoint", help="Local weights file for the architecture given by --model.")
+]
+Runtime = Annotated[str, typer.Option("--runtime", help="Library that runs the encoder: torch or openvino.")]
 Saliency = Annotated[
     str | None,
-    typer.Option("--saliency", help="found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE."),
+    typer.Option(
+        "--saliency",
+        help="Saliency source: found, found-seed, found-tiny, spectral, none, file=PATH or constant=VALUE.",
+    ),
 ]
-Settings = Annotated[str, typer.Option("--config", help="paper, demo, or a JSON file as Config.to_json writes it.")]
+Settings = Annotated[str, typer.Option("--config", help="paper, demo, or a JSON file written by Config.to_json.")]
 OwnSettings = Annotated[
     str | None,
     typer.Option(
         "--config",
-        help="paper, demo, or a JSON file. Default: paper with what the benchmark's manifest sets; a store's own.",
+        help="paper, demo, or a JSON file. Default: paper plus the benchmark's own settings, or those of the store.",
     ),
 ]
 Knobs = Annotated[
@@ -42,7 +49,7 @@ Knobs = Annotated[
     typer.Option(
         "--set",
         metavar="KNOB=VALUE",
-        help="A knob on top of --config, as often as needed: --set saliency_weight=0.3 --set 'scales=[128, 64]'.",
+        help="Change a knob of --config; repeatable: --set saliency_weight=0.3 --set 'scales=[128, 64]'.",
     ),
 ]
 OwnProtocol = Annotated[
@@ -53,28 +60,28 @@ OwnProtocol = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option("--method", help="A published method, e.g. naclip: its configuration and its protocol."),
+    typer.Option("--method", help="Use the configuration and protocol of a published method, e.g. naclip."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 DatasetName = Annotated[
-    str, typer.Argument(help="A name of `clipdiy-lab data list`, a folder of one's own, or a .yaml manifest.")
+    str, typer.Argument(help="A name from `clipdiy-lab data list`, your own folder, or a .yaml manifest.")
 ]
-Split = Annotated[str, typer.Option("--split", help="Which part of the dataset.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Where the dataset is, if not in the data folder.")]
+Split = Annotated[str, typer.Option("--split", help="Split of the dataset.")]
+Root = Annotated[Path | None, typer.Option("--root", help="Folder of the dataset, if it is not in the data folder.")]
 Partial = Annotated[
-    bool, typer.Option("--partial", help="Take what is there: leave out samples with a missing file, unwritten shards.")
+    bool, typer.Option("--partial", help="Use incomplete data: skip samples with missing files, and unfinished shards.")
 ]
-Limit = Annotated[int | None, typer.Option("--limit", help="Only the first images.")]
+Limit = Annotated[int | None, typer.Option("--limit", help="Use only the first N images.")]
 Scheduler = Annotated[
     str | None,
-    typer.Option("--scheduler", help="Address of a dask scheduler whose workers do the work, e.g. tcp://HOST:8786."),
+    typer.Option("--scheduler", help="Address of the dask scheduler to use, e.g. tcp://HOST:8786."),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
         "--workers",
-        help="Share the work among so many processes of this machine; nobody else can reach them (loopback, TLS).",
+        help="Number of worker processes on this machine; they accept only local TLS connections from this command.",
     ),
 ]
 
@@ -90,7 +97,7 @@ def read_labels(labels: str | None, file: Path | None) -> list[str]:
         If neither option is given, or both are.
     """
     if (labels is None) == (file is None):
-        raise typer.BadParameter("give either --labels or --labels-file.", param_hint="--labels")
+        raise typer.BadParameter("give either --labels or --labels-file, not both.", param_hint="--labels")
     return _split_labels(labels or "") if file is None else _read_labels_file(file)
 
 
@@ -160,12 +167,12 @@ def read_knobs(texts: list[str] | None, context: typer.Context) -> dict[str, Any
     known, values = Config.knobs(), {}
     for name, text in read_assignments(texts or [], "--set", "KNOB=VALUE, such as saliency_weight=0.3").items():
         if name in options and name not in known:
-            raise ConfigError(f"--set names {name!r}, which is no knob; use the option {options[name]}.")
+            raise ConfigError(f"--set names {name!r}, which is not a knob; use the option {options[name]}.")
         Config.require_known([name])
         values[name] = from_text(text, known[name]["form"])
         source, other = context.get_parameter_source(name), context.params.get(name)
         if source and source.name == "COMMANDLINE" and from_text(str(other), known[name]["form"]) != values[name]:
-            raise ConfigError(f"--set says {name}={text}, and {options[name]} says {other}; give one of the two.")
+            raise ConfigError(f"--set gives {name}={text}, but {options[name]} gives {other}; use only one of the two.")
     return values
 
 
@@ -238,8 +245,8 @@ def read_method(name: str | None, dataset: str, config: str | None, protocol: st
         return None
     if config is not None or protocol is not None:
         raise ConfigError(
-            f"--method {name} brings its configuration and its protocol; leave out --config and --protocol (--set "
-            "changes single knobs)."
+            f"--method {name} sets the configuration and the protocol; leave out --config and --protocol (single knobs "
+            "can be changed with --set)."
         )
     on = dataset if dataset in manifest_names() and dataset != "scenes" else None
     return published_method(method_name(name), on)
@@ -280,8 +287,9 @@ def _connected(scheduler: str | None, workers: int | None) -> Iterator[Any]:
     with connect(scheduler, workers) as client:
         if workers is not None:
             typer.echo(
-                f"{workers} worker processes share the work. They listen on the loopback interface of this machine "
-                "only, and hear nobody but this command (TLS, with a key made for this call).",
+                f"Worker processes started: {workers}. They listen only on the loopback interface of this machine and "
+                "accept "
+                "only this command (TLS, with a key made for this call).",
                 err=True,
             )
         yield client

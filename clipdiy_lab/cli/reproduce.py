@@ -25,20 +25,22 @@ from clipdiy_lab.cli.options import (
 
 @app.command()
 def reproduce(
-    benchmark: Annotated[str, typer.Argument(help="A benchmark, e.g. voc21, or 'scenes': this project's own.")],
+    benchmark: Annotated[
+        str, typer.Argument(help="A benchmark, e.g. voc21, or 'scenes', which comes with the package.")
+    ],
     method: Annotated[str, typer.Option("--method", help="A published method, e.g. clip-diy.")] = "clip-diy",
     split: Split = "val",
     root: Root = None,
     partial: Partial = False,
     limit: Limit = None,
-    out: Annotated[Path, typer.Option(help="Folder for results and report; a killed run goes on from it.")] = Path(
-        "out/reproduce"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for results and report; an interrupted run resumes from it.")
+    ] = Path("out/reproduce"),
     scheduler: Scheduler = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a method as published, and say how far its score is from the expected one. Exit code 1 if it is too far."""
+    """Run a method as published and compare its score with the expected one. Exit code 1 if they differ too much."""
     from clipdiy_lab.analysis.reproduce import reproduce as run
 
     with read_cluster(scheduler, workers) as client:
@@ -60,8 +62,8 @@ def reproduce(
         reasons: dict[str, None] = {}
         for row in found.report["rows"]:
             reasons |= dict.fromkeys(row["why_it_may_differ"])
-        say("", "why it may differ:", *(f"  {reason}" for reason in reasons))
+        say("", "possible reasons for a difference:", *(f"  {reason}" for reason in reasons))
         say("", *(f"written: {path}" for path in found.files))
     if not found.agrees:
-        say("a score is further from the expected one than its tolerance.", err=True)
+        say("a score differs from the expected one by more than the tolerance.", err=True)
         raise typer.Exit(1)

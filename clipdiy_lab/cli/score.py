@@ -24,23 +24,28 @@ from clipdiy_lab.cli.options import (
 
 @app.command()
 def score(
-    folder: Annotated[Path, typer.Argument(help="Folder with one PNG per image: label indices, or RGB.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder with one PNG per image, holding label indices or RGB colours.")
+    ],
     dataset: DatasetName,
     protocol: OwnProtocol = None,
-    method: Annotated[str | None, typer.Option(help="Name of the method; default: the folder's.")] = None,
+    method: Annotated[str | None, typer.Option(help="Name of the method. Default: the name of the folder.")] = None,
     colours: Annotated[
-        Path | None, typer.Option(help="For RGB: a text file with red, green and blue of label n in line n, from 0.")
+        Path | None,
+        typer.Option(
+            help="For RGB predictions: a text file with one 'red, green, blue' line per label, starting with label 0."
+        ),
     ] = None,
     split: Split = "val",
     root: Root = None,
     partial: Partial = False,
     limit: Limit = None,
     out: Annotated[
-        Path, typer.Option(help="A .nc file or a folder; a result that is there is read, an unfinished one continued.")
+        Path, typer.Option(help="A .nc file or a folder. A finished result is reused; an unfinished one is resumed.")
     ] = Path("out/results"),
     as_json: AsJson = False,
 ) -> None:
-    """Score label maps of any tool: what `evaluate` prints, or everything that is wrong with the files."""
+    """Score label maps written by any tool, as `evaluate` does, or list all problems with the files."""
     from clipdiy_lab.analysis.protocols import get_protocol
     from clipdiy_lab.analysis.score import score as run
     from clipdiy_lab.errors import PredictionError

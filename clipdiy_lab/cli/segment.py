@@ -31,7 +31,7 @@ from clipdiy_lab.cli.options import (
 def segment(
     context: typer.Context,
     images: Annotated[
-        list[str], typer.Argument(help="Image files, folders of images, patterns such as 'photos/*.jpg' in quotes.")
+        list[str], typer.Argument(help="Image files, folders of images, or quoted patterns such as 'photos/*.jpg'.")
     ],
     labels: Labels = None,
     labels_file: LabelsFile = None,
@@ -42,17 +42,17 @@ def segment(
     config: Settings = "paper",
     knobs: Knobs = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder to write to; default out/NAME OF THE IMAGE, of several images out.")
+        Path | None, typer.Option(help="Output folder. Default: out/NAME_OF_THE_IMAGE for one image, out for several.")
     ] = None,
     flat: Annotated[
-        bool, typer.Option("--flat", help="Write nothing but one PNG of label indices per image, and classes.txt.")
+        bool, typer.Option("--flat", help="Write only one PNG of label indices per image, and classes.txt.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Segment images: pictures of every stage, the label map, the run as NetCDF, an HTML page.
+    """Segment images and write pictures of every stage, the label map, the run as NetCDF and an HTML page.
 
-    Several images get a folder each. What is there already is left alone, so the same command goes on after Ctrl-C.
+    Several images get one folder each. Existing results are kept, so the same command continues after Ctrl-C.
     """
     from clipdiy_lab.pipeline.watch import interruptible
     from clipdiy_lab.views.demo import format_labels
@@ -69,7 +69,7 @@ def segment(
     folder = out or Path("out") / image.stem
     if overwrite:
         refuse_inside(image, folder)
-    with interruptible(lambda: "nothing was written, and the same command begins anew."):
+    with interruptible(lambda: "nothing was written; run the same command to start again."):
         segmenter = read_segmenter(model, checkpoint, saliency, runtime)
         run = segmenter.segment(image, wanted, settings)
         write_all(run, folder, overwrite)
@@ -84,11 +84,11 @@ def segment(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder; an earlier result in it is replaced.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option(help="Output folder; earlier results in it are replaced.")] = Path("out/demo"),
 ) -> None:
-    """Segment a bundled scene, tabulate a small ablation, and write everything to look at."""
+    """Segment a bundled scene, run a small ablation, and write the pictures, tables and an HTML page."""
     from clipdiy_lab.views.demo import demo as run_demo
 
     with fresh(out, overwrite=True):
         page = run_demo(out, typer.echo)
-    say("", f"Look at {page}")
+    say("", f"Open {page}")

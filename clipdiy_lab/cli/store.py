@@ -31,7 +31,7 @@ from clipdiy_lab.cli.options import (
     read_segmenter,
 )
 
-store_app = typer.Typer(help="Look after a store of embeddings that `embed` made.", no_args_is_help=True)
+store_app = typer.Typer(help="Inspect and maintain an embedding store made by `embed`.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 
 Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
@@ -41,7 +41,7 @@ Store = Annotated[Path, typer.Argument(help="Folder of the store.")]
 def embed(
     context: typer.Context,
     dataset: DatasetName,
-    store: Annotated[Path, typer.Option(help="Folder of the store; one that is there is completed.")],
+    store: Annotated[Path, typer.Option(help="Folder of the store; an unfinished store is completed.")],
     model: Model = "tiny",
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
@@ -57,7 +57,7 @@ def embed(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image."""
+    """Encode a dataset once and store the embeddings and saliency maps, for use by `sweep`."""
     from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
     from clipdiy_lab.pipeline.embeddings.write import embed as write
 
@@ -71,7 +71,7 @@ def embed(
 
 @store_app.command()
 def info(store: Store, as_json: AsJson = False) -> None:
-    """Say what a store is, how far it is, and what it was made of."""
+    """Show what a store contains, how complete it is, and how it was made."""
     from clipdiy_lab.pipeline.embeddings.upkeep import info as describe
 
     _print(describe(store), as_json)
@@ -79,7 +79,7 @@ def info(store: Store, as_json: AsJson = False) -> None:
 
 @store_app.command()
 def verify(store: Store, as_json: AsJson = False) -> None:
-    """Read every byte and compare it with what was written. Exit code 1 if a shard is missing or damaged."""
+    """Check every shard against its recorded hash. Exit code 1 if a shard is missing or damaged."""
     from clipdiy_lab.pipeline.embeddings.upkeep import verify as check
 
     table = check(store)
@@ -90,7 +90,7 @@ def verify(store: Store, as_json: AsJson = False) -> None:
 
 @store_app.command()
 def prune(store: Store) -> None:
-    """Remove files that killed writers left behind, and all other files that no record names."""
+    """Remove files left behind by interrupted writers, and all other files that no record lists."""
     from clipdiy_lab.pipeline.embeddings.upkeep import prune as clean
 
     removed = clean(store)
@@ -105,7 +105,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="A new .nc file or .zarr folder.")],
     partial: Partial = False,
 ) -> None:
-    """Copy a finished store into one file or folder that other programs can read."""
+    """Copy a finished store to one file or folder that other programs can read."""
     from clipdiy_lab.pipeline.embeddings.upkeep import export as copy
 
     say(copy(store, out, partial=partial))

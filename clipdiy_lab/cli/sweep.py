@@ -41,15 +41,19 @@ def sweep(
     grid: Annotated[
         list[str],
         typer.Option(
-            "--grid", help="KNOB=JSON LIST OF VALUES, once per knob, e.g. --grid 'saliency_weight=[0, 0.5, 1]'."
+            "--grid", help="KNOB=JSON_LIST of values, once per knob, e.g. --grid 'saliency_weight=[0, 0.5, 1]'."
         ),
     ],
-    store: Annotated[Path | None, typer.Option(help="A store that `embed` made; no image is encoded again.")] = None,
-    model: Annotated[str | None, typer.Option(help="As of `segment`; default: tiny, or the store's own.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="A store made by `embed`, so that no image is encoded again.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model name, as for `segment`. Default: tiny, or the model of the store.")
+    ] = None,
     checkpoint: Checkpoint = None,
     runtime: Runtime = "torch",
     saliency: Saliency = None,
-    stores: Annotated[Path | None, typer.Option(help="Without --store: folder to keep embeddings in.")] = None,
+    stores: Annotated[Path | None, typer.Option(help="Without --store: folder in which embeddings are kept.")] = None,
     split: Split = "val",
     root: Root = None,
     partial: Partial = False,
@@ -57,14 +61,16 @@ def sweep(
     config: OwnSettings = None,
     knobs: Knobs = None,
     limit: Limit = None,
-    out: Annotated[Path | None, typer.Option(help="File of finished rows; a killed sweep goes on from it.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write the whole table here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File of finished rows; an interrupted sweep resumes from it.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the complete table to this CSV file.")] = None,
     scheduler: Scheduler = None,
     workers: Workers = None,
-    yes: Annotated[bool, typer.Option("--yes", help="However many rows there are.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Allow any number of rows.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score every combination of the values; one line per configuration."""
+    """Evaluate every combination of the given values and print one row per configuration."""
     from clipdiy_lab.analysis.ranking import standing
     from clipdiy_lab.analysis.sweep import MAX_ROWS
     from clipdiy_lab.analysis.sweep import sweep as run
@@ -80,10 +86,10 @@ def sweep(
         if name in values:
             raise ConfigError(f"--set and --grid both name {name!r}; leave one out.")
     if csv is not None and not csv.parent.is_dir():
-        raise OutputError(f"--csv is {str(csv)!r}, and the folder {str(csv.parent)!r} does not exist; make it first.")
+        raise OutputError(f"--csv is {str(csv)!r}, but the folder {str(csv.parent)!r} does not exist; create it first.")
     for option, value in {"--saliency": saliency, "--stores": stores}.items():
         if store is not None and value is not None:
-            raise ConfigError(f"{option} does not go with --store, which holds embeddings and saliency; leave one out.")
+            raise ConfigError(f"{option} cannot be combined with --store, which already has embeddings and saliency.")
     data = read_dataset(dataset, split, root, partial)
     # With a store, a model is its text encoder; the weights are compared.
     segmenter: Any = None

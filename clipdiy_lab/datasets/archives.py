@@ -83,8 +83,9 @@ def extract(archive: Path, folder: Path, *, progress: _Progress | None = None) -
                     tree.add(name, size, pieces)
             except RefusedError as error:
                 raise DatasetError(
-                    f"Archive {archive} was not unpacked, because {error}. Get the archive again from its publisher "
-                    "and compare the hash; do not unpack it by other means."
+                    f"Archive {archive} was not unpacked, because {error}. Download the archive again from its "
+                    "publisher "
+                    "and compare the hash; do not unpack it with another tool."
                 ) from error
             except (*_DAMAGE, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
@@ -102,7 +103,7 @@ def _reading(archive: Any) -> Iterator[None]:
         yield
     except OSError as error:
         raise DatasetError(
-            f"Archive {archive} cannot be read ({error.strerror}): check its disk, or fetch it again to another."
+            f"Archive {archive} cannot be read ({error.strerror}): check the disk, or download it again to another one."
         ) from error
 
 
@@ -137,7 +138,7 @@ def _zip_members(raw: IO[bytes], spend: Callable[[int], None]) -> Iterator[Membe
             ordered
         ):  # bombs that expand a million times lay entries over each other
             if entry.header_offset + 30 + entry.compress_size > after.header_offset:  # 30: the least a header has
-                raise RefusedError(f"lies over the bytes of {entry.orig_filename!r}", after.orig_filename)
+                raise RefusedError(f"overlaps the bytes of {entry.orig_filename!r}", after.orig_filename)
         for entry in entries:
             # zipfile cuts `filename` at a null character and may change its slashes; this is what the archive says.
             name = entry.orig_filename
@@ -206,7 +207,7 @@ class _Tree:
             folder.mkdir(mode=0o755)
         # No link can lie below the root, since none is ever made; this would catch one that another process made.
         if not folder.resolve().is_relative_to(self._root):
-            raise RefusedError("leads out of the folder that it is unpacked into", member)
+            raise RefusedError("points outside the folder that it is unpacked into", member)
         self._folders.add(folder)
 
     @contextmanager
@@ -217,7 +218,7 @@ class _Tree:
         try:
             yield
         except FileExistsError as error:
-            raise RefusedError("is there already, as a file, a folder or in another spelling", member) from error
+            raise RefusedError("already exists as a file or a folder, or in another spelling", member) from error
 
 
 def _names_in(member: str) -> list[str]:

@@ -62,7 +62,7 @@ class ColourTable:
         raise DatasetError(
             f"In {origin} the colours are those of {self.owner}, but {len(wrong)} of {len(used)} have another index: "
             f"{colours[value]} is index {value}, and should be {expected}. Image editors and optimisers renumber a "
-            "palette when they save. Restore the original mask, or write it again with the right index for each colour."
+            "palette when they save. Restore the original mask, or save it again with the right index for each colour."
         )
 
 

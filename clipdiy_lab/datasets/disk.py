@@ -101,4 +101,4 @@ def _asked(path: Path, question: Callable[[], bool]) -> bool:
     try:
         return question()
     except OSError as error:
-        raise DatasetError(f"{str(path)!r} cannot be looked at: {explain(error, path)}") from error
+        raise DatasetError(f"{str(path)!r} cannot be examined: {explain(error, path)}") from error

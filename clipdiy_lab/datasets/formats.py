@@ -80,7 +80,7 @@ def _context(manifest: Manifest, request: Request) -> FileDataset:
 
 
 def _scenes(manifest: Manifest, request: Request) -> NoReturn:
-    raise DatasetError("A manifest of one's own cannot have the reader 'scenes'; use open_dataset('scenes').")
+    raise DatasetError("Your own manifest cannot use the reader 'scenes'; use open_dataset('scenes').")
 
 
 FORMATS: Final[Mapping[str, Format]] = {

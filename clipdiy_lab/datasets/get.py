@@ -195,7 +195,7 @@ def _check_origin(step: Step) -> None:
         return
     if content["archive"]["url"] not in _addresses(archive):
         raise DatasetError(
-            f"{step.file} came from {content['archive']['url']}, but this manifest means {archive.url}. Delete it or "
+            f"{step.file} came from {content['archive']['url']}, but this manifest names {archive.url}. Delete it or "
             "move it away, and give one of the two another name in its manifest."
         )
 
@@ -277,7 +277,7 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DatasetError(
-            f"{path} cannot be read ({error.strerror}): check its disk, or fetch it elsewhere."
+            f"{path} cannot be read ({error.strerror}): check the disk, or download it to another one."
         ) from error
 
 
@@ -339,7 +339,7 @@ def _check_disk(manifest: Manifest, steps: Iterable[Step]) -> None:
     if needed > (free := _free()):
         raise OutputError(
             f"{manifest.id!r} needs {needed:,} bytes or more in {data_folder()}, but only {free:,} are free there. "
-            "Free the disk, or set CLIPDIY_LAB_DATA to a folder on another one."
+            "Free disk space, or set CLIPDIY_LAB_DATA to a folder on another disk."
         )
 
 
@@ -351,7 +351,7 @@ def _writing() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutputError(
-            f"Could not write {error.filename or data_folder()} ({error.strerror or error}). Free the disk, choose "
+            f"Could not write {error.filename or data_folder()} ({error.strerror or error}). Free disk space, choose "
             "another data folder with CLIPDIY_LAB_DATA, or move away what is in the way; then run again."
         ) from error
 

@@ -69,7 +69,7 @@ def format_of(stream: BinaryIO, name: str) -> type[ImageFile.ImageFile]:
     except OSError as error:
         raise ImageError(f"{name} cannot be read: {explain(error)}") from error
     if not head:
-        raise ImageError(f"{name} is empty (0 bytes). Expected {EXPECTED}; fetch it again.")
+        raise ImageError(f"{name} is empty (0 bytes). Expected {EXPECTED}; download it again.")
     for magic, opener in _FORMATS:
         if _matches(head, magic):
             return opener

@@ -124,8 +124,8 @@ def _converter(
         return lambda strip: np.asarray(strip.convert("RGB"))
     kind = {"I": "32-bit integers", "F": "floating-point values"}.get(mode, f"pixels of mode {mode!r}")
     raise ImageError(
-        f"{name} holds {kind}, which cannot be brought to RGB without guessing. "
-        "Expected 8 or 16 bits a channel; scale it to 0..255 and save it as an 8-bit PNG."
+        f"{name} holds {kind}, which cannot be converted to RGB without guessing. "
+        "Expected 8 or 16 bits per channel; scale it to 0..255 and save it as an 8-bit PNG."
     )
 
 
@@ -165,6 +165,7 @@ def _fix_transparent_key(image: Image.Image, layout: str, name: str) -> None:
         image.info["transparency"] = key * {"L;2": 85, "L;4": 17}[layout]
     elif layout == "RGB;16B":
         raise ImageError(
-            f"{name} is 16-bit colour with one transparent colour, which cannot be told apart after reduction to "
+            f"{name} is 16-bit colour with one transparent colour, which can no longer be identified after reduction "
+            "to "
             "8 bits. Expected an alpha channel; save it as an 8-bit PNG."
         )

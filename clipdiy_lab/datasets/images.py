@@ -218,8 +218,8 @@ def decoding(name: str) -> Iterator[None]:
             raise ImageError(f"{name} cannot be read: {explain(fault)}") from error
         reason = (str(error) or type(error).__name__).rstrip(".")
         raise ImageError(
-            f"{name} cannot be read: {reason}. Expected {EXPECTED} that is whole; "
-            "fetch it again, or open it in a viewer and save it as PNG."
+            f"{name} cannot be read: {reason}. Expected {EXPECTED} that is complete; "
+            "download it again, or open it in a viewer and save it as PNG."
         ) from error
 
 
@@ -241,7 +241,7 @@ def _open_stream(source: object, name: str) -> BinaryIO:
     if not hasattr(source, "read"):
         hint = "pass its values as a NumPy array" if hasattr(source, "__array__") else "pass one of these"
         raise ImageError(
-            f"{name} is no image. Expected a path, bytes, a binary stream, a PIL image or a uint8 array; {hint}."
+            f"{name} is not an image. Expected a path, bytes, a binary stream, a PIL image or a uint8 array; {hint}."
         )
     try:
         if hasattr(source, "seekable") and source.seekable():
@@ -298,10 +298,12 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name} has no pixels ({width} x {height}). Expected at least one.")
     if max(width, height) > _MAX_SIDE:
-        raise ImageError(f"{name} is {width} x {height}. Expected no side over {_MAX_SIDE} pixels; cut it into pieces.")
+        raise ImageError(
+            f"{name} is {width} x {height}. Expected at most {_MAX_SIDE} pixels per side; cut it into pieces."
+        )
     if width * height > max_pixels:
         raise ImageError(
-            f"{name} has {width} x {height} = {width * height} pixels, over the cap of {max_pixels}. "
+            f"{name} has {width} x {height} = {width * height} pixels, more than the limit of {max_pixels}. "
             "Make it smaller; or, if you trust it and have the memory, pass the array that "
             "clipdiy_lab.datasets.images.read_image(..., max_pixels=...) gives."
         )

@@ -102,11 +102,11 @@ def missing(manifest: Manifest, path: Path) -> DatasetError:
         twin = lookalike(path.name, os.listdir(path.parent))
         if twin is not None:
             return DatasetError(
-                f"{path} is missing, which {manifest.id!r} needs, but its folder has {twin!a}: "
+                f"{path}, which {manifest.id!r} needs, is missing, but its folder has {twin!a}: "
                 f"{differing(path.name, twin)}. Rename the file."
             )
     return DatasetError(
-        f"{path} is missing, which {manifest.id!r} needs: {manifest.title}. "
+        f"{path}, which {manifest.id!r} needs, is missing: {manifest.title}. "
         f"{_how_to_get(manifest)}, or pass root= the folder that it was extracted to."
     )
 
@@ -115,8 +115,8 @@ def wrong_count(manifest: Manifest, split: str, count: int) -> DatasetError:
     """Return the error for a split of another size."""
     return DatasetError(
         f"The split {split!r} of {manifest.id!r} has {count} images here. Expected {manifest.splits[split].images}; "
-        f"the dataset is half extracted, or its list is another. {_how_to_get(manifest)}, "
-        "or pass partial=True to take what is there."
+        f"the dataset is only partly extracted, or its list is a different one. {_how_to_get(manifest)}, "
+        "or pass partial=True to use the images that are present."
     )
 
 
@@ -147,12 +147,14 @@ def read_ids(path: Path) -> list[str]:
     except OSError as error:
         raise DatasetError(f"The list {path} cannot be read: {explain(error, path)}") from error
     except UnicodeDecodeError as error:
-        raise DatasetError(f"The list {path} cannot be read: {error}. Expected a text file, one id a line.") from error
+        raise DatasetError(
+            f"The list {path} cannot be read: {error}. Expected a text file with one id per line."
+        ) from error
     ids = [line.strip() for line in lines]
     for number, image_id in enumerate(ids, start=1):
         if len(image_id.split()) > 1:
             raise DatasetError(
-                f"{path}, line {number}, is {image_id[:60]!r}. Expected one id a line, such as 2007_000033."
+                f"{path}, line {number}, is {image_id[:60]!r}. Expected one id per line, such as 2007_000033."
             )
     ids = [image_id for image_id in ids if image_id]
     check_ids(ids, f"The list {path}")
@@ -168,18 +170,18 @@ def check_ids(ids: Sequence[str], origin: str) -> None:
         With `origin`, a capitalised phrase, as the one to blame.
     """
     if not ids:
-        raise DatasetError(f"{origin} names no image. Expected at least one id; fetch the dataset again.")
+        raise DatasetError(f"{origin} lists no images. Expected at least one id; download the dataset again.")
     twice = [image_id for image_id, times in Counter(ids).items() if times > 1]
     if twice:
         raise DatasetError(
             f"{origin} names {twice[0]!r} {ids.count(twice[0])} times ({len(twice)} ids in all are not unique). "
-            "Expected each once, or it would count twice in a score; remove the others."
+            "Expected each once, because duplicates would count twice in a score; remove them."
         )
     for image_id in ids:
         path = PurePosixPath(image_id)
         if path.is_absolute() or ".." in path.parts or "\\" in image_id or "\0" in image_id:
             raise DatasetError(
-                f"{origin} names {image_id[:60]!r}. Expected a name inside the dataset; take another list."
+                f"{origin} names {image_id[:60]!r}. Expected a name inside the dataset; use another list."
             )
 
 

@@ -21,7 +21,7 @@ def _inside(path: str) -> str:
     """Refuse a place to write to that is not below the data folder."""
     parts = PurePosixPath(path)
     if parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in path or "\0" in path:
-        raise ValueError(f"{path!r} leads out of the data folder; give a folder below it, such as 'coco/images'")
+        raise ValueError(f"{path!r} points outside the data folder; give a folder inside it, such as 'coco/images'")
     return path
 
 
@@ -321,7 +321,7 @@ class Manifest(_Facts):
             return self.label_names
         if variant not in self.variants:
             choices = nearest(variant, self.variants) if self.variants else "It has no variants."
-            raise DatasetError(f"The manifest {self.id!r} has no names by {variant!r}. {choices}")
+            raise DatasetError(f"The manifest {self.id!r} has no label names called {variant!r}. {choices}")
         changes = self.variants[variant].changes
         return tuple(changes.get(index, name) for index, name in enumerate(self.label_names))
 

@@ -64,7 +64,7 @@ def load_manifest(name_or_path: str | os.PathLike[str]) -> Manifest:
         return _parse(path).found_at(given)
     raise DatasetError(
         f"There is no manifest {given!r}. {nearest(given, manifest_names())} "
-        "One's own is given as a path to a .yaml file."
+        "To use your own, give the path of a .yaml file."
     )
 
 
@@ -73,9 +73,7 @@ def manifest_folder() -> Path:
     for folder in _FOLDERS:
         if folder.is_dir():
             return folder
-    raise DatasetError(
-        "The manifests are not where they should be, in clipdiy_lab/data_manifests: reinstall clipdiy-lab."
-    )
+    raise DatasetError("The manifests are missing from clipdiy_lab/data_manifests: reinstall clipdiy-lab.")
 
 
 def _parse(path: Path) -> Manifest:
@@ -100,7 +98,7 @@ def _read(path: Path, model: type[M], error: type[ClipdiyError]) -> tuple[M, yam
         mark = getattr(cause, "problem_mark", None)
         line = "?" if mark is None else mark.line + 1
         reason = getattr(cause, "problem", None) or str(cause)
-        raise error(f"{path}, line {line}: no YAML that can be read ({reason}). Correct that line.") from cause
+        raise error(f"{path}, line {line}: not valid YAML ({reason}). Correct that line.") from cause
     except OSError as cause:
         raise error(f"The manifest {path} cannot be read: {explain(cause, path)}") from cause
     except (UnicodeDecodeError, RecursionError) as cause:
@@ -120,7 +118,7 @@ def _refuse_twice(path: Path, node: yaml.Node | None, error: type[ClipdiyError])
         seen: set[str] = set()
         for key, value in node.value:
             if key.value in seen:
-                raise error(f"{path}, line {key.start_mark.line + 1}: field {key.value!r} stands there twice.")
+                raise error(f"{path}, line {key.start_mark.line + 1}: field {key.value!r} occurs twice.")
             seen.add(key.value)
             children.append(value)
     elif isinstance(node, yaml.SequenceNode):

@@ -199,7 +199,7 @@ def _check_labels(labels: Integer[np.ndarray, "y x"], levels: int, holder: str) 
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "iu":
         raise ImageError(
             f"The label map is {describe(array)}. Expected H x W integers; "
-            "pass one index a pixel, such as scores.argmax(axis=0)."
+            "pass one index per pixel, such as scores.argmax(axis=0)."
         )
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= levels:

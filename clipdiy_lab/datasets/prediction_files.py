@@ -237,13 +237,13 @@ def read_label_map(path: str | os.PathLike[str], key: ColourKey | None = None) -
 
 def _require_opaque(alpha: UInt8[np.ndarray, "y x"]) -> None:
     if int(alpha.min()) < _OPAQUE:
-        raise DatasetError("it has transparent pixels, whose label nobody knows; save it without alpha")
+        raise DatasetError("it has transparent pixels, whose label is undefined; save it without alpha")
 
 
 def _from_colours(pixels: UInt8[np.ndarray, "y x 3"], labels: Mapping[Colour, int]) -> NDArray[np.integer[Any]]:
     if not labels:
         gray = " (its three channels are equal: save one of them)" if np.ptp(pixels, axis=-1).max() == 0 else ""
-        raise DatasetError(f"it is RGB, and no colours are known here; give colours=, one per label, or indices{gray}")
+        raise DatasetError(f"it is RGB, but no colours were given; give colours=, one per label, or indices{gray}")
     known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in labels], dtype=np.int64)
     order = np.argsort(known)
     packed = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
@@ -252,7 +252,7 @@ def _from_colours(pixels: UInt8[np.ndarray, "y x 3"], labels: Mapping[Colour, in
     if len(strange):
         colour = tuple(int(part) for part in pixels[tuple(strange[0])])
         raise DatasetError(
-            f"{len(strange)} of its pixels have the colours of no label, the first {colour}; give the right colours=, "
+            f"{len(strange)} of its colours belong to no label, the first being {colour}; give the right colours=, "
             "or save it without smoothing"
         )
     indices: NDArray[np.integer[Any]] = np.array(list(labels.values()))[places]

@@ -76,7 +76,9 @@ class PredictionFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             strange = sorted(name for name in os.listdir(self.folder) if not name.startswith("."))
         except OSError as error:
-            raise OutputError(f"{self.folder} cannot be made or listed ({error.strerror}); choose another.") from error
+            raise OutputError(
+                f"{self.folder} cannot be created or listed ({error.strerror}); choose another folder."
+            ) from error
         if CARD in strange:
             self._require_same(card)
         elif strange:
@@ -112,7 +114,7 @@ class PredictionFolder:
         """
         name = PurePosixPath(image_id)
         if not image_id or name.is_absolute() or ".." in name.parts or "\0" in image_id or "\\" in image_id:
-            raise DatasetError(f"the id {image_id!r} is no name of a file inside a folder, so nothing is written.")
+            raise DatasetError(f"the id {image_id!r} is not a valid file name, so nothing is written.")
         return self.folder / f"{image_id}{suffix}"
 
     def holds(self, ids: Iterable[str]) -> bool:
@@ -132,7 +134,7 @@ class PredictionFolder:
         if target.exists():
             if not _holds(target, labels):
                 raise OutputError(
-                    f"{target} is there already and holds another prediction, so it is not replaced; remove it, or "
+                    f"{target} already exists and holds another prediction, so it is not replaced; remove it, or "
                     "choose another folder."
                 )
             return
@@ -173,5 +175,5 @@ def read_card(folder: Path) -> dict[str, Any]:
         if not isinstance(card, dict):
             raise ValueError(f"it holds a {type(card).__name__}")
     except (OSError, ValueError, RecursionError) as error:
-        raise OutputError(f"{folder / CARD} is no card of predictions ({error}); choose another folder.") from error
+        raise OutputError(f"{folder / CARD} is not a card of predictions ({error}); choose another folder.") from error
     return card

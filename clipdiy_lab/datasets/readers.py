@@ -103,7 +103,7 @@ class FileDataset(ABC):
         if image.shape[:2] != mask.shape:
             raise DatasetError(
                 f"The image {entry.image} is {_size(image)}, but {self._origin(entry)} is {_size(mask)}. "
-                "Expected the same size; one of the two is another file, was resized, or lies on its side."
+                "Expected the same size; one of the two is the wrong file, was resized or was rotated."
             )
         return Sample(entry.id, image, mask)
 
@@ -223,8 +223,9 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
         expected = np.flatnonzero(lookup != OUTSIDE)
         values = f"{strange[0]}" if strange.size == 1 else f"{', '.join(map(str, strange[:6]))}"
         raise DatasetError(
-            f"In {origin} stands {'the value' if strange.size == 1 else 'the values'} {values}"
-            f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(expected)} ({count} labels; {IGNORE} is ignore "
+            f"{origin} contains {'the value' if strange.size == 1 else 'the values'} {values}"
+            f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(expected)} ({count} labels; {IGNORE} means "
+            "ignore "
             "where it is listed); check that the mask holds indices and belongs to this dataset."
         )
     return translate(raw, lookup.astype(np.uint8))

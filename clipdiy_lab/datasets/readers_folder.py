@@ -27,7 +27,7 @@ from clipdiy_lab.files import read_text
 IMAGES, MASKS, CLASSES = "images", "masks", "classes.txt"
 _CLUTTER: Final = frozenset({"thumbs.db", "desktop.ini"})
 _HINT: Final = (
-    "A folder of one's own holds images/ (JPEG, PNG, ...), masks/ (a PNG of the same name for each, whose palette "
+    "Your own folder holds images/ (JPEG, PNG, ...), masks/ (a PNG of the same name for each, whose palette "
     f"indices or gray levels are labels, {IGNORE} = ignore) and classes.txt (line n, from 0, names label n)."
 )
 

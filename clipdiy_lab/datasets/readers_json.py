@@ -193,8 +193,8 @@ class ContextJson(JsonDataset):
         for category in np.unique(drawn):
             if int(category) not in self._category_map:
                 raise DatasetError(
-                    f"In {self._origin(entry)} stands the category {category}. Expected one of the "
-                    f"{len(self._category_map)} of the merged labels; fetch trainval_merged.json again."
+                    f"{self._origin(entry)} contains the category {category}. Expected one of the "
+                    f"{len(self._category_map)} of the merged labels; download trainval_merged.json again."
                 )
             mask[drawn == category] = self._category_map[int(category)]
         return mask.astype(np.uint8)
@@ -220,7 +220,7 @@ def run_lengths(segmentation: object, height: int, width: int, where: str) -> An
             return coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     raise DatasetError(
         f"In {where} the segmentation is {str(segmentation)[:60]!r}. Expected polygons or run lengths of an image of "
-        f"{width} x {height}; fetch the annotations again."
+        f"{width} x {height}; download the annotations again."
     )
 
 
@@ -287,7 +287,7 @@ def _load(path: Path, tables: tuple[str, str], image_key: str) -> Facts:
         raise DatasetError(f"{path} cannot be read: {explain(error, path)}") from error
     except (ValueError, RecursionError) as error:  # ValueError: no JSON, or no text
         raise DatasetError(
-            f"{path} cannot be read: {error}. Expected a JSON file that is whole; fetch it again."
+            f"{path} cannot be read: {error}. Expected a complete JSON file; download it again."
         ) from error
     for table in tables:
         rows = content.get(table) if isinstance(content, dict) else None
@@ -305,7 +305,7 @@ def _load(path: Path, tables: tuple[str, str], image_key: str) -> Facts:
                 f"at most {MAX_PIXELS} pixels."
             )
     if len({row[image_key] for row in content[tables[0]]}) != len(content[tables[0]]):
-        raise DatasetError(f"{path} gives two images the same {image_key}. Expected each once; fetch it again.")
+        raise DatasetError(f"{path} gives two images the same {image_key}. Expected each once; download it again.")
     for row in content[tables[1]]:
         if type(row.get("category_id")) is not int or type(row.get("image_id")) is not int:
             raise DatasetError(

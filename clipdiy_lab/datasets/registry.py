@@ -69,13 +69,11 @@ def open_dataset(name: str | os.PathLike[str] = "scenes", split: str = "val", **
     if not isinstance(name, str) or os.sep in reference or "/" in reference or is_folder(Path(reference)):
         if options or split != "val":
             extra = ", ".join(options) or f"split={split!r}"
-            raise DatasetError(
-                f"The folder {reference!r} was opened with {extra}. A folder of one's own takes neither."
-            )
+            raise DatasetError(f"The folder {reference!r} was opened with {extra}. Your own folder takes neither.")
         return open_folder(reference)
     raise DatasetError(
         f"There is no dataset {reference!r}. {nearest(reference, manifest_names())} "
-        "A folder of one's own is given as a path, such as './mine'."
+        "To use your own folder, give its path, such as './mine'."
     )
 
 

@@ -104,14 +104,14 @@ def position(dataset: Numbered, index: int | str) -> int:
             twin = lookalike(index, known)
             hint = "" if twin is None else f" {differing(index, twin)}."
             raise DatasetError(
-                f"The dataset {dataset.name!r} has no sample {index!r}; its `ids` list what it has{ends}.{hint}"
+                f"The dataset {dataset.name!r} has no sample {index!r}; its `ids` list the samples{ends}.{hint}"
             )
         return known.index(index)
     try:
         number = operator.index(index)
     except TypeError:
         raise DatasetError(
-            f"The index of a sample is {index!r}; expected its number, 0 to {len(dataset) - 1}, or its id. Take "
+            f"The index of a sample is {index!r}; expected its number, 0 to {len(dataset) - 1}, or its id. Open "
             "several one by one."
         ) from None
     if not -len(dataset) <= number < len(dataset):

@@ -263,7 +263,7 @@ class Scenes:
         if split not in _LENGTHS:
             raise DatasetError(f"There is no split {split!r} of the scenes. {nearest(split, _LENGTHS)}")
         if vocabulary not in _vocabularies():
-            raise DatasetError(f"The scenes know no vocabulary {vocabulary!r}. {nearest(vocabulary, _vocabularies())}")
+            raise DatasetError(f"The scenes have no vocabulary {vocabulary!r}. {nearest(vocabulary, _vocabularies())}")
         if length is not None and length < 0:
             raise DatasetError(f"A dataset cannot have {length} scenes; give a length of 0 or more.")
         self.split, self.vocabulary, self.seed = split, vocabulary, seed

@@ -86,7 +86,7 @@ def tar_members(raw: IO[bytes], spend: Callable[[int], None]) -> Iterator[Member
             yield _member(header, fields, stream)
             fields = {}
     if fields:
-        raise tarfile.HeaderError("a header for a member that does not come")
+        raise tarfile.HeaderError("a header without its member")
     for _ in stream.rest():
         pass  # only at the very end, behind the padding, is the checksum of gzip, bzip2 and xz compared
 
@@ -107,7 +107,7 @@ def _member(header: tarfile.TarInfo, fields: dict[str, str], stream: Counted) ->
 def _extension(header: tarfile.TarInfo, stream: Counted) -> dict[str, str]:
     """Fields that an extension header holds for the member after it."""
     if not 0 <= header.size <= _EXTENSION_BYTES:
-        raise RefusedError(f"is a header of {header.size:,} bytes, allowed are {_EXTENSION_BYTES:,}", header.name)
+        raise RefusedError(f"is a header of {header.size:,} bytes, allowed are up to {_EXTENSION_BYTES:,}", header.name)
     data = b"".join(stream.padded(header.size))
     if header.type == _LONG_LINK:
         return {}  # it belongs to a link, which is refused when it comes
@@ -127,7 +127,7 @@ def _pax_fields(data: bytes) -> dict[str, str]:
         length = int(digits) if digits.isdigit() else 0
         key, _, value = data[start + len(digits) + 1 : start + length].partition(b"=")
         if length > len(data) - start or not value.endswith(b"\n"):
-            raise tarfile.HeaderError("a pax header that is not well formed")
+            raise tarfile.HeaderError("a malformed pax header")
         fields[key.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
         start += length
     return fields

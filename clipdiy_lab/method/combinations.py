@@ -24,12 +24,12 @@ def check(config: Config) -> None:
     check_reach(config, config.image_size)
     if config.keep_labels == 1 and config.background == "threshold":
         raise ConfigError(
-            "keep_labels=1 leaves background='threshold' one label to compare, whose probability is always 1; keep at "
+            "keep_labels=1 leaves only one label for background='threshold', with a probability of always 1; keep at "
             "least two."
         )
     if config.align_corners and (config.interpolation, config.placement) != ("bilinear", "stretched"):
         raise ConfigError(
-            "align_corners=True has a meaning only with interpolation='bilinear' and placement='stretched'; "
+            "align_corners=True applies only with interpolation='bilinear' and placement='stretched'; "
             f"got {config.interpolation!r} and {config.placement!r}."
         )
 
@@ -43,7 +43,7 @@ def _check_grids(config: Config) -> None:
             "(256, 128, 64), or dense='naclip'."
         )
     raise ConfigError(
-        "dense_from='crops' takes patch tokens from the crops of the windows, and scales is empty; give window "
+        "dense_from='crops' takes patch tokens from the crops of the windows, but scales is empty; give window "
         "sides, or use dense_from='frame'."
     )
 
@@ -57,7 +57,9 @@ def _check_scales(config: Config) -> None:
                 f"use scales up to {min(height, width)} or a larger image_size."
             )
         if scale < config.stride:
-            raise ConfigError(f"scale {scale} with stride {config.stride} hops 0 pixels; use a stride up to {scale}.")
+            raise ConfigError(
+                f"scale {scale} with stride {config.stride} gives a step of 0 pixels; use a stride up to {scale}."
+            )
 
 
 def _check_words(config: Config) -> None:
@@ -65,13 +67,13 @@ def _check_words(config: Config) -> None:
         return
     if not config.background_words:
         raise ConfigError(
-            "background='words' has no background_words; give what stands for the background, such as "
+            "background='words' needs background_words; give the words for the background, such as "
             "background_words=('sky', 'wall', 'grass')."
         )
     if config.background_label.lower() in (label.lower() for label in config.synonyms):
         raise ConfigError(
-            f"both background_words and synonyms say what stands for {config.background_label!r}; give it in one of "
-            "the two (synonyms go with background='prompt' or 'saliency')."
+            f"both background_words and synonyms define {config.background_label!r}; use only one of "
+            "the two (synonyms are for background='prompt' or 'saliency')."
         )
 
 
@@ -91,5 +93,6 @@ def check_reach(config: Config, size: tuple[int, int]) -> None:
     height, width = size
     if reach >= min(height, width):
         raise ConfigError(
-            f"{knob} reaches {reach} pixels, the frame has {height} x {width}; use at most {min(height, width) - 1}."
+            f"{knob} reaches {reach} pixels, but the frame has only {height} x {width}; use at most "
+            f"{min(height, width) - 1}."
         )

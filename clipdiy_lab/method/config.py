@@ -396,5 +396,5 @@ def as_config(config: Config | None) -> Config:
     if config is None:
         return Config()
     if not isinstance(config, Config):
-        raise ConfigError(f"config is {config!r} ({type(config).__name__}); expected a Config such as Config.paper().")
+        raise ConfigError(f"config is {config!r} ({type(config).__name__}); expected a Config, such as Config.paper().")
     return config

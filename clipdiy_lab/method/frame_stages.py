@@ -84,7 +84,7 @@ def contest(inputs: Inputs) -> Tensor:
 def _make(inputs: Inputs, stages: Iterable[s.Stage]) -> dict[str, Tensor]:
     problem = lacking(inputs.config, [name for name in ("saliency", "image") if getattr(inputs, name) is not None])
     if problem:
-        raise RunError(f"{problem}; segment the image itself, or leave the stage out.")
+        raise RunError(f"{problem}; segment the image itself, or remove the stage.")
     made: dict[str, Tensor] = {}
     for stage in stages:
         made[stage.name] = MAKERS[stage.name](inputs, made)

@@ -262,7 +262,9 @@ def read_weights(given: Any, grids: tuple[str, ...]) -> Weights:
             raise ConfigError(f"the weight of {name} is {value!r}; expected a finite number from 0 up.")
         weights |= dict.fromkeys(meant, weight)
     if not any(weights.get(name, 1.0) for name in grids):
-        raise ConfigError("every grid has weight 0, so nothing is left to merge; give at least one a positive weight.")
+        raise ConfigError(
+            "every grid has weight 0, so there is nothing to merge; give at least one grid a positive weight."
+        )
     return Weights({name: weights[name] for name in grids if weights.get(name, 1.0) != 1})
 
 

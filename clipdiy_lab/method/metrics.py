@@ -40,7 +40,9 @@ def confusion(truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer]
         If shapes differ or a value is outside ``0 .. labels - 1`` (and, in the truth, not 255).
     """
     if truth.shape != predicted.shape:
-        raise DatasetError(f"the mask is {truth.shape}, the prediction {predicted.shape}; bring them to one size.")
+        raise DatasetError(
+            f"the mask has shape {truth.shape}, the prediction {predicted.shape}; resize them to the same size."
+        )
     if not truth.size:
         return np.zeros((labels, labels), dtype=np.int64)
     if predicted.max() >= labels or predicted.min() < 0:

@@ -166,7 +166,7 @@ def patch_grids(config: Config) -> tuple[PatchGrid, ...]:
         return ()
     if config.patches is None:
         raise ConfigError(
-            f"dense={config.dense!r} has patches of a size that only an encoder knows; use "
+            f"dense={config.dense!r} has patches whose size depends on the encoder; use "
             "segmenter.settled(config), which fills it in."
         )
     if config.dense_from == "frame":

@@ -65,6 +65,6 @@ def check_kept(labels: int, config: Config, background: int | None) -> None:
     if config.keep_labels is not None and config.keep_labels > others:
         beside = " beside the background" if background is not None else ""
         raise ConfigError(
-            f"keep_labels is {config.keep_labels}, and there are {others} labels{beside}; use at most {others}, or "
-            "None to let all compete."
+            f"keep_labels is {config.keep_labels}, but there are only {others} labels{beside}; use at most {others}, "
+            "or None to let all labels compete."
         )

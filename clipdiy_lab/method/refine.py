@@ -53,7 +53,7 @@ def refinement(image: Shaped[Tensor, "y x 3"], config: Config) -> Refinement:
         return Pamr(image, config.refine_iterations, config.refine_dilations)
     if config.refine == "guided":
         return Guided(image, config.refine_radius, config.refine_eps)
-    raise ValueError("the configuration asks for no refinement")
+    raise ValueError("the configuration has no refinement")
 
 
 class Pamr(Refinement):

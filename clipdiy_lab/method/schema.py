@@ -287,7 +287,9 @@ def phrases_of(text: xr.DataTree | xr.Dataset | xr.DataArray) -> dict[str, tuple
 
 def _check(where: str, array: xr.DataArray, known: Stage) -> None:
     if array.dims != known.dims:
-        raise RunError(f"{where} has dimensions {array.dims}, expected {known.dims}; is this a run of clipdiy_lab?")
+        raise RunError(
+            f"{where} has dimensions {array.dims}, expected {known.dims}; check that this is a run of clipdiy_lab."
+        )
     kind = np.dtype(known.kind).kind
     if array.dtype.kind != kind and not (kind == "i" and array.dtype.kind == "u"):
         raise RunError(f"{where} holds {array.dtype}, expected {np.dtype(known.kind)} or another width of it.")
@@ -295,7 +297,9 @@ def _check(where: str, array: xr.DataArray, known: Stage) -> None:
         raise RunError(f"{where} is empty; segment the image again.")
     values = array.values
     if kind == "f" and not np.isfinite(values).all():
-        raise RunError(f"{where} holds NaN or infinite values; segment the image again or check what was injected.")
+        raise RunError(
+            f"{where} holds NaN or infinite values; segment the image again, or check the array that replaced it."
+        )
     low, high = float(values.min()), float(values.max())
     if (known.low is not None and low < known.low - _TOLERANCE) or (
         known.high is not None and high > known.high + _TOLERANCE

@@ -17,8 +17,8 @@ from clipdiy_lab.models.capabilities import words_of
 from clipdiy_lab.models.encoders import EMBEDDED, Encoder
 
 _SENTENCE: Final = (
-    f"The model {EMBEDDED!r} was trained on the drawings of 'scenes' and nothing else, and {{what}} is none of them: "
-    "the labels mean little. For photographs load another model, such as "
+    f"The model {EMBEDDED!r} was trained only on the drawings of 'scenes', and {{what}} is not one of them, so "
+    "the labels are not reliable. For photographs, load another model, such as "
     "lab.load('ViT-B-32/laion2b_s34b_b79k')."
 )
 

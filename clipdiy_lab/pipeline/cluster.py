@@ -107,7 +107,7 @@ def connect(scheduler: str | None = None, workers: int | None = None) -> Iterato
         except Exception as error:  # whatever an address, a network or a foreign server makes it stumble over
             said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
             raise ClusterError(
-                f"The scheduler {scheduler!r} does not answer as one within {ANSWER_SECONDS:g} seconds ({said}); check "
+                f"The scheduler {scheduler!r} did not answer within {ANSWER_SECONDS:g} seconds ({said}); check "
                 "the address, such as tcp://HOST:8786, and that `dask scheduler` runs there in the same version."
             ) from error
         check_versions(client)
@@ -153,7 +153,7 @@ def _local(distributed: Any, workers: int) -> Any:
         security = distributed.Security.temporary()
     except ImportError as error:
         raise ClusterError(
-            'Processes of this machine talk under TLS, which needs cryptography: pip install "clipdiy-lab[scale]".'
+            'Local worker processes communicate over TLS, which needs cryptography: pip install "clipdiy-lab[scale]".'
         ) from error
     threads = max(1, (os.cpu_count() or 1) // workers)
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -217,7 +217,7 @@ def _compare(here: dict[str, str], there: dict[str, str], who: str) -> None:
     differs = [name for name, version in there.items() if here.get(name) != version]
     if differs:
         told = "; ".join(f"{name} {there[name]} there, {here.get(name)} here" for name in differs)
-        raise ClusterError(f"{who} runs other versions: {told}. Install the same on every machine.")
+        raise ClusterError(f"{who} has other versions: {told}. Install the same versions on every machine.")
 
 
 def run(client: Client, job: Job, tasks: Iterable[Any]) -> Generator[tuple[Any, Any], None, None]:
@@ -291,13 +291,14 @@ def _result(distributed: Any, future: Any, task: Any) -> Any:
         raise
     except distributed.KilledWorker as error:
         raise ClusterError(
-            f"The task {task} was lost with {error.allowed_failures + 1} workers, one after the other; the last was "
-            f"{error.last_worker.address}. Look at its log (out of memory?), then run again: what is finished is kept."
+            f"The task {task} failed because {error.allowed_failures + 1} workers died one after the other; the last "
+            "was "
+            f"{error.last_worker.address}. Check its log (out of memory?), then run again: finished work is kept."
         ) from error
     except Exception as error:  # of dask itself, or a defect of the lab or of an object of one's own
         raise ClusterError(
             f"The task {task} failed on its worker ({type(error).__name__}: {error}). Every worker needs the same "
-            "clipdiy-lab; run again when that is mended: what is finished is kept."
+            "clipdiy-lab version; fix the problem and run again: finished work is kept."
         ) from error
 
 
@@ -309,7 +310,7 @@ def _packed(job: Job) -> bytes:
     except Exception as error:  # objects say in all sorts of ways that they cannot be pickled
         raise ClusterError(
             f"The job cannot be sent to workers ({type(error).__name__}: {error}). Name the model and open the dataset "
-            "by name, or make your own encoder, saliency source and dataset objects that pickle."
+            "by name, or make sure that your own encoder, saliency source and dataset can be pickled."
         ) from error
     return pickle.dumps((versions(), content))
 
@@ -342,7 +343,8 @@ def _open(sent: bytes) -> Work:
             job: Job = pickle.loads(content)  # noqa: S301
         except Exception as error:
             raise ClusterError(
-                f"what was sent cannot be read there ({type(error).__name__}: {error}); install there what defines "
+                f"the job cannot be unpickled there ({type(error).__name__}: {error}); install the package that "
+                "defines "
                 "your own encoder, saliency source or dataset."
             ) from error
         work = job.open()
@@ -373,4 +375,6 @@ def require_path(path: Path) -> None:
         Naming it.
     """
     if not path.exists():
-        raise ClusterError(f"it sees no {str(path)!r}, which the client has; {_SHARED}, and start the workers there.")
+        raise ClusterError(
+            f"it cannot see {str(path)!r}, which the client can; {_SHARED}, and start the workers there."
+        )

@@ -86,7 +86,7 @@ def require_attributes(attrs: Mapping[Any, Any]) -> Config:
     """
     for name, value in attrs.items():
         if not isinstance(name, str) or not isinstance(value, _PLAIN):
-            raise RunError(f"the run's attribute {_short(repr(name))} is no plain value ({type(value).__name__}).")
+            raise RunError(f"the run's attribute {_short(repr(name))} is not a plain value ({type(value).__name__}).")
         most = MAX_LONG if name in _LONG else MAX_TEXT
         if len(str(value)) > most:
             raise RunError(f"the run's attribute {_short(repr(name))} has more than {most:,} characters.")
@@ -97,7 +97,9 @@ def require_attributes(attrs: Mapping[Any, Any]) -> Config:
         try:
             recipes.read(attrs.get(name, "null"))
         except ModelError as error:
-            raise RunError(f"the run's attribute {name!r} is no recipe ({_short(str(error))}); {_AGAIN}.") from error
+            raise RunError(
+                f"the run's attribute {name!r} is not a valid recipe ({_short(str(error))}); {_AGAIN}."
+            ) from error
     if "versions" in attrs:
         _object(attrs, "versions")
     return _config(attrs)
@@ -112,7 +114,7 @@ def _config(attrs: Mapping[Any, Any]) -> Config:
         Plan.of(config)  # patch tokens have to say how large they are
         return config
     except ConfigError as error:
-        raise RunError(f"the run's configuration makes no sense ({_short(str(error))}); {_AGAIN}.") from error
+        raise RunError(f"the run's configuration is not valid ({_short(str(error))}); {_AGAIN}.") from error
 
 
 def _whole(attrs: Mapping[Any, Any], name: str) -> int:
@@ -131,7 +133,7 @@ def _object(attrs: Mapping[Any, Any], name: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise RunError(f"the run's attribute {name!r} is no JSON object; {_AGAIN}.")
+        raise RunError(f"the run's attribute {name!r} is not a JSON object; {_AGAIN}.")
     return found
 
 
@@ -140,13 +142,13 @@ def _phrases(attrs: Mapping[Any, Any]) -> dict[str, list[str]]:
     prompts = _object(attrs, "prompts")
     for label, several in prompts.items():
         if not (isinstance(several, dict) and several and all(map(_is_texts, several.values()))):
-            raise RunError(f"the run's prompts of the label {_short(repr(label))} are no texts; {_AGAIN}.")
+            raise RunError(f"the run's prompts of the label {_short(repr(label))} are not strings; {_AGAIN}.")
     try:
         labels = json.loads(attrs.get("labels", ""))
         if list(check_labels(labels)) != list(prompts):
             raise ValueError
     except (LabelError, TypeError, ValueError, RecursionError) as error:
-        raise RunError(f"the run's attributes 'labels' and 'prompts' are not the same labels; {_AGAIN}.") from error
+        raise RunError(f"the run's attributes 'labels' and 'prompts' list different labels; {_AGAIN}.") from error
     return {label: list(several) for label, several in prompts.items()}
 
 
@@ -162,7 +164,7 @@ def _check_sizes(where: str, node: xr.DataTree, sizes: Mapping[str, int]) -> Non
             asked = sizes.get(str(dim), size)
             if size != asked:
                 raise RunError(
-                    f"{where}'s {name!r} has {size:,} along {str(dim)!r}, the configuration and the labels ask for "
+                    f"{where}'s {name!r} has {size:,} along {str(dim)!r}, but the configuration and the labels need "
                     f"{asked:,}; {_AGAIN}."
                 )
 
@@ -174,7 +176,7 @@ def _check_coords(where: str, node: xr.DataTree, expected: Mapping[str, Any]) ->
             continue
         if name not in node.coords or node.sizes[dim] != len(values) or list(node.coords[name].values) != values:
             raise RunError(
-                f"{where}'s coordinate {name!r} is missing, or is not what the configuration and the labels ask for; "
+                f"{where}'s coordinate {name!r} is missing, or does not match the configuration and the labels; "
                 "segment the image again."
             )
 
@@ -183,7 +185,7 @@ def _check_grids(run: xr.DataTree, grids: list[Grid], expected: Mapping[str, Any
     nodes = run.children[s.GRIDS].children
     if set(nodes) != {grid.name for grid in grids}:
         raise RunError(
-            f"the run has the nodes {_short(str(sorted(nodes)))}, its configuration the grids "
+            f"the run has the nodes {_short(str(sorted(nodes)))}, but its configuration has the grids "
             f"{[grid.name for grid in grids]}; segment the image again."
         )
     widths = {run["text_embedding"].sizes[s.FEATURE]} if "text_embedding" in run.data_vars else set()
@@ -198,10 +200,10 @@ def _check_grids(run: xr.DataTree, grids: list[Grid], expected: Mapping[str, Any
         places = {"top": grid.tops, "left": grid.lefts, "centre_y": grid.centre_y, "centre_x": grid.centre_x}
         for name, values in places.items():
             if name not in node.coords or not np.array_equal(node.coords[name].values, values):
-                raise RunError(f"{where} does not say where its windows are ({name!r}); {_AGAIN}.")
+                raise RunError(f"{where} lacks the positions of its windows ({name!r}); {_AGAIN}.")
         _check_coords(where, node, {s.LABEL: expected[s.LABEL]} if s.LABEL in expected else {})
     if len(widths) > 1:
-        raise RunError(f"the run's embeddings have {sorted(widths)} features; one number is expected.")
+        raise RunError(f"the run's embeddings have {sorted(widths)} features; expected the same number in every grid.")
 
 
 def _short(text: str) -> str:

@@ -191,6 +191,6 @@ def frame_input(frame: Tensor, config: Config, encoder: Encoder) -> Tensor:
 def _check_side(encoder: Encoder, side: int) -> None:
     if not isinstance(encoder, TakesOtherSides):
         raise ModelError(
-            f"the encoder {encoder.name!r} reads crops of {encoder.image_size} pixels only; leave out crop_input."
+            f"the encoder {encoder.name!r} accepts only crops of {encoder.image_size} pixels; leave out crop_input."
         )
     encoder.check_side(side)

@@ -137,14 +137,15 @@ def _settled(encoding: Encoding, text: xr.DataArray, config: Config) -> Config:
         grids = f"the grids of {', '.join(lost)}"
         what = grids if lost else ", ".join(f"{name}={getattr(config, name)!r}" for name in changed)
         raise RunError(
-            f"the run was not encoded with {what}; that needs the network: use Segmenter.encode or Segmenter.segment."
+            f"the run was not encoded with {what}, and changing it needs the encoder: use Segmenter.encode or "
+            "Segmenter.segment."
         )
     config = config.settled_by(was)
     for grid in config.grids:
         width = encoding.embeddings[grid].shape[-1]
         if width != text.sizes[s.FEATURE]:
             raise RunError(
-                f"the run's embeddings have {width} features, the text embeddings {text.sizes[s.FEATURE]}; "
+                f"the run's embeddings have {width} features, but the text embeddings have {text.sizes[s.FEATURE]}; "
                 f"use the text encoder of {encoding.provenance['encoder']!r}."
             )
     if phrases(s.labels_of(text), config) != s.phrases_of(text):

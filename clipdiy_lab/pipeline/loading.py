@@ -125,8 +125,8 @@ def make_encoder(
     """
     if not isinstance(name, str):
         raise ModelError(
-            f"name is {spelled(name)}; expected the name of a model, such as {EMBEDDED!r}. An encoder of one's own "
-            "goes into lab.Segmenter(encoder=..., saliency=...)."
+            f"name is {spelled(name)}; expected the name of a model, such as {EMBEDDED!r}. To use your own "
+            "encoder, pass it to lab.Segmenter(encoder=..., saliency=...)."
         )
     if runtime not in get_args(Runtime):
         raise ModelError(f"runtime is {runtime!r}; expected 'torch' or 'openvino'.")

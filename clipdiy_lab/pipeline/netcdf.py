@@ -102,7 +102,7 @@ def _reading(file: BinaryIO, limits: dict[str, int]) -> Iterator[IO[bytes]]:
 def _frame(answer: IO[bytes], limit: int) -> bytearray:
     length = _length(answer)
     if length > limit:
-        raise UnreadableError(f"it says more than {limit:,} bytes about itself")
+        raise UnreadableError(f"its metadata has more than {limit:,} bytes")
     content = bytearray(length)
     _fill(answer, memoryview(content))
     return content
@@ -123,7 +123,7 @@ def _fill(answer: IO[bytes], view: memoryview) -> None:
     while done < len(view):
         count = answer.readinto(view[done:])  # type: ignore[attr-defined]
         if not count:
-            raise UnreadableError("HDF5 did not come to an end with it, or fell over it")
+            raise UnreadableError("HDF5 did not finish reading it, or crashed")
         done += count
 
 
@@ -146,7 +146,7 @@ def _variable(variable: dict[str, Any], answer: IO[bytes]) -> xr.Variable:
     else:
         values = np.empty(shape, np.dtype(variable["dtype"]))
         if _length(answer) != values.nbytes:
-            raise UnreadableError(f"{variable['name']!r} has another size than it says")
+            raise UnreadableError(f"{variable['name']!r} does not have the size that it declares")
         if values.nbytes:
             _fill(answer, values.reshape(-1).data.cast("B"))
         # What xarray writes for every array of floats: NaN stands for what is missing. Taking that in costs a copy.

@@ -74,7 +74,7 @@ class Survey:
         for name in group:
             place = f"{path.rstrip('/')}/{name.decode()}"
             if group.links.get_info(name).type != h5l.TYPE_HARD:
-                raise RefusedError(f"{place!r} is a link to somewhere else")
+                raise RefusedError(f"{place!r} is a link to another file")
             item = h5o.open(group, name)
             if isinstance(item, h5g.GroupID):
                 inner.append((item, place))
@@ -91,10 +91,10 @@ class Survey:
     def _enter(self, item: Any, place: str, depth: int) -> None:
         address = h5o.get_info(item).addr
         if address in self._seen:
-            raise RefusedError(f"{place!r} is another name of something else in the file")
+            raise RefusedError(f"{place!r} is a second name for another object in the file")
         self._seen.add(address)
         if depth > self.limits["depth"]:
-            raise RefusedError(f"its groups are more than {self.limits['depth']} deep")
+            raise RefusedError(f"its groups are nested more than {self.limits['depth']} levels deep")
         count = h5a.get_num_attrs(item) + (len(item) if isinstance(item, h5g.GroupID) else 0)
         if len(self._seen) + count > self.limits["objects"]:
             raise RefusedError(f"it holds more than {self.limits['objects']} groups, arrays or attributes")
@@ -103,7 +103,7 @@ class Survey:
         """Describe an array; None for a dimension without values."""
         kind, shape = item.get_type(), item.shape
         if kind.get_class() not in (*_NUMBERS, h5t.STRING) or not _is_plain(kind):
-            raise RefusedError(f"{place!r} holds neither numbers nor texts")
+            raise RefusedError(f"{place!r} holds neither numbers nor strings")
         self._require_own(item, place)
         scale = h5ds.is_scale(item)
         if scale and len(shape) == 1 and h5a.exists(item, b"NAME"):
@@ -128,7 +128,7 @@ class Survey:
         """Refuse values that lie in another file, or that need a plugin or more memory than the array."""
         plan = item.get_create_plist()
         if plan.get_external_count():
-            raise RefusedError(f"the values of {place!r} lie in another file")
+            raise RefusedError(f"the values of {place!r} are stored in another file")
         if plan.get_layout() not in _LAYOUTS:
             raise RefusedError(f"the values of {place!r} are a view of other arrays or files")
         filters = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
@@ -153,7 +153,7 @@ class Survey:
         if not data.shape:
             return self._counted([_text(data[()])], place)
         if math.prod(data.shape[1:]) > _AT_ONCE:
-            raise RefusedError(f"{place!r} is a table of texts; a list is expected")
+            raise RefusedError(f"{place!r} is a table of strings; expected a list")
         step = _AT_ONCE // max(1, math.prod(data.shape[1:]))
         for start in range(0, data.shape[0], step):
             texts += self._counted([_text(value) for value in data[start : start + step].ravel()], place)
@@ -173,7 +173,7 @@ class Survey:
             stored = attrs.get_id(name)
             kind, where = stored.get_type(), f"{place}@{name}"
             if kind.get_class() not in (*_NUMBERS, h5t.STRING) or not _is_plain(kind):
-                raise RefusedError(f"the attribute {where!r} is neither a number nor a text")
+                raise RefusedError(f"the attribute {where!r} is neither a number nor a string")
             if math.prod(stored.shape or ()) > _ATTRIBUTE_VALUES or stored.get_storage_size() > self.limits["texts"]:
                 raise RefusedError(f"the attribute {where!r} is too large")
             attributes[_text(name)] = _plain(attrs[name])

@@ -132,7 +132,7 @@ def _text(
         held = _held_rows(run, old, new, added)
         if rows.shape[1] != held.shape[1]:
             raise ModelError(
-                f"text_embeddings has {rows.shape[1]} features, the run's have {held.shape[1]}; "
+                f"text_embeddings has {rows.shape[1]} features, but the run's have {held.shape[1]}; "
                 f"use the text encoder of {run.attrs['encoder']!r}."
             )
         rows = np.concatenate([held, rows])

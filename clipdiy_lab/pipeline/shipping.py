@@ -75,7 +75,7 @@ class SentSegmenter:
         for what, mine, theirs in zip((encoder.name, saliency.name), found, self.fingerprints, strict=True):
             if mine != theirs:
                 raise ModelError(
-                    f"{what!r} has other weights there ({mine[:12]}...) than here ({theirs[:12]}...); bring the same "
+                    f"{what!r} has other weights there ({mine[:12]}...) than here ({theirs[:12]}...); copy the same "
                     "file to every machine."
                 )
         return Segmenter(encoder, saliency, batch_size=self.batch_size)

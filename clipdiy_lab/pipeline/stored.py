@@ -74,8 +74,9 @@ def _require_same_saliency(store: AnyStore, segmenter: Segmenter) -> None:
     if (source.name, source.fingerprint) != (held["saliency_source"], held["saliency_fingerprint"]):
         weights = " of other weights or settings" if source.name == held["saliency_source"] else ""
         raise StoreError(
-            f"{capital(store.title)} holds the saliency {held['saliency_source']!r}, the segmenter has {source.name!r}"
-            f"{weights}, which would be ignored. Make a store with it, or give a segmenter without saliency: "
+            f"{capital(store.title)} holds the saliency {held['saliency_source']!r}, but the segmenter has "
+            f"{source.name!r}"
+            f"{weights}, which would be ignored. Make a store with the latter, or give a segmenter without saliency: "
             "lab.load(..., saliency='none')."
         )
 
@@ -89,8 +90,8 @@ def places_in(store: AnyStore, dataset: Dataset) -> list[int]:
         foreign = next((name for name in ids if name not in known), None)
         if foreign is not None:
             raise StoreError(
-                f"{capital(store.title)} is of other images: {foreign!r} is none of the {len(dataset)} images of "
-                f"{dataset.name!r}. Open the dataset that it was made of, with the same split and length."
+                f"{capital(store.title)} contains other images: {foreign!r} is not one of the {len(dataset)} images of "
+                f"{dataset.name!r}. Open the dataset from which it was made, with the same split and length."
             )
         places = [known[name] for name in ids]
     for position in {0, len(ids) - 1}:
@@ -109,8 +110,8 @@ def require_same_image(store: AnyStore, position: int, dataset: Dataset, sample:
     encoding = store.encoding(position)
     if content_hash(sample.image) != encoding.provenance["image_sha256"]:
         raise StoreError(
-            f"{capital(store.title)} is of other images: {store.ids[position]!r} shows something else in "
-            f"{dataset.name!r}. Open the dataset that it was made of, with the same options."
+            f"{capital(store.title)} contains other images: {store.ids[position]!r} has other pixels in "
+            f"{dataset.name!r}. Open the dataset from which it was made, with the same options."
         )
     return encoding
 

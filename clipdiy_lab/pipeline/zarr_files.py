@@ -121,7 +121,7 @@ def _files(folder: Path) -> dict[str, int]:
                 if len(sizes) + len(waiting) > _FILES:
                     raise UnreadableError(f"it has more than {_FILES:,} files")
     if METADATA not in sizes:
-        raise UnreadableError(f"it has no {METADATA}: it is no Zarr of format 3")
+        raise UnreadableError(f"it has no {METADATA}, so it is not in Zarr format 3")
     return sizes
 
 
@@ -143,7 +143,7 @@ def unpack(names: list[str], fetch: Fetch, limit: int) -> Entries:
     """
     documents = {name: name.removesuffix(METADATA).rstrip("/") for name in names if Path(name).name == METADATA}
     if len(documents) > untrusted.OBJECTS or any(name.count("/") > untrusted.DEPTH for name in documents):
-        raise UnreadableError(f"it holds more than {untrusted.OBJECTS} groups and arrays, or they lie too deep")
+        raise UnreadableError(f"it holds more than {untrusted.OBJECTS} groups and arrays, or they are nested too deep")
     budget = _Budget(limit)
     unpacked: Entries = {}
     for document, name in documents.items():
@@ -161,7 +161,7 @@ def _document(content: dict[str, Any], name: str) -> bytes:
     try:
         return json.dumps(content, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:  # ValueError: half a character, which UTF-8 cannot hold
-        raise UnreadableError(f"{name!r} holds what is no text") from error
+        raise UnreadableError(f"{name!r} holds values that are not text") from error
 
 
 class _Budget:
@@ -225,7 +225,7 @@ class _Array:
             self.kind, fill = content["data_type"], content["fill_value"]
             valid = (grid["name"], keys["name"]) == ("regular", "default") and not content.get("storage_transformers")
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-            raise UnreadableError(f"{name!r} is no array that the lab writes ({type(error).__name__})") from error
+            raise UnreadableError(f"{name!r} is not an array that the lab writes ({type(error).__name__})") from error
         self.is_text = self.kind == "string"
         first = "vlen-utf8" if self.is_text else "bytes"
         valid = valid and self.codecs in ([first], [first, "zstd"])
@@ -270,7 +270,7 @@ class _Array:
         budget.take_text(len(content), key)
         # The decoder makes room for as many texts as the chunk says, before it looks for them.
         if int.from_bytes(content[:4], "little") != math.prod(self.chunk):
-            raise UnreadableError(f"{key!r} holds another number of texts than its array")
+            raise UnreadableError(f"{key!r} holds another number of strings than its array")
         return content
 
 
@@ -284,7 +284,7 @@ def _unzip(raw: bytes, key: str, most: int) -> memoryview:
     """Unpack one zstd frame that says how much it holds, if that is at most so many bytes."""
     size = _content_size(raw)
     if size is None or size > most:
-        raise UnreadableError(f"{key!r} does not say how much it unpacks to, or to more than {most:,} bytes")
+        raise UnreadableError(f"{key!r} does not declare its unpacked size, or the size exceeds {most:,} bytes")
     out = np.empty(size, np.uint8)
     try:
         numcodecs.Zstd().decode(raw, out=out)

@@ -113,11 +113,11 @@ def test_what_says_nothing_is_refused(segmenter, fitted, reported):
     with pytest.raises(ConfigError, match="fitted with another config"):
         lab.calibration(segmenter, Pictures(), OWN.replace(placement="centred"), fitted=fitted)
     for other in (reported, lab.evaluate(segmenter, Pictures(2), OWN), "fit"):
-        with pytest.raises(ConfigError, match=r"no result of lab\.calibration without fitted="):
+        with pytest.raises(ConfigError, match=r"a result of lab\.calibration made without fitted="):
             lab.calibration(segmenter, Pictures(), OWN, fitted=other)
     with pytest.raises(DatasetError, match="has one label"):
         lab.calibration(segmenter, Pictures(labels=("cat",)), OWN.replace(background="none"))
-    with pytest.raises(ConfigError, match="slides windows"):
+    with pytest.raises(ConfigError, match="uses sliding windows"):
         lab.calibration(segmenter, Pictures(), OWN, protocol="sliding")
     with pytest.raises(ConfigError, match="where a result of evaluate is expected"):
         lab.results.table(reported)

@@ -302,9 +302,7 @@ def test_the_command_line_says_who_can_reach_its_workers(tmp_path, monkeypatch):
     limits = ["--limit", "2", "--saliency", "none"]
     done = CliRunner().invoke(app, ["embed", "scenes", "--store", "s", *limits, "--workers", "1"])
     assert done.exit_code == 0, done.output
-    assert (
-        "1 worker processes share the work. They listen on the loopback interface of this machine only" in done.stderr
-    )
+    assert "Worker processes started: 1. They listen only on the loopback interface of this machine" in done.stderr
     assert "loopback" not in CliRunner().invoke(app, ["embed", "scenes", "--store", "t", *limits]).stderr
 
 
@@ -410,7 +408,7 @@ def test_a_task_that_kills_every_worker(client):
     patience = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures)
     assert patience == 3
     client.run_on_scheduler(_be_impatient)
-    with pytest.raises(errors.ClusterError, match=r"The task 7 was lost with 1 workers.* run again"):
+    with pytest.raises(errors.ClusterError, match=r"The task 7 failed because 1 workers died.* run again"):
         list(cluster.run(client, Deadly(), [7]))
 
 

@@ -194,7 +194,9 @@ def test_a_decision_needs_phrases_and_for_thresholds_a_background():
     with pytest.raises(ConfigError, match="has thresholds below which pixels are background, and there is no"):
         lab.evaluate(segmenter, scenes, config.replace(background="none"), protocol=protocol)
     reaching = config.replace(refine="pamr", refine_dilations=(63,))
-    with pytest.raises(ConfigError, match="refine_dilations reaches 63 pixels, the frame has 20 x 30; use at most 19"):
+    with pytest.raises(
+        ConfigError, match="refine_dilations reaches 63 pixels, but the frame has only 20 x 30; use at most 19"
+    ):
         sliding_labels(segmenter, scenes[0].image, text(segmenter, scenes, reaching), reaching, protocol, (20, 30))
 
 
@@ -203,5 +205,5 @@ def text(segmenter, dataset, config):
 
 
 def test_decisions_belong_to_windows():
-    with pytest.raises(ValueError, match="decision belongs together with image_short"):
+    with pytest.raises(ValueError, match="decision needs image_short"):
         Protocol(id="mine", summary="mine", absent="nan", decision=Decision(logit_scale=40))

@@ -143,7 +143,7 @@ def test_the_command_line_needs_no_options(voc, monkeypatch, tmp_path):
 
     said = run("voc21")
     assert "protocol official" in said
-    assert "18 of 21 labels are in no mask, " in said
+    assert "18 of 21 labels occur in no mask, " in said
     assert "protocol mmseg" in run("voc20")
     assert "protocol mmseg" in run("voc21", "--protocol", "mmseg")
     files = list((tmp_path / "r").glob("voc2*.nc"))

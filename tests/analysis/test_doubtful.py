@@ -117,7 +117,7 @@ def test_what_cannot_be_doubted_says_why(result, segmenter, dataset, tmp_path):
     with pytest.raises(ConfigError, match="least is 0; expected a share"):
         lab.results.doubtful(result, segmenter, dataset, least=0)
     oracle = lab.evaluate(segmenter, dataset, limit=1, oracle_saliency=True)
-    with pytest.raises(ConfigError, match="the masks themselves as saliency"):
+    with pytest.raises(ConfigError, match="the ground-truth masks as saliency"):
         lab.results.doubtful(oracle, segmenter, dataset)
     lab.evaluate(segmenter, dataset, limit=1, predictions=tmp_path / "masks")
     scored = lab.score(tmp_path / "masks", dataset, 1)

@@ -204,7 +204,7 @@ def test_windows_vote_for_what_covers_most_of_them():
         ({"band": 1.5}, errors.ConfigError, "band is 1.5"),
         ({"band": True}, errors.ConfigError, "band is True"),
         ({"limit": 0}, errors.ConfigError, "limit is 0"),
-        ({"protocol": "sliding"}, errors.ConfigError, "slides windows, which an error budget does not"),
+        ({"protocol": "sliding"}, errors.ConfigError, "uses sliding windows, which an error budget does not"),
         ({"config": lab.Config(background_label="sky")}, errors.ConfigError, "background_label is 'sky'"),
         ({"source": 3}, errors.StoreError, "source is a int; expected a segmenter .*, or a store"),
         ({"source": "nowhere"}, errors.StoreError, "nowhere"),

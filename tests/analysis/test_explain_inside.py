@@ -119,7 +119,7 @@ def test_occlusion_finds_the_only_quarter_that_matters():
 def test_attention_of_an_encoder_that_has_none():
     segmenter = lab.Segmenter(Corner())
     run = segmenter.segment(np.zeros((8, 8, 3), np.uint8), ["red"], lab.Config(scales=(8,), image_size=8))
-    with pytest.raises(errors.ModelError, match=r"'corner' is none. Use explain.occlude"):
+    with pytest.raises(errors.ModelError, match=r"'corner' is not one. Use explain.occlude"):
         lab.explain.attend(run, segmenter, (8, 0, 0), "red")
 
 

@@ -204,7 +204,7 @@ def test_nan_in_a_stage_and_a_stage_that_is_missing(run, name):
 @pytest.mark.parametrize("name", ["grid_importance", "uncertainty"])
 def test_scores_that_are_no_sum_over_grids(run, name):
     run["fused"].values[0] = 0.5
-    with pytest.raises(errors.RunError, match="'background' are no sum over the grids"):
+    with pytest.raises(errors.RunError, match="'background' are not a sum over the grids"):
         getattr(lab.explain, name)(run)
 
 

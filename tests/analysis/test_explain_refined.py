@@ -116,7 +116,7 @@ def test_what_the_refinement_changed(run, plain):
     np.testing.assert_array_equal(found["moved"], moved)
     car = found["moved"].sel(label_before="car", label="background")
     assert int(car) == int(((run["label"].values[before] == "car") & (now == 0)).sum())
-    with pytest.raises(errors.RunError, match=r"the stage 'fused' decides .* so no refinement changed any"):
+    with pytest.raises(errors.RunError, match=r"the stage 'fused', so it has no refinement to explain"):
         lab.explain.refine_changed(plain)
 
 

@@ -155,14 +155,14 @@ def test_nothing_is_replaced_that_is_not_of_the_run(segmenter, tmp_path):
         evaluate(segmenter, dataset, predictions=masks, limit=2)
     assert (masks / "p000.png").read_bytes() == before
     (masks / "card.json").write_text("[]")
-    with pytest.raises(OutputError, match="no card of predictions"):
+    with pytest.raises(OutputError, match="not a card of predictions"):
         evaluate(segmenter, dataset, predictions=masks, limit=2)
 
 
 def test_an_id_does_not_lead_out_of_the_folder(segmenter, tmp_path):
     dataset = Pictures(length=1)
     dataset.ids = ("../outside",)
-    with pytest.raises(DatasetError, match="no name of a file inside a folder"):
+    with pytest.raises(DatasetError, match="not a valid file name"):
         evaluate(segmenter, dataset, predictions=tmp_path / "masks")
     assert not (tmp_path / "outside.png").exists()
 
@@ -264,7 +264,7 @@ def test_colours_that_do_not_fit(folder):
         with pytest.raises(ConfigError, match=said):
             lab.score(masks, dataset, colours=colours)
     Image.fromarray(np.dstack([labels["p000"] * 9] * 3)).save(masks / "p000.png")
-    with pytest.raises(PredictionError, match="the colours of no label"):
+    with pytest.raises(PredictionError, match="colours belong to no label"):
         lab.score(masks, dataset, colours=[[0, 0, 0], [1, 1, 1], [2, 2, 2]])
     with pytest.raises(DatasetError, match="there is no folder"):
         lab.score(masks / "nowhere", dataset)
@@ -395,7 +395,7 @@ def test_scores_of_chosen_labels_are_written_beside_the_labels(segmenter, tmp_pa
     assert (folder / "p001.nc").stat().st_mtime_ns == stamp
     (folder / "p002.nc").unlink()
     (folder / "p001.nc").write_bytes(b"other")
-    with pytest.raises(OutputError, match=r"p001\.nc is there already and holds other scores"):
+    with pytest.raises(OutputError, match=r"p001\.nc already exists and holds other scores"):
         evaluate(segmenter, dataset, predictions=folder, soft=["sofa", "background"])
     with pytest.raises(OutputError, match="another run, which differs in soft_labels"):
         evaluate(segmenter, dataset, predictions=folder)

@@ -152,7 +152,7 @@ def test_what_is_taken_for_what():
 
 
 def test_bad_input(tmp_path):
-    with pytest.raises(ConfigError, match="nothing to tabulate"):
+    with pytest.raises(ConfigError, match="no results were given"):
         lab.results.table()
     with pytest.raises(ConfigError, match="Dataset is given where a result of evaluate is expected"):
         lab.results.table(xr.Dataset())

@@ -161,7 +161,7 @@ def test_an_interrupted_run_says_what_is_kept_and_goes_on(evaluate, tmp_path):
             run(out, Counting(3))
         (note,) = caught.value.__notes__
         assert "3 of 4 images" in note
-        assert note.endswith("; the same command goes on.")
+        assert note.endswith("; run the same command again to continue.")
         encoder = Counting()
         equal(how, run(out, encoder), expected)
         assert encoder.calls == 1
@@ -304,7 +304,7 @@ def test_results_that_cannot_be_used(evaluate, tmp_path):
     with pytest.raises(OutputError, match="damaged"):
         evaluate(path)
     path.write_text("no result")
-    with pytest.raises(OutputError, match="no result of the lab"):
+    with pytest.raises(OutputError, match="not a result of the lab"):
         evaluate(path)
     with pytest.raises(OutputError, match=r"ends in '\.csv'"):
         evaluate(tmp_path / "result.csv")
@@ -357,7 +357,7 @@ def test_a_file_of_another_sweep_is_refused(tmp_path):
         sweep(out, Counting())
     for foreign in (b"thesis\n", b'{"a": 1}\n', b"[]\n"):
         out.write_bytes(foreign)
-        with pytest.raises(RunError, match="no file of a sweep"):
+        with pytest.raises(RunError, match="not a sweep file"):
             sweep(out, Counting())
         assert out.read_bytes() == foreign
 

@@ -153,7 +153,7 @@ def test_the_saliency_of_the_store_goes_into_the_table_and_another_is_not_ignore
     half, third = (lab.Segmenter(segmenter.encoder, build("constant", value=value)) for value in (0.5, 0.3))
     made_with_half = embed(half, scenes, store.with_name("half"), limit=1)
     for source, other, says in (
-        (store, half, "holds the saliency 'found-tiny', the segmenter has 'constant', which would be ignored"),
+        (store, half, "holds the saliency 'found-tiny', but the segmenter has 'constant', which would be ignored"),
         (made_with_half, third, "the segmenter has 'constant' of other weights or settings, which would be ignored"),
     ):
         with pytest.raises(errors.StoreError, match=says):
@@ -166,7 +166,7 @@ def test_the_table_says_how_its_intervals_were_made(table):
 
 def test_a_store_of_scenes_of_another_seed(store, segmenter):
     """The ids are the same, the pictures are not."""
-    with pytest.raises(errors.StoreError, match="shows something else"):
+    with pytest.raises(errors.StoreError, match="has other pixels"):
         lab.sweep(
             store, lab.open_dataset("scenes", length=LIMIT, seed=1), {"saliency_weight": [1]}, segmenter=segmenter
         )
@@ -230,7 +230,7 @@ def test_a_store_is_evaluated_as_it_is_swept(store, scenes, segmenter):
     assert lab.evaluate(store, scenes).attrs["config"] == EmbeddingStore(store).config.to_json()
     with pytest.raises(errors.StoreError, match=r"^The store .* was not encoded with the grids of 200 px"):
         lab.evaluate(store, scenes, lab.Config(scales=(200,)))
-    with pytest.raises(errors.ConfigError, match="slides windows, which a store does not hold"):
+    with pytest.raises(errors.ConfigError, match="uses sliding-window inference, which a store does not support"):
         lab.evaluate(store, scenes, protocol="sliding")
 
 
@@ -251,7 +251,7 @@ def test_protocols_and_the_oracle_agree_with_evaluate(store, scenes, segmenter):
     for row, oracle in zip(table.itertuples(), (False, True), strict=True):
         alone = lab.evaluate(segmenter, scenes, limit=2, protocol="official", oracle_saliency=oracle)
         assert row.miou_percent == pytest.approx(100 * alone.attrs["miou"], abs=1e-10)
-    with pytest.raises(errors.ConfigError, match="slides windows"):
+    with pytest.raises(errors.ConfigError, match="uses sliding-window inference"):
         lab.sweep(store, scenes, grid, protocol="sliding")
 
 

@@ -382,7 +382,7 @@ def test_an_archive_that_cannot_be_read_is_named(own, folder):
     place = folder / "own/labels.txt"
     place.parent.mkdir(parents=True)
     place.symlink_to("/proc/self/mem")  # whose first bytes nobody can read
-    with pytest.raises(DatasetError, match=r"labels.txt cannot be read \(Input/output error\): check its disk"):
+    with pytest.raises(DatasetError, match=r"labels.txt cannot be read \(Input/output error\): check the disk"):
         fetch_dataset(load_manifest(own))
 
 
@@ -494,7 +494,7 @@ def test_interrupted_at_random_moments(server, slow, folder, how):
         assert "Traceback" not in err
         if how == signal.SIGINT:
             assert child.returncode == 130
-            assert "goes on from there" in err
+            assert "run the same command again to continue" in err
         else:
             assert child.returncode == -how
     assert data("fetch", path)[0] == 0
@@ -685,7 +685,7 @@ def test_verify_finds_what_is_wrong(own, folder):
     lines = ids.read_text().split()
     for text, words in (
         ("\n".join([*lines, lines[0]]), f"names '{lines[0]}' 2 times"),
-        ("", "names no image"),
+        ("", "lists no images"),
         ("\n".join(lines[:3]), "has 3 images here. Expected 4"),
     ):
         ids.write_text(text)

@@ -67,7 +67,7 @@ def test_variants_are_those_that_were_collected(shared, name):
             expected[0] = "background"
             assert len(manifest.variants[variant].synonyms[0]) == 26
         assert list(manifest.names(variant)) == expected
-    with pytest.raises(DatasetError, match="has no names by 'nobody'"):
+    with pytest.raises(DatasetError, match="has no label names called 'nobody'"):
         manifest.names("nobody")
 
 
@@ -92,7 +92,7 @@ def test_synonyms_by_label_name_are_those_that_were_collected(shared, name, vari
             assert set(config.synonyms[label]) == {label, *several} if variant is None else set(several)
         else:
             assert label not in config.synonyms
-    with pytest.raises(DatasetError, match="has no names by 'nobody'"):
+    with pytest.raises(DatasetError, match="has no label names called 'nobody'"):
         manifest.phrases("nobody")
 
 

@@ -74,12 +74,12 @@ def test_another_number_of_images(voc, shared):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "names no image"),
-        (" \n\n", "names no image"),
+        ("", "lists no images"),
+        (" \n\n", "lists no images"),
         ("a\nb\na\nb\n", r"names 'a' 2 times \(2 ids in all"),
         ("a\n../b\n", r"names '\.\./b'. Expected a name inside"),
         ("/b\n", "Expected a name inside"),
-        ("a 1\n", "line 1, is 'a 1'. Expected one id a line"),
+        ("a 1\n", "line 1, is 'a 1'. Expected one id per line"),
     ],
 )
 def test_lists(tmp_path, voc, text, said):
@@ -223,7 +223,7 @@ IMAGE = {"id": 1, "file_name": "1.jpg", "height": 8, "width": 8}
         ({"images": [IMAGE, IMAGE | {"id": 2}], "annotations": []}, "names '1' 2 times"),
         ({"images": [IMAGE | {"file_name": "../1.jpg"}], "annotations": []}, "Expected a name inside"),
         ({"images": [IMAGE], "annotations": [{"image_id": [1], "category_id": 1}]}, "both whole numbers"),
-        ({"images": [], "annotations": []}, "names no image"),
+        ({"images": [], "annotations": []}, "lists no images"),
         ({"images": [IMAGE], "annotations": []}, r"1\.jpg is missing"),
     ],
 )
@@ -255,5 +255,5 @@ def test_annotations_without_any_image(tmp_path, shared):
 
 def test_a_manifest_that_poses_as_scenes(tmp_path):
     shutil.copy(manifests.manifest_folder() / "scenes.yaml", tmp_path / "mine.yaml")
-    assert "cannot have the reader 'scenes'" in refused(tmp_path / "mine.yaml")
+    assert "cannot use the reader 'scenes'" in refused(tmp_path / "mine.yaml")
     assert "There is no option 'folder' of 'scenes'" in refused(tmp_path / "mine.yaml", folder="x")

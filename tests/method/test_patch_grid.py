@@ -117,7 +117,7 @@ def test_a_plan_names_its_grids_and_says_what_it_lacks():
     assert Plan.of(CROPS).names == ("s032", "s016", "dense032", "dense016") == CROPS.grids
     assert repr(Plan.of(FRAME)) == "Plan(frame 48 x 80, 0 windows: dense 6 x 10)"
     assert Plan.of(Config(dense="sclip", patches=(32, 8))).windows == 59
-    with pytest.raises(ConfigError, match="dense='sclip' has patches of a size that only an encoder knows"):
+    with pytest.raises(ConfigError, match="dense='sclip' has patches whose size depends on the encoder"):
         Plan.of(Config(dense="sclip"))
     with pytest.raises(
         ConfigError, match=r"the shorter side of the frame reaches the encoder with 24 pixels, .* one patch of 32"

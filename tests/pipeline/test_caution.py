@@ -11,7 +11,7 @@ from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import OutOfDistributionWarning
 
 CONFIG = lab.Config(scales=(128,))
-SAID = "trained on the drawings of 'scenes' and nothing else"
+SAID = "trained only on the drawings of 'scenes'"
 
 
 class Photographs:

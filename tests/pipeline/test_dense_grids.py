@@ -107,7 +107,9 @@ def test_a_run_is_written_read_and_recombined(runs, config, tmp_path):
         np.testing.assert_allclose(alone["merged"].values, expected, atol=1e-6)
         without = lab.recombine(found, dense="none")
         assert list(without["logits"].grid.values) == ["s064", "s032"]
-        with pytest.raises(errors.RunError, match="the run was not encoded with dense='sclip'; that needs the network"):
+        with pytest.raises(
+            errors.RunError, match="the run was not encoded with dense='sclip', and changing it needs the encoder"
+        ):
             lab.recombine(found, dense="sclip")
 
 
@@ -122,7 +124,7 @@ def test_a_run_without_patch_tokens_says_so(golden_segmenter, image):
 def test_a_file_that_hides_the_size_of_its_patches_is_no_run(runs, tmp_path):
     run = runs["frame"].copy()
     run.attrs["config"] = json.dumps(json.loads(run.attrs["config"]) | {"patches": None})
-    with pytest.raises(errors.RunError, match=r"the run's configuration makes no sense .*patches of a size"):
+    with pytest.raises(errors.RunError, match=r"the run's configuration is not valid .*patches whose size"):
         lab.save_run(run, tmp_path / "run.nc")
 
 

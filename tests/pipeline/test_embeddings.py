@@ -373,7 +373,7 @@ def test_numbers_that_make_no_sense(tmp_path, options):
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "file/store"])
 def test_places_where_no_store_can_be(tmp_path, name):
     (tmp_path / "file").touch()
-    with pytest.raises(ClipdiyError, match="Cannot make the store"):
+    with pytest.raises(ClipdiyError, match="Cannot create the store"):
         fill(tmp_path / name)
     with pytest.raises(StoreError):
         open_store(tmp_path / name)
@@ -508,7 +508,7 @@ def test_an_export_opens_with_xarray_alone(whole, tmp_path, suffix):
     with opened:
         assert opened.equals(open_store(whole))
         assert opened.attrs == open_store(whole).attrs
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         upkeep.export(whole, out)
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 

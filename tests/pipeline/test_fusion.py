@@ -306,7 +306,7 @@ def test_something_else_than_a_run_is_refused():
 
 def test_text_embeddings_of_another_width_beside_the_runs_background(segmenter, picture):
     run = segmenter.segment(picture, ["cat"], SMALL)
-    with pytest.raises(errors.ModelError, match="has 5 features, the run's have 12"):
+    with pytest.raises(errors.ModelError, match="has 5 features, but the run's have 12"):
         lab.recombine(run, labels=["cat"], text_embeddings=np.ones((1, 5)))
 
 

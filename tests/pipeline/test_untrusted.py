@@ -115,7 +115,7 @@ def test_the_reading_process_can_open_no_file_and_take_no_more_than_it_may():
 def test_a_file_on_which_hdf5_never_ends_is_given_up(place, monkeypatch):
     monkeypatch.setattr(netcdf, "_SECONDS", 2)
     (place / "run.nc").write_bytes(hostile.circle((place / "run.nc").read_bytes()))
-    with pytest.raises(errors.RunError, match="did not come to an end"):
+    with pytest.raises(errors.RunError, match="did not finish reading it"):
         lab.open_run(place / "run.nc")
 
 

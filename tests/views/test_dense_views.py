@@ -75,7 +75,7 @@ def test_the_report_shows_them(runs, tmp_path):
 
 
 def test_patches_are_no_crops(runs, tiny):
-    with pytest.raises(errors.RunError, match=r"the grid 'dense' holds patch tokens, of which no crop is made"):
+    with pytest.raises(errors.RunError, match=r"the grid 'dense' holds patch tokens, not crops"):
         lab.explain.occlude(runs["frame"], tiny, ("dense", 0, 0), "cat")
 
 

@@ -314,7 +314,7 @@ BAD = {
     "no such scene": (lambda e, _: e.open_scene("val", 4000), "no scene 4000"),
     "no such path": (lambda e, p: e.open(p / "none.png"), "none.png"),
     "an empty folder": (lambda e, p: e.open(p), "has no image"),
-    "words without words": (lambda e, _: e.change(background="words"), "has no background_words"),
+    "words without words": (lambda e, _: e.change(background="words"), "needs background_words"),
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.Da
     lower = {label.lower() for label in known}
     others = [] if isinstance(pool, str) else [label for label in pool if str(label).strip().lower() not in lower]
     if not others:
-        raise LabelError(f"pool is {pool!r}; expected a list with at least one label that the run does not have.")
+        raise LabelError(f"pool is {pool!r}; expected a list with at least one label that is not in the run.")
     contest = recombine(run, labels=[*known, *others], segmenter=segmenter)
     best = _best(contest, config)
     rivals = best[len(known) :]

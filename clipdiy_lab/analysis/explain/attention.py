@@ -94,8 +94,8 @@ def _layers(encoder: Any) -> tuple[nn.Module, list[nn.MultiheadAttention]]:
     by_token = getattr(tower, "pool_type", None) == "tok" and getattr(tower, "attn_pool", None) is None
     if tower is None or not layers or len(layers) < len(found) or not by_token:
         raise ModelError(
-            f"gradient times attention needs a ViT of open_clip that pools by its class token; {encoder.name!r} is "
-            "none. Use explain.occlude, which works with any encoder."
+            f"gradient times attention needs an open_clip ViT with class-token pooling, and {encoder.name!r} is not "
+            "one. Use explain.occlude, which works with any encoder."
         )
     return tower, layers
 

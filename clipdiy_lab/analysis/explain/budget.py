@@ -102,7 +102,9 @@ def error_budget(
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)
     if chosen.slides:
-        raise ConfigError(f"the protocol {chosen.id!r} slides windows, which an error budget does not; use 'mmseg'.")
+        raise ConfigError(
+            f"the protocol {chosen.id!r} uses sliding windows, which an error budget does not support; use 'mmseg'."
+        )
     if isinstance(band, bool) or not isinstance(band, int) or not 0 <= band <= _WIDEST_BAND:
         raise ConfigError(f"band is {band!r}; expected whole pixels, 0 to {_WIDEST_BAND}.")
     images = count_images(dataset, limit)

@@ -74,8 +74,8 @@ class Crop:
         plan, name = Plan.of(config), grid.name
         if grid not in plan.crops:
             raise RunError(
-                f"the grid {name!r} holds patch tokens, of which no crop is made; explain.token takes a token apart, "
-                f"and the grids of crops are {', '.join(crops.name for crops in plan.crops) or 'none'}."
+                f"the grid {name!r} holds patch tokens, not crops; use explain.token to decompose a token. "
+                f"The grids of crops are {', '.join(crops.name for crops in plan.crops) or 'none'}."
             )
         top, left = int(grid.tops[row]), int(grid.lefts[col])
         pixels = s.stage(run, "image").values[top : top + grid.window, left : left + grid.window]

@@ -115,6 +115,6 @@ def _check_sum(run: xr.DataTree, config: Config, what: str, score: float, total:
     if abs(total - score) > rounding(run, config):
         raise RunError(
             f"{what} is {score:.6g} ({s.scores(run).name}), its windows sum to {total:.6g}: with "
-            f"background={config.background!r} it is no weighted sum of windows, or the stages of the run do not "
-            "belong together (then segment again)."
+            f"background={config.background!r} it is not a weighted sum of windows, or the stages of the run come "
+            "from different runs (then segment again)."
         )

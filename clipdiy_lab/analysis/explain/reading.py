@@ -90,7 +90,7 @@ def label_index(run: xr.DataTree, label: str) -> int:
 def two_labels(run: xr.DataTree) -> None:
     """Refuse a run whose only label has no rival."""
     if len(s.labels_of(run)) < 2:
-        raise RunError("the run has one label, so there is no runner-up to compare with; segment with two or more.")
+        raise RunError("the run has only one label, so there is no runner-up; segment with two or more labels.")
 
 
 def applied_saliency(run: xr.DataTree, config: Config, *deciders: str) -> tuple[Floats, int]:
@@ -115,8 +115,8 @@ def applied_saliency(run: xr.DataTree, config: Config, *deciders: str) -> tuple[
     decides = str(s.scores(run).name)
     if decides not in deciders:
         raise RunError(
-            f"the stage {decides!r} decides the labels of this run, after saliency; what saliency decides can be said "
-            f"only where {' or '.join(map(repr, deciders))} decides."
+            f"the labels of this run come from the stage {decides!r}, which follows saliency; the effect of saliency "
+            f"is defined only where they come from {' or '.join(map(repr, deciders))}."
         )
     soft = torch.from_numpy(s.stage(run, "saliency").values)
     return ops.harden(soft, config.saliency_threshold).numpy().astype(np.float64), background
@@ -159,8 +159,8 @@ def grid_scores(run: xr.DataTree, config: Config) -> Floats:
     if off.any():
         label = s.labels_of(run)[int(off.argmax())]
         raise RunError(
-            f"the scores of {label!r} are no sum over the grids: background={config.background!r} makes them "
-            "otherwise, or the stages of the run do not belong together (then segment again)."
+            f"the scores of {label!r} are not a sum over the grids: background={config.background!r} computes them "
+            "differently, or the stages of the run come from different runs (then segment again)."
         )
     return scores
 

@@ -52,7 +52,7 @@ def refine_changed(run: xr.DataTree) -> xr.Dataset:
     decides = str(s.scores(run).name)
     if decides != "refined":
         raise RunError(
-            f"the stage {decides!r} decides the labels of this run, so no refinement changed any; use "
+            f"the labels of this run come from the stage {decides!r}, so it has no refinement to explain; use "
             "recombine(run, refine='pamr')."
         )
     labels, competing = s.stage(run, "labels"), np.flatnonzero(s.competing(run))

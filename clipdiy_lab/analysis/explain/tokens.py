@@ -132,7 +132,7 @@ def token(run: xr.DataTree, segmenter: Segmenter, cell: Window, label: str) -> x
     total = float(parts.sum()) + bias
     if abs(total - cosine) > _ROUNDING:
         raise RunError(
-            f"the cosine of the patch {cell!r} with {label!r} is {cosine:.6f} in the run, its parts sum to "
+            f"the cosine of the patch {cell!r} with {label!r} is {cosine:.6f} in the run, but its parts sum to "
             f"{total:.6f}: the run was made in {config.precision} (then segment with precision='fp32'), or stages were "
             "changed."
         )
@@ -176,7 +176,9 @@ def _of_window(run: xr.DataTree, config: Config, segmenter: Segmenter, grid: Pat
 
 def _require_tower(encoder: Encoder) -> TokenTower:
     if not isinstance(encoder, HasTokenTower):
-        raise ModelError(f"{encoder.name!r} does not show its last block; use a ViT of open_clip run by torch.")
+        raise ModelError(
+            f"{encoder.name!r} gives no access to its last block; use an open_clip ViT with runtime 'torch'."
+        )
     return encoder.tokens
 
 

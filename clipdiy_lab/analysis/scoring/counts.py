@@ -127,7 +127,7 @@ class TrialCounts:
         """
         mine = self.arrays()
         if arrays.keys() != mine.keys() or any(arrays[name].shape != mine[name].shape for name in _SUMS):
-            raise DatasetError("counts of other labels, of other trials or without single images cannot be added.")
+            raise DatasetError("only counts with the same labels, the same trials and per-image values can be added.")
         self.confusion += arrays["confusion"]
         self.ignored += int(arrays["ignored"])
         self._replicates += arrays["replicates"]

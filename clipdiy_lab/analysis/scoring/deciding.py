@@ -90,7 +90,7 @@ def check_decision(config: Config, protocol: Protocol, background: int | None) -
     if config.background in ("saliency", "threshold") or config.keep_labels is not None:
         one = f"background={config.background!r}" if config.keep_labels is None else f"keep_labels={config.keep_labels}"
         raise ConfigError(
-            f"the protocol {protocol.id!r} lets every phrase compete on its own, which {one} does not; use "
+            f"the protocol {protocol.id!r} lets every phrase compete on its own, which {one} does not support; use "
             "background='prompt', 'words' or 'none', and keep_labels=None."
         )
     if decision.makes_background and background is None:

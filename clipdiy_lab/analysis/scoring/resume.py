@@ -84,7 +84,7 @@ class PartialCounts:
         try:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self.folder} cannot be made ({error.strerror}); choose another place.") from error
+            raise OutputError(f"{self.folder} cannot be created ({error.strerror}); choose another folder.") from error
 
     def take_up(self, counts: KeptCounts) -> int:
         """Add to counts what is kept of the first images, and return of how many."""
@@ -201,13 +201,13 @@ class Rows:
             self.rows = {str(row.pop("key")): row for row in rows}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise RunError(
-                f"{self.path} is no file of a sweep, or it is damaged ({error}); name another file, or remove it."
+                f"{self.path} is not a sweep file, or it is damaged ({error}); name another file, or remove it."
             ) from error
         differs = [name for name in {**self.subject, **there} if there.get(name) != self.subject.get(name)]
         if differs:
             pairs = ((name, brief(there.get(name)), brief(self.subject.get(name))) for name in differs)
             told = "; ".join(f"{name} is {other} there, {wanted} is asked" for name, other, wanted in pairs)
-            raise RunError(f"{self.path} holds a sweep of something else: {told}. Name another file.")
+            raise RunError(f"{self.path} holds a sweep with other settings: {told}. Name another file.")
         if len(whole) < len(data):
             os.truncate(self.path, len(whole))
 
@@ -223,8 +223,8 @@ class Rows:
             self._append([{"key": key, **row} for key, row in rows.items()])
         except OSError as error:
             raise OutputError(
-                f"Rows could not be written to {str(self.path)!r} ({error.strerror}); the rows before them are safe. "
-                "Free the disk and run again: the sweep continues where it stopped."
+                f"Rows could not be written to {str(self.path)!r} ({error.strerror}); the earlier rows are safe. "
+                "Free disk space and run again: the sweep continues where it stopped."
             ) from error
         self.rows |= {key: dict(row) for key, row in rows.items()}
 

@@ -62,6 +62,6 @@ def write_soft(folder: PredictionFolder, image_id: str, encoding: Encoding, text
         same = False
     if not same:
         raise OutputError(
-            f"{target} is there already and holds other scores, so it is not replaced; remove it, or choose another "
+            f"{target} already exists and holds other scores, so it is not replaced; remove it, or choose another "
             "folder."
         )

@@ -55,7 +55,7 @@ def score(
     if client is None:
         count_here(block, counts, done, counting, parts)
     elif parts is None:
-        raise ValueError("workers need a place for their counts")
+        raise ValueError("workers need a folder for their counts")
     else:
         _count_there(client, block, counts, done, counting, parts)
     return counts
@@ -87,8 +87,8 @@ def _count_there(
         arrays = parts.read(images)
         if arrays is None:
             raise ClusterError(
-                f"A worker wrote the counts of the images {images.start} to {images.stop - 1} into {parts.folder}, and "
-                "they are not to be found whole here; use a folder that every machine sees under the same path."
+                f"A worker wrote the counts of the images {images.start} to {images.stop - 1} into {parts.folder}, but "
+                "they are missing or incomplete here; use a folder that every machine sees under the same path."
             )
         counts.merge(arrays)
 

@@ -68,7 +68,7 @@ def check_dataset(dataset: object, limit: int = 8) -> Conformance:
 def _labels(dataset: Dataset) -> str:
     names = list(dataset.label_names)
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
-        raise UnmetError(f"label_names is {names[:5]}, expected texts")
+        raise UnmetError(f"label_names is {names[:5]}, expected strings")
     twice = sorted({name for name in names if names.count(name) > 1})
     require(not twice, f"twice: {', '.join(twice)}")
     return require(len(names) <= IGNORE, f"{len(names)} labels")

@@ -75,7 +75,7 @@ def _facts(encoder: Encoder) -> str:
             raise UnmetError(f"{name} is {values}, expected three numbers for RGB on the scale [0, 1]")
     for name in ("name", "fingerprint"):
         if not (isinstance(getattr(encoder, name), str) and getattr(encoder, name)):
-            raise UnmetError(f"{name} is {getattr(encoder, name)!r}, expected a text")
+            raise UnmetError(f"{name} is {getattr(encoder, name)!r}, expected a string")
     return f"{encoder.image_size} pixels to {encoder.embedding_dim} features"
 
 

@@ -74,5 +74,6 @@ def require_equal(has: Mapping[str, Any], asked: Key, place: str) -> None:
             f"{name} is {brief(has.get(name))} there, {brief(asked.get(name))} is asked" for name in differs
         )
         raise StoreError(
-            f"The store {place} was made of something else: {told}. Ask for what it holds, or name another folder."
+            f"The store {place} was made with other settings: {told}. Use the settings of the store, or name another "
+            "folder."
         )

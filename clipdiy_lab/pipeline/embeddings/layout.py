@@ -119,7 +119,7 @@ def read_header(store: Path) -> Header:
         text = read_text(path, follow=False)
     except (FileNotFoundError, NotADirectoryError):
         what = "there is nothing" if not store.exists() else f"it has no {HEADER}"
-        raise StoreError(f"{store} is no store of embeddings: {what}. Make one with `clipdiy-lab embed`.") from None
+        raise StoreError(f"{store} is not an embedding store: {what}. Make one with `clipdiy-lab embed`.") from None
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the name
         raise StoreError(f"{path} cannot be read ({error}); restore it, or make the store again.") from error
     try:
@@ -127,7 +127,9 @@ def read_header(store: Path) -> Header:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise StoreError(f"{path} is damaged, or not of a store of clipdiy_lab; restore it, or make the store again.")
+        raise StoreError(
+            f"{path} is damaged, or does not belong to a store of clipdiy_lab; restore it, or make the store again."
+        )
     if content.get("version") != VERSION:
         raise StoreError(
             f"The store {store} has format version {brief(content.get('version'))}, this clipdiy_lab reads {VERSION}; "
@@ -151,16 +153,16 @@ def read_header(store: Path) -> Header:
         return _checked(content)
     except (RunError, KeyError, TypeError, ValueError) as error:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise StoreError(f"{path} makes no sense ({what}); make the store again.") from error
+        raise StoreError(f"{path} is not valid ({what}); make the store again.") from error
 
 
 def _checked(content: dict[str, Any]) -> Header:
     """Return the header, if it says what `write_header` could have said: its hash vouches for the bytes alone."""
     key, attrs, ids, shard_size = (content[name] for name in ("key", "attrs", "ids", "shard_size"))
     if not isinstance(key, dict) or not isinstance(attrs, dict):
-        raise TypeError("its key and its attributes are no objects")
+        raise TypeError("its key and its attributes are not objects")
     if not isinstance(ids, list) or not ids or not all(isinstance(image_id, str) for image_id in ids):
-        raise TypeError("its ids are no list of texts")
+        raise TypeError("its ids are not a list of strings")
     for name, value, most in (
         ("shard_size", shard_size, 2**63),
         ("embedding_dim", key["embedding_dim"], _MAX_FEATURES),
@@ -204,13 +206,13 @@ def read_record(store: Path, header: Header, shard: int) -> Record | None:
         # The name of a file is made of it.
         changed = changed or not isinstance(record.bytes, int) or not _SHA256.fullmatch(record.sha256)
     except (ValueError, TypeError, RecursionError) as error:
-        raise StoreError(_damaged(path, "it is no record")) from error
+        raise StoreError(_damaged(path, "it is not a record")) from error
     if changed:
         raise StoreError(_damaged(path, "it was changed"))
     if record.key != digest(header.key):
         return None
     if record.shard != shard or record.file != shard_file(shard, record.sha256):
-        raise StoreError(_damaged(path, "it is of another shard, or was changed"))
+        raise StoreError(_damaged(path, "it belongs to another shard, or was changed"))
     return record
 
 

@@ -97,7 +97,7 @@ def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
         pixels = read_image(image)
         if content_hash(pixels) != encoding.provenance["image_sha256"]:
             name = str(entry[variables.IMAGE].item())
-            raise StoreError(f"The picture given is not the image {name!r} that was encoded; give that one.")
+            raise StoreError(f"The given picture is not the encoded image {name!r}; give the encoded image.")
         encoding = encoding.seen(pixels)
     return encoding.tree()
 

@@ -47,7 +47,8 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
     most = _most_bytes(header, shard)
     if not 0 < record.bytes <= most:
         raise StoreError(
-            f"The shard {path} has {record.bytes:,} bytes by its record, the store's header asks for {most:,} at most; "
+            f"The shard {path} has {record.bytes:,} bytes in its record, but the store's header allows {most:,} at "
+            "most; "
             f"{_AGAIN}."
         )
     try:
@@ -59,13 +60,13 @@ def read_shard(store: Path, header: layout.Header, shard: int) -> Arrays | None:
     try:
         arrays, attrs = unpack(data)
     except UnreadableError as error:
-        raise StoreError(f"The shard {path} is no shard ({error}); {_AGAIN}.") from error
+        raise StoreError(f"{path} is not a shard ({error}); {_AGAIN}.") from error
     images = [header.ids[i] for i in header.images(shard)]
     if attrs.get("ids") != images:
-        raise StoreError(f"The shard {path} holds other images than its place says; {_AGAIN}.")
+        raise StoreError(f"The shard {path} holds other images than expected at its position; {_AGAIN}.")
     shapes = {name: (array.shape, array.dtype) for name, array in arrays.items()}
     if shapes != {name: ((len(images), *stored.shape), stored.dtype) for name, stored in variables_of(header).items()}:
-        raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
+        raise StoreError(f"The shard {path} holds other arrays than the store's header lists; {_AGAIN}.")
     problem = _problem(arrays)
     if problem:
         raise StoreError(f"The shard {path} holds {problem}; {_AGAIN}.")
@@ -127,8 +128,8 @@ class EmbeddingStore:
         self.finished = tuple(record.shard for record in records if record is not None)
         if len(self.finished) < self.header.shards and not partial:
             raise StoreError(
-                f"The store {self.path} is not finished: {len(self.finished)} of {self.header.shards} shards are "
-                "there. Run `clipdiy-lab embed` again, which does the rest, or open it with partial=True."
+                f"The store {self.path} is not finished: {len(self.finished)} of {self.header.shards} shards "
+                "exist. Run `clipdiy-lab embed` again to complete it, or open it with partial=True."
             )
         parts = [self.header.images(shard) for shard in self.finished]
         self.images = np.array([image for part in parts for image in part], dtype=np.int64)
@@ -232,7 +233,7 @@ class EmbeddingStore:
             path = self.path / layout.SHARDS / record.file
             hashes = unpack_one(path, variables.HASH, _most_bytes(self.header, shard))
             if hashes.shape != (len(self.header.images(shard)), 32) or hashes.dtype != np.uint8:
-                raise StoreError(f"The shard {path} holds other arrays than the store's header says; {_AGAIN}.")
+                raise StoreError(f"The shard {path} holds other arrays than the store's header lists; {_AGAIN}.")
             digests = [row.tobytes().hex() for row in hashes]
             if sha256 in digests:
                 return position + digests.index(sha256)
@@ -253,7 +254,7 @@ def encoding_of(
     names = {grid: variables.of_grid("embedding", grid) for grid in config.grids}
     lost = [name for name in names.values() if name not in arrays]
     if lost:
-        raise StoreError(f"The store has no {', '.join(lost)}, which its configuration names.")
+        raise StoreError(f"The store has no {', '.join(lost)}, although its configuration lists it.")
     halves = {grid: torch.from_numpy(arrays[name].astype(np.float32)) for grid, name in names.items()}
     saliency = arrays.get(variables.SALIENCY)
     return Encoding(

@@ -97,10 +97,10 @@ def prune(path: str | PathLike[str]) -> list[Path]:
     store = Path(path)
     header = layout.read_header(store)
     if (store / layout.SHARDS).is_symlink():
-        raise StoreError(f"The shards of the store {store} are a link; prune the store where they really are.")
+        raise StoreError(f"The shards of the store {store} are a symbolic link; prune the store in its real location.")
     with held(store / layout.LOCK, alone=True, wait=False) as alone:
         if not alone:
-            raise StoreError(f"Somebody is writing to the store {store}; prune it when that has ended.")
+            raise StoreError(f"Another process is writing to the store {store}; prune it when that process has ended.")
         leftovers = _leftovers(store, header)
         for leftover in leftovers:
             try:
@@ -149,7 +149,7 @@ def export(path: str | PathLike[str], target: str | PathLike[str], *, partial: b
     if out.suffix not in (".nc", ".zarr"):
         raise OutputError(f"{out.name!r} ends in {out.suffix or 'nothing'!r}; expected .nc or .zarr.")
     if out.exists():
-        raise OutputError(f"{out} is there already; remove it, or name another file.")
+        raise OutputError(f"{out} already exists; remove it, or name another file.")
     dataset = as_dataset(store)
     if out.suffix == ".nc":
         half = [name for name, array in dataset.data_vars.items() if array.dtype == np.float16]

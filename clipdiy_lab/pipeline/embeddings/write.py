@@ -203,7 +203,9 @@ class Job:
         try:
             (self.path / layout.SHARDS).mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a null character in the name
-            raise OutputError(f"Cannot make the store {str(self.path)!r} ({error}); choose another place.") from error
+            raise OutputError(
+                f"Cannot create the store {str(self.path)!r} ({error}); choose another folder."
+            ) from error
         with held(self.path / layout.LOCK, alone=True):
             if _is_begun(self.path):
                 _require_same(layout.read_header(self.path), self.header, self.path)
@@ -215,7 +217,7 @@ class Job:
         finished = self.header.shards - len(self.missing)
         return (
             f"{finished} of {self.header.shards} shards (up to {self.header.shard_size} images each) are kept in "
-            f"{str(self.path)!r}; the same command does the rest."
+            f"{str(self.path)!r}; run the same command again to embed the rest."
         )
 
     def write(self, shard: int, *, wait: bool, counting: ImageProgress | None = None) -> bool:
@@ -257,8 +259,9 @@ class Job:
         free, needed = shutil.disk_usage(place).free, self.bytes_missing()
         if needed > free:
             raise OutputError(
-                f"The store {str(self.path)!r} needs {needed:,} bytes more, the disk has {free:,} free. Free some, "
-                "choose another place, or embed fewer images."
+                f"The store {str(self.path)!r} needs {needed:,} more bytes, but the disk has only {free:,} free. "
+                "Free some "
+                "space, choose another folder, or embed fewer images."
             )
 
     def _is_done(self, shard: int) -> bool:
@@ -273,8 +276,8 @@ class Job:
             sample = self._sample(position)
             if content_hash(sample.image) != recorded.tobytes().hex():
                 raise StoreError(
-                    f"The image {sample.id!r} is another one than the store {self.path} was made of. Bring the old one "
-                    "back, or name another folder."
+                    f"The image {sample.id!r} is not the one from which the store {self.path} was made. Restore the "
+                    "original image, or name another folder."
                 )
         return True
 
@@ -282,8 +285,8 @@ class Job:
         sample = self.dataset[position]
         if sample.id != self.header.ids[position]:
             raise StoreError(
-                f"The dataset gives {sample.id!r} at place {position}, but said {self.header.ids[position]!r} before. "
-                "Open it anew."
+                f"The dataset now returns {sample.id!r} at position {position}, but listed "
+                f"{self.header.ids[position]!r} before. Open it again."
             )
         return sample
 
@@ -368,7 +371,7 @@ def _is_begun(path: Path) -> bool:
     ours = {layout.LOCK, layout.SHARDS}
     foreign = [entry.name for entry in path.iterdir() if entry.name not in ours and not entry.match(layout.STAGING)]
     if foreign:
-        raise StoreError(f"{path} is no store, and it is not empty (it has {foreign[0]!r}); name a new folder.")
+        raise StoreError(f"{path} is not a store, and it is not empty (it has {foreign[0]!r}); name a new folder.")
     return False
 
 
