@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class ClipdiyError(Exception):
-    """Base of every error that the lab raises on purpose.
+    """Base class of every error that the lab raises deliberately.
 
-    The message is one or two sentences: what was given, what was expected, what to do. Labels, file names and answers
-    of servers stand in it, so it is shown with control characters escaped (`text.printable`).
+    The message is one or two sentences: what was given, what was expected, what to do. It may contain labels, file
+    names and server responses, so control characters in it are escaped when it is shown (`text.printable`).
     """
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class OutputError(ClipdiyError, OSError):
 
 
 class ClipdiyWarning(UserWarning):
-    """Something worth knowing that does not stop the work (first frame of an animation, unknown word, ...).
+    """Warning about something that does not stop the work (first frame of an animation, unknown word, ...).
 
     Shown with control characters escaped, like `ClipdiyError`.
     """

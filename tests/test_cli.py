@@ -184,7 +184,7 @@ def test_no_command_writes_over_its_own_input(photo, tmp_path):
     for command, says in (
         (["explain", "photo.png", "--labels", "car", "--html", "photo.png"], "ends in .html"),
         (["segment", "here/input.png", "--labels", "car", "--out", "here", "--overwrite"], "would be replaced"),
-        (["segment", "photo.png", "--labels", "car", "--out", ".", "--overwrite"], "lies in ., which"),
+        (["segment", "photo.png", "--labels", "car", "--out", ".", "--overwrite"], "is inside ., which"),
         (["demo", "--out", "."], "current folder"),
     ):
         done = run(*command, cwd=tmp_path)
@@ -352,7 +352,7 @@ def test_sweep_from_a_store_takes_the_settings_of_the_store(tmp_path, monkeypatc
     assert [row["weights"] for row in json.loads(weighed.stdout)] == ["{}", '{"s256": 0.0, "s064": 2.0}']
     sweep = ["sweep", "scenes", "--store", "s", "--limit", "2", "--grid", "saliency_weight=[1]"]
     for more, said in (
-        (["--saliency", "none"], "--saliency does not go with --store"),
+        (["--saliency", "none"], "--saliency cannot be combined with --store"),
         (["--csv", "nowhere/t.csv"], "'nowhere' does not exist"),
         (["--model", "ViT-B-32/laion2b_s34b_b79k"], "ViT-B-32/laion2b_s34b_b79k"),
     ):

@@ -55,7 +55,7 @@ def test_a_warning_is_one_plain_line_on_stderr_and_said_once(tmp_path):
     assert all(line.startswith("warning: ") for line in lines)
     (stranger,) = [line for line in lines if "never learned" in line]
     assert "runway" in stranger
-    (caution,) = [line for line in lines if "none of them" in line]
+    (caution,) = [line for line in lines if "not one of them" in line]
     assert caution.endswith("such as --model ViT-B-32/laion2b_s34b_b79k.")
     assert len(lines) == 2
     assert "Warning" not in done.stderr + done.stdout
@@ -115,7 +115,7 @@ def test_every_long_command_says_what_ctrl_c_leaves(command, says, tmp_path, mon
 def test_a_command_with_nothing_to_keep_says_so_too(monkeypatch):
     monkeypatch.setattr("clipdiy_lab.models.loading.list_models", lambda: signal.raise_signal(signal.SIGINT))
     done = call("models")
-    assert (done.exit_code, done.stderr) == (130, "interrupted: nothing half-written was left behind.\n")
+    assert (done.exit_code, done.stderr) == (130, "interrupted: no partly written file was left behind.\n")
 
 
 # Options in the place of arguments
@@ -150,13 +150,13 @@ def test_an_incomplete_dataset_advises_partial_and_partial_works(command, voc_he
         main()
     said = capsys.readouterr().err
     assert "has 3 images here" in said
-    assert said.rstrip().endswith("or pass --partial to take what is there.")
+    assert said.rstrip().endswith("or pass --partial to use the images that are present.")
     done = call(*asked, "--partial")
     assert done.exit_code == 0, done.output + str(done.exception)
 
 
 def test_the_same_advice_names_the_argument_in_python(voc_here):
-    with pytest.raises(lab.ClipdiyError, match=r"or pass partial=True to take what is there\.$"):
+    with pytest.raises(lab.ClipdiyError, match=r"or pass partial=True to use the images that are present\.$"):
         lab.open_dataset("voc21", root=voc_here)
     (voc_here / "JPEGImages" / "val_000002.jpg").unlink()
     assert len(lab.open_dataset("voc21", root=voc_here, partial=True)) == 2

@@ -357,7 +357,7 @@ def test_places_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match=r"Could not write .*choose another folder"):
         download([server.url()], tmp_path / "file" / "voc.tar")
-    with pytest.raises(OutputError, match="is no regular file"):
+    with pytest.raises(OutputError, match="is not a regular file"):
         download([server.url()], tmp_path)
     assert server.asked == []
 
@@ -648,7 +648,9 @@ def test_offline(server, get, target, monkeypatch, how):
     if how == "environment":
         monkeypatch.setenv("CLIPDIY_LAB_OFFLINE", "1")
     offline = how == "argument"
-    with pytest.raises(DownloadError, match=r"voc.tar is not there, and offline mode forbids .*put it there yourself"):
+    with pytest.raises(
+        DownloadError, match=r"voc.tar does not exist, and offline mode forbids .*put it there yourself"
+    ):
         get(server.url(), offline=offline)
     target.parent.mkdir()
     target.write_bytes(GOOD)

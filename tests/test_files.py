@@ -129,11 +129,11 @@ def test_places_that_cannot_be(place, folder):
     assert repr(str(place / "no")) in refused(place / "no" / "a.png", "not an existing folder", folder=folder)
     refused(place / "file" / "a.png", "not an existing folder", folder=folder)
     refused("/proc/a.png", "a folder that you can write to", folder=folder)
-    refused(place / "a\0b", "names no", folder=folder)
+    refused(place / "a\0b", "does not name a", folder=folder)
     refused(place / "a\0b" / "c", "Cannot write", folder=folder)
-    refused("", "names no", folder=folder)
-    refused(place / "..", "names no", folder=folder)
-    refused("/", "names no", folder=folder)
+    refused("", "does not name a", folder=folder)
+    refused(place / "..", "does not name a", folder=folder)
+    refused("/", "does not name a", folder=folder)
     assert names(place) == ["file"]
 
 

@@ -49,19 +49,19 @@ def calibration(
     segmenter: Segmenter | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Compare the stage ``probability`` with the share of pixels that are right.
+    """Compare the stage ``probability`` with the share of correctly labelled pixels.
 
-    Without `fitted`, the likelihood of the truth is taken at many temperatures, and the attribute
-    ``fitted_temperature`` is the one at which it is greatest. That result is given as `fitted` to a call on another
-    split, which then reports the error at the configuration's own temperature and at the fitted one.
+    Without `fitted`, the likelihood of the ground truth is computed at many temperatures, and the attribute
+    ``fitted_temperature`` is the one that maximises it. Pass this result as `fitted` to a call on another split, which
+    then reports the calibration error at the configuration's temperature and at the fitted one.
 
     Parameters
     ----------
     source, dataset, config, limit, protocol, segmenter, progress
-        As for `evaluate`; a protocol without sliding windows. Every pixel that `evaluate` counts is counted, with the
-        probability of its nearest pixel of the frame.
+        As for `evaluate`, with a protocol without sliding windows. The same pixels as in `evaluate` are counted, each
+        with the probability of the nearest pixel of the frame.
     fitted : xarray.Dataset, optional
-        What this function gave for another split.
+        Result of this function on another split.
     out : path, optional
         As for `evaluate`. Workers are not used here.
 
@@ -77,7 +77,7 @@ def calibration(
     Raises
     ------
     ConfigError
-        For a protocol with sliding windows; if `fitted` is of the same split, or of another configuration, weights,
+        For a protocol with sliding windows; if `fitted` is for the same split, or for another configuration, weights,
         labels or protocol.
     DatasetError, StoreError, OutputError
         As for `evaluate`; also for a dataset with one label, whose probability is always 1.

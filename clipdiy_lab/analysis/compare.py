@@ -14,7 +14,7 @@ from clipdiy_lab.errors import ConfigError, spelled
 
 
 def compare(a: Any, b: Any, *, names: tuple[str, str] = ("a", "b"), common: bool = False) -> xr.Dataset:
-    """Compare two results, two rows of a sweep or two runs of one image, whatever they differ in.
+    """Compare two results, two rows of a sweep, or two runs of one image.
 
     Parameters
     ----------
@@ -22,42 +22,42 @@ def compare(a: Any, b: Any, *, names: tuple[str, str] = ("a", "b"), common: bool
         Both results (of `evaluate`, `score` or `results.open_result`), both rows of `sweep` (``table.iloc[0]``), or
         both runs.
     names : two str
-        What to call them.
+        Names for the two.
     common : bool
-        Of results: whether to take only the images that both have, where they have others too.
+        For results: whether to use only the images that both contain.
 
     Returns
     -------
     xarray.Dataset
-        The attribute ``kind`` says which of the three was compared; ``differs`` is JSON, setting to both values, for
-        `results.setting_differences`; ``summary`` is a sentence. `figures.differences` draws it, and `report` makes a
-        page of it.
+        The attribute ``kind`` tells which of the three was compared; ``differs`` is JSON that maps each differing
+        setting to its two values, for `results.setting_differences`; ``summary`` is a sentence. `figures.differences`
+        plots it, and `report` writes it to an HTML page.
 
-        Of results and rows: ``iou`` (result, label) and per label ``difference`` (b minus a, a share). Of results also
-        its 95 % interval ``difference_low``, ``difference_high``, and ``sign_holds``, the share of replicates in which
-        the difference has the same sign, NaN for labels that one of them has no IoU of; ``image_miou`` (result,
-        image_id) and ``image_difference``. Attributes: ``mious``, ``miou_difference`` with ``_low``, ``_high`` and
-        ``sign_holds``, protocol and number of images. `results.label_differences` and `results.image_differences`
-        make tables of it.
+        For results and rows: ``iou`` (result, label) and per label ``difference`` (b minus a, from -1 to 1). For
+        results also its 95 % confidence interval ``difference_low``, ``difference_high``, and ``sign_holds``, the
+        share of replicates in which the difference has the same sign, NaN for labels without an IoU in one of them;
+        ``image_miou`` (result, image_id) and ``image_difference``. Attributes: ``mious``, ``miou_difference`` with
+        ``_low``, ``_high`` and ``sign_holds``, protocol and number of images. `results.label_differences` and
+        `results.image_differences` return tables of it.
 
-        Of runs: ``labels`` (result, y, x), indices into the coordinate ``label`` (all labels of both), at the
-        image's own size; ``changed`` (y, x); ``pixels`` (label, other_label), how many have which label in the first
-        and which in the second; ``image``, the frame's. `results.label_changes` makes a table of it.
+        For runs: ``labels`` (result, y, x), indices into the coordinate ``label`` (all labels of both), at the
+        image's own size; ``changed`` (y, x); ``pixels`` (label, other_label), the number of pixels with each label
+        in the first run and each in the second; ``image``, the frame. `results.label_changes` returns a table of it.
 
     Raises
     ------
     ConfigError
-        If they are no two of a kind, or names are alike; results or rows that differ in labels, protocol, images or
-        the truth of an image, with what differs; results with fewer than two images in common.
+        If they are not of the same kind, or have the same name; if results or rows differ in labels, protocol, images
+        or ground truth (the message tells in what); if results have fewer than two images in common.
     RunError
-        If runs are of different images, or lack labels.
+        If the runs show different images, or have no labels.
 
     Notes
     -----
-    The interval is that of a paired bootstrap: in every replicate both results count each image the same number of
-    times (the draws of `TrialCounts`), so what makes an image hard for both cancels out, and the interval of the
-    difference is narrower than those of the scores suggest. It is about images, not about training or labels. Rows of a
-    sweep keep the replicates of their mIoU, not those of every label.
+    The interval is that of a paired bootstrap: in every replicate, both results use the same resampled images (the
+    draws of `TrialCounts`). Variation that affects both alike cancels out, so the interval of the difference is
+    narrower than the intervals of the two scores suggest. It describes the sampling of images, not of training or
+    labelling. Rows of a sweep keep the replicates of their mIoU only, not of the IoU of each label.
     """
     if len(names) != 2 or names[0] == names[1]:
         raise ConfigError(f"names is {names!r}; expected two different names, one per result.")

@@ -56,17 +56,18 @@ def doubtful(
 ) -> pd.DataFrame:
     """Rank images, and regions in them, whose masks disagree with a confident prediction.
 
-    Nothing here says that a mask is wrong: the model may be. It is a list of what to look at first.
+    A disagreement does not prove that a mask is wrong, because the model may be wrong. The list shows what to check
+    first.
 
     Parameters
     ----------
     result : xarray.Dataset
-        From `evaluate`: its configuration is used, and its images.
+        From `evaluate`; its configuration and images are used.
     source : Segmenter or store of embeddings
         The one that the result was made with.
     dataset : Dataset
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     least : float
         Share of the frame that the confident pixels of a region must cover, above 0 and below 1.
     segmenter : Segmenter, optional
@@ -88,15 +89,15 @@ def doubtful(
     Raises
     ------
     ConfigError
-        If `result` is none of `evaluate`, or was made with another encoder, saliency or dataset, or `least` makes no
-        sense.
+        If `result` is not from `evaluate`, or was made with another encoder, saliency or dataset, or `least` is
+        invalid.
     DatasetError, StoreError
         As `evaluate`.
 
     Notes
     -----
-    Masks are compared in the frame, brought there with nearest neighbour; pixels whose truth is ignored are left out.
-    Memory does not grow with the images beyond the regions found.
+    Masks are compared at the size of the frame, to which they are resized with nearest-neighbour interpolation; ignored
+    pixels are left out. Memory use grows only with the number of regions found.
     """
     card = plain_attrs(result)
     if "config" not in card:

@@ -51,91 +51,91 @@ def evaluate(
     progress: bool = False,
     client: Client | None = None,
 ) -> xr.Dataset:
-    """Score a configuration on a dataset.
+    """Evaluate a configuration on a dataset.
 
     Parameters
     ----------
     source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
     dataset : Dataset
-        Its ``label_names`` are the labels.
+        Its ``label_names`` are used as labels.
     config : Config, optional
-        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets, such as
+        Default: that of the store, or `Config()`, with the knobs set by the benchmark's manifest, such as
         ``background="none"``.
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     protocol : str, path or Protocol, optional
-        "mmseg" (masks at their own size, labels that never occur are left out of the mean), "official" (CLIP-DIY's
-        own), "sliding" (from a segmenter only), or a YAML file: see `get_protocol`. Default: the one that the
-        benchmark's manifest names, else "mmseg".
+        "mmseg" (masks at their own size; labels that never occur are left out of the mean), "official" (that of
+        CLIP-DIY), "sliding" (sliding windows; needs a segmenter), or a YAML file: see `get_protocol`. Default: the one
+        named in the benchmark's manifest, otherwise "mmseg".
     out : path, optional
-        A ``.nc`` file, or a folder in which the result gets a name of its own. A run that was killed goes on where it
-        was; a run whose result is there is read, not repeated. What makes two runs the same: dataset, ids and
+        A ``.nc`` file, or a folder in which the result gets an automatic name. An interrupted run is resumed; if the
+        result exists, it is read and not computed again. Two runs are the same if they agree in dataset, ids and
         manifest, configuration, protocol, limit, the fingerprints of encoder and saliency, and the pixels of the
-        first and the last sample; those between are not hashed.
+        first and the last sample; the samples in between are not hashed.
     predictions : path, optional
         A folder for the predictions: one PNG of label indices per image, named by its id, at the image's own size and
         in the benchmark's palette (16-bit gray beyond 255 labels); ``classes.txt``; the protocol card, ``card.json``.
-        It must be new, or hold predictions of the same run, which goes on. `score` reads it back.
+        It must be new, or hold predictions of the same run, which is then resumed. `score` can read it.
     soft : sequence of str
-        With `predictions`: labels whose ``score`` and ``probability`` are written too, as a NetCDF file per image, in
-        the frame.
+        With `predictions`: labels whose ``score`` and ``probability`` are also written, as one NetCDF file per image,
+        at the size of the frame.
     boundary : float
-        Width of the band in which Boundary IoU counts (Cheng et al., CVPR 2021, see `Outlines`), as a share of the
+        Width of the band for Boundary IoU (Cheng et al., CVPR 2021, see `Outlines`), as a share of the
         diagonal of the mask at the size of comparison.
     oracle_saliency : bool
-        Use the true foreground (every pixel whose label is not the background's) as saliency: the most that any
-        localiser could give.
+        Use the ground-truth foreground (every pixel whose label is not the background) as saliency: an upper bound for
+        any localiser.
     segmenter : Segmenter, optional
-        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
+        Segmenter whose text encoder is used with a store. Default: the encoder named in the store is loaded.
     progress : bool
         Show a progress bar on stderr.
     client : distributed.Client, optional
-        Let its workers count, see `pipeline.cluster.connect`. Needs `out`: the workers put their counts beside it, so
-        all machines must see that folder, and the dataset, under the same paths.
+        Its workers do the work, see `lab.connect`. Needs `out`: the workers write their counts next to it, so all
+        machines must see that folder, and the dataset, under the same paths.
 
     Returns
     -------
     xarray.Dataset
         Pooled ``confusion`` (true_label, label), int64 pixels. Per label: ``iou`` with its 95 % interval ``iou_low``,
         ``iou_high``; ``boundary_iou``; ``accuracy`` and ``confusion_size`` (see `metrics.confusion_size`), NaN
-        for a label that is nowhere true; ``pixels``, the true ones.
+        for a label that does not occur in the masks; ``pixels``, the number of true pixels.
         Over ``trimap_width`` (pixels): ``trimap_miou`` and ``trimap_accuracy`` near true outlines. Per image:
-        ``image_miou`` (over the labels that are true or predicted there), ``image_pixel_accuracy``, ``ignored`` pixels;
-        ``tp``, ``fp``, ``fn`` (image_id, label), and the same of Boundary IoU with ``boundary_`` before them.
+        ``image_miou`` (over the labels in the mask or the prediction), ``image_pixel_accuracy``, ``ignored`` pixels;
+        ``tp``, ``fp``, ``fn`` (image_id, label), and the same for Boundary IoU with the prefix ``boundary_``.
         The attributes are the protocol card: ``miou`` (pooled over all pixels of all images) with its 95 % bootstrap
         interval ``miou_low``, ``miou_high`` (the same as in a sweep, see `TrialCounts`), ``boundary_miou`` with its
         own, ``pixel_accuracy``, ``mean_accuracy``, ``confusion_size``, ``frequency_weighted_iou``, ``ignored_share``,
-        and everything that decided them.
+        and all settings that affect them.
 
     Raises
     ------
     ConfigError
-        For a limit, protocol or configuration that makes no sense here.
+        For an invalid limit, protocol or configuration.
     LabelError
-        If the dataset has no label that `soft` names.
+        If `soft` names a label that is not in the dataset.
     DatasetError
-        If it is no dataset or an empty one, masks hold other labels than it names, or, with `out`, it has neither ids
-        nor a repr of its own.
+        If it is not a dataset or is empty, if masks contain labels that it does not name, or, with `out`, if it has
+        neither ids nor its own repr.
     StoreError
-        If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or saliency, or
-        was encoded otherwise.
+        If `source` is neither a segmenter nor a store, or the store was made from other images, with another encoder or
+        saliency, or with other encode knobs.
     OutputError
         If `out` cannot be written to, or holds another result; if `predictions` holds anything else than predictions
         of the same run.
     ClusterError
-        If the workers run other versions, see other files, or are lost again and again.
+        If the workers have other versions, see other files, or fail repeatedly.
 
     Notes
     -----
-    A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
+    A `KeyboardInterrupt` carries a note (``__notes__``) that says what is kept.
 
     Warns
     -----
     ClipdiyWarning
-        For labels that occur nowhere in a whole dataset, masks of which most is ignored, and foreground that seems to
+        For labels that occur nowhere in a complete dataset, masks that are mostly ignored, and foreground that seems to
         be saved as 255.
     OutOfDistributionWarning
-        If the embedded model meets another dataset than scenes; the attribute ``caution`` says it too.
+        If the embedded model is given a dataset other than scenes; the attribute ``caution`` contains the same warning.
     """
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)

@@ -179,18 +179,18 @@ def published_method(name: str, benchmark: str | None = None) -> PublishedMethod
     name : str
         One of `list_methods`.
     benchmark : str, optional
-        Name of a benchmark, such as "voc21"; without it, or where the method's settings on it are not known, its
-        general settings.
+        Name of a benchmark, such as "voc21". Without it, or if the method's settings for it are not known, its general
+        settings are used.
 
     Raises
     ------
     ConfigError
-        For an unknown method or benchmark, with the nearest.
+        For an unknown method or benchmark, with the nearest names.
 
     Warns
     -----
     ClipdiyWarning
-        With what the official run does and the lab does not, so that a score is not taken for a reproduction.
+        Lists the differences from the official code, so that a score is not mistaken for a reproduction.
 
     Examples
     --------
@@ -242,7 +242,7 @@ def list_methods() -> pd.DataFrame:
         One row per method and benchmark whose settings are known: ``name``, ``title``, ``benchmark``, ``dense``,
         ``image_short``, ``window``, ``stride``, ``background``, ``names``, ``logit_scale``, ``probability_threshold``
         and ``area_threshold`` of the decision (missing where there is none), ``refine``, the ``backbone`` of the
-        published figures, ``code``, and ``not_reproduced``, the number of sentences that say what differs.
+        published figures, ``code``, and ``not_reproduced``, the number of known differences.
     """
     rows = []
     for file in map(load_method, method_names()):

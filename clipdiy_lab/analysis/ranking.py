@@ -23,24 +23,24 @@ _BEHIND: Final = ("points", "low_points", "high_points", "apart")
 
 
 def standing(table: pd.DataFrame, names: Sequence[str] | None = None) -> str:
-    """Say which row of a sweep is best, and which others the images do not tell apart from it.
+    """Report the best row of a sweep, and how many other rows do not differ significantly from it.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        What `sweep` gives, sorted or cut as one likes.
+        Result of `sweep`; it may be sorted or filtered.
     names : sequence of str, optional
         One per row. Default: the settings that vary.
 
     Returns
     -------
     str
-        Empty where fewer than two rows with different settings have a score.
+        Empty if fewer than two rows with different settings have a score.
 
     Raises
     ------
     ConfigError
-        If it is no table that `sweep` made.
+        If the table was not returned by `sweep`.
     """
     found = behind(table)
     if found.empty:

@@ -87,23 +87,23 @@ def reproduce(
     progress: bool = False,
     client: Client | None = None,
 ) -> Reproduction:
-    """Run a method on a benchmark as it was published, and compare the scores with the expected ones.
+    """Run a method on a benchmark as published, and compare its scores with the expected ones.
 
     Parameters
     ----------
     benchmark : str
-        Name of a manifest, such as "voc21". "scenes" checks this repository's own table and needs no files.
+        Name of a manifest, such as "voc21". "scenes" checks the table of this repository and needs no files.
     method : str
         A published method, see `list_methods`.
     split : str
     root : path, optional
-        Where the dataset is, if not in the data folder.
+        Folder of the dataset, if it is not in the data folder.
     partial : bool
-        Take what is there of the dataset; the scores are then shown and not judged.
+        Accept an incomplete dataset; the scores are then reported without a verdict.
     limit : int, optional
-        Only the first images. Scores are judged only where a figure of exactly so many is known.
+        Use only the first images. There is a verdict only if an expected score for exactly this number is known.
     out : path
-        Folder for results and report. A run that was killed goes on where it was; finished results are read again.
+        Folder for results and report. An interrupted run is resumed; finished results are reused.
     progress : bool
         Show a progress bar on stderr.
     client : distributed.Client, optional
@@ -112,16 +112,15 @@ def reproduce(
     Raises
     ------
     DatasetError, ModelError
-        If the dataset or weights are not on this machine, in one message: what is missing, and the command that brings
-        it.
+        If the dataset or weights are not on this machine; the message tells what is missing and how to get it.
     ConfigError
-        If no figure is known for that method on that benchmark and split.
+        If no expected score is known for this method on this benchmark and split.
     OutputError
         If `out` cannot be written to.
 
     Notes
     -----
-    A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
+    A `KeyboardInterrupt` carries a note (``__notes__``) that says what is kept.
     """
     wanted = expectations(benchmark, method, split, limit)
     published = load_method(method).on(None if benchmark == _EMBEDDED else benchmark)

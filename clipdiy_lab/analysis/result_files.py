@@ -18,12 +18,12 @@ _HASH = "content_sha256"
 
 
 def open_result(path: str | os.PathLike[str]) -> xr.Dataset:
-    """Read a result that `evaluate` wrote.
+    """Read a result written by `evaluate`.
 
     Raises
     ------
     OutputError
-        If there is none, or it is damaged.
+        If the file does not exist or is damaged.
     """
     result = read_result(Path(path))
     if result is None:
@@ -37,7 +37,7 @@ def plain_attrs(result: xr.Dataset) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        If it is no result of `evaluate`.
+        If it is not a result of `evaluate`.
     """
     if not isinstance(result, xr.Dataset) or not {"protocol_card", "miou"} <= result.attrs.keys():
         raise no_result(result)

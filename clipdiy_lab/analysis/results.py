@@ -1,4 +1,4 @@
-"""Tables of results: ours beside the published ones, images from worst to best, which label is taken for which."""
+"""Tables of results: comparison with published ones, images ranked by score, and label confusions."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ _TWO_TRUTHS = "COCO-Object has two ground truths (first instance wins; stuff map
 
 
 def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFrame:
-    """Put results beside the published cells of the same benchmarks.
+    """Tabulate results next to the published ones on the same benchmarks.
 
     Parameters
     ----------
@@ -74,14 +74,14 @@ def table(*results: xr.Dataset, methods: list[str] | None = None) -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        One row a result or published cell. Every row carries its protocol and its source; ``note``
-        says what stands between the row and ours of the same benchmark, and of the best of ours whether the images tell
-        the runner-up apart (see `ranking`). Nothing is averaged.
+        One row per result or published cell, with its protocol and source. The column ``note`` lists what makes a
+        published row differ from ours on the same benchmark; for our best result, it tells whether its lead over the
+        runner-up is significant (see `ranking`). Nothing is averaged.
 
     Raises
     ------
     ConfigError
-        For no result, something else than a result, or a method that nobody published.
+        If no results are given, for something that is not a result, or for a method without published results.
     """
     if not results:
         raise ConfigError("no results were given; give at least one result of evaluate.")
@@ -144,20 +144,20 @@ def published(benchmark: str, methods: list[str] | None = None) -> pd.DataFrame:
     Parameters
     ----------
     benchmark : str
-        Name of a manifest, such as "voc21", which says what the table calls it; others have no cells.
+        Name of a manifest, such as "voc21". Only benchmarks whose manifest names a published table have cells.
     methods : list of str, optional
         Only these methods; by default all.
 
     Returns
     -------
     pandas.DataFrame
-        ``dataset``, ``method``, ``backbone``, ``miou_percent``, ``protocol_notes``, ``source``; no rows where nobody
-        published any.
+        ``dataset``, ``method``, ``backbone``, ``miou_percent``, ``protocol_notes``, ``source``; empty if there are no
+        published results.
 
     Raises
     ------
     ConfigError
-        For a method that nobody published.
+        For a method without published results.
     """
     cells = pd.read_csv(manifest_folder() / "published_results.csv", keep_default_na=False)
     cells["miou_percent"] = pd.to_numeric(cells["miou_percent"])
@@ -186,7 +186,7 @@ def _frame(result: xr.Dataset, names: list[str]) -> pd.DataFrame:
 
 
 def label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per label: ``label``, IoU with its interval, Boundary IoU and accuracy in percent, sizes of confusion."""
+    """One row per label: ``label``, IoU with its interval, Boundary IoU and accuracy in percent, confusion sizes."""
     shares = ("iou", "iou_low", "iou_high", "boundary_iou", "accuracy")
     return in_percent(_frame(result, [*shares, "confusion_size", "pixels"]), *shares)
 
@@ -202,7 +202,7 @@ def image_scores(result: xr.Dataset) -> pd.DataFrame:
 
 
 def image_label_scores(result: xr.Dataset) -> pd.DataFrame:
-    """One row per image and label that is true or predicted there: ids, ``tp``, ``fp``, ``fn`` in pixels, IoU."""
+    """One row per image and label that is in its mask or prediction: ids, ``tp``, ``fp``, ``fn`` in pixels, IoU."""
     frame = _frame(result, ["tp", "fp", "fn"])
     union = frame["tp"] + frame["fp"] + frame["fn"]
     frame = frame[union > 0].assign(iou_percent=100 * frame["tp"] / union[union > 0])
@@ -220,14 +220,14 @@ def best(result: xr.Dataset, n: int = 5) -> pd.DataFrame:
 
 
 def label_differences(comparison: xr.Dataset) -> pd.DataFrame:
-    """One row per label of what `compare` gives, the largest gain first; IoU in percent, differences in points.
+    """One row per label of a comparison by `compare`, the largest gain first; IoU in percent, differences in points.
 
     Returns
     -------
     pandas.DataFrame
         ``label``, ``iou_percent`` of both results with their names, ``difference_points`` with its interval
-        ``low_points``, ``high_points``, and ``sign_holds``, a share of the replicates; of rows of a sweep without
-        these.
+        ``low_points``, ``high_points``, and ``sign_holds``, a share of the replicates. Rows of a sweep have
+        only the first columns.
     """
     points = {"difference": "difference_points", "difference_low": "low_points", "difference_high": "high_points"}
     frame = _frame(comparison, ["difference", *(name for name in (*points, "sign_holds") if name in comparison)])
@@ -239,7 +239,7 @@ def label_differences(comparison: xr.Dataset) -> pd.DataFrame:
 
 
 def label_changes(comparison: xr.Dataset) -> pd.DataFrame:
-    """Which label became which in the second of two runs that `compare` compared, most pixels first.
+    """Label changes between two runs compared by `compare`, most pixels first.
 
     Returns
     -------
@@ -256,7 +256,7 @@ def label_changes(comparison: xr.Dataset) -> pd.DataFrame:
 
 
 def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
-    """One row per image of what `compare` gives, from the largest gain to the largest loss; in percent and points."""
+    """One row per image of a comparison by `compare`, from the largest gain to the largest loss."""
     frame = _frame(comparison, ["image_difference"]).rename(columns={"image_difference": "difference_points"})
     frame["difference_points"] *= 100
     for place, name in enumerate(comparison["result"].values):
@@ -265,7 +265,7 @@ def image_differences(comparison: xr.Dataset) -> pd.DataFrame:
 
 
 def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
-    """One row per setting, weight or version in which the two results of `compare` differ: ``setting``, both values."""
+    """One row per setting, weights or version that differs in a comparison by `compare`: ``setting``, both values."""
     if not isinstance(comparison, xr.Dataset) or "differs" not in comparison.attrs:
         raise ConfigError("this is not a comparison; make one with lab.compare.")
     names = [str(name) for name in comparison["result"].values]
@@ -274,7 +274,7 @@ def setting_differences(comparison: xr.Dataset) -> pd.DataFrame:
 
 
 def calibration_bins(calibration: xr.Dataset) -> pd.DataFrame:
-    """One row per temperature and bin with pixels of what `calibration` gives; accuracy and confidence in percent."""
+    """One row per temperature and non-empty bin of a `calibration` result; accuracy and confidence in percent."""
     frame = _frame(calibration, ["pixels", "bin_confidence", "bin_accuracy"])
     frame = frame[frame["pixels"] > 0].reset_index(drop=True)
     frame = frame.rename(columns={"bin_confidence": "confidence", "bin_accuracy": "accuracy"})
@@ -282,7 +282,7 @@ def calibration_bins(calibration: xr.Dataset) -> pd.DataFrame:
 
 
 def confusions(result: xr.Dataset, n: int | None = None) -> pd.DataFrame:
-    """Which label is taken for which, most pixels first.
+    """Pairs of labels that are confused, most pixels first.
 
     Returns
     -------

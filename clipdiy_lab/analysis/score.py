@@ -45,28 +45,28 @@ def score(
     out: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Score label maps that `evaluate` or any other tool wrote.
+    """Score label maps written by `evaluate` or any other tool.
 
     Parameters
     ----------
     folder : path
-        One PNG per image at the image's own size, named by the image's id, or by the last part of it: label indices as
-        palette or gray of 8 or 16 bits, or RGB. Folders inside are searched. If it holds a ``classes.txt``, that must
-        name the labels of the dataset in their order. What is predicted where the truth is ignored does not count.
+        One PNG per image at the image's own size, named after the image's id or the last part of it: label indices in
+        a palette or 8- or 16-bit gray PNG, or RGB. Subfolders are searched. If there is a ``classes.txt``, it must
+        list the labels of the dataset in order. Predictions at ignored pixels do not count.
     dataset : Dataset
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     protocol : str, path or Protocol, optional
-        As for `evaluate`. Sliding windows are how a method looks at an image; here only the size of comparison and
-        what an absent label counts matter.
+        As for `evaluate`. Sliding-window inference does not apply here; only the size at which masks are compared and
+        the treatment of absent labels matter.
     method : str, optional
-        Name of the method, for tables. Default: the folder's name.
+        Name of the method, for tables. Default: the name of the folder.
     colours : integer array, labels x 3, optional
-        RGB of each label, for RGB files. Default: the colours of the benchmark, where it has any.
+        RGB colour of each label, for RGB files. Default: the colours of the benchmark, if it has any.
     boundary : float
         As for `evaluate`.
     out : path, optional
-        As for `evaluate`; the bytes of all files are part of what makes two runs the same.
+        As for `evaluate`; two runs are the same only if all files are identical.
     progress : bool
         Show a progress bar on stderr.
 
@@ -74,21 +74,21 @@ def score(
     -------
     xarray.Dataset
         As `evaluate` gives it. Instead of configuration and weights, the card has ``method``, ``predictions_sha256``
-        (of names and bytes of all files) and ``predictions_card``, what the folder itself says of its origin.
+        (of names and bytes of all files) and ``predictions_card``, the card stored in the folder.
 
     Raises
     ------
     PredictionError
-        If a prediction is missing, surplus, damaged, of another size than its image, or holds values beyond the labels:
-        all problems of all files at once, in its attribute ``problems``.
+        If a prediction is missing, superfluous, damaged, of another size than its image, or contains values that are
+        not labels. The attribute ``problems`` lists all problems of all files.
     ConfigError, DatasetError, OutputError
         As `evaluate`; also if the folder cannot be listed, or the colours do not fit.
 
     Notes
     -----
-    Predictions of `evaluate` get the very counts of that run under protocols that compare at the masks' own size.
-    Under "official" they are resized once more than there (from their own size instead of the frame's), so a few pixels
-    differ.
+    Predictions of `evaluate` get exactly the same counts as that run under protocols that compare at the masks' own
+    size. Under "official" they are resized one more time (from their own size instead of the frame's), so a few
+    pixels differ.
     """
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)

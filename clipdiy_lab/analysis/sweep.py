@@ -64,73 +64,72 @@ def sweep(
     watch: Watch = UNWATCHED,
     client: Client | None = None,
 ) -> pd.DataFrame:
-    """Score every configuration of a grid.
+    """Evaluate every configuration of a grid.
 
     Parameters
     ----------
     source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
-        A store answers for one encoding; with a segmenter, every encoding that the grid asks for is made.
+        A store holds a single encoding; with a segmenter, every encoding that the grid needs is computed.
     dataset : Dataset
     grid : mapping of knob to values, or sequence of Config
-        A mapping gives every combination of the values, from `base` on, the last knob fastest. Beside the knobs of
-        `Config` it may vary ``saliency`` (names of saliency sources, and ``"oracle"``: the true foreground) and
-        ``label_names`` (other words for the dataset's labels). A combination that makes no sense gets a row that says
-        why.
+        A mapping gives every combination of the values, starting from `base`; the last knob varies fastest. Besides the
+        knobs of `Config` it may contain ``saliency`` (names of saliency sources, or ``"oracle"``: the ground-truth
+        foreground) and ``label_names`` (other words for the dataset's labels). An invalid combination gets a row with
+        the reason.
     base : Config, optional
-        What a mapping's combinations start from. Default: the store's own, or `Config()`, with the knobs that the
-        benchmark's manifest sets.
+        Configuration that a mapping modifies. Default: that of the store, or `Config()`, with the knobs set by the
+        benchmark's manifest.
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
         Whose text encoder is used with a store; its saliency is either the store's or ``"none"``. Default: the
         encoder that the store names is loaded.
     stores : path, optional
-        Folder for one store of embeddings an encoding, made where they are missing and used from then on.
+        Folder for embedding stores, one per encoding; missing ones are created, existing ones are reused.
     out : path, optional
-        File that every finished row is appended to (JSON lines). With a file that is there, the rows it has are taken
-        from it. Counts of unfinished rows are kept beside it, in a hidden folder: a killed sweep goes on.
+        File to which every finished row is appended (JSON lines). Rows in an existing file are not computed again.
+        Counts of unfinished rows are kept next to it in a hidden folder, so that an interrupted sweep can resume.
     max_rows : int
-        Refuse a grid of more rows.
+        Maximum number of rows; a larger grid is refused.
     progress : bool
-        Show a progress bar on stderr: images, in every pass over them.
+        Show a progress bar on stderr, counting images in every pass.
     on_row : callable, optional
         Called with every finished row.
     watch : Watch, optional
-        Hears of every image of every pass (with a client: of every task). When it stops the work, the sweep ends with
-        the rows that are finished.
+        Notified of every image of every pass (with a client: of every task). If it stops the work, the sweep returns
+        the finished rows.
     client : distributed.Client, optional
-        Let its workers score, see `pipeline.cluster.connect`; a task is a shard of the store. Needs `out`: the workers
-        put their counts beside it, so all machines must see that folder, the store and the dataset under the same
-        paths.
+        Its workers do the work, see `lab.connect`; a task is a shard of the store. Needs `out`: the workers write their
+        counts next to it, so all machines must see that folder, the store and the dataset under the same paths.
 
     Returns
     -------
     pandas.DataFrame
         One row per configuration, in the grid's order: every knob; ``saliency``; ``key``, a hash of both;
-        ``miou_percent`` with its interval ``miou_low_percent``, ``miou_high_percent`` (95 % bootstrap over images, see
-        `TrialCounts`), ``pixel_accuracy_percent``, ``ignored_percent`` of the pixels, ``images``, ``protocol``,
-        ``seconds`` (of its pass, divided by the rows of the pass), ``error``; ``iou_percent[LABEL]`` of every label. A
-        row that failed has an error and no score. ``attrs`` say what all rows have in common: dataset, protocol,
-        encoder, hashes, how the intervals were made, version; and ``replicates``, mIoU in each by ``key``, from which
-        `compare` and `results.standing` say how sure a difference is.
+        ``miou_percent`` with its interval ``miou_low_percent``, ``miou_high_percent`` (95 % bootstrap over images,
+        see `TrialCounts`), ``pixel_accuracy_percent``, ``ignored_percent`` of the pixels, ``images``, ``protocol``,
+        ``seconds`` (of its pass, divided by the rows of the pass), ``error``; ``iou_percent[LABEL]`` of every label.
+        A row that failed has an error and no score. ``attrs`` holds what all rows have in common: dataset, protocol,
+        encoder, hashes, how the intervals were computed, version; and ``replicates``, the mIoU in each bootstrap
+        replicate by ``key``, from which `compare` and `results.standing` compute how certain a difference is.
 
     Raises
     ------
     ConfigError
-        For an empty grid, an unknown knob, a value that never makes sense, or too many rows.
+        For an empty grid, an unknown knob, a value that is never valid, or too many rows.
     StoreError
-        If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or another
+        If `source` is neither a segmenter nor a store, the store was made from other images or with another encoder or
         saliency than those given, or `stores` is a store.
     DatasetError, ModelError
-        If `dataset` or `segmenter` is something else, such as a name.
+        If `dataset` or `segmenter` is not such an object, but for example a name.
     ClusterError
-        If the workers run other versions, see other files, or are lost again and again.
+        If the workers have other versions, see other files, or fail repeatedly.
 
     Notes
     -----
-    A `KeyboardInterrupt` leaves with a note (``__notes__``) that says what is kept.
+    A `KeyboardInterrupt` carries a note (``__notes__``) that says what is kept.
     """
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)

@@ -29,10 +29,10 @@ _MARKUP: Final = re.compile(r"[\\`*\[\]<>|~&@]|:(?=//)|(?<=www)\.", re.IGNORECAS
 
 
 def in_percent(frame: pd.DataFrame, *shares: str) -> pd.DataFrame:
-    """Return a table in which shares are percent, which the names of their columns then say.
+    """Return a table with shares converted to percent, and ``_percent`` appended to the names of their columns.
 
-    This is where the unit changes: arrays (results, runs, files of finished rows) hold shares from 0 to 1; tables and
-    everything that a person reads hold percent, and differences of percent are points.
+    Arrays (results, runs, files of finished rows) hold shares from 0 to 1; tables and everything else meant for reading
+    hold percent, with differences in percentage points.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def _settings() -> list[str]:
 
 
 def subject_line(table: pd.DataFrame) -> str:
-    """Say what the scores of a sweep's table are of, under which protocol and how sure they are.
+    """Describe the scores of a sweep's table: dataset, protocol, encoder and confidence intervals.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def is_sweep(table: pd.DataFrame) -> bool:
 
 
 def short_form(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the columns of a sweep's table that tell its rows apart, and a caption that says what all have in common.
+    """Return the columns of a sweep's table in which its rows differ, and a caption with what they have in common.
 
     Parameters
     ----------
@@ -119,14 +119,14 @@ def _spelled(value: Any) -> str:
 def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
     """Write a table as CSV, Markdown or LaTeX, by the suffix: ``.csv``, ``.md``, ``.tex``.
 
-    See `to_csv`, `to_markdown` and `to_latex` for what keeps a text in a cell from being more than a text. Row names
-    are the first column, row numbers are left out. Of a sweep's table Markdown and LaTeX have the settings that vary
-    and the scores in percent; what is the same in all rows stands in a caption. CSV has every column.
+    See `to_csv`, `to_markdown` and `to_latex` for how texts in cells are escaped. Row names become the first column;
+    row numbers are left out. For a sweep's table, Markdown and LaTeX show the settings that vary and the scores in
+    percent; a caption lists what all rows have in common. CSV has every column.
 
     Raises
     ------
     OutputError
-        For another suffix, or a place that cannot be written to.
+        For another suffix, or a file that cannot be written.
     """
     target = Path(path)
     if target.suffix not in _WRITERS:
@@ -139,8 +139,8 @@ def export(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Path:
 def to_csv(frame: pd.DataFrame) -> str:
     """Return a table as CSV, numbers in full.
 
-    A text that a spreadsheet would run as a formula (it begins with ``=``, ``+``, ``-`` or ``@`` and is no number) gets
-    an apostrophe before it, which spreadsheets take for "this is text". Control characters are escaped.
+    A text that a spreadsheet would run as a formula (it begins with ``=``, ``+``, ``-`` or ``@`` and is not a number)
+    is prefixed with an apostrophe, which spreadsheets use to mark text. Control characters are escaped.
     """
     frame = with_row_names(frame)
     safe = frame.apply(lambda column: column if _is_plain(column) else column.map(_inert))
@@ -166,9 +166,9 @@ def _is_number(text: str) -> bool:
 
 
 def to_markdown(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown; floats with two digits. A sweep's is given in its short form, see `export`.
+    """Return a table in Markdown; floats with two digits. That of a sweep is given in its short form, see `export`.
 
-    What Markdown would make a link, an image, HTML, code or the end of a cell is escaped.
+    Text that Markdown would read as a link, an image, HTML, code or the end of a cell is escaped.
     """
     if is_sweep(frame):
         brief, caption = short_form(frame)
@@ -183,9 +183,9 @@ def _escape_markup(match: re.Match[str]) -> str:
 
 
 def to_latex(frame: pd.DataFrame) -> str:
-    """Return a table as a LaTeX ``tabular``, for the package booktabs; floats with two digits, LaTeX's signs escaped.
+    """Return a table as a LaTeX ``tabular`` for booktabs; floats with two digits, special characters escaped.
 
-    A sweep's is given in its short form, see `export`, and stands in a ``table``, which its caption needs.
+    The table of a sweep is given in its short form, see `export`, inside a ``table`` environment with a caption.
     """
     if is_sweep(frame):
         brief, caption = short_form(frame)

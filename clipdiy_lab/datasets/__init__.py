@@ -1,7 +1,7 @@
 """Images, datasets and label maps: the input of the method.
 
-What stands here is for the data themselves: where they come from, whether they are whole. `clipdiy_lab.open_dataset`
-opens one.
+These functions deal with the data files: where they come from and whether they are complete. Use
+`clipdiy_lab.open_dataset` to open a dataset.
 """
 
 from __future__ import annotations

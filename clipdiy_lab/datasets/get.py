@@ -97,38 +97,37 @@ def _step(manifest: Manifest, archive: Archive) -> Step:
 
 
 def fetch_dataset(manifest: Manifest, *, offline: bool = False, progress: bool = False) -> list[Step]:
-    """Fetch, check and unpack whatever a benchmark still needs.
+    """Download, check and unpack what is still missing of a benchmark.
 
     Parameters
     ----------
     manifest : Manifest
         Which one.
     offline : bool
-        Whether to do with the archives that are here; no connection is opened. So also if ``CLIPDIY_LAB_OFFLINE=1``.
+        Whether to use only archives that are already here, without any connection; also if ``CLIPDIY_LAB_OFFLINE=1``.
     progress : bool
         Whether to show progress bars on stderr.
 
     Returns
     -------
     list of Step
-        What each archive needed when the call began. A second call finds everything done, and does nothing.
+        What each archive needed at the beginning of the call. A second call finds everything done and does nothing.
 
     Raises
     ------
     DatasetError
-        If an archive has to be fetched by hand, because it needs a login or because the network is forbidden; if an
-        archive cannot be read, is damaged, or not what it should be.
+        If an archive has to be downloaded by hand, because it needs a login or because the network must not be used; if
+        an archive cannot be read, is damaged, or is not the expected one.
     DownloadError
-        If no server gives the right file, or another file is in its place.
+        If no server provides the right file, or another file is in its place.
     OutputError
-        If the disk is too small (said before anything is fetched, as far as sizes are known), full, or cannot be
-        written.
+        If the disk is too small (checked before the download, as far as sizes are known), full, or not writable.
 
     Notes
     -----
-    It may be interrupted at any moment: downloads go on where they stopped, files appear in their places whole, and an
-    archive counts as done only once its record is written, after the last of its files. Several processes may fetch
-    the same benchmark; one does the work, the others wait.
+    It can be interrupted at any time: downloads are resumed, files appear in their places only when they are
+    complete, and an archive counts as done only when its record has been written, after the last of its files. If
+    several processes fetch the same benchmark, one does the work and the others wait.
     """
     steps = plan(manifest)
     _check_by_hand(manifest, steps, offline or is_offline())

@@ -44,12 +44,12 @@ def load_manifest(name_or_path: str | os.PathLike[str]) -> Manifest:
     Parameters
     ----------
     name_or_path : str or path
-        A name of `manifest_names`, or a YAML file of one's own.
+        A name of `manifest_names`, or the path of your own YAML file.
 
     Raises
     ------
     DatasetError
-        If there is none, or it is no manifest: file, line and field are named.
+        If there is none, or it is not a valid manifest; the message names file, line and field.
 
     Examples
     --------

@@ -23,21 +23,21 @@ def export_coco(folder: str | os.PathLike[str], path: str | os.PathLike[str]) ->
     Parameters
     ----------
     folder : path
-        As `evaluate(..., predictions=folder)` wrote it, or any PNGs of label indices.
+        As written by `evaluate(..., predictions=folder)`, or any PNGs of label indices.
     path : path
-        A ``.json`` file; replaced if it is there.
+        A ``.json`` file; an existing one is replaced.
 
     Returns
     -------
     int
         Number of records: one per image and label in it, with ``image_id`` (the file's name; a number where it is
-        one), ``category_id`` (the label's index), ``segmentation`` (compressed RLE) and ``score`` 1.0. Pixels of the
-        value 255 belong to no record.
+        one), ``category_id`` (the label's index), ``segmentation`` (compressed RLE) and ``score`` 1.0. Pixels with the
+        value 255 are not in any record.
 
     Raises
     ------
     DatasetError
-        If there is no such folder, it has no PNG, or one is no label map.
+        If there is no such folder, or it has no PNG, or one is not a label map.
     OutputError
         If the file cannot be written.
     """

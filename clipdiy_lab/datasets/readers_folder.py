@@ -1,4 +1,4 @@
-"""A folder of one's own: `images/`, `masks/` and `classes.txt`; and a report of everything that is wrong with one."""
+"""User-provided folders with `images/`, `masks/` and `classes.txt`, and a report of all problems in one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _HINT: Final = (
 
 
 class FolderDataset(MaskDataset):
-    """A folder of one's own. Its colour table is the palette of its first mask, if that has one."""
+    """User-provided folder. Its colour table is the palette of its first mask, if that has one."""
 
     @cached_property
     def _colours(self) -> ColourTable | None:
@@ -57,7 +57,7 @@ class _Problem(Finding):
 
 
 def open_folder(folder: str | os.PathLike[str]) -> FolderDataset:
-    """Open a folder of one's own.
+    """Open a user-provided folder.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def open_folder(folder: str | os.PathLike[str]) -> FolderDataset:
 
 
 def validate_folder(folder: str | os.PathLike[str]) -> pd.DataFrame:
-    """Report everything that is wrong, or looks wrong, with a folder of one's own.
+    """Report all errors and possible problems in your own dataset folder.
 
     Every image and mask is read.
 
@@ -92,9 +92,9 @@ def validate_folder(folder: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per finding: `file` (relative to the folder), `problem` and `level`. An "error" is wrong as it stands:
-        the folder cannot be opened or read, or what it says cannot be meant. A "warning" may be right: a label that
-        occurs nowhere, a background that scoring does not find by itself. No rows: all is well.
+        One row per finding: `file` (relative to the folder), `problem` and `level`. An "error" must be fixed: the
+        folder cannot be opened or read, or its content is certainly wrong. A "warning" may be intended: a label that
+        occurs nowhere, a background that scoring does not find by itself. If there are no problems, the table is empty.
     """
     root = Path(folder).expanduser()
     names, entries, problems = _survey(root)

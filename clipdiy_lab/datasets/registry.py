@@ -28,28 +28,29 @@ _OVERRIDES = ("image", "mask", "annotations", "folder", "list")
 
 
 def open_dataset(name: str | os.PathLike[str] = "scenes", split: str = "val", **options: Any) -> Dataset:
-    """Open a dataset.
+    """Open a dataset by name or path.
 
     Parameters
     ----------
     name : str or path
-        A name of `list_datasets`; a folder of one's own with `images/`, `masks/` and `classes.txt`; or a manifest of
-        one's own, a `.yaml` file.
+        A name of `list_datasets`; your own folder with `images/`, `masks/` and `classes.txt`; or your own manifest, a
+        `.yaml` file.
     split : str
-        Which part. A folder of one's own has none.
+        Split to open. Your own folder has no splits.
     **options
         For `scenes`: ``vocabulary`` ("voc", "coco" or "open"), ``length``, ``seed``. For benchmarks, those of
-        `open_benchmark`: above all ``root``, where the dataset is if not in the data folder, ``names`` and ``partial``.
+        `open_benchmark`: mainly ``root``, the folder of the dataset if it is not in the data folder, ``names`` and
+        ``partial``.
 
     Returns
     -------
     Dataset
-        Nothing but names and lists is read before a sample is asked for.
+        Only names and lists are read until a sample is requested.
 
     Raises
     ------
     DatasetError
-        For an unknown name, split or option; a root that is missing or incomplete.
+        For an unknown name, split or option, or if the root is missing or incomplete.
 
     Examples
     --------
@@ -137,7 +138,7 @@ def open_benchmark(
 
 
 def list_datasets() -> pd.DataFrame:
-    """List the datasets that have a name.
+    """List the datasets that can be opened by name.
 
     Returns
     -------

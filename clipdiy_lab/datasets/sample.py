@@ -26,7 +26,7 @@ class Sample:
     Parameters
     ----------
     id : str
-        Name of the image within its dataset; also its file name without ending.
+        Name of the image within its dataset; also its file name without extension.
     image : ndarray of uint8, height x width x 3
         RGB.
     mask : ndarray of uint8, height x width
@@ -40,7 +40,7 @@ class Sample:
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Anything with a name, label names, a length and samples by number."""
+    """Protocol of a dataset: a name, label names, a length, and samples by number."""
 
     @property
     def name(self) -> str:

@@ -29,8 +29,8 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
     manifest : Manifest
         Which one.
     deep : bool
-        Whether to read every image and mask: that both can be decoded and have the same size, and that masks hold only
-        values of the label set.
+        Whether to read every image and mask, and to check that both can be decoded and have the same size, and that
+        masks contain only valid labels.
     progress : bool
         Whether to show a progress bar on stderr while reading.
 
@@ -38,14 +38,14 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
     -------
     pandas.DataFrame
         One row per archive and per split: `kind` ("archive" or "split"), `name`, `expected` and `found` (bytes of an
-        archive, images of a split; missing where nobody knows, or where an archive is not kept) and `problem`, the
-        first thing that is wrong, or "".
+        archive, images of a split; missing if unknown, or if an archive was not kept) and `problem`, the
+        first problem, or "".
 
     Notes
     -----
-    An archive that is kept is hashed; for one without a published hash, the hash of the day it was fetched counts. An
-    archive that is not kept is no problem. A split is right if every image that it should have is there, with its
-    mask, and no other number of them.
+    An archive that was kept is hashed; if it has no published hash, the hash at the time of the download is used. An
+    archive that was not kept is not a problem. A split is correct if it has exactly the expected images, each with its
+    mask.
     """
     rows = [_archive_row(manifest, step) for step in plan(manifest)]
     rows += [_split_row(manifest, split, deep, progress) for split in manifest.splits]
@@ -53,7 +53,7 @@ def verify_dataset(manifest: Manifest, *, deep: bool = False, progress: bool = F
 
 
 def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
-    """Return where datasets are, or would be put.
+    """Return where datasets are or would be stored.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ def where_datasets(manifests: list[Manifest] | None = None) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per dataset: `name`, `state` ("embedded", "complete", "incomplete" or "absent"), `root` and `archives`
-        (folders; None for an embedded one). Complete means that files are all there, by name and number; what they
-        hold is for `verify_dataset` to say.
+        (folders; None for an embedded one). Complete means that all files exist, by name and number; use
+        `verify_dataset` to check their content.
     """
     chosen = [load_manifest(name) for name in manifest_names()] if manifests is None else manifests
     rows = []

@@ -41,102 +41,102 @@ DenseFrom = Literal["frame", "crops"]
 @refuses_unknown
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The method's knobs. The defaults are the official evaluation of the paper, in the encoder's own precision.
+    """Knobs (parameters) of the method. By default those of the official evaluation, in the encoder's own precision.
 
     Attributes
     ----------
     scales : tuple of int
         Sides of the square windows, in pixels of the frame.
     stride : int
-        Windows per window side: the hop is ``scale // stride``, so 2 means half overlap.
+        Windows per window side: neighbouring windows are ``scale // stride`` pixels apart, so 2 means half overlap.
     weights : mapping of grid to float
         Weight of a grid in the merge, by the grid's name or by the side of its windows (``{"s064": 0.5, 256: 2}``); a
-        grid that is not named weighs 1, and 0 leaves it out. Kept are the weights other than 1, by name, in the order
-        of the plan. The merge divides by the number of grids, not by the sum of the weights (wysoczanska/clip-diy at
-        f88932d, ``src/clip_conv.py``).
+        grid that is not named has weight 1, and weight 0 leaves it out. Only weights other than 1 are stored, by
+        name, in the order of the plan. The merge divides by the number of grids, not by the sum of the weights
+        (wysoczanska/clip-diy at f88932d, ``src/clip_conv.py``).
     image_size : int or (int, int)
-        Height and width of the frame in pixels that the image is resized to; one number means a square.
+        Height and width in pixels of the frame, to which the image is resized; one number means a square.
     image_resize : {"bilinear", "nearest"}
-        How: ``bilinear`` is OpenCV's ``INTER_LINEAR`` on uint8 (evaluation), ``nearest`` is the official demo.
+        ``bilinear``: OpenCV's ``INTER_LINEAR`` on uint8, as in the evaluation; ``nearest``: as in the official demo.
     crop_input : mapping of int to int
-        Scale -> side in pixels that its crops are brought to for the encoder, where that is not the encoder's own:
+        Scale -> side in pixels to which its crops are resized for the encoder, where that is not the encoder's own:
         ``{64: 96}`` gives the small windows a fifth of the tokens of 224 pixels. Position embeddings are interpolated.
-        Cheaper, not the paper.
+        Cheaper; not part of the paper.
     placement : {"stretched", "centred"}
         ``stretched`` spreads the grid of similarities over the whole frame as the official code does; ``centred``
         puts each value at the true centre of its window.
     interpolation : {"bilinear", "nearest"}
-        Between windows.
+        Interpolation between the values of neighbouring windows.
     align_corners : bool
         As in `torch.nn.functional.interpolate`; bilinear and stretched only.
     template : str or tuple of str
-        Prompt with the field ``{label}``; several are embedded one by one, averaged and normalised again.
+        Prompt with the field ``{label}``; the embeddings of several templates are averaged and normalised again.
         ``"imagenet80"`` stands for the 80 templates that CLIP's authors used on ImageNet, ``"scene85"`` for these and
         the five of MaskCLIP that say "in the scene".
     article : {"official", "grammatical"}
         ``official`` leaves "a {label}" as it is; ``grammatical`` writes "an" before a vowel.
     synonyms : mapping of str to tuple of str
-        Label -> all phrases that stand for it; its similarity in a window is the maximum over them. A label that is
-        not named stands for itself; one that is named counts itself only if it is among its phrases.
+        Label -> all phrases used for it; its similarity in a window is the maximum over them. A label without an entry
+        is its own phrase; a label with an entry is not, unless it is listed among its phrases.
     background : {"saliency", "prompt", "threshold", "words", "none"}
-        ``saliency``: a background label, and the guide of the paper. ``prompt``: the background label competes by its
-        text alone. ``threshold``: a pixel is background where no other label is probable enough; no text competes for
-        it. ``words``: the background label stands for `background_words`, the best of them counts; no saliency.
+        ``saliency``: a background label and the guide of the paper. ``prompt``: the background label competes by its
+        text embedding only. ``threshold``: a pixel is background where no other label is probable enough; the
+        background has no text embedding. ``words``: the background is the best of `background_words`; no saliency.
         ``none``: no background label is added and saliency is not applied.
     background_label : str
-        Which label is the background; added as the first label where the labels lack it.
+        Name of the background label; added as the first label if it is not among the labels.
     background_words : tuple of str
-        Of the policy ``words``, such as sky, wall and grass; needed there, unused elsewhere.
+        Words for the background, such as sky, wall and grass; required by the policy ``words``, otherwise unused.
     background_threshold : float
-        Of the policy ``threshold``, 0 to 1: background is where the greatest probability of the other labels is below
-        it. 0 gives no background. The default is ClearCLIP's for PASCAL VOC.
+        For the policy ``threshold``, 0 to 1: a pixel is background where the highest probability of the other labels is
+        below it. 0 gives no background. The default is ClearCLIP's for PASCAL VOC.
     logit_scale : float
-        Of the policy ``threshold``: probabilities are the softmax of ``logit_scale * merged`` over the labels other
-        than background. Default ClearCLIP's; CLIP was trained towards 100.
+        For the policy ``threshold``: probabilities are the softmax of ``logit_scale * merged`` over the labels other
+        than background. The default is ClearCLIP's; CLIP was trained with a scale close to 100.
     saliency_input : {"image", "frame"}
         What the saliency source sees: the image at its own size (evaluation) or the resized frame (demo).
     saliency_weight : float
-        ``guide_w = (1 - w) + w * guide``: 1 is the paper, 0 ignores saliency.
+        ``guide_w = (1 - w) + w * guide``: 1 is the paper's setting, 0 ignores saliency.
     saliency_threshold : float or None
-        None keeps the saliency soft; a number makes it ``saliency > threshold``.
+        None keeps the saliency soft; a number binarises it as ``saliency > threshold``.
     keep_labels : int or None
-        None: all labels compete for every pixel. A number: only so many of them, beside the background, those that
-        the windows speak for most clearly (`method.presence.evidence`). No more than there are.
+        None: all labels compete for every pixel. A number: besides the background, only this many labels compete, those
+        with the most evidence in the windows (`method.presence.evidence`). At most the number of labels.
     refine : {"none", "pamr", "guided"}
-        What the edges of the image do to the fused scores: ``pamr`` spreads them among pixels of like colours
-        (`method.refine.Pamr`), ``guided`` is the guided filter (`method.refine.Guided`). Not the paper.
+        Edge-aware refinement of the fused scores: ``pamr`` propagates them among pixels of similar colour
+        (`method.refine.Pamr`), ``guided`` is the guided filter (`method.refine.Guided`). Not part of the paper.
     refine_iterations : int
-        Of ``pamr``. 0 changes nothing.
+        Number of iterations of ``pamr``; 0 changes nothing.
     refine_dilations : tuple of int
-        Of ``pamr``: distances in pixels of the frame at which a pixel's neighbours are, below its shorter side. The
-        default is NACLIP's; smaller ones keep smaller things.
+        For ``pamr``: distances between a pixel and its neighbours, in pixels of the frame, less than its shorter side.
+        The default is NACLIP's; smaller dilations preserve smaller objects.
     refine_radius : int
-        Of ``guided``: radius of its windows in pixels of the frame, below its shorter side.
+        For ``guided``: radius of its windows in pixels of the frame, less than its shorter side.
     refine_eps : float
-        Of ``guided``: variance of a colour, on the scale [0, 1], that counts as no edge.
+        For ``guided``: colour variance, on the scale [0, 1], below which there is no edge (epsilon of He et al.).
     temperature : float
-        Of the softmax that turns fused scores into probabilities; it changes no label.
+        Temperature of the softmax that turns scores into probabilities; it does not change labels.
     dense : {"none", "maskclip", "maskclip_reduced", "sclip", "clearclip", "naclip"}
-        Whose way of computing the encoder's last block gives patch tokens, which are grids too, see
-        `method.last_block`; ``none``: no such grid. Not the paper.
+        Method whose modified last block of the encoder gives patch tokens, which form additional grids, see
+        `method.last_block`; ``none``: no such grid. Not part of the paper.
     dense_from : {"frame", "crops"}
-        ``frame``: the encoder reads the whole frame once more, and its patches are the grid ``dense``. ``crops``: the
-        patches of the crops that are encoded anyway; those of the windows of one side are one grid, such as
-        ``dense064``, whose map is the mean over the windows that cover a pixel. In `weights` the name ``dense`` stands
-        for all of them.
+        ``frame``: the whole frame is encoded once more, and its patch tokens form the grid ``dense``. ``crops``: the
+        patch tokens of the crops that are encoded anyway; those of all windows of one side form one grid, such as
+        ``dense064``, whose map is the mean over the windows that cover a pixel. In `weights`, the name ``dense`` refers
+        to all of them.
     dense_side : int or None
-        Shorter side of the frame in pixels as the encoder reads it for ``dense_from="frame"``, bilinear; None: as it
-        is.
+        Shorter side in pixels to which the frame is resized (bilinear) for ``dense_from="frame"``; None: not resized.
     patches : (int, int) or None
-        Sides of the encoder's input and of its patches, in pixels, which say where patch tokens are. None leaves it to
-        the segmenter, which fills it in; runs and stores have it.
+        Sides of the encoder's input and of its patches, in pixels, which determine where patch tokens are. None: the
+        segmenter fills it in; runs and stores contain it.
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
-        Of the networks' arithmetic (of saliency: ``found``'s); ``auto``: the encoder's own, ``int8`` needs OpenVINO.
+        Precision of the networks (for saliency: of ``found``); ``auto`` keeps the encoder's own, ``int8`` needs
+        OpenVINO.
 
     Raises
     ------
     ConfigError
-        For an unknown knob, with the nearest names, or a value, or a combination of values, that makes no sense.
+        For an unknown knob (with the nearest names), an invalid value or an invalid combination of values.
 
     Examples
     --------
@@ -151,7 +151,7 @@ class Config:
     )
     stride: int = knob(2, "embedding", "count", "windows per window side", min=1, max=16, step=1)
     image_size: tuple[int, int] = knob(
-        (256, 256), "embedding", "size", "frame height and width", min=1, max=MAX_SIDE, also_on={"saliency": {}}
+        (256, 256), "embedding", "size", "height and width of the frame", min=1, max=MAX_SIDE, also_on={"saliency": {}}
     )
     image_resize: Resize = knob(
         "bilinear", "embedding", "choice", "how the image becomes the frame",
@@ -162,13 +162,13 @@ class Config:
         also_on={"saliency": {}},
     )  # fmt: skip
     saliency_input: SaliencyInput = knob(
-        "image", "saliency", "choice", "what the saliency source sees", choices=get_args(SaliencyInput)
+        "image", "saliency", "choice", "image given to the saliency source", choices=get_args(SaliencyInput)
     )
     crop_input: CropInput = knob(
-        CropInput(), "embedding", "sides", "other side of the encoder's input, by scale", min=MIN_INPUT, max=MAX_INPUT
+        CropInput(), "embedding", "sides", "side of the encoder's input for a scale", min=MIN_INPUT, max=MAX_INPUT
     )
     dense: Dense = knob(
-        "none", "embedding", "choice", "whose last block gives patch tokens", choices=get_args(Dense),
+        "none", "embedding", "choice", "method that gives patch tokens", choices=get_args(Dense),
         idle={"dense": "none"}, often=True,
     )  # fmt: skip
     dense_from: DenseFrom = knob(
@@ -176,62 +176,60 @@ class Config:
         idle={"dense": "none"},
     )  # fmt: skip
     dense_side: int | None = knob(
-        None, "embedding", "optional", "shorter side of the frame as the encoder reads it for patch tokens",
+        None, "embedding", "optional", "shorter side of the frame when it is encoded for patch tokens",
         min=MIN_INPUT, max=MAX_INPUT, step=1, idle={"dense": "none", "dense_from": "crops"},
     )  # fmt: skip
     patches: tuple[int, int] | None = knob(
-        None, "embedding", "settled", "sides of the encoder's input and of its patches, pixels",
+        None, "embedding", "settled", "sides of the encoder's input and of its patches, in pixels",
         min=1, max=MAX_INPUT, left_open=None, idle={"dense": "none"},
     )  # fmt: skip
     weights: Weights = knob(Weights(), "merged", "weights", "weight of each grid", min=0.0, max=4.0, step=0.05)
     placement: Placement = knob(
-        "stretched", "merged", "choice", "where a window's value stands", choices=get_args(Placement), often=True
+        "stretched", "merged", "choice", "position of a window's value", choices=get_args(Placement), often=True
     )
     interpolation: Interpolation = knob(
-        "bilinear", "merged", "choice", "between windows", choices=get_args(Interpolation), often=True
+        "bilinear", "merged", "choice", "interpolation between windows", choices=get_args(Interpolation), often=True
     )
-    align_corners: bool = knob(False, "merged", "switch", "corner pixels are grid points")
+    align_corners: bool = knob(False, "merged", "switch", "align the corner windows with the corners of the frame")
     template: str | tuple[str, ...] = knob(
         OFFICIAL_TEMPLATE, "text", "template", "prompt around a label",
         suggestions=(OFFICIAL_TEMPLATE, *TEMPLATE_SETS), often=True,
     )  # fmt: skip
-    article: Article = knob("official", "text", "choice", "'a' always, or by the vowel", choices=get_args(Article))
-    synonyms: Synonyms = knob(Synonyms(), "text", "phrases", "phrases that stand for a label; the best counts")
+    article: Article = knob("official", "text", "choice", "always 'a', or 'an' by vowel", choices=get_args(Article))
+    synonyms: Synonyms = knob(Synonyms(), "text", "phrases", "phrases used for a label; the best one counts")
     background: Background = knob(
         "saliency", "text", "choice", "what makes a pixel background", choices=get_args(Background), often=True
     )
     background_label: str = knob("background", "text", "text", "name of the background label")
-    background_words: tuple[str, ...] = knob((), "text", "words", "what stands for the background (policy 'words')")
+    background_words: tuple[str, ...] = knob((), "text", "words", "words for the background (policy 'words')")
     background_threshold: float = knob(
         0.5, "fused", "number", "background below this probability (policy 'threshold')", min=0.0, max=1.0, step=0.01
     )
-    logit_scale: float = knob(
-        50.0, "fused", "number", "of the probabilities of 'threshold'", min=1.0, max=200.0, step=1.0
-    )
+    logit_scale: float = knob(50.0, "fused", "number", "logit scale of 'threshold'", min=1.0, max=200.0, step=1.0)
     saliency_weight: float = knob(
-        1.0, "guide", "number", "0 ignores saliency, 1 is the paper", min=0.0, max=1.0, step=0.05, often=True
+        1.0, "guide", "number", "0 ignores saliency, 1 is the paper's setting", min=0.0, max=1.0, step=0.05, often=True
     )
     saliency_threshold: float | None = knob(
-        None, "guide", "optional", "hard saliency above this", min=0.0, max=1.0, step=0.05, often=True
+        None, "guide", "optional", "binarise saliency at this value", min=0.0, max=1.0, step=0.05, often=True
     )
     keep_labels: int | None = knob(
-        None, "fused", "optional", "labels that compete, by evidence", min=1, max=100, step=1,
+        None, "fused", "optional", "number of labels kept, by evidence", min=1, max=100, step=1,
         suggestions=(3, 5),
     )  # fmt: skip
     refine: Refine = knob(
-        "none", "refined", "choice", "what edges do to the fused scores", choices=get_args(Refine), often=True
+        "none", "refined", "choice", "edge-aware refinement of the fused scores", choices=get_args(Refine), often=True
     )
-    refine_iterations: int = knob(10, "refined", "count", "steps of 'pamr'", min=0, max=100, step=1)
+    refine_iterations: int = knob(10, "refined", "count", "iterations of 'pamr'", min=0, max=100, step=1)
     refine_dilations: tuple[int, ...] = knob(
-        (8, 16), "refined", "numbers", "distances in pixels of the neighbours of 'pamr'", min=1, max=MAX_SIDE
+        (8, 16), "refined", "numbers", "neighbour distances of 'pamr', in pixels", min=1, max=MAX_SIDE
     )
-    refine_radius: int = knob(
-        8, "refined", "count", "radius in pixels of the windows of 'guided'", min=1, max=100, step=1
-    )
+    refine_radius: int = knob(8, "refined", "count", "window radius of 'guided', in pixels", min=1, max=100, step=1)
     refine_eps: float = knob(
-        1e-3, "refined", "number", "variance that is no edge to 'guided'", min=1e-5, max=1.0, step=1e-5
+        1e-3, "refined", "number", "regularisation of 'guided' (colour variance)", min=1e-5, max=1.0, step=1e-5
     )
-    temperature: float = knob(1.0, "probability", "number", "of the softmax", min=1e-3, max=100.0, step=0.01)
+    temperature: float = knob(
+        1.0, "probability", "number", "temperature of the softmax", min=1e-3, max=100.0, step=0.01
+    )
 
     def __post_init__(self) -> None:
         """Bring the values to their canonical types and check them."""
@@ -263,7 +261,7 @@ class Config:
     def only(self, *grids: str | int) -> Config:
         """Return a copy in which only some of its grids count, each with weight 1.
 
-        The others are left out, but for those without which these cannot be: patch tokens of crops need the crops.
+        The others are removed, except crops that are needed for patch tokens.
 
         Raises
         ------
@@ -316,7 +314,7 @@ class Config:
         Raises
         ------
         ConfigError
-            For an unknown knob, with the nearest names, or a value that makes no sense.
+            For an unknown knob, with the nearest names, or an invalid value.
         """
         self.require_known(changes)
         return dataclass_replace(self, **changes)
@@ -380,7 +378,7 @@ class Config:
         Raises
         ------
         ConfigError
-            If it is not JSON, names an unknown knob or holds a value that makes no sense.
+            If it is not JSON, names an unknown knob or holds an invalid value.
         """
         return cls(**knob_values.read_json(text))
 

@@ -1,6 +1,6 @@
-"""One vocabulary: dimensions, stages, units and ranges, and the check that a tree speaks it.
+"""Names of dimensions and stages with their units and ranges, and the check that a tree follows them.
 
-Nothing else in the lab spells a dimension or a stage name; figures, documents and files take them from here.
+This is the only place where dimensions and stages are named; figures, documents and files take the names from here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _always(config: Config) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What one stage of a run, or one map that explains a run, is.
+    """Description of one stage of a run, or of one map that explains a run.
 
     Attributes
     ----------
@@ -55,17 +55,17 @@ class Stage:
     kind : {"u1", "f4", "i2", "i8", "b1"}
         Numpy kind and size of its values.
     title, sentence : str
-        Its name for people, and how to read it.
+        Its name for display, and a sentence on how to read it.
     unit : str
-        What its values are, as it stands beside a colour scale.
+        What its values are, as written next to a colour scale.
     low, high : float or None
-        Range that every value keeps (None: no bound).
+        Range of its values (None: no bound).
     needs : tuple of str
-        Stages that it is made of, all of them earlier ones, or `SCORES`.
+        Earlier stages from which it is computed, or `SCORES`.
     is_score : bool
-        Whether the label with the highest value wins where no later score follows.
+        Whether labels are decided by this stage if no later score stage follows.
     asked : callable
-        Whether a configuration asks for the stage.
+        Whether a configuration includes the stage.
     """
 
     name: str
@@ -93,66 +93,68 @@ class Stage:
 _TABLE = (
     Stage(
         name="image", dims=(Y, X, CHANNEL), kind="u1", low=0, high=255, title="The image in the frame",
-        sentence="Squashed to the frame; the aspect ratio is lost, as in the paper.",
+        sentence="The image resized to the frame; as in the paper, the aspect ratio is not preserved.",
     ),
     Stage(
         name="embedding", dims=(ROW, COL, FEATURE), kind="f4", needs=("image",), title="Embeddings of the windows",
-        sentence="The unit vector that the encoder gives each window.",
+        sentence="The encoder's embedding of each window, a unit vector.",
     ),
     Stage(
         name="text_embedding", dims=(PHRASE, FEATURE), kind="f4", title="Embeddings of the phrases",
-        sentence="The unit vector that the encoder gives each phrase of each label.",
+        sentence="The encoder's embedding of each phrase of each label, a unit vector.",
     ),
     Stage(
         name="similarity", dims=(ROW, COL, LABEL), kind="f4", low=-1, high=1, unit="cosine",
-        needs=("embedding", "text_embedding"), title="Every window against every label",
-        sentence="One cell is one crop that CLIP compared with the words; a row is a grid. Bright: like the label.",
+        needs=("embedding", "text_embedding"), title="Similarity of every window to every label",
+        sentence="Each cell is a crop that CLIP compared with the label; each row is a grid. Bright cells match well.",
     ),
     Stage(
         name="best_phrase", dims=(ROW, COL, LABEL), kind="i2", low=0, needs=("embedding", "text_embedding"),
-        title="The phrase that won",
-        sentence="Of the phrases of a label, the index of the one with the highest cosine.",
+        title="The best phrase",
+        sentence="Index of the phrase of each label with the highest cosine similarity.",
     ),
     Stage(
         name="presence", dims=(LABEL,), kind="f4", low=-2, high=2, unit="cosine", needs=("similarity",),
-        asked=lambda config: config.keep_labels is not None, title="Evidence that the label is there",
-        sentence="Its largest lead over the best other label in any window; the background has 2.",
+        asked=lambda config: config.keep_labels is not None, title="Evidence that the label is present",
+        sentence="Its largest lead over the best other label in any window; the background is set to 2.",
     ),
     Stage(
         name="kept", dims=(LABEL,), kind="b1", needs=("presence",), title="Whether the label competes",
-        asked=lambda config: config.keep_labels is not None, sentence="The labels with most evidence, and background.",
+        asked=lambda config: config.keep_labels is not None,
+        sentence="The labels with the most evidence, and the background.",
     ),
     Stage(
         name="logits", dims=(GRID, LABEL, Y, X), kind="f4", low=-1, high=1, unit="cosine", needs=("similarity",),
         title="The maps of the grids",
-        sentence="The same cosines spread over the frame. Large windows say what is in the image, small ones where.",
+        sentence="The same cosines, resized to the frame. Large windows show what is in the image, small ones where.",
     ),
     Stage(
         name="merged", dims=(LABEL, Y, X), kind="f4", unit="cosine", needs=("logits",), title="Merged",
-        sentence="The weighted mean of the grids' maps: what the text alone says.",
+        sentence="The weighted mean of the grids' maps, before saliency is applied.",
     ),
     Stage(
         name="saliency", dims=(Y, X), kind="f4", low=0, high=1, unit="foreground probability", needs=("image",),
         title="Saliency",
-        sentence="How much each pixel belongs to some object, found without labels. 1 is foreground.",
+        sentence="Probability that a pixel belongs to any object, estimated without labels. 1 is foreground.",
     ),
     Stage(
         name="guide", dims=(LABEL, Y, X), kind="f4", low=0, high=1, unit="factor", needs=("merged",), title="Guide",
-        sentence="The factor on every label: saliency for objects, one minus saliency for the background.",
+        sentence="The factor for every label: saliency for objects, one minus saliency for the background.",
     ),
     Stage(
         name="fused", dims=(LABEL, Y, X), kind="f4", unit="score", needs=("merged", "guide"), is_score=True,
-        title="Fused", sentence="Merged times guide, or the threshold as a score of the background.",
+        title="Fused",
+        sentence="Merged times guide. With the policy 'threshold', the threshold is the score of the background.",
     ),
     Stage(
         name="refined", dims=(LABEL, Y, X), kind="f4", unit="score", needs=("image", "fused"), is_score=True,
         asked=lambda config: config.refine != "none", title="Refined",
-        sentence="The fused scores, moved to the edges of the image: each a weighted sum of those around it.",
+        sentence="The fused scores aligned with image edges: each is a weighted sum of the scores around it.",
     ),
     Stage(
         name="probability", dims=(LABEL, Y, X), kind="f4", low=0, high=1, unit="probability", needs=(SCORES,),
         title="Probability",
-        sentence="Softmax of the scores that decide. Nearly flat at temperature 1, because cosines lie close together.",
+        sentence="Softmax of the final scores. Nearly uniform at temperature 1, because cosines differ only slightly.",
     ),
     Stage(
         name="labels", dims=(Y, X), kind="i2", low=0, needs=(SCORES,), title="Labels",
@@ -160,11 +162,12 @@ _TABLE = (
     ),
     Stage(
         name="margin", dims=(Y, X), kind="f4", low=0, unit="score", needs=(SCORES,), title="Margin",
-        sentence="How far the winner is ahead of the runner-up. Dark pixels would change their label easily.",
+        sentence="Lead of the winning label over the runner-up. The labels of dark pixels change easily.",
     ),
     Stage(
         name="labels_full", dims=(Y_FULL, X_FULL), kind="i2", low=0, needs=("labels",),
-        title="Labels at the image's own size", sentence="The labels brought to the size of the image, nearest.",
+        title="Labels at the image's own size",
+        sentence="The labels resized to the image with nearest-neighbour interpolation.",
     ),
 )  # fmt: skip
 

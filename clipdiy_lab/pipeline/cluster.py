@@ -64,29 +64,29 @@ class Job(Protocol):
 
 @contextlib.contextmanager
 def connect(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
-    """Lend a client of a cluster: of one that runs, or of one made for the occasion on this machine.
+    """Connect to a dask cluster: a running one, or a temporary one on this machine.
 
     Parameters
     ----------
     scheduler : str, optional
         Address of a scheduler, such as "tcp://10.0.0.5:8786".
     workers : int, optional
-        Instead: so many processes on this machine, which share its cores. They listen on the loopback interface alone
-        and speak TLS with a certificate that is made for the occasion and known to these processes only, so that
-        other users of the machine cannot give them work.
+        Instead of `scheduler`: number of processes to start on this machine, which share its cores. They listen only on
+        the loopback interface and use TLS with a temporary certificate known only to these processes, so that other
+        users of the machine cannot send them tasks.
 
     Yields
     ------
     distributed.Client
-        For the argument `client` of `embed`, `evaluate` and `sweep`. A script must call this below
-        ``if __name__ == "__main__":``, because the processes import it.
+        Pass it as `client` to `embed`, `evaluate` or `sweep`. A script must call this function under
+        ``if __name__ == "__main__":``, because the worker processes import the script.
 
     Raises
     ------
     ConfigError
         If neither or both are given, or the number of workers is not positive.
     ClusterError
-        If dask.distributed is missing here, the scheduler does not answer, or it or a worker runs other versions.
+        If dask.distributed is not installed, the scheduler does not answer, or it or a worker has other versions.
     """
     if (scheduler is None) == (workers is None):
         raise ConfigError("give either the address of a scheduler or a number of workers on this machine.")

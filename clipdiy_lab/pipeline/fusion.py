@@ -1,4 +1,4 @@
-"""From embedded windows and texts to labels or a run, without the image network."""
+"""From embeddings of windows and texts to labels or a run, without the image encoder."""
 
 from __future__ import annotations
 
@@ -59,22 +59,22 @@ class Texts:
 
 @one_thread()
 def fuse(encoded: Encoding | xr.DataTree, text: xr.DataArray, config: Config) -> xr.DataTree:
-    """Make a run from encoded windows and embedded labels; no network is touched.
+    """Make a run from encoded windows and embedded labels; no network is run.
 
     Parameters
     ----------
     encoded : Encoding or xarray.DataTree
-        What `Segmenter.encode` gives, or any run.
+        Result of `Segmenter.encode`, or any run.
     text : array (phrase, feature)
-        What `Segmenter.text_embeddings` gives.
+        Result of `Segmenter.text_embeddings`.
     config : Config
-        Its encode knobs must be those of `encoded`.
+        Its encode knobs must equal those of `encoded`.
 
     Raises
     ------
     RunError
-        If the embeddings are missing or of another width, an encode knob differs, the text embeddings are of other
-        phrases than those of the configuration, or a stage needs one that is not there.
+        If the embeddings are missing or have another width, an encode knob differs, the text embeddings belong to other
+        phrases than those of the configuration, or a stage that another one needs is missing.
     """
     encoding = encoded if isinstance(encoded, Encoding) else Encoding.of(encoded)
     config = _settled(encoding, text, config)

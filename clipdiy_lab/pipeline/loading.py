@@ -1,4 +1,4 @@
-"""Segmenters and encoders by name, whatever computes them."""
+"""Load segmenters and encoders by name, for any runtime."""
 
 from __future__ import annotations
 
@@ -46,39 +46,39 @@ def load(
     Parameters
     ----------
     name : str
-        ``"tiny"`` (embedded, knows pictograms), ``"ARCHITECTURE/TAG"`` of `list_models`, such as
-        ``"ViT-B-32/laion2b_s34b_b79k"``, the paper's, or another name that `models.loading.load_encoder` takes, such as
-        one that an installed package registers.
+        ``"tiny"`` (comes with the package, recognises pictograms only), ``"ARCHITECTURE/TAG"`` of `list_models`, such
+        as the paper's ``"ViT-B-32/laion2b_s34b_b79k"``, or another name that `models.loading.load_encoder` accepts,
+        such as one registered by an installed package.
     saliency : str or Saliency, optional
         A name of `lab.saliency.names`, such as ``found``, ``found-tiny`` or ``none``, or any object that meets the
         protocol.
-        Default: ``found-tiny`` beside ``tiny``, ``found`` beside every other encoder.
+        Default: ``found-tiny`` for ``tiny``, ``found`` for every other encoder.
     checkpoint : path, optional
-        Local weights for the architecture `name`; a tag beside it says how they were trained.
+        Local weights for the architecture `name`; a tag in `name` tells how they were trained.
     sha256 : str, optional
-        Expected hash of the file of weights.
+        Expected hash of the weights file.
     mean, std, activation, tokenizer : optional
-        How the weights were trained, where neither tag nor file says so or you know better, see
-        `models.loading.load_openclip`.
+        Preprocessing, activation and tokenizer with which the weights were trained, if neither tag nor file gives
+        them or to override them, see `models.loading.load_openclip`.
     device : {"auto", "cuda", "mps", "cpu"}
     precision : {"auto", "fp32", "bf16", "fp16", "int8"}
-        fp16 for graphics cards, int8 for the runtime ``openvino``.
+        fp16 is for GPUs, int8 for the runtime ``openvino``.
     batch_size : int, optional
         See `Segmenter`.
     runtime : {"torch", "openvino"}
-        What computes the image tower, and the transformer of the saliency ``found``. OpenVINO is for processors, see
+        Library that runs the image tower, and the transformer of the saliency ``found``. OpenVINO is for CPUs, see
         `models.openvino.OpenVinoEncoder` and `models.saliency.fast_dino.FastDino`.
     calibration : sequence of images, optional
-        Anything that `Segmenter.segment` takes; int8 sets its ranges by them. Default: 8 scenes of the training split;
-        for photographs, give a few photographs.
+        Images, as for `Segmenter.segment`, from which int8 quantisation takes its ranges. Default: 8 scenes of the
+        training split; for photographs, give a few photographs.
     **options
-        What else the encoder of an installed package takes.
+        Further options of an encoder from an installed package.
 
     Raises
     ------
     ModelError
-        If the name is unknown or no text, the weights are neither on this machine nor to be fetched, nothing says how
-        they were trained, or the runtime cannot do what is asked of it.
+        If the name is unknown or not a string, the weights are not on this machine and cannot be downloaded, it is not
+        known how they were trained, or the runtime does not support what is requested.
     SaliencyError
         If the saliency is neither a name nor a source.
     """
@@ -109,7 +109,7 @@ def make_encoder(
     precision: Precision = "auto",
     **options: Any,
 ) -> Encoder:
-    """Make an encoder: what `load` does without a saliency source, and what repeats a recipe.
+    """Make an encoder, as `load` does, but without a saliency source; also used to repeat a recipe.
 
     Parameters
     ----------

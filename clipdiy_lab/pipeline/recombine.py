@@ -1,4 +1,4 @@
-"""From a run to another run: other labels, texts, saliency or fuse knobs, and never the image network."""
+"""From one run to another: change labels, texts, saliency or fuse knobs without running the image encoder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def recombine(
     segmenter: Segmenter | None = None,
     **knobs: Any,
 ) -> xr.DataTree:
-    """Turn fuse-tier knobs of a run without touching the image network.
+    """Change fuse-tier knobs of a run without running the image encoder.
 
     Parameters
     ----------
@@ -41,27 +41,27 @@ def recombine(
     config : Config, optional
         Start from this configuration instead of the run's own.
     labels : sequence of str, optional
-        Other labels. Labels that the run knows need nothing; new ones need `segmenter` or `text_embeddings`. Synonyms
-        of labels that are left out are left out with them.
+        New list of labels. Labels of the run can be used as they are; other ones need `segmenter` or `text_embeddings`.
+        If a label is removed, its synonyms are removed too.
     text_embeddings : array, labels x features, optional
-        Rows for `labels` (or for the run's labels), one per label.
+        Text embeddings of `labels` (or of the run's labels), one row per label.
     saliency : array, height x width of the image or of the frame, in [0, 1], optional
-        Another saliency map.
+        Saliency map to use instead of the run's.
     segmenter : Segmenter, optional
-        Whose text encoder embeds new labels, phrases or templates.
+        Segmenter whose text encoder embeds new labels, phrases or templates.
     **knobs
-        Fuse-tier fields of `Config`. ``scales`` may drop scales that the run has. Another ``background_label`` takes
-        the place of the run's.
+        Fuse-tier fields of `Config`. ``scales`` may omit scales of the run. A new ``background_label`` replaces that of
+        the run.
 
     Returns
     -------
     xarray.DataTree
-        A new run; the one given is not changed.
+        A new run; the given run is not changed.
 
     Raises
     ------
     RunError
-        For an encode knob, or for labels, phrases or templates that the run does not hold and that nobody can embed.
+        For an encode knob, or for labels, phrases or templates whose embeddings are neither in the run nor given.
     """
     encoding = Encoding.of(run)
     s.stage(run, "text_embedding")  # refused here, before anything is asked of it

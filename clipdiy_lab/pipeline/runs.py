@@ -28,8 +28,8 @@ _READERS = {".nc": read_netcdf, ".zarr": read_zarr}
 def save_run(run: xr.DataTree, path: str | PathLike[str]) -> Path:
     """Write a run to NetCDF-4 (``.nc``) or Zarr (``.zarr``).
 
-    The file appears under its name only when it is complete. Half-precision stages, which NetCDF cannot hold, are kept
-    as float32 and come back as float16. The file is made in memory first, which takes its size once more.
+    The file appears under its name only when it is complete. Half-precision stages, which NetCDF cannot store, are
+    written as float32 and read back as float16. The file is first built in memory, which needs as much memory again.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def save_run(run: xr.DataTree, path: str | PathLike[str]) -> Path:
     RunError
         If the tree is not a run.
     OutputError
-        If the suffix is another one, the place cannot be written to, or the disk is full.
+        If the suffix is not one of these, the file cannot be written, or the disk is full.
     """
     s.validate(run, need=("image",))
     require_consistent(run)
@@ -54,16 +54,17 @@ def save_run(run: xr.DataTree, path: str | PathLike[str]) -> Path:
 
 
 def open_run(path: str | PathLike[str]) -> xr.DataTree:
-    """Read a run that `save_run`, or `DataTree.to_netcdf` or `to_zarr`, wrote; loaded into memory and checked.
+    """Load a run written by `save_run`, `DataTree.to_netcdf` or `to_zarr` into memory and check it.
 
-    The file may come from anybody: no code is run, no other file is read, and what a run of the lab does not hold is
-    refused. Its arrays may have 1 GiB, or eight times the bytes of the file where that is more, and opening takes up to
-    twice that in memory. A ``.nc`` file is read in a process of its own.
+    The file may come from an untrusted source: no code is run, no other file is read, and content that does not belong
+    in a run is refused. Its arrays may take up to 1 GiB, or eight times the size of the file if that is more, and
+    opening takes up to twice as much memory. A ``.nc`` file is read in a separate process.
 
     Raises
     ------
     RunError
-        If the file is missing, damaged (for files of `save_run`, to the last bit), or not a run of the lab.
+        If the file is missing, damaged (in files of `save_run`, every changed bit is detected), or not a run of the
+        lab.
     """
     source = Path(path)
     read = _READERS[_suffix(source, RunError)]

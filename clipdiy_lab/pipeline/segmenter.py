@@ -1,4 +1,4 @@
-"""What needs the network: from an image to embeddings of its windows, and on to a run."""
+"""The steps that need the network: from an image to the embeddings of its windows, and to a run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FloatMap = npt.NDArray[np.float32]
 
 
 class Segmenter:
-    """An encoder and a saliency source, ready for images.
+    """An encoder and a saliency source, ready to segment images.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Segmenter:
     saliency : str or Saliency
         A name for `models.saliency.build`, or any object that meets the protocol; ``"none"`` applies no saliency.
     batch_size : int, optional
-        Crops that go through the network at once. None: all crops of an image; halved by itself, and kept there, where
-        memory runs out.
+        Number of crops per forward pass. None: all crops of an image. If memory runs out, it is halved automatically
+        and stays at the lower value.
 
     Raises
     ------
@@ -55,7 +55,7 @@ class Segmenter:
     SaliencyError
         If the saliency is an object that does not meet the protocol.
     ConfigError
-        If the batch size is no positive whole number.
+        If the batch size is not a positive integer.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class Segmenter:
 
     @property
     def batch_size(self) -> int | None:
-        """Crops that go through the network at once; None: all crops of an image."""
+        """Number of crops per forward pass; None: all crops of an image."""
         return self._batches.size
 
     def segment(
@@ -100,7 +100,7 @@ class Segmenter:
         ----------
         image : path, bytes, PIL image or H x W x 3 uint8 array
         labels : sequence of str
-            What to look for. A background label is added as the policy asks.
+            Labels to segment. A background label is added if the background policy needs one.
         config : Config, optional
             Default: `Config()`, the paper's settings.
         text_embeddings : array, labels x features, optional
@@ -116,12 +116,13 @@ class Segmenter:
         Raises
         ------
         ClipdiyError
-            A child of it for every kind of bad input.
+            A subclass for each kind of bad input.
 
         Warns
         -----
         OutOfDistributionWarning
-            If the embedded model is shown something else than a scene; the run's attribute ``caution`` says it too.
+            If the embedded model is given something other than a scene; the run's attribute ``caution`` contains the
+            same warning.
         """
         config = as_config(config)
         checked = check_labels(labels)
@@ -131,12 +132,12 @@ class Segmenter:
         return fuse(encoding, text, config)
 
     def encode(self, image: Any, config: Config | None = None, *, saliency: npt.ArrayLike | None = None) -> xr.DataTree:
-        """Do what needs the network: frame, embeddings of all windows, saliency.
+        """Run the steps that need the network: frame, embeddings of all windows, saliency.
 
         Returns
         -------
         xarray.DataTree
-            A run without labels; `fuse` makes it whole.
+            A run without labels; `fuse` adds the remaining stages.
         """
         encoding = self.encoding(image, config, saliency=saliency)
         warn(encoding.provenance)
@@ -150,14 +151,14 @@ class Segmenter:
         saliency: npt.ArrayLike | None = None,
         watch: Watch = UNWATCHED,
     ) -> Encoding:
-        """Do what `encode` does, and return it as the value that the lab itself works with.
+        """Do the same as `encode`, and return the lab's internal representation.
 
         Parameters
         ----------
         image, config, saliency
             As for `segment`; the image may also be what `prepare` gave.
         watch : Watch, optional
-            Hears of the crops that are encoded, and may stop the work between two batches.
+            Notified of the crops that are encoded; it can stop the work between two batches.
 
         Raises
         ------
@@ -183,7 +184,7 @@ class Segmenter:
     def text_embeddings(
         self, labels: Sequence[str], config: Config | None = None, given: npt.ArrayLike | None = None
     ) -> xr.DataArray:
-        """Embed the phrases of labels, the background of the policy included; every prompt is embedded only once.
+        """Embed the phrases of the labels, including the background of the policy; every prompt is embedded only once.
 
         Parameters
         ----------
@@ -201,9 +202,9 @@ class Segmenter:
         Raises
         ------
         LabelError
-            Labels that cannot be prompted; synonyms of other labels, or of labels whose rows are given.
+            If labels cannot be used in prompts, or synonyms belong to other labels or to labels whose rows are given.
         ModelError
-            `given` of another shape, or holding zero, NaN or infinite vectors.
+            If `given` has another shape, or contains zero, NaN or infinite vectors.
         """
         config = as_config(config)
         checked = check_labels(labels)
@@ -232,7 +233,7 @@ class Segmenter:
     def saliency_map(
         self, pixels: npt.NDArray[np.uint8], frame: Tensor, config: Config, given: npt.ArrayLike | None = None
     ) -> Tensor | None:
-        """Apply the saliency source to an image, and bring its map to the frame.
+        """Apply the saliency source to an image, and resize its map to the frame.
 
         Parameters
         ----------
@@ -240,7 +241,7 @@ class Segmenter:
             The image at its own size.
         frame : uint8 tensor, y x x x 3
         config : Config
-            Says which of the two the source looks at, and in which precision it computes.
+            Decides which of the two is given to the source, and in which precision it runs.
         given : array, height x width in [0, 1], optional
             Used instead of the source.
 
@@ -275,7 +276,7 @@ class Segmenter:
         return self._saliencies[used]
 
     def settled(self, config: Config) -> Config:
-        """Return the configuration with what is left to the encoder: the precision, and the size of patches.
+        """Return the configuration with the values that depend on the encoder filled in: precision and patch size.
 
         Raises
         ------
@@ -290,7 +291,7 @@ class Segmenter:
         return config.replace(patches=(encoder.image_size, as_token_encoder(encoder).patch_size))
 
     def provenance(self, config: Config) -> dict[str, Any]:
-        """Attributes that every run of this segmenter carries, whatever the image; the precision is settled."""
+        """Attributes that every run of this segmenter has, independent of the image; the precision is filled in."""
         return {**made_by(self.encoder, self.saliency), "config": self.settled(config).to_json()}
 
 

@@ -1,8 +1,8 @@
-"""Everything that can be seen of a run, once: each stage and each explanation map, its words, its colours, its maker.
+"""List of everything that can be shown of a run: each stage and explanation map with its title, colours and maker.
 
 Titles, sentences, units and bounds are those of the stages: `method.schema.STAGES`, and the stages that stand beside
 the functions of `analysis.explain`. What this module adds is how a value is coloured, and how a map is made of a run.
-Figures, pages, explorer and pictures draw what is listed here and spell none of it.
+Figures, pages, explorer and pictures draw what is listed here and define none of it themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TEMPERATURE: Final = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """Something that can be seen.
+    """A stage or map that can be shown.
 
     Attributes
     ----------
@@ -112,8 +112,8 @@ def _note_of_words(found: xr.Dataset) -> str:
     shares = found["changed_share"].to_series().sort_values(ascending=False)
     most = "; ".join(f"{name}: {share:.1%}" for name, share in shares.head(3).items())
     left_out = "; ".join(found.attrs["left_out"])
-    return f"{len(shares)} variations were tried. They change most of the image with {most}." + (
-        f" Left out, because a prompt would be longer than the text encoder reads: {left_out}." if left_out else ""
+    return f"{len(shares)} variations were tried. The largest shares of changed pixels: {most}." + (
+        f" Left out, because a prompt would be too long for the text encoder: {left_out}." if left_out else ""
     )
 
 
@@ -177,7 +177,7 @@ OVERLAY: Final = Entry(
         dims=(s.Y, s.X, s.CHANNEL),
         kind="u1",
         title="The result over the image",
-        sentence="Background is left clear.",
+        sentence="The background is transparent.",
     ),
     kind="photograph",
 )

@@ -31,12 +31,12 @@ _NEEDED: Final = ("image", "text_embedding", "logits", "merged", "guide", s.SCOR
 
 
 def label_table(run: xr.DataTree) -> pd.DataFrame:
-    """Tabulate the labels of a run: share of the image, mean margin where they won, best score.
+    """Tabulate the labels of a run: share of the image, mean margin where they win, best score.
 
     Returns
     -------
     pandas.DataFrame
-        Index ``label``; columns ``share`` (0 to 1), ``mean_margin`` (NaN where a label won nothing), ``best_score``;
+        Index ``label``; columns ``share`` (0 to 1), ``mean_margin`` (NaN for a label without pixels), ``best_score``;
         largest share first.
     """
     names, scores = s.labels_of(run), s.scores(run).values
@@ -62,34 +62,36 @@ def report(
     segmenter: Segmenter | None = None,
     image: Any = None,
 ) -> Path:
-    """Write one self-contained HTML page that takes a run apart, or shows a comparison.
+    """Write one self-contained HTML page that explains a run or shows a comparison.
 
-    The instrument, in which every knob that needs no network is live, without a kernel; every stage; the maps of
-    `explain` with a sentence on how to read each; labels, configuration, prompts, and how to repeat it.
+    The page contains the instrument, in which every knob that needs no network can be changed without a kernel; every
+    stage; the maps of `explain` with a sentence on how to read each; labels, configuration, prompts, and code to repeat
+    the run.
 
     Parameters
     ----------
     run : xarray.DataTree, sequence of them, or xarray.Dataset of `compare`
-        Of several runs, the instrument shows all, and the sections below it take the first apart.
+        With several runs, the instrument shows all of them, and the sections below it explain the first.
     path : path
         The page appears there only when it is complete.
     tables : mapping of title to DataFrame, optional
         Shown after the labels.
     segmenter : Segmenter, optional
-        The one that made the run: its text encoder then also says what the words do (`explain.prompt_sensitivity`).
+        The one that made the run. Its text encoder is then used to show the effect of the wording
+        (`explain.prompt_sensitivity`).
     image : path, PIL image or array, or a sequence of them, optional
-        What was segmented, one for each run, to be shown as sharp as it is. Default: the frame, which a run holds.
+        The segmented images, one per run, shown at full resolution. Default: the frame stored in the run.
 
     Raises
     ------
     FigureError
         If it is a comparison with tables, a segmenter or an image.
     RunError
-        If it is not a whole run, `segmenter` has another encoder, or the images are not those of the runs.
+        If the run is incomplete, `segmenter` has another encoder, or the images are not those of the runs.
     ImageError
         If an image cannot be read.
     OutputError
-        If the place cannot be written to.
+        If the file cannot be written.
     """
     if is_comparison(run):
         if tables or segmenter is not None or image is not None:

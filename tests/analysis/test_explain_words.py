@@ -1,4 +1,4 @@
-"""What the words do, with real text encoders and no image network."""
+"""Sensitivity to the wording, with real text encoders and no image network."""
 
 import numpy as np
 import pytest

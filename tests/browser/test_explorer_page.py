@@ -167,7 +167,7 @@ def test_words_are_added_by_typing_and_by_a_pasted_list_and_the_state_is_kept(pa
 
 
 def test_a_bad_word_is_refused_in_place_and_changes_nothing(page):
-    for text, why in (("x" * 190, "shorten the label"), ("y" * 300, "longer than any prompt")):
+    for text, why in (("x" * 190, "shorten the label"), ("y" * 300, "too long for a prompt")):
         type_label(page, text)
         said(page, ".cdi-legend .cdi-refused", why)
         assert page.page.locator(".cdi-chip").count() == 5
@@ -222,7 +222,7 @@ def test_a_bad_upload_is_said_and_a_good_one_is_shown(page):
     said(page, ".cdi-files .cdi-refused", "the upload 'bad.png' cannot be used")
     assert page.ask("explorer.view.image.kind") == "scene"
     upload.set_input_files({"name": "large.png", "mimeType": "image/png", "buffer": bytes(11 * 2**20)})
-    said(page, ".cdi-files .cdi-refused", "at most 10 are taken")
+    said(page, ".cdi-files .cdi-refused", "the limit is 10 MiB")
     upload.set_input_files({"name": "good.png", "mimeType": "image/png", "buffer": good.getvalue()})
     page.until("(explorer.view.image.kind, explorer.view.image.name)", ("upload", "good.png"))
     said(page, ".cdi-title strong", "good.png")

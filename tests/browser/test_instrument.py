@@ -142,7 +142,7 @@ def test_the_panel_finds_knobs_and_shows_those_that_belong_together(runs, page_f
     page.get_by_label("Search the knobs").fill("temperature")
     assert not page.get_by_label("placement").is_visible()
     page.get_by_label("Search the knobs").fill("no such thing")
-    assert page.get_by_text("No knob has these words.").is_visible()
+    assert page.get_by_text("No knob matches.").is_visible()
 
 
 @pytest.mark.parametrize("how", ["pamr", "guided"])
@@ -249,10 +249,10 @@ VIEWS = ["Labels", "Score", "Grids", "Margin", "Saliency"]
 EXPLAINED = {
     "Background threshold": 1,
     "Distance to the background threshold": 1,
-    "Change of the saliency weight that flips the label": 1,
-    "Label that takes over": 1,
+    "Change of the saliency weight that changes the label": 1,
+    "Label that would win": 1,
     "The grid that decides": 1,
-    "What each grid does for the winner": 3,
+    "Shapley value of each grid": 3,
     "One grid left out": 3,
     "Agreement of the grids": 1,
     "Uncertainty": 1,
@@ -275,7 +275,7 @@ def test_a_view_replaces_the_picture(page_file, opened, view):
 
 def test_maps_that_explain_replace_the_picture(page_file, opened):
     page = opened(page_file)
-    chosen = page.get_by_label("Map that explains")
+    chosen = page.get_by_label("Explanation map")
     assert chosen.locator("option").all_inner_texts()[1:] == list(EXPLAINED)
     for title, pictures in EXPLAINED.items():
         chosen.select_option(label=title)
@@ -291,7 +291,7 @@ def test_maps_that_explain_replace_the_picture(page_file, opened):
 
 def test_maps_of_grids_are_those_of_python(runs, page_file, opened):
     page = opened(page_file)
-    page.get_by_label("Map that explains").select_option("deciding_grid")
+    page.get_by_label("Explanation map").select_option("deciding_grid")
     settle(page)
     deciding = lab.explain.grid_importance(runs[0])["deciding_grid"].values
     colors = [tuple(int(one[at : at + 2], 16) for at in (1, 3, 5)) for one in map(css, grid_colors(3))]
@@ -301,7 +301,7 @@ def test_maps_of_grids_are_those_of_python(runs, page_file, opened):
     assert page.locator(".cdi-keys li").all_inner_texts() == ["256 px", "128 px", "64 px"]
     page.get_by_role("group", name="Refinement").get_by_label("refine").select_option("guided")
     settle(page)
-    page.wait_for_function("document.querySelectorAll('[aria-label=\"Map that explains\"] option').length === 2")
+    page.wait_for_function("document.querySelectorAll('[aria-label=\"Explanation map\"] option').length === 2")
     assert page.locator("[role=tab][aria-selected=true]").inner_text() == "Labels"
 
 
@@ -349,10 +349,10 @@ def test_a_and_b_are_compared(runs, page_file, opened):
     assert page.locator(".cdi-picture").count() == 2
     assert (painted(page, 0) != painted(page, 1)).any()
     mode.select_option("swipe")
-    page.get_by_label("Where A ends and B begins").fill("100")
+    page.get_by_label("Position of the divider between A and B").fill("100")
     settle(page)
     before = painted(page)
-    page.get_by_label("Where A ends and B begins").fill("0")
+    page.get_by_label("Position of the divider between A and B").fill("0")
     settle(page)
     np.testing.assert_array_equal((painted(page) != before).any(-1), changed)
     mode.select_option("flicker")
@@ -499,7 +499,7 @@ def test_one_label_beside_the_background_stays(page_file, opened):
     page = opened(page_file)
     page.locator(".cdi-chip[title^='background:']").dblclick()
     settle(page)
-    assert "has to stay" in page.inner_text(".cdi-refused")
+    assert "must remain" in page.inner_text(".cdi-refused")
     assert None not in shares(page).values()
     page.locator(".cdi-chip[title^='car:']").dblclick()
     page.wait_for_selector(".cdi-chip[title^='boat:'][aria-pressed=false]")
@@ -741,7 +741,7 @@ def test_odd_images_and_labels(segmenter, opened, tmp_path):
         image = dice.integers(0, 256, shape, dtype=np.uint8)
         run = segmenter.segment(image, labels)
         page = opened(lab.report(run, tmp_path / f"{number}.html", image=image))
-        assert page.title().startswith("CLIP-DIY, taken apart")
+        assert page.title().startswith("CLIP-DIY explained")
         told, wanted = shares(page), expected(run)
         assert told.keys() == wanted.keys()
         # Names of words that the model does not know have the same scores up to rounding, so their shares may differ.

@@ -104,7 +104,7 @@ def test_the_page_is_one_small_file_that_shows_everything(run, page_file, opened
 
 def test_labels_are_text_wherever_they_stand(page_file, opened):
     page = opened(page_file)
-    assert page.title().startswith("CLIP-DIY, taken apart")
+    assert page.title().startswith("CLIP-DIY explained")
     assert page.locator("main script").count() == 1  # the instrument's data
     text = page.inner_text("body")
     assert all(label in text for label in LABELS)
@@ -190,7 +190,7 @@ def test_without_javascript_the_rest_is_there(page_file, chromium):
     ("config", "labels", "says"),
     [
         (lab.Config(background="threshold"), ["car", "cat"], ["car", "ahead of"]),
-        (lab.Config(background="none"), ["car"], ["It has no rival."]),
+        (lab.Config(background="none"), ["car"], ["There is no other label."]),
         (lab.Config(saliency_weight=0, scales=(64,)), ["car", "cat"], ["car", "64 px"]),
     ],
 )

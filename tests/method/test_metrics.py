@@ -60,7 +60,7 @@ def test_labels_outside_the_range_are_refused(truth, predicted, says):
 
 
 def test_maps_of_two_sizes_are_refused():
-    with pytest.raises(DatasetError, match=r"mask is \(2, 3\), the prediction \(3, 2\)"):
+    with pytest.raises(DatasetError, match=r"mask has shape \(2, 3\), the prediction \(3, 2\)"):
         metrics.confusion(np.zeros((2, 3), int), np.zeros((3, 2), int), 2)
 
 

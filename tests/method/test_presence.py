@@ -43,7 +43,9 @@ def test_the_best_are_kept_and_of_equals_the_first():
     keep = [kept(leads, CONFIG.replace(keep_labels=k), 0).tolist() for k in (1, 2, None)]
     assert keep == [[True, False, True, False, False], [True, True, True, False, False], [True] * 5]
     assert kept(leads[1:], CONFIG.replace(keep_labels=1), None).tolist() == [False, True, False, False]
-    with pytest.raises(ConfigError, match="keep_labels is 5, and there are 4 labels beside the background; use at m"):
+    with pytest.raises(
+        ConfigError, match="keep_labels is 5, but there are only 4 labels beside the background; use at m"
+    ):
         kept(leads, CONFIG.replace(keep_labels=5), 0)
     with pytest.raises(ConfigError, match="keep_labels is 6, and there are 5 labels; use at most 5"):
         kept(leads, CONFIG.replace(keep_labels=6), None)

@@ -231,7 +231,7 @@ def test_an_upload_comes_back_only_with_its_image(explorer, tiny, tmp_path):
     saved = explorer.save(tmp_path / "state.json")
     other = Explorer(None, ["x"], tiny, scheduler=at_once())
     before = other.view
-    with pytest.raises(ImageError, match=r"no file holds \(a.png\); open it with image="):
+    with pytest.raises(ImageError, match=r"is not in a file \(a.png\); open it with image="):
         other.load(saved)
     assert other.view == before
     other.load(saved, image=path)
@@ -253,8 +253,8 @@ def test_every_beginning_of_a_state_is_refused_with_one_error(explorer, tmp_path
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"version": 1}, StateError, "of version 1, this clipdiy_lab reads version 3"),
-        ({"kind": "else"}, StateError, "no state of the explorer"),
+        ({"version": 1}, StateError, "has version 1, this clipdiy_lab reads version 3"),
+        ({"kind": "else"}, StateError, "not a state of the explorer"),
         ({"panel": "labls"}, StateError, "Did you mean 'labels'"),
         ({"hidden": 3}, StateError, "hidden is 3; expected a list of labels"),
         ({"opacity": 7}, StateError, "opacity is 7"),
@@ -297,7 +297,7 @@ def bad_png() -> bytes:
 BAD = {
     "no image": (lambda e, _: e.upload("a.txt", b"hello"), "the upload 'a.txt' cannot be used"),
     "damaged image": (lambda e, _: e.upload("a.png", bad_png()), "the upload 'a.png' cannot be used"),
-    "too large": (lambda e, _: e.upload("a.png", bytes(image_sources.MAX_UPLOAD + 1)), "at most 10 are taken"),
+    "too large": (lambda e, _: e.upload("a.png", bytes(image_sources.MAX_UPLOAD + 1)), "the limit is 10 MiB"),
     "no labels": (lambda e, _: e.change(labels=()), "there are no labels"),
     "too many labels": (lambda e, _: e.change(labels=[f"l{i}" for i in range(65)]), "at most 64"),
     "a label of 300 letters": (lambda e, _: e.change(labels=("cat", "x" * 300)), "shorten the label"),

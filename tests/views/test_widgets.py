@@ -164,7 +164,7 @@ def test_images_come_by_scene_path_and_upload(browser, tmp_path):
         ("scene", {"split": "val", "number": 4000}, "no scene 4000"),
         ("scene", {"split": "val", "number": 1.5}, "no scene 1.5"),
         ("upload", {"name": "a.png", "buffers": [b"no image"]}, "the upload 'a.png' cannot be used"),
-        ("upload", {"name": "b.png", "buffers": [bytes(MAX_UPLOAD + 1)]}, "at most 10 are taken"),
+        ("upload", {"name": "b.png", "buffers": [bytes(MAX_UPLOAD + 1)]}, "the limit is 10 MiB"),
     ):
         assert said in browser.ask(what, **content)["error"]
     assert browser.root.scene is scene
@@ -254,7 +254,7 @@ def test_a_folder_is_looked_through_and_a_damaged_image_is_refused(browser, tmp_
     assert browser.root.scene["title"] == "a.png"
     browser.ask("scene", split="val", number=3)
     assert browser.root.film == {}
-    assert "one image only" in browser.ask("turn", step=1)["error"]
+    assert "only one image" in browser.ask("turn", step=1)["error"]
 
 
 def test_a_dataset_is_looked_through_with_its_truth(tiny, scenes):

@@ -1,8 +1,8 @@
-"""Why this pixel: a run taken apart; pure functions on a run, xarray or pandas out.
+"""Explanations of a run: pure functions that take a run and return xarray or pandas objects.
 
 `occlude`, `attend`, `faithfulness` and `token` need the image network, `prompt_sensitivity` and `absent` the text
 encoder.
-`error_budget` looks at a dataset instead of a run: where the mIoU goes.
+`error_budget` analyses a dataset instead of a run: it shows where mIoU is lost.
 """
 
 from __future__ import annotations

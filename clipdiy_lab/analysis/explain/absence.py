@@ -21,26 +21,27 @@ if TYPE_CHECKING:
 
 
 def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.DataFrame:
-    """Compare every prompted label with a pool of other labels; only the text encoder runs.
+    """Compare every prompted label with a pool of other labels; only the text encoder is run.
 
-    The run's own labels are embedded anew too, so text embeddings that were given by hand are not kept.
+    The run's own labels are embedded again, so text embeddings that were passed in are not used.
 
-    CLIP-DIY gives every pixel to a prompted label, so a label that is not in the image still takes area. A label that
-    is there should match its best window better than most of the pool, and keep its area when the pool competes.
+    CLIP-DIY assigns every pixel to a prompted label, so a label that is not in the image can still get pixels. A label
+    that is in the image should match its best window better than most labels of the pool do, and should keep its area
+    when the pool competes.
 
     Parameters
     ----------
     run : xarray.DataTree
     pool : sequence of str
-        Labels to compare with; those that are in the run are left out.
+        Labels to compare with; labels of the run are left out.
     segmenter : Segmenter
         The one that made the run, or one with the same encoder.
 
     Returns
     -------
     pandas.DataFrame
-        A row per label (without the background), most doubtful first: ``label``; ``area``, the share of the image it
-        takes, all of it false positive if the label is absent; ``best_cosine`` over all windows; ``pool_rank``, the
+        One row per label (without the background), most doubtful first: ``label``; ``area``, its share of the image,
+        which is all false positive if the label is absent; ``best_cosine`` over all windows; ``pool_rank``, the
         share of the pool whose best cosine is at least as high; ``pool_z``, the best cosine in standard deviations
         above the pool's mean (NaN where the pool has no spread); ``area_kept``, the share of ``area`` that it keeps
         when the pool competes (NaN without area).
@@ -48,9 +49,9 @@ def absent(run: xr.DataTree, pool: Sequence[str], segmenter: Segmenter) -> pd.Da
     Raises
     ------
     LabelError
-        An empty pool, or words that cannot be prompted.
+        For an empty pool, or words that cannot be used in a prompt.
     RunError
-        A missing stage, or another encoder than the run's.
+        If a stage is missing, or the encoder is not that of the run.
     """
     config = read(run, "labels", s.SCORES, "text_embedding")
     known = s.labels_of(run)

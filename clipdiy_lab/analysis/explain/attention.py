@@ -24,9 +24,9 @@ ATTENTION = s.Stage(
     name="attention",
     dims=(s.Y, s.X),
     kind="f4",
-    title="Where the window's attention made the cosine",
-    sentence="Gradient times attention through all layers. Bright parts made the cosine; only order and ratios mean "
-    "something.",
+    title="Gradient times attention in the window",
+    sentence="Gradient times attention through all layers. Bright parts raise the cosine; only the order and the "
+    "ratios of values are meaningful.",
     unit="relevance",
     low=0,
 )
@@ -35,15 +35,15 @@ ATTENTION = s.Stage(
 def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -> xr.DataArray:
     """Gradient times attention of one window (Chefer, Gur and Wolf, ICCV 2021, self-attention rule).
 
-    With A the attention of a layer and G the gradient of the cosine with respect to it, a layer passes on
-    ``mean over heads of max(G * A, 0)``; ``R = R + A_layer R`` from R = identity. The class token's row of R, brought
-    to the crop bilinearly, is the map.
+    Let A be the attention of a layer and G the gradient of the cosine with respect to A. The layer contributes
+    ``A_layer = mean over heads of max(G * A, 0)``, and ``R = R + A_layer R``, starting from the identity. The map is
+    the class token's row of R, resized bilinearly to the crop.
 
     Parameters
     ----------
     run : xarray.DataTree
     segmenter : Segmenter
-        The one that made the run; its encoder a ViT of open_clip that pools by its class token.
+        The one that made the run; its encoder must be an open_clip ViT with class-token pooling.
     window : (grid, row, col)
         As `pixel` names them.
     label : str
@@ -51,14 +51,15 @@ def attend(run: xr.DataTree, segmenter: Segmenter, window: Window, label: str) -
     Returns
     -------
     array (y, x)
-        ``attention``, from 0; only its order and ratios mean something. y and x are pixels of the frame.
+        ``attention``, 0 or greater; only the order and the ratios of its values are meaningful. y and x are pixels of
+        the frame.
 
     Raises
     ------
     ModelError
         For an encoder without such attention.
     RunError, LabelError
-        For a window or label that is not there, or another encoder.
+        For a window or label that is not in the run, or another encoder.
     """
     crop = Crop.of(run, segmenter, window, label)
     tower, layers = _layers(segmenter.encoder)

@@ -49,7 +49,7 @@ def error_budget(
     segmenter: Segmenter | None = None,
     progress: bool = False,
 ) -> xr.Dataset:
-    """Say what mIoU would be with one ingredient replaced by the truth, and what kind of pixels are wrong.
+    """Compute the mIoU with one ingredient replaced by ground truth, and classify the wrong pixels.
 
     Every term is defined in ``docs/understanding/explain.md``, section 8.
 
@@ -58,46 +58,46 @@ def error_budget(
     source : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
     dataset : Dataset
     config : Config, optional
-        Default: the store's own, or `Config()`, with the knobs that the benchmark's manifest sets.
+        Default: that of the store, or `Config()`, with the knobs set by the benchmark's manifest.
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     band : int
         Width of the boundary band in pixels at the size of comparison; 0: no band.
     protocol : str, path or Protocol, optional
         As for `evaluate`, but without sliding windows.
     segmenter : Segmenter, optional
-        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
+        Segmenter whose text encoder is used with a store. Default: the encoder named in the store is loaded.
     progress : bool
         Show a progress bar on stderr.
 
     Returns
     -------
     xarray.Dataset
-        By ``ingredient`` (``as_is``; where the configuration refines, ``unrefined``, and where it keeps some labels,
-        ``all_labels``: everything but that as it is; ``saliency``, ``labels``, ``windows`` true; ``all`` three;
-        ``frame``, its ceiling): ``miou``, ``gain`` over as it is, ``pixel_accuracy``; ``iou`` (ingredient, label);
-        ``image_accuracy`` (ingredient, image_id); ``area_accuracy`` (ingredient, area), the share of true foreground
-        pixels that are found where their label covers so much of the image.
-        By ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``grid``, ``confusion``; every wrong pixel
-        in exactly one): ``wrong`` pixels and ``wrong_share`` of all that count; ``lost_miou``, which sums to
-        1 - ``miou`` (for a protocol in which an absent label counts 0, with the attribute ``lost_to_absent``);
-        ``miou_if_right``, were these pixels right; ``lost_iou`` (loss, label), which sums to 1 - ``iou``;
-        ``image_wrong`` (loss, image_id); ``area_wrong`` (loss, area); where the configuration refines, ``repaired``,
-        pixels of this kind without the refinement that are right with it, and ``broken``, pixels of this kind that are
-        right without it.
-        ``pixels`` (label), ``image_pixels`` (image_id), ``area_pixels`` (area): true ones that count.
+        Per ``ingredient`` (``as_is``; with refinement also ``unrefined``, and with `keep_labels` also ``all_labels``:
+        the same without that step; ``saliency``, ``labels``, ``windows``: this one replaced by ground truth; ``all``:
+        all three; ``frame``: the upper bound set by the frame): ``miou``, ``gain`` over ``as_is``,
+        ``pixel_accuracy``; ``iou`` (ingredient, label); ``image_accuracy`` (ingredient, image_id); ``area_accuracy``
+        (ingredient, area), the share of true foreground pixels that are found, by how much of the image their label
+        covers. Per ``loss`` (``boundary``, ``saliency_miss``, ``false_foreground``, ``grid``, ``confusion``; every
+        wrong pixel belongs to exactly one): ``wrong`` pixels and their ``wrong_share`` of all counted pixels;
+        ``lost_miou``, which sums to 1 - ``miou`` (for a protocol in which an absent label counts 0, with the
+        attribute ``lost_to_absent``); ``miou_if_right``, the mIoU if these pixels were right; ``lost_iou`` (loss,
+        label), which sums to 1 - ``iou``; ``image_wrong`` (loss, image_id); ``area_wrong`` (loss, area); with
+        refinement, ``repaired``, pixels of this kind that the refinement corrects, and ``broken``, pixels of this
+        kind that are right without it. ``pixels`` (label), ``image_pixels`` (image_id), ``area_pixels`` (area):
+        number of counted ground-truth pixels.
 
     Raises
     ------
     ConfigError
-        For a limit, band, protocol or configuration that makes no sense here.
+        For an invalid limit, band, protocol or configuration.
     StoreError
-        If `source` is neither a segmenter nor a store, or the store is of other images, another encoder or saliency, or
-        was encoded otherwise.
+        If `source` is neither a segmenter nor a store, or the store was made from other images, with another encoder or
+        saliency, or with other encode knobs.
     DatasetError
-        If `dataset` is none, or masks hold other labels than it names.
+        If `dataset` is not a dataset, or its masks contain labels that it does not name.
     ModelError
-        If `segmenter` is none.
+        If `segmenter` is not a segmenter.
     """
     dataset = as_dataset(dataset)
     chosen = protocol_for(dataset, protocol)

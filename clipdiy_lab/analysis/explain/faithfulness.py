@@ -51,8 +51,8 @@ def faithfulness(
 ) -> xr.Dataset:
     """Deletion and insertion curves of explanations of one window (Petsiuk, Das and Saenko, BMVC 2018).
 
-    The crop is divided into cells x cells; an explanation orders them by its mean over each. Deletion hides the first
-    share of them by the crop's mean colour, insertion shows only that share.
+    The crop is divided into cells x cells, which an explanation ranks by its mean over each cell. Deletion replaces the
+    highest-ranked cells by the crop's mean colour; insertion keeps only those.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ def faithfulness(
     window : (grid, row, col)
     label : str
     explanations : mapping of name to array (y, x)
-        As `occlude` and `attend` give them, of the same window.
+        As returned by `occlude` and `attend` for the same window.
     cells : int
         Cells along a side.
     steps : int
-        Steps of a curve from nothing to everything.
+        Number of steps of a curve from no cells to all cells.
     repeats : int
-        Random orders; their curves are averaged.
+        Number of random orders, whose curves are averaged.
     seed : int
-        Of the random orders.
+        Seed of the random orders.
 
     Returns
     -------
@@ -82,9 +82,9 @@ def faithfulness(
     Raises
     ------
     RunError, LabelError
-        For a window or label that is not there, another encoder, or an explanation of another window or with NaN.
+        For a window or label that is not in the run, another encoder, or an explanation of another window or with NaN.
     ConfigError
-        For numbers of cells, steps or repeats that do not fit.
+        For invalid numbers of cells, steps or repeats.
     """
     crop = Crop.of(run, segmenter, window, label)
     side = len(crop.pixels)

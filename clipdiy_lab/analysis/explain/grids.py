@@ -16,7 +16,7 @@ GRID_FLIPS = s.Stage(
     dims=(s.GRID, s.Y, s.X),
     kind="b1",
     title="One grid left out",
-    sentence="Where the label changes when one grid is left out. A grid without marks could be dropped for this image.",
+    sentence="Pixels whose label changes when the grid is left out. A grid without marks is not needed for this image.",
     unit="changes its label",
 )
 GRID_CONTRIBUTION = s.Stage(
@@ -24,17 +24,17 @@ GRID_CONTRIBUTION = s.Stage(
     dims=(s.GRID, s.Y, s.X),
     kind="f4",
     title="Part of each grid in the margin",
-    sentence="What each grid adds to the lead of the winner over the runner-up. Orange: the grid speaks for the label; "
-    "blue: against it.",
+    sentence="Contribution of each grid to the lead of the winner over the runner-up. Orange: the grid favours the "
+    "label; blue: it favours the runner-up.",
     unit="score",
 )
 GRID_SHAPLEY = s.Stage(
     name="grid_shapley",
     dims=(s.GRID, s.Y, s.X),
     kind="f4",
-    title="What each grid does for the winner",
-    sentence="Shapley value of each grid on the lead of the winner; the values sum to the margin. Orange: the grid "
-    "speaks for the label; blue: against it.",
+    title="Shapley value of each grid",
+    sentence="Shapley value of each grid for the lead of the winner; the values sum to the margin. Orange: the grid "
+    "favours the label; blue: it opposes it.",
     unit="score",
 )
 DECIDING_GRID = s.Stage(
@@ -42,7 +42,7 @@ DECIDING_GRID = s.Stage(
     dims=(s.Y, s.X),
     kind="i2",
     title="The grid that decides",
-    sentence="The grid with the largest Shapley value. Large windows decide what is there, small ones where it ends.",
+    sentence="The grid with the largest Shapley value. Large windows tend to decide what is there, small ones where.",
     low=0,
 )
 ENTROPY = s.Stage(
@@ -50,7 +50,7 @@ ENTROPY = s.Stage(
     dims=(s.Y, s.X),
     kind="f4",
     title="Uncertainty",
-    sentence="Entropy of the softmax over the labels. Bright pixels hesitate between several.",
+    sentence="Entropy of the softmax over the labels. At bright pixels, several labels are almost equally likely.",
     unit="nat",
     low=0,
 )
@@ -59,8 +59,7 @@ GRID_AGREEMENT = s.Stage(
     dims=(s.Y, s.X),
     kind="f4",
     title="Agreement of the grids",
-    sentence="The share of the grids that would give this label on their own. Where it is low, the label is a "
-    "compromise.",
+    sentence="The share of the grids that would give this label on their own. Where it is low, the grids disagree.",
     unit="share of the grids",
     low=0,
     high=1,
@@ -72,10 +71,10 @@ _MOST_GRIDS = 10
 def grid_importance(run: xr.DataTree) -> xr.Dataset:
     """Importance of each grid at each pixel.
 
-    The game of the Shapley values: the players are the grids; a coalition is worth the lead of the run's winner over
-    the best other label when only its grids are summed; no grid at all is worth 0
-    (``docs/understanding/explain.md``). Where only some labels are kept, the others are left out here too, whatever
-    the grids.
+    Shapley values are those of the following game: the players are the grids; the value of a coalition is the lead of
+    the run's winner over the best other label when only the grids of the coalition are summed; the empty coalition
+    has value 0 (``docs/understanding/explain.md``). Labels that were not kept (`keep_labels`) are left out for every
+    coalition.
 
     Parameters
     ----------
@@ -86,14 +85,15 @@ def grid_importance(run: xr.DataTree) -> xr.Dataset:
     -------
     xarray.Dataset
         ``grid_flips`` (grid, y, x): whether the label changes when the grid is left out (False with one grid).
-        ``grid_contribution`` (grid, y, x): its part of the margin between winner and runner-up, the two held fixed.
-        ``grid_shapley`` (grid, y, x): exact Shapley value, the rival free. Both sum to the margin over the grids.
-        ``deciding_grid`` (y, x): index along ``grid`` of the one with the largest Shapley value; the first of equals.
+        ``grid_contribution`` (grid, y, x): its part of the margin between winner and runner-up, with both labels
+        fixed. ``grid_shapley`` (grid, y, x): exact Shapley value, for which the best other label may change. Both sum
+        to the margin over the grids. ``deciding_grid`` (y, x): index along ``grid`` of the largest Shapley value; the
+        first one in case of ties.
 
     Raises
     ------
     RunError
-        If a stage is missing, the run has one label or more than ten grids, or a label's score is no sum over them.
+        If a stage is missing, the run has one label or more than ten grids, or a score is not a sum over the grids.
     """
     config = read(run, "logits", "guide", s.SCORES, "labels")
     two_labels(run)
@@ -126,25 +126,26 @@ def _flips(
 
 
 def uncertainty(run: xr.DataTree, temperature: float | None = None) -> xr.Dataset:
-    """How sure each pixel is of its label.
+    """Uncertainty of the label of each pixel.
 
     Parameters
     ----------
     run : xarray.DataTree
     temperature : float, optional
-        Of the softmax over the labels, above 0. Default: the configuration's. Cosines differ by hundredths, so at
-        temperature 1 every pixel is close to the largest entropy, log(labels); CLIP was trained at about 0.01.
+        Temperature of the softmax over the labels, above 0. Default: that of the configuration. Cosine similarities
+        differ only by hundredths, so at temperature 1 every pixel is close to the maximum entropy, log(labels); CLIP
+        was trained at about 0.01.
 
     Returns
     -------
     xarray.Dataset
         ``margin`` (the run's), ``entropy`` in nats, and ``grid_agreement``: share of the grids with a weight above 0
-        whose own scores times guide give the run's label.
+        that would give the same label on their own.
 
     Raises
     ------
     RunError
-        If a stage is missing, or a label's score is no sum over the grids.
+        If a stage is missing, or a score is not a sum over the grids.
     ConfigError
         For a temperature that is not positive.
     """

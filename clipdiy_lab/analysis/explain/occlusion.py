@@ -18,8 +18,8 @@ OCCLUSION = s.Stage(
     name="occlusion",
     dims=(s.Y, s.X),
     kind="f4",
-    title="What hiding a part of the window costs",
-    sentence="How far the cosine falls when the pixel is hidden. Orange parts made it; hiding blue ones helps.",
+    title="Occlusion in the window",
+    sentence="Decrease of the cosine when the pixel is hidden. Orange parts support the label; blue parts oppose it.",
     unit="cosine",
     low=-2,
     high=2,
@@ -46,22 +46,22 @@ def occlude(
         As `pixel` names them.
     label : str
     patch : int, optional
-        Side of the square that hides, in pixels. Default: a quarter of the window.
+        Side of the occluding square in pixels. Default: a quarter of the window.
     step : int, optional
         Distance between squares. Default: half of `patch`.
 
     Returns
     -------
     array (y, x)
-        ``occlusion``: how far the cosine falls when the pixel is hidden by the crop's mean colour, the mean over the
-        squares that hide it; negative where hiding helps. y and x are pixels of the frame.
+        ``occlusion``: decrease of the cosine when the pixel is replaced by the crop's mean colour, averaged over the
+        squares that cover it; negative where occlusion raises the cosine. y and x are pixels of the frame.
 
     Raises
     ------
     RunError, LabelError
-        For a window or label that is not there, or another encoder.
+        For a window or label that is not in the run, or another encoder.
     ConfigError
-        For a patch or step that does not fit.
+        For an invalid patch or step.
     """
     crop = Crop.of(run, segmenter, window, label)
     side = len(crop.pixels)

@@ -17,13 +17,13 @@ from clipdiy_lab.method import schema as s
 def pixel(
     run: xr.DataTree, y: int, x: int, labels: Sequence[str] | None = None, *, frame: Frame = "frame"
 ) -> pd.DataFrame:
-    """Take the score of a pixel apart, exactly.
+    """Decompose the score of a pixel exactly.
 
     Parameters
     ----------
     run : xarray.DataTree
     y, x : int
-        The pixel, from 0.
+        The pixel, counted from 0.
     labels : sequence of str, optional
         Default: all labels whose score is a weighted sum of windows. (With ``background="threshold"`` the background's
         score is a function of the others' and is left out.)
@@ -37,17 +37,18 @@ def pixel(
         their box in pixels of the frame, ``top left bottom right`` (bottom and right excluded).
         ``interpolation_weight`` of the window at the pixel, ``cosine`` of window and label, ``grid_weight`` (the
         grid's weight divided by the number of grids), ``saliency_factor`` (the guide), and ``contribution``, the
-        product of the four. The contributions of a label sum to its score at the pixel.
-        A refined score is a weighted sum of the scores around it. There ``interpolation_weight`` is the window's
-        weighted sum over those pixels, and ``saliency_factor`` its mean guide there; the guided filter has negative
-        weights too, so that both may leave [0, 1].
+        product of the four. The contributions of a label sum to its score at the pixel. A refined score is a weighted
+        sum of the scores of surrounding pixels. Then ``interpolation_weight`` is the window's weighted sum over those
+        pixels, and ``saliency_factor`` its mean guide there. The guided filter also has negative weights, so both may
+        lie outside [0, 1].
 
     Raises
     ------
     RunError
-        A pixel outside, a run without the stages needed, or a label whose score is no weighted sum of windows.
+        For a pixel outside the image, a run without the required stages, or a label whose score is not a weighted sum
+        of windows.
     LabelError
-        A label that the run does not have.
+        For a label that is not in the run.
     """
     config = read(run, "guide", s.SCORES, "labels")
     at_y, at_x = at_pixel(run, y, x, frame)
@@ -62,7 +63,7 @@ def alone(run: xr.DataTree, y: int, x: int) -> Floats:
 
 
 def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, frame: Frame = "frame") -> pd.DataFrame:
-    """Take the lead of one label over another at a pixel apart.
+    """Decompose the lead of one label over another at a pixel.
 
     Parameters
     ----------
@@ -75,9 +76,9 @@ def contrast(run: xr.DataTree, y: int, x: int, label: str, against: str, *, fram
     Returns
     -------
     pandas.DataFrame
-        One row per window, the largest part of the lead first: the window as in `pixel`, ``cosine``,
-        ``saliency_factor`` and ``contribution`` of `label`, the same of `against` with the ending ``_against``, and
-        ``difference`` of the contributions. The differences sum to the lead in the scores.
+        One row per window, the largest contribution to the lead first: the window as in `pixel`; ``cosine``,
+        ``saliency_factor`` and ``contribution`` of `label`; the same for `against` with the suffix ``_against``; and
+        the ``difference`` of the contributions. The differences sum to the lead in the scores.
 
     Raises
     ------

@@ -22,14 +22,16 @@ REFINE_CHANGED = s.Stage(
     dims=(s.Y, s.X),
     kind="b1",
     title="Where the refinement changes the label",
-    sentence="Where the refined scores give another label than the fused ones.",
+    sentence="Pixels at which the refined scores give another label than the fused ones.",
     unit="changes its label",
 )
-_MOVED = s.Stage(name="moved", dims=(s.LABEL_BEFORE, s.LABEL), kind="i8", title="Pixels by label before and now", low=0)
+_MOVED = s.Stage(
+    name="moved", dims=(s.LABEL_BEFORE, s.LABEL), kind="i8", title="Pixels by label before and after", low=0
+)
 
 
 def refine_changed(run: xr.DataTree) -> xr.Dataset:
-    """Say which pixels have another label than the scores before the refinement give.
+    """Show which pixels change their label through the refinement.
 
     Parameters
     ----------
@@ -39,14 +41,14 @@ def refine_changed(run: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``label_unrefined`` (y, x): index of the label before; ``refine_changed`` (y, x): whether it is another one
-        now; ``moved`` (label_before, label): pixels with the one label before and the other now, so that what is off
-        the diagonal has changed. Attribute ``changed_share``: share of all pixels.
+        ``label_unrefined`` (y, x): index of the label before refinement; ``refine_changed`` (y, x): whether the label
+        changes; ``moved`` (label_before, label): number of pixels with each label before and after, so that
+        off-diagonal entries have changed. Attribute ``changed_share``: share of all pixels that change.
 
     Raises
     ------
     RunError
-        If a stage is missing, or no refinement decides.
+        If a stage is missing, or the run was not refined.
     """
     read(run, "fused", s.SCORES, "labels")
     decides = str(s.scores(run).name)

@@ -27,7 +27,7 @@ def region(
     *,
     frame: Frame = "frame",
 ) -> pd.DataFrame:
-    """Take the mean scores over a region or an object apart, exactly.
+    """Decompose the mean scores over a region or an object exactly.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ def region(
     labels : sequence of str, optional
         Default: as for `pixel`.
     frame : {"frame", "image"}
-        Whether the mask has the size of the frame, or of the image, whose every pixel counts once.
+        Whether the mask has the size of the frame or of the image.
 
     Returns
     -------
     pandas.DataFrame
         One row per label and window with a weight in the region, with the columns of `pixel`:
-        ``interpolation_weight`` is the mean over the region, ``saliency_factor`` the mean guide weighed by it, and
-        ``contribution`` the product of the four numbers. The contributions of a label sum to its mean score. Where the
-        scores are refined, the means are over the pixels that the region's scores are made of.
+        ``interpolation_weight`` is the mean over the region, ``saliency_factor`` the mean guide weighted by it, and
+        ``contribution`` the product of the four numbers. The contributions of a label sum to its mean score. With
+        refinement, the means are over the pixels from which the region's scores are computed.
 
     Raises
     ------
     RunError
-        A mask of another size or type, or without a pixel; a run without the stages needed, or a label whose mean score
-        is no sum of windows.
+        For a mask of another size or type or without pixels, a run without the required stages, or a label whose mean
+        score is not a sum of windows.
     LabelError
-        A label that the run does not have.
+        For a label that is not in the run.
     """
     config = read(run, "guide", s.SCORES, "labels")
     weights = _weights(run, mask, frame)
@@ -91,7 +91,7 @@ def region_story(
     *,
     frame: Frame = "frame",
 ) -> str:
-    """Tell why a region has its label.
+    """Explain in a few sentences why a region has its label.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def region_story(
     mask : bool array, y x x
         See `region`.
     label : str, optional
-        Default: the one that most of its pixels have.
+        Default: the most frequent label in the region.
     against : str, optional
         Default: the other label with the best mean score.
     frame : {"frame", "image"}
@@ -108,8 +108,8 @@ def region_story(
     Returns
     -------
     str
-        Three lines: the mean scores and how many pixels agree, the grid and the window that weigh most, and what
-        saliency did; a further line where a refinement decides.
+        Three lines: the mean scores and how many pixels agree; the contributions of the grids and of the most important
+        window; and the effect of saliency. With refinement there is a further line.
 
     Raises
     ------

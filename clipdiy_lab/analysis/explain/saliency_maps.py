@@ -14,9 +14,9 @@ FLIP_CHANGE = s.Stage(
     name="flip_change",
     dims=(s.Y, s.X),
     kind="f4",
-    title="Change of the saliency weight that flips the label",
-    sentence="The smallest change at which another label wins. Blue: the weight falls; orange: it rises; pale: very "
-    "little is enough. Clear pixels keep their label at every weight.",
+    title="Change of the saliency weight that changes the label",
+    sentence="The smallest change of the weight at which another label wins. Blue: decrease; orange: increase; pale: a "
+    "small change is enough. Transparent pixels keep their label at every weight.",
     unit="change of the weight",
     low=-1,
     high=1,
@@ -25,8 +25,8 @@ FLIP_LABEL = s.Stage(
     name="flip_label",
     dims=(s.Y, s.X),
     kind="i2",
-    title="Label that takes over",
-    sentence="The label that wins beyond that change of the saliency weight. Clear where none does.",
+    title="Label that would win",
+    sentence="The label that wins beyond that change of the saliency weight. Transparent where there is none.",
     low=-1,
 )
 BACKGROUND_THRESHOLD = s.Stage(
@@ -34,8 +34,8 @@ BACKGROUND_THRESHOLD = s.Stage(
     dims=(s.Y, s.X),
     kind="f4",
     title="Background threshold",
-    sentence="The saliency below which the pixel is background. Where it is high, the windows see no object worth "
-    "keeping.",
+    sentence="The saliency below which the pixel is background. Where it is high, no object label has a high "
+    "similarity.",
     unit="saliency",
 )
 THRESHOLD_DISTANCE = s.Stage(
@@ -43,17 +43,17 @@ THRESHOLD_DISTANCE = s.Stage(
     dims=(s.Y, s.X),
     kind="f4",
     title="Distance to the background threshold",
-    sentence="Saliency minus the threshold. Orange pixels are foreground, blue ones background; where it is pale, the "
-    "localiser decides by a hair.",
+    sentence="Saliency minus the threshold. Orange pixels are foreground, blue ones background; pale pixels are close "
+    "to the threshold.",
     unit="saliency",
 )
 
 
 def flip_weight(run: xr.DataTree) -> xr.Dataset:
-    """Smallest change of the saliency weight at which each pixel changes its label, and to which.
+    """Smallest change of the saliency weight that changes the label of each pixel, and the new label.
 
-    Every label's score is a line in the weight w, refined or not, so the crossing has a closed form
-    (``docs/understanding/explain.md``); both directions within [0, 1] are looked at.
+    The score of every label is linear in the weight w, with or without refinement, so the crossing has a closed form
+    (``docs/understanding/explain.md``). Both directions within [0, 1] are considered.
 
     Parameters
     ----------
@@ -63,13 +63,13 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``flip_change`` (y, x): signed change of the weight; beyond it the new label wins; NaN where no weight in [0, 1]
-        flips. ``flip_label`` (y, x): index of the label that takes over, -1 where none does.
+        ``flip_change`` (y, x): signed change of the weight beyond which the new label wins; NaN where no weight in
+        [0, 1] changes the label. ``flip_label`` (y, x): index of the new label, -1 where there is none.
 
     Raises
     ------
     RunError
-        If a stage is missing, saliency does not enter the scores, or an unknown score decides.
+        If a stage is missing, saliency does not affect the scores, or the labels come from an unknown score.
     """
     config = read(run, "merged", s.SCORES, "labels")
     soft, background = applied_saliency(run, config, "fused", "refined")
@@ -89,26 +89,26 @@ def flip_weight(run: xr.DataTree) -> xr.Dataset:
 
 
 def background_threshold(run: xr.DataTree) -> xr.Dataset:
-    """Saliency below which each pixel is background, and how far the localiser is from it.
+    """Saliency below which each pixel is background, and the distance of the actual saliency from it.
 
     Parameters
     ----------
     run : xarray.DataTree
-        With saliency applied and a label beside the background.
+        With saliency applied and at least one label besides the background.
 
     Returns
     -------
     xarray.Dataset
         ``background_threshold`` (y, x): c_bg / (c_bg + max_c) at saliency weight 1, for other weights see
-        ``docs/understanding/explain.md``; outside [0, 1] where no saliency changes the outcome, NaN where the weight
-        is 0 or c_bg + max_c is not positive. ``threshold_distance``: saliency minus threshold, negative on
-        background; near 0 the localiser decides.
+        ``docs/understanding/explain.md``; outside [0, 1] where no saliency value would change the outcome, NaN where
+        the weight is 0 or c_bg + max_c is not positive. ``threshold_distance``: saliency minus threshold, negative on
+        background; near 0, a small change of saliency changes the label.
 
     Raises
     ------
     RunError
-        If a stage is missing, saliency does not enter the scores, or there is no label beside the background; also
-        where a refinement decides, since a pixel's score then depends on the saliency around it.
+        If a stage is missing, saliency does not affect the scores, or there is no label besides the background; also
+        for refined runs, because the score of a pixel then depends on the saliency around it.
     """
     config = read(run, "merged", s.SCORES)
     two_labels(run)

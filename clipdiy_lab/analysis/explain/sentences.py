@@ -1,4 +1,4 @@
-"""Why this pixel, in a few sentences made of the numbers."""
+"""Explanation of a pixel in a few sentences computed from the numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def story(
     *,
     frame: Frame = "frame",
 ) -> str:
-    """Tell why a pixel has its label.
+    """Explain in a few sentences why a pixel has its label.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def story(
     Returns
     -------
     str
-        Three lines: the scores, the grid and the window that weigh most, and what saliency did; a further
-        line where a refinement decides, since the score is then a weighted sum of scores around the pixel, and where
-        not all labels compete.
+        Three lines: the scores; the contributions of the grids and of the most important window; and the effect of
+        saliency. There is a further line with refinement, where the score is a weighted sum of the scores around the
+        pixel, and one if not all labels compete.
 
     Raises
     ------

@@ -41,8 +41,8 @@ EVIDENCE = s.Stage(
     dims=(s.Y, s.X),
     kind="f4",
     title="Where the cosine of a patch came from",
-    sentence="The part of the cosine from the patch at the pixel, all heads together. Orange parts made it; blue ones "
-    "spoke against it.",
+    sentence="Contribution to the cosine of the patch at the pixel, summed over all heads. Orange raises the cosine; "
+    "blue lowers it.",
     unit="cosine",
 )
 _ROUNDING = 1e-5
@@ -78,13 +78,14 @@ class _Read:
 
 
 def token(run: xr.DataTree, segmenter: Segmenter, cell: Window, label: str) -> xr.Dataset:
-    """Take the cosine of a patch token with a label apart, exactly, by attention head and source patch.
+    """Decompose the cosine of a patch token with a label exactly by attention head and source patch.
 
-    The tokens of ``clearclip`` and ``naclip`` are attention alone: sums over heads and patches of values. With the
-    mean and the deviation of the last layer norm, and the length of the vector, as they are for this token, the cosine
-    is linear in that sum (``docs/understanding/explain.md``). The attention itself, and what the blocks before the
-    last have mixed into a patch, are taken as they are: a source patch stands for its place, not for its pixels
-    alone. The tokens of ``maskclip`` and ``sclip`` keep the residual and the MLP, whose nonlinearity has no such parts.
+    The tokens of ``clearclip`` and ``naclip`` are the output of attention only: sums of values over heads and
+    patches. If the mean and the deviation of the last layer norm, and the length of the vector, are fixed at their
+    values for this token, the cosine is linear in that sum (``docs/understanding/explain.md``). The attention itself,
+    and the mixing of patches in the earlier blocks, are not decomposed: a source patch denotes a position, not only
+    the pixels there. The tokens of ``maskclip`` and ``sclip`` keep the residual and the nonlinear MLP, which cannot
+    be decomposed in this way.
 
     Parameters
     ----------
@@ -95,25 +96,25 @@ def token(run: xr.DataTree, segmenter: Segmenter, cell: Window, label: str) -> x
     cell : (grid, row, col)
         A patch token as `pixel` names it.
     label : str
-        Of its phrases, the one that won counts.
+        Its best phrase is used.
 
     Returns
     -------
     xarray.Dataset
-        ``token_part`` (head, row, col): part of every head and patch of what the encoder read with the token;
-        ``class_part`` (head): of the class token. With the attribute ``bias`` they sum to the attribute ``cosine``, the
-        run's, within 1e-5. ``evidence`` (y, x), pixels of the frame: the parts of all heads of the patch at the pixel.
-        The attribute ``story`` says in a sentence where the evidence came from.
+        ``token_part`` (head, row, col): contribution of every head and patch of the encoded image; ``class_part``
+        (head): that of the class token. With the attribute ``bias`` they sum to the attribute ``cosine``, the run's,
+        within 1e-5. ``evidence`` (y, x), pixels of the frame: the sum over all heads for the patch at the pixel. The
+        attribute ``story`` summarises in a sentence where the evidence comes from.
 
     Raises
     ------
     RunError
-        For a cell that the run does not have or that is no patch token, a stage that is missing, another encoder than
-        the run's, or parts that do not sum to the run's cosine (it was made in half precision, or changed).
+        For a cell that is not in the run or not a patch token, a missing stage, another encoder than the run's, or
+        parts that do not sum to the run's cosine (because it was computed in half precision, or changed).
     ModelError
-        If the method, or the tower, has no such parts.
+        If the method or the encoder does not allow this decomposition.
     LabelError
-        For a label that the run does not have.
+        For a label that is not in the run.
     """
     from clipdiy_lab.pipeline.recombine import require_same_encoder  # heavy, and loaded wherever there is one
 

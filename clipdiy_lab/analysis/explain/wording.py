@@ -27,17 +27,17 @@ LABEL_CHANGED = s.Stage(
     name="label_changed",
     dims=(s.VARIATION, s.Y, s.X),
     kind="b1",
-    title="Where the words change the label",
-    sentence="Where a variation of the words, or another run, has another label.",
+    title="Where the wording changes the label",
+    sentence="Pixels that get another label from a variation of the wording, or in another run.",
     unit="changes its label",
 )
 WORDING_SENSITIVITY = s.Stage(
     name="wording_sensitivity",
     dims=(s.Y, s.X),
     kind="f4",
-    title="What the words do",
-    sentence="How many ways of saying it otherwise (article, template, one label dropped) change the pixel. Bright "
-    "pixels hang on the wording.",
+    title="Sensitivity to the wording",
+    sentence="Share of the variations of the wording (article, template, one label removed) that change the label. "
+    "Bright pixels depend on the wording.",
     unit="share of the variations",
     low=0,
     high=1,
@@ -65,14 +65,14 @@ def prompt_sensitivity(
     synonyms: Mapping[str, Sequence[str]] | None = None,
     added: Sequence[str] = (),
 ) -> xr.Dataset:
-    """Change the words one at a time and count the pixels that change their label; only the text encoder runs.
+    """Vary the wording and count the pixels that change their label; only the text encoder is run.
 
-    The run's own labels are embedded anew too, so text embeddings that were given by hand are not kept.
+    The run's own labels are embedded again, so text embeddings that were passed in are not used.
 
-    Variations: the other article; each template; each synonym in the place of its label; each label dropped (not the
-    background, and only where another label stays); each of `added` beside the run's labels. A label that won no pixel
-    changes none when it is dropped, so this is not computed (except with ``background="threshold"``, where labels count
-    that do not win: there only labels that won pixels are dropped).
+    Variations: the other article; each template; each synonym instead of its label; each label removed (except the
+    background, and only if another label remains); each of `added` in addition to the run's labels. Removing a label
+    without pixels changes nothing, so this is not computed (with ``background="threshold"``, where such labels do
+    matter, only labels with pixels are removed).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def prompt_sensitivity(
     segmenter : Segmenter
         The one that made the run, or one with the same encoder.
     templates : sequence of str, optional
-        Default: `TEMPLATES`, of which those that make a prompt longer than the text encoder reads are left out.
+        Default: `TEMPLATES`, except those that make a prompt too long for the text encoder.
     synonyms : mapping of label to sequence of str, optional
     added : sequence of str
         Labels that are not in the run.
@@ -89,17 +89,17 @@ def prompt_sensitivity(
     -------
     xarray.Dataset
         ``label_changed`` (variation, y, x) bool; ``wording_sensitivity`` (y, x): share of the variations that change
-        the pixel; ``changed_share`` (variation): share of the image's pixels;
-        ``changed_share_of_label`` (variation, label): of the pixels that have the label before or after, the share that
-        has it only once (NaN where there are none). A synonym counts as its label. The attribute ``left_out`` lists
-        the variations that were left out.
+        the pixel; ``changed_share`` (variation): share of the image's pixels; ``changed_share_of_label`` (variation,
+        label): of the pixels that have the label before or after, the share that have it in only one of the two (NaN
+        if there are none). A synonym counts as its label. The attribute ``left_out`` lists the variations that were
+        left out.
 
     Raises
     ------
     RunError
-        A missing stage, or another encoder than the run's.
+        If a stage is missing, or the encoder is not that of the run.
     LabelError
-        A synonym for a label that the run does not have, or given words that cannot be prompted.
+        For a synonym of a label that is not in the run, or words that cannot be used in a prompt.
 
     Warns
     -----
@@ -212,16 +212,16 @@ def _changed_share_of(before: Places, after: Places, count: int) -> Floats:
 
 
 def label_changed(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[str] = ()) -> xr.DataArray:
-    """Where two runs of one image have different labels, by name: the effect of one knob, as a map of the frame.
+    """Map of the pixels at which two runs of one image have different labels: the effect of one knob.
 
-    `clipdiy_lab.compare` says of any two runs of an image which label became which, and what was set otherwise.
+    `clipdiy_lab.compare` compares any two runs of an image: which label became which, and which settings differ.
 
     Parameters
     ----------
     run, other : xarray.DataTree
     differing : sequence of str
-        Knobs of `Config` in which the runs are meant to differ; a difference in any other is an error, so that an
-        effect is not put down to the wrong knob.
+        Knobs of `Config` in which the runs may differ; a difference in any other knob is an error, so that an effect is
+        not attributed to the wrong knob.
 
     Returns
     -------
@@ -230,7 +230,7 @@ def label_changed(run: xr.DataTree, other: xr.DataTree, *, differing: Sequence[s
     Raises
     ------
     RunError
-        If the runs are of different images, frames, encoders or saliency, or their configurations differ elsewhere.
+        If the runs have different images, frames, encoders or saliency, or their configurations differ in other knobs.
     """
     configs = read(run, "labels", s.SCORES), read(other, "labels", s.SCORES)
     fixed = ("image_sha256", "encoder", "encoder_fingerprint", "saliency_source", "saliency_fingerprint")

@@ -12,19 +12,19 @@ from clipdiy_lab.pipeline.conformance.report import Conformance, UnmetError, nam
 
 
 def check_dataset(dataset: object, limit: int = 8) -> Conformance:
-    """Check a dataset of one's own: everything that the lab relies on.
+    """Check that your own dataset meets all requirements of the lab.
 
     Parameters
     ----------
     dataset : object
         Should meet `datasets.sample.Dataset`.
     limit : int
-        How many samples are read.
+        Number of samples to read.
 
     Returns
     -------
     Conformance
-        ``ok``, ``table``, and a text that says what to do. `lab.validate_folder` checks all files of a folder.
+        ``ok``, ``table``, and a text that explains what to fix. `lab.validate_folder` checks all files of a folder.
 
     Examples
     --------

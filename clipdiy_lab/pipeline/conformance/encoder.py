@@ -24,7 +24,7 @@ _CROPS = 5
 
 
 def check_encoder(encoder: object) -> Conformance:
-    """Check an encoder of one's own: everything that the lab relies on.
+    """Check that your own encoder meets all requirements of the lab.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def check_encoder(encoder: object) -> Conformance:
     Returns
     -------
     Conformance
-        ``ok``, ``table``, and a text that says what to do. Batches of different sizes may differ by `TOLERANCE`;
+        ``ok``, ``table``, and a text that explains what to fix. Batches of different sizes may differ by `TOLERANCE`;
         lengths by 1e-3; everything else is compared exactly.
 
     Examples

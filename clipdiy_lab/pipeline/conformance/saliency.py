@@ -18,20 +18,20 @@ _SIZES = ((48, 64), (1, 1), (1, 37), (37, 1), (3, 200), (65, 33))
 
 
 def check_saliency(saliency: object, images: Iterable[Any] | None = None) -> Conformance:
-    """Check a saliency source of one's own: everything that the lab relies on.
+    """Check that your own saliency source meets all requirements of the lab.
 
     Parameters
     ----------
     saliency : object
         Should meet `models.saliency.Saliency`.
     images : iterable of uint8 array, height x width x 3, optional
-        Default: noise of odd sizes down to one pixel, all black and all white. Give images where the source takes only
-        some, such as a map from a file.
+        Default: noise of odd sizes down to one pixel, all black and all white. Give images if the source accepts only
+        certain ones, such as a map from a file.
 
     Returns
     -------
     Conformance
-        ``ok``, ``table``, and a text that says what to do. Maps are compared exactly.
+        ``ok``, ``table``, and a text that explains what to fix. Maps are compared exactly.
 
     Examples
     --------

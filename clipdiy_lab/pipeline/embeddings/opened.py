@@ -27,13 +27,13 @@ from clipdiy_lab.pipeline.encoding import Encoding
 
 
 def open_store(path: str | PathLike[str], *, partial: bool = False) -> xr.Dataset:
-    """Open a store as one lazy dataset; values are read, and their hashes checked, when they are asked for.
+    """Open a store as one lazy dataset; values are read, and their hashes checked, only when they are used.
 
     Parameters
     ----------
     path : path
     partial : bool
-        Take a store that is not finished; the images of unfinished shards are left out.
+        Accept an unfinished store; the images of unfinished shards are left out.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def open_store(path: str | PathLike[str], *, partial: bool = False) -> xr.Datase
     Raises
     ------
     StoreError
-        If there is no store, it is damaged or of another version, or it is not finished.
+        If there is no store, or it is damaged, has another version or is not finished.
     """
     return as_dataset(EmbeddingStore(path, partial=partial))
 
@@ -70,19 +70,19 @@ def as_dataset(store: EmbeddingStore) -> xr.Dataset:
 
 
 def as_encoded(entry: xr.Dataset, image: Any = None) -> xr.DataTree:
-    """Turn one image of a store into what `fuse` and `label_map` take; no image network is needed.
+    """Turn one image of a store into an input for `fuse` and `label_map`; the image encoder is not needed.
 
     Parameters
     ----------
     entry : xarray.Dataset
         One image of `open_store`: ``store.isel(image=3)`` or ``store.sel(image="2007_000033")``.
     image : path, bytes, PIL image or H x W x 3 uint8 array, optional
-        The picture itself, for the stage ``image``, which a store does not hold.
+        The picture itself, for the stage ``image``, which a store does not contain.
 
     Returns
     -------
     xarray.DataTree
-        As `Segmenter.encode` gives it, up to the rounding of a store; without the stage ``image`` where no picture is
+        As returned by `Segmenter.encode`, up to the rounding of a store; without the stage ``image`` if no picture is
         given.
 
     Raises

@@ -50,31 +50,31 @@ def embed(
     watch: Watch = UNWATCHED,
     client: Client | None = None,
 ) -> EmbeddingStore:
-    """Encode a dataset once and keep it: embeddings of every grid, saliency, size and hash of every image.
+    """Encode a dataset once and store the embeddings of every grid, the saliency, and the size and hash of every image.
 
-    A store that is there already is completed: whole shards stay, missing and damaged ones are written. Several
-    processes may do that at once.
+    An existing store is completed: intact shards are kept, missing and damaged ones are written. Several processes may
+    do this at the same time.
 
     Parameters
     ----------
     segmenter : Segmenter
     dataset : Dataset
-        Its images and masks stay where they are.
+        Its images and masks are not copied.
     store : path
-        Folder of the store; made where it is missing.
+        Folder of the store; created if it does not exist.
     config : Config, optional
-        Its encode knobs. Default: `Config()`.
+        Its encode knobs are used. Default: `Config()`.
     shard_size : int, optional
-        Images per shard. Default: that of the store that is there, else 64.
+        Images per shard. Default: that of the existing store, otherwise 64.
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     progress : bool
-        Say on stderr how many bytes it will take, and show a progress bar.
+        Print the expected size to stderr, and show a progress bar.
     watch : Watch, optional
-        Hears of every image, and may stop the work; finished shards are kept.
+        Notified of every image; it can stop the work. Finished shards are kept.
     client : distributed.Client, optional
-        Let its workers do the shards, see `pipeline.cluster.connect`. All machines must see the store and the dataset
-        under the same paths.
+        Its workers write the shards, see `lab.connect`. All machines must see the store and the dataset under the same
+        paths.
 
     Returns
     -------
@@ -84,11 +84,11 @@ def embed(
     Raises
     ------
     StoreError
-        If the folder is something else than a store, or a store of something else: the message says what differs.
+        If the folder is not a store, or is a store with other settings; the message says what differs.
     OutputError
         If the disk is too small, or the folder cannot be written to.
     ClusterError
-        If the workers run other versions, see other files, or are lost again and again.
+        If the workers have other versions, see other files, or fail repeatedly.
     StoppedError
         If the watch stops it.
     """

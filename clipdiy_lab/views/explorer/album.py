@@ -148,15 +148,15 @@ def of_result(result: xr.Dataset, dataset: Dataset | None) -> tuple[Album, Datas
         try:
             dataset = open_dataset(str(attrs["benchmark"]), split=str(attrs["split"]))
         except ClipdiyError as error:
-            raise DatasetError(f"the images of the result are not at hand ({error}); give dataset=.") from error
+            raise DatasetError(f"the images of the result cannot be opened ({error}); give dataset=.") from error
     dataset = as_dataset(dataset)
     ids = dataset.ids if isinstance(dataset, HasIds) else ()
     scores = image_scores(result)
     lost = [name for name in scores["image_id"].astype(str) if name not in ids]
     if lost:
         raise DatasetError(
-            f"the dataset {dataset.name!r} has no image {lost[0]!r}, which the result is of; give the one that was "
-            "evaluated as dataset=."
+            f"the dataset {dataset.name!r} has no image {lost[0]!r}, which is in the result; give the evaluated "
+            "dataset as dataset=."
         )
     places = {name: number for number, name in enumerate(ids)}
     order = [places[str(name)] for name in scores["image_id"]]

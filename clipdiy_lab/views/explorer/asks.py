@@ -48,13 +48,13 @@ def _sources(draft: Draft) -> list[dict[str, Any]]:
     sources = list(dict.fromkeys([*saliency_names(draft.view()), str(values["saliency"])]))
     other = {name: [one for one in sources if one != name] for name in ("file", "constant")}
     return [
-        {"name": "model", "title": "model", "help": "name of lab.load", "form": "text", "suggestions": here,
+        {"name": "model", "title": "model", "help": "model name, as for lab.load", "form": "text", "suggestions": here,
          "value": values["model"]},
-        {"name": "saliency", "title": "saliency source", "help": "what says where things are", "form": "choice",
+        {"name": "saliency", "title": "saliency source", "help": "source of the foreground map", "form": "choice",
          "choices": sources, "value": values["saliency"]},
         {"name": "saliency_path", "title": "saliency file", "help": "map.npy or a gray image", "form": "text",
          "idle": {"saliency": other["file"]}, "value": values["saliency_path"]},
-        {"name": "saliency_value", "title": "constant saliency", "help": "the same everywhere", "form": "number",
+        {"name": "saliency_value", "title": "constant saliency", "help": "value of the constant map", "form": "number",
          "min": 0.0, "max": 1.0, "step": 0.05, "idle": {"saliency": other["constant"]},
          "value": values["saliency_value"]},
     ]  # fmt: skip
@@ -91,5 +91,5 @@ def _read(field: Field, shown: Any) -> Any:
 
 def _whole(field: Field, text: str) -> int:
     if not text.strip().isdecimal():
-        raise ConfigError(f"{field.title}: {text!r} is no whole number; write one such as 96.")
+        raise ConfigError(f"{field.title}: {text!r} is not a whole number; write one such as 96.")
     return int(text)

@@ -238,7 +238,7 @@ class Explorer(Live[ExplorerScreen]):
             If the image cannot be read; the view stays.
         """
         if self.album is None:
-            raise StateError("there is one image only; open a folder, a dataset or a result to have several.")
+            raise StateError("there is only one image; open a folder, a dataset or a result to have several.")
         self.take(image=self.album.take(place), pixel=None)
 
     def turn(self, step: int) -> None:
@@ -265,7 +265,9 @@ class Explorer(Live[ExplorerScreen]):
         self.tell("", "error")
         ready = self._bench.ready(view)
         if not ready and self.screens:
-            self.tell("This change asks the network: it starts after a pause of one second, or now.", "wait")
+            self.tell(
+                "This change needs the network. It starts after a pause of one second, or click to start now.", "wait"
+            )
         if self.screens:
             self._submit(0.0 if ready else PAUSE)
 

@@ -113,7 +113,7 @@ def folder(path: str | os.PathLike[str]) -> list[Path]:
     """
     where = Path(path).expanduser()
     if not where.is_dir():
-        raise ImageError(f"{str(where)!r} is no folder; give a folder with images, or the path of one image.")
+        raise ImageError(f"{str(where)!r} is not a folder; give a folder of images, or the path of one image.")
     found = sorted(one for one in where.iterdir() if one.suffix.lower() in ENDINGS and one.is_file())
     if not found:
         raise ImageError(f"the folder {str(where)!r} has no image ({', '.join(sorted(ENDINGS))}); choose another.")
@@ -130,7 +130,7 @@ def upload(name: str, content: bytes | memoryview) -> Picture:
     """
     if len(content) > MAX_UPLOAD:
         raise ImageError(
-            f"the upload {name!r} has {len(content) / 2**20:.1f} MiB, at most {MAX_UPLOAD / 2**20:.0f} are taken; "
+            f"the upload {name!r} has {len(content) / 2**20:.1f} MiB, the limit is {MAX_UPLOAD / 2**20:.0f} MiB; "
             "give its path instead, or make it smaller (the method sees 256 x 256 pixels)."
         )
     try:
@@ -181,7 +181,7 @@ def again(kind: str, name: str, sha256: str, at_hand: Sequence[Picture]) -> Pict
         found = file(name)
     else:
         raise ImageError(
-            f"the state was saved with an image that no file holds ({name}); open it with image= and the same image."
+            f"the state was saved with an image that is not in a file ({name}); open it with image= and the same image."
         )
     if found.sha256 != sha256:
         raise ImageError(f"the image {name!r} is not the one that the state was saved with; its pixels differ.")

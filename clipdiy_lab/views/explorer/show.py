@@ -48,26 +48,26 @@ def explore(
     Parameters
     ----------
     image : optional
-        A path of an image, a PIL image or an array; a path of a folder or a dataset, to look through; a run, which is
-        shown as it is, without the image network; a result of `evaluate`, whose images come worst first, with their
-        truth. Default: a scene of the embedded world.
+        The path of an image, a PIL image or an array; the path of a folder, or a dataset, to browse; a run, which is
+        shown as it is, without running the image encoder; or a result of `evaluate`, whose images are listed worst
+        first, with their ground truth. Default: a scene of the embedded world.
     labels : sequence of str, optional
-        Default: those of the run, result or dataset, else five names that the embedded model knows.
+        Default: those of the run, result or dataset, otherwise five names that the embedded model knows.
     segmenter : Segmenter or store of embeddings, optional
-        Default: what made the run or result, else the embedded one, ``lab.load("tiny")``. A store (`EmbeddingStore`,
-        its folder, or what `open_store` returned) spares the networks for the images that it holds.
+        Default: the models that made the run or result, otherwise ``lab.load("tiny")``. With a store (`EmbeddingStore`,
+        its folder, or what `open_store` returned), no network is run for the images that it holds.
     dataset : Dataset, optional
-        Of a result. Default: opened by the name that the result tells.
+        Dataset of a result. Default: opened by the name stored in the result.
 
     Returns
     -------
     Explorer
-        Shows itself as the last line of a cell.
+        Displayed if it is the last line of a cell.
 
     Raises
     ------
     ClipdiyError
-        For an image or labels that make no sense, or a model that cannot be loaded by its name.
+        For an invalid image or labels, or a model that cannot be loaded by its name.
     """
     if isinstance(image, xr.DataTree):
         return _of_run(image, labels, segmenter)

@@ -80,8 +80,8 @@ class View:
         object.__setattr__(self, "labels", check_labels(self.labels))
         if len(self.labels) > MAX_LABELS:
             raise LabelError(
-                f"there are {len(self.labels)} labels; the explorer tells at most {MAX_LABELS} apart by colour: "
-                "take some out, or use segmenter.segment."
+                f"there are {len(self.labels)} labels; the explorer can distinguish at most {MAX_LABELS} by colour: "
+                "remove some, or use segmenter.segment."
             )
         for name in ("opacity", "saliency_value"):
             value = getattr(self, name)
@@ -200,7 +200,7 @@ class Draft:
         knobs["scales"] = tuple(scale for scale in listed if scale not in off)
         tokens, source = knobs["dense"] != "none", knobs["dense_from"]
         if listed and not knobs["scales"] and not (tokens and source == "frame"):
-            raise ConfigError("every scale is switched off, so nothing is left to look at; switch one on.")
+            raise ConfigError("every scale is switched off; switch at least one on.")
         grids = grid_names(knobs["scales"], tokens, source)
         knobs["weights"] = _without(_without(knobs["weights"], _names(off)), _absent_tokens(knobs["weights"], grids))
         return Config(**knobs)
@@ -260,12 +260,14 @@ def from_json(text: str, at_hand: Sequence[Picture] = ()) -> View:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise StateError(f"the state is no JSON, or was cut short ({error}); {_AGAIN}.") from error
+        raise StateError(f"the state is not JSON, or is truncated ({error}); {_AGAIN}.") from error
     if not isinstance(content, dict) or content.get("kind") != KIND:
-        raise StateError(f"this is no state of the explorer (kind {KIND!r} is missing); give a file of explorer.save.")
+        raise StateError(
+            f"this is not a state of the explorer (kind {KIND!r} is missing); give a file of explorer.save."
+        )
     if content.get("version") != VERSION:
         raise StateError(
-            f"the state is of version {content.get('version')!r}, this clipdiy_lab reads version {VERSION}; {_AGAIN}."
+            f"the state has version {content.get('version')!r}, this clipdiy_lab reads version {VERSION}; {_AGAIN}."
         )
     lacking = [name for name in ("image", "config", *_PLAIN) if name not in content]
     image = content.get("image")

@@ -37,7 +37,7 @@ _LIVE: Final[tuple[Place, ...]] = ("merged", "guide", "fused", "refined", "proba
 DECIDERS: Final = ("fused", "refined")
 """Scores that the engine can make; a run in which another decides cannot be live."""
 _GROUPS: Final = {
-    "merged": "How grids become one map",
+    "merged": "Merging the grids",
     "text": "Background",
     "fused": "Background",
     "guide": "Saliency",
@@ -128,8 +128,8 @@ def lifeless(run: xr.DataTree) -> str:
     strange = [name for name in config.changed(Config(), *_LIVE) if name not in KNOBS]
     if decides in DECIDERS and not strange:
         return ""
-    what = f"The knob {strange[0]!r} is turned" if strange else f"The stage {decides!r} decides"
-    return f"{what} here, which the browser's engine does not know, so this is a still picture."
+    what = f"The knob {strange[0]!r} is changed" if strange else f"The labels come from the stage {decides!r}"
+    return f"{what}, which is not supported in the browser, so this is a still picture."
 
 
 def knobs(config: Config) -> dict[str, Any]:

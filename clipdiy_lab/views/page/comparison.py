@@ -1,4 +1,4 @@
-"""A comparison as one HTML page: the sentence, bars with intervals or pictures, tables, and what was set otherwise."""
+"""A comparison as one HTML page: summary, bars with intervals or pictures, tables, and differing settings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _of_scores(comparison: xr.Dataset) -> dict[str, Any]:
     return {
         "how": f"mIoU in percent, differences in points; {attrs['images']} images of {attrs['dataset']}, protocol "
         f"{attrs['protocol']}; {attrs['interval']}.",
-        "reading": "A filled mark stands where the interval leaves out zero; without an interval it stays open.",
+        "reading": "A filled mark means that the confidence interval excludes zero. Without an interval, it is open.",
         "zero": zero,
         "bars": bars,
         "tables": tables,
@@ -135,11 +135,11 @@ def _of_runs(comparison: xr.Dataset) -> dict[str, Any]:
     won = np.unique(np.concatenate([np.unique(first), np.unique(second)]))
     changes = label_changes(comparison).rename(columns={"label": titles[0], "other_label": titles[1]})
     return {
-        "how": f"One image ({_image(comparison)}), so there is no score and no protocol.",
+        "how": f"Comparison of one image ({_image(comparison)}), without a score or protocol.",
         "reading": "",
         "zero": 0,
         "bars": [],
-        "tables": {"Which label became which": html_table(changes.head(20), "{:.2f}".format)} if len(changes) else {},
+        "tables": {"Label changes": html_table(changes.head(20), "{:.2f}".format)} if len(changes) else {},
         "pictures": pictures,
         "keys": {names[place]: css(colors[place]) for place in won},
         "card": "",

@@ -20,7 +20,7 @@ export function comparison(session, redraw, start) {
     "button",
     {
       type: "button",
-      title: "Keep this state as A and compare it with what comes next",
+      title: "Keep this state as A and compare it with later states",
       on: { click: () => set(found.pinned ? null : session.state) },
     },
     "Pin as A",
@@ -44,7 +44,7 @@ export function comparison(session, redraw, start) {
     min: 0,
     max: 100,
     value: 50,
-    "aria-label": "Where A ends and B begins",
+    "aria-label": "Position of the divider between A and B",
     on: { input: redraw },
   });
   const told = h("span", { class: "cdi-quiet", role: "status" });
@@ -109,5 +109,5 @@ function difference(session, pinned) {
   for (let at = 0; at < labels.length; at++) if (labels[at] !== before[at]) margins.push(margin[at]);
   if (!margins.length) return "A and B have the same labels.";
   margins.sort((one, other) => one - other);
-  return `${percent(margins.length / labels.length)} of the pixels changed; their median margin is now ${number(margins[margins.length >> 1], 4)}.`;
+  return `${percent(margins.length / labels.length)} of the pixels have another label; their median margin in B is ${number(margins[margins.length >> 1], 4)}.`;
 }

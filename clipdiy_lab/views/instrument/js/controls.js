@@ -82,7 +82,7 @@ export function panel(session, extra) {
     const body = h("div", { class: "cdi-knobs" }, ...inside.map((part) => part.root));
     return { inside, root: h("details", { open: true }, h("summary", {}, title), body) };
   });
-  const none = h("p", { class: "cdi-quiet", hidden: true }, "No knob has these words.");
+  const none = h("p", { class: "cdi-quiet", hidden: true }, "No knob matches.");
   const root = h(
     "div",
     { class: "cdi-panel" },
@@ -174,7 +174,7 @@ function slider({ title, help, min, max, step, get, set }) {
     const value = Number(field.value);
     field.classList.toggle("cdi-bad", !(field.value !== "" && value >= min && value <= max));
     if (field.value !== "" && value >= min && value <= max) set(value);
-    else field.title = `${title} goes from ${min} to ${max}.`;
+    else field.title = `${title}: expected a number from ${min} to ${max}.`;
   }
   const root = h("label", { class: "cdi-knob", title: help }, h("span", {}, title), range, field);
   return {
@@ -254,7 +254,7 @@ function numbers(control, get, set) {
       values.length > 0 &&
       values.every((value) => Number.isInteger(value) && value >= (control.min ?? 1) && value <= (control.max ?? 1e4));
     field.classList.toggle("cdi-bad", !good);
-    field.title = good ? control.help : `Give whole numbers such as ${get().join(", ")}.`;
+    field.title = good ? control.help : `Enter whole numbers such as ${get().join(", ")}.`;
     if (good) set([...new Set(values)]);
   }
   const root = h("label", { class: "cdi-knob", title: control.help }, h("span", {}, control.title), field);
@@ -295,5 +295,5 @@ export function recombination(session) {
   const all = [...labels, ...knobs];
   return all.length
     ? `run = lab.recombine(\n    run,\n${all.map((part) => `    ${part},\n`).join("")})`
-    : "run  # nothing was turned";
+    : "run  # no knob was changed";
 }

@@ -42,7 +42,7 @@ export function files({ ask, splits, most }) {
     upload.value = "";
     if (!file) return;
     if (file.size > most) {
-      refused.textContent = `${file.name} has ${(file.size / 2 ** 20).toFixed(1)} MiB; at most ${most / 2 ** 20} are taken. Give its path instead.`;
+      refused.textContent = `${file.name} has ${(file.size / 2 ** 20).toFixed(1)} MiB; the limit is ${most / 2 ** 20} MiB. Give its path instead.`;
       return;
     }
     say(ask("upload", { name: file.name }, [await file.arrayBuffer()]));
@@ -52,7 +52,8 @@ export function files({ ask, splits, most }) {
     type: "text",
     value: "explorer.html",
     "aria-label": "File to export to",
-    title: "By the ending: .html .svg .pdf .png (figure), .nc .zarr (run), .csv .tex .md (table)",
+    title:
+      "The format is given by the extension: .html .svg .pdf .png (figure), .nc .zarr (run), .csv .tex .md (table)",
   });
   const button = (/** @type {string} */ text, /** @type {() => void} */ act) =>
     h("button", { type: "button", on: { click: act } }, text);

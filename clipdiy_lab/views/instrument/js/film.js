@@ -20,7 +20,7 @@ export function filmstrip(choose) {
             "button",
             {
               type: "button",
-              title: `${frame.title} (n and p turn the images)`,
+              title: `${frame.title} (press n or p for the next or previous image)`,
               "aria-current": String(frame.place === place),
               on: { click: () => choose(frame.place) },
             },

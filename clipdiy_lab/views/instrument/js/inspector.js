@@ -29,7 +29,7 @@ export function inspector(session, photograph, heard) {
     root.replaceChildren(
       headline(session, story),
       h("ul", { class: "cdi-story" }, ...sentences(session, story).map((text) => h("li", {}, text))),
-      heading("What each grid gives"),
+      heading("Contribution of each grid"),
       bars(session, story),
       ...crops(session, parts, photograph, heard, story.winner),
     );
@@ -45,12 +45,12 @@ function invitation() {
     h(
       "p",
       {},
-      "Click the picture to take a pixel apart: its score is the sum of what the windows say, exactly. The arrow keys move the point, a drag selects a region.",
+      "Click the picture to explain a pixel: its score is exactly the sum of the contributions of the windows. The arrow keys move the point; drag to select a region.",
     ),
     h(
       "p",
       {},
-      "The windows that vote under the pointer are drawn on the picture; the stronger the line, the more a window counts.",
+      "The windows that contribute to the pixel under the pointer are drawn on the picture; a stronger line means a larger contribution.",
     ),
   );
 }
@@ -87,7 +87,9 @@ function headline(session, story) {
     h(
       "p",
       {},
-      story.runnerUp < 0 ? "It has no rival." : `${number(story.margin, 4)} ahead of ${quoted(labels[story.runnerUp])}`,
+      story.runnerUp < 0
+        ? "There is no other label."
+        : `${number(story.margin, 4)} ahead of ${quoted(labels[story.runnerUp])}`,
       h("span", { class: "cdi-quiet" }, ` \u00b7 ${where}`),
     ),
   );
@@ -102,9 +104,9 @@ function sentences(session, story) {
     lead.sort((one, other) => other.value - one.value);
     const against = lead[lead.length - 1];
     found.push(
-      `The grid ${lead[0].title} gives most of the lead (${signed(lead[0].value, 4)})` +
+      `The grid ${lead[0].title} contributes most of the lead (${signed(lead[0].value, 4)})` +
         (against.value < 0
-          ? `; ${against.title} speaks for ${quoted(labels[story.runnerUp])} (${signed(against.value, 4)}).`
+          ? `; ${against.title} favours ${quoted(labels[story.runnerUp])} (${signed(against.value, 4)}).`
           : "."),
     );
   }
@@ -116,17 +118,17 @@ function sentences(session, story) {
       below === null
         ? `${here}.`
         : below <= 0
-          ? `${here}; no saliency would make it background.`
+          ? `${here}; it would not be background at any saliency.`
           : below >= 1
-            ? `${here}; it is background at every saliency.`
-            : `${here}; below ${number(below, digits)} it is background.`,
+            ? `${here}; it would be background at any saliency.`
+            : `${here}; below ${number(below, digits)} it would be background.`,
     );
   }
   if (session.engine.guided(session.state.knobs, session.hidden)) {
     const now = session.state.knobs.saliency_weight;
     found.push(
       story.flip
-        ? `${story.flip.change < 0 ? "Below" : "Above"} a saliency weight of ${number(now + story.flip.change, 3)} (now ${number(now, 2)}), ${quoted(labels[story.flip.rival])} takes over.`
+        ? `${story.flip.change < 0 ? "Below" : "Above"} a saliency weight of ${number(now + story.flip.change, 3)} (now ${number(now, 2)}), ${quoted(labels[story.flip.rival])} would win.`
         : "No saliency weight from 0 to 1 changes the label.",
     );
   }
@@ -137,7 +139,7 @@ function sentences(session, story) {
     found.push(
       turned.length
         ? turned.map(({ label, title }) => `Without ${title} it would be ${quoted(labels[label])}.`).join(" ")
-        : "Any one grid could be left out without changing the label.",
+        : "Leaving out any one grid would not change the label.",
     );
   }
   return found;
@@ -202,7 +204,7 @@ function crops(session, parts, photograph, heard, label) {
       h(
         "p",
         { class: "cdi-quiet" },
-        "This score is a function of the other labels' scores, so it has no parts of its own.",
+        "This score is computed from the scores of the other labels, so it cannot be split into windows.",
       ),
     ];
   }
@@ -218,13 +220,13 @@ function crops(session, parts, photograph, heard, label) {
   });
   const rest = parts.slice(CROPS).reduce((sum, part) => sum + part.contribution, 0);
   return [
-    heading(`Crops that say ${quoted(session.scene.labels[label])}`),
+    heading(`Crops that support ${quoted(session.scene.labels[label])}`),
     h("div", { class: "cdi-crops" }, ...shown),
     h(
       "p",
       { class: "cdi-quiet" },
       parts.length > CROPS
-        ? `${parts.length - CROPS} more give ${number(rest, 4)}; all of them sum to the score.`
+        ? `${parts.length - CROPS} more contribute ${number(rest, 4)}; together they sum to the score.`
         : "They sum to the score.",
     ),
   ];

@@ -115,7 +115,7 @@ export function instrument(session, host) {
   const head = toolbar(session, host, {
     zoom: (factor) => heard.look(zoomed(look, factor)),
     copy,
-    picture: () => download(pictures[0], () => say("The picture is in your downloads.")),
+    picture: () => download(pictures[0], () => say("The picture was saved to your downloads.")),
   });
   const root = h(
     "div",
@@ -228,7 +228,7 @@ export function instrument(session, host) {
   async function copy(text, what) {
     try {
       await navigator.clipboard.writeText(text);
-      say(`The ${what} is in the clipboard.`);
+      say(`The ${what} was copied to the clipboard.`);
     } catch {
       // Without a permission (a page from a file) the text is shown, to be copied by hand.
       told.replaceChildren(h("pre", { tabindex: "0" }, text));

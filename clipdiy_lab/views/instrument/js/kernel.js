@@ -5,7 +5,7 @@
 /** Without an answer after this time somebody should know that the kernel may be busy, milliseconds. */
 const PATIENCE = 1500;
 const GONE =
-  "The kernel has stopped, so nothing new can be encoded, added or saved. The knobs go on; run the cell again for the rest.";
+  "The kernel has stopped, so nothing new can be encoded, added or saved. The knobs still work; run the cell again for the rest.";
 const BUSY = "The kernel has not answered yet. It may be busy with a cell.";
 
 export class Kernel {

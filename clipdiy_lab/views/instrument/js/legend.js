@@ -66,7 +66,7 @@ export function legend(session, heard) {
   /** @param {number[]} hidden */
   const hide = (hidden) => {
     const some = competes(session.scene, hidden);
-    refused.textContent = some ? "" : "One label beside the background has to stay.";
+    refused.textContent = some ? "" : "At least one label besides the background must remain.";
     if (some) session.change({ hidden });
   };
 
@@ -133,7 +133,7 @@ export function legend(session, heard) {
       const off = session.hidden.has(label),
         told = off ? "off" : percent(counts[label] / labels.length);
       button.setAttribute("aria-pressed", String(!off));
-      button.title = `${session.scene.labels[label]}: ${told}. Click hides or shows it, a double click shows it alone.`;
+      button.title = `${session.scene.labels[label]}: ${told}. Click to hide or show it, double-click to show only this label.`;
       share.textContent = told;
       swatch.style.background = session.colors[label];
     });
@@ -179,9 +179,9 @@ export function split(text) {
 /** Why a word can be no label; empty if it can. @param {string} word */
 function complaint(word) {
   if (word.length > LONGEST)
-    return `A label of ${word.length} characters is longer than any prompt; use at most ${LONGEST}.`;
+    return `A label of ${word.length} characters is too long for a prompt; use at most ${LONGEST}.`;
   // eslint-disable-next-line no-control-regex
   if (/[\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/.test(word))
-    return "A label cannot hold control characters.";
+    return "A label cannot contain control characters.";
   return "";
 }

@@ -37,7 +37,7 @@ export function network(asks, changed) {
     }),
   );
   const body = h("div", { class: "cdi-knobs" }, ...parts.map(({ root }) => root));
-  const root = h("details", { class: "cdi-network", open: true }, h("summary", {}, "Asks the network"), body);
+  const root = h("details", { class: "cdi-network", open: true }, h("summary", {}, "Needs the network"), body);
   let words = "";
 
   const now = (/** @type {string} */ name) => (draft.has(name) ? draft.get(name) : known.get(name)?.value);

@@ -1,4 +1,4 @@
-// A score taken apart, exactly: which cell of which grid gave which part of it. As `explain.pixel` and `explain.region`.
+// Exact decomposition of a score: the contribution of every cell of every grid. As `explain.pixel` and `explain.region`.
 
 import { factors, share } from "./fuse.js";
 

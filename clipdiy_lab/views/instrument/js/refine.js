@@ -18,7 +18,7 @@
  */
 export function refinement(scene, knobs) {
   if (knobs.refine === "none") return null;
-  if (!scene.pixels) throw new Error("This scene came without its pixels, which a refinement needs.");
+  if (!scene.pixels) throw new Error("This scene has no pixel values, which refinement needs.");
   return knobs.refine === "pamr" ? pamr(scene, knobs) : guided(scene, knobs);
 }
 

@@ -89,7 +89,7 @@ export function competes({ labels, background }, hidden) {
  */
 export function unpack(packed) {
   if (packed.version !== VERSION) {
-    throw new Error(`This scene is of version ${packed.version}, and this page reads version ${VERSION}.`);
+    throw new Error(`This scene has version ${packed.version}, but this page reads version ${VERSION}.`);
   }
   const { height, width } = packed;
   return {

@@ -15,7 +15,7 @@ export function view(session) {
 export function choice(session) {
   const list = h("div", { class: "cdi-views", role: "tablist", "aria-label": "What the picture shows" });
   const why = h("select", {
-    "aria-label": "Map that explains",
+    "aria-label": "Explanation map",
     on: { change: () => session.change({ view: why.value || "labels" }) },
   });
   const root = h("div", { class: "cdi-views" }, list, why);

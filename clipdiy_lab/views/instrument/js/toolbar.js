@@ -52,13 +52,13 @@ export function toolbar(session, host, acts) {
       button("+", "Zoom in (+)", () => acts.zoom(1.5)),
       button("Undo", "Undo (Ctrl+Z)", () => session.undo()),
       button("Redo", "Redo (Ctrl+Y)", () => session.redo()),
-      button("Paper", "The settings of the paper", () => session.paper()),
-      button("Reset", "As it was at the beginning", () => session.reset()),
-      button("Copy code", "Python that makes this", async () =>
+      button("Paper", "Use the settings of the paper", () => session.paper()),
+      button("Reset", "Return to the initial state", () => session.reset()),
+      button("Copy code", "Copy Python code that reproduces this state", async () =>
         acts.copy(host.code ? await host.code() : recombination(session), "code"),
       ),
-      button("Copy picture", "The picture as it is, as PNG", acts.picture),
-      link ? button("Copy link", "An address that opens this state", () => acts.copy(link(), "link")) : null,
+      button("Copy picture", "Save the current picture as PNG", acts.picture),
+      link ? button("Copy link", "Copy a link that opens this state", () => acts.copy(link(), "link")) : null,
       ...host.tools,
     ),
   );

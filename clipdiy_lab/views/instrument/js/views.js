@@ -57,7 +57,7 @@ export const VIEWS = {
         { knobs } = session;
       const map = session.engine.scoreMap(knobs, session.hidden, label);
       const name = session.scene.labels[label];
-      if (!map) return [nothing(`Score of ${name}`, "This label does not compete: it is off, or not kept.")];
+      if (!map) return [nothing(`Score of ${name}`, "This label does not compete: it is hidden, or not kept.")];
       const shown = numbers(session, "score", map);
       shown.title = `${shown.title}: ${name}`;
       if (cut !== null) shown.values = Array.from(map, (value) => (value >= cut ? value : NaN));
@@ -73,7 +73,7 @@ export const VIEWS = {
           session,
           session.engine.alone(session.knobs, session.hidden, grid.name).labels,
           "Each grid alone",
-          "What each grid would say by itself. Large windows know what is there, small ones where it ends.",
+          "The labels that each grid would give on its own. Large windows show what is there, small ones its outline.",
         ),
         marker: grid.title,
       })),
@@ -95,8 +95,8 @@ export const VIEWS = {
       labels(
         session,
         /** @type {Int16Array} */ (session.scene.truth),
-        "True labels",
-        "The annotation. Clear where nothing is known.",
+        "Ground truth",
+        "The annotation. Transparent where there is none.",
       ),
     ],
   },
@@ -116,7 +116,7 @@ export const VIEWS = {
             session,
             wrong,
             "Errors",
-            `What is said where the annotation says otherwise: ${(100 * share).toFixed(1)} % of the annotated pixels.`,
+            `Predicted labels where they differ from the annotation: ${(100 * share).toFixed(1)} % of the annotated pixels.`,
           ),
           clear: false,
         },
