@@ -180,6 +180,6 @@ def test_nan_in_a_stage(run):
 def test_a_score_that_is_no_sum_of_windows_is_said_to_be_none(run):
     """As the background's score is where it is a function of the other labels' scores."""
     run["fused"].values[0] = 0.5
-    with pytest.raises(errors.RunError, match=r"'background' .* no weighted sum of windows"):
+    with pytest.raises(errors.RunError, match=r"'background' .* not a weighted sum of windows"):
         lab.explain.pixel(run, 3, 3, ["background"])
     assert set(lab.explain.pixel(run, 3, 3, ["cat"])["label"]) == {"cat"}

@@ -181,7 +181,7 @@ def test_without_javascript_the_rest_is_there(page_file, chromium):
     page = context.new_page()
     page.goto(page_file.as_uri())
     assert page.is_visible("#instrument > img")
-    assert "JavaScript modules" in page.inner_text("#instrument")
+    assert "JavaScript enabled" in page.inner_text("#instrument")
     assert page.is_visible("#flip_change img")
     context.close()
 

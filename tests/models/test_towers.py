@@ -89,7 +89,7 @@ def test_attention_is_read_or_refused(family, picture):
     if by_token:
         assert lab.explain.attend(run, segmenter, (32, 0, 0), "cat").shape == (32, 32)
     else:
-        with pytest.raises(ModelError, match=r"pools by its class token.*explain\.occlude"):
+        with pytest.raises(ModelError, match=r"class-token pooling.*explain\.occlude"):
             lab.explain.attend(run, segmenter, (32, 0, 0), "cat")
     assert lab.explain.occlude(run, segmenter, (32, 0, 0), "cat").shape == (32, 32)
 
