@@ -102,11 +102,11 @@ def missing(manifest: Manifest, path: Path) -> DatasetError:
         twin = lookalike(path.name, os.listdir(path.parent))
         if twin is not None:
             return DatasetError(
-                f"{path}, which {manifest.id!r} needs, is missing, but its folder has {twin!a}: "
+                f"{path} is missing, which is part of {manifest.id!r}, but its folder has {twin!a}: "
                 f"{differing(path.name, twin)}. Rename the file."
             )
     return DatasetError(
-        f"{path}, which {manifest.id!r} needs, is missing: {manifest.title}. "
+        f"{path} is missing, which is part of {manifest.id!r}: {manifest.title}. "
         f"{_how_to_get(manifest)}, or pass root= the folder that it was extracted to."
     )
 

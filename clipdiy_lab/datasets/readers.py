@@ -223,10 +223,9 @@ def to_labels(raw: NDArray[np.uint8], lookup: NDArray[np.int16], origin: str, co
         expected = np.flatnonzero(lookup != OUTSIDE)
         values = f"{strange[0]}" if strange.size == 1 else f"{', '.join(map(str, strange[:6]))}"
         raise DatasetError(
-            f"{origin} contains {'the value' if strange.size == 1 else 'the values'} {values}"
+            f"In {origin} there {'is the value' if strange.size == 1 else 'are the values'} {values}"
             f"{', ...' if strange.size > 6 else ''}. Expected {_ranges(expected)} ({count} labels; {IGNORE} means "
-            "ignore "
-            "where it is listed); check that the mask holds indices and belongs to this dataset."
+            "ignore where it is listed); check that the mask holds indices and belongs to this dataset."
         )
     return translate(raw, lookup.astype(np.uint8))
 

@@ -193,7 +193,7 @@ class ContextJson(JsonDataset):
         for category in np.unique(drawn):
             if int(category) not in self._category_map:
                 raise DatasetError(
-                    f"{self._origin(entry)} contains the category {category}. Expected one of the "
+                    f"In {self._origin(entry)} there is the category {category}. Expected one of the "
                     f"{len(self._category_map)} of the merged labels; download trainval_merged.json again."
                 )
             mask[drawn == category] = self._category_map[int(category)]

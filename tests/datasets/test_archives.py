@@ -569,7 +569,7 @@ def test_a_link_made_by_somebody_else_is_not_written_through(place, monkeypatch)
     (place / "archive").write_bytes(tar_bytes(("a/precious2", b"evil")))
     before = snapshot(place)
     monkeypatch.setattr(Path, "mkdir", plant)
-    with pytest.raises(DatasetError, match="leads out of the folder"):
+    with pytest.raises(DatasetError, match="points outside the folder"):
         extract(place / "archive", place / "data/voc")
     assert snapshot(place) == before
 

@@ -203,7 +203,7 @@ def test_a_root_that_is_a_link_to_another_disk(own, folder):
 
 def test_embedded_data_needs_nothing(folder):
     code, out, err = data("fetch", "scenes")
-    assert (code, out.strip()) == (0, "scenes is embedded: it needs no files.")
+    assert (code, out.strip()) == (0, "scenes comes with the package and needs no files.")
     assert "nothing to fetch" in err
     assert data("verify", "scenes")[0] == 0
     assert not folder.exists()
@@ -394,7 +394,7 @@ def test_two_manifests_that_call_their_archives_alike(server, scenes, folder, tm
     fetch_dataset(load_manifest(own_manifest(tmp_path / "first.yaml", [first], 4)))
     second = load_manifest(own_manifest(tmp_path / "second.yaml", [other], 4))
     with pytest.raises(
-        DatasetError, match=r"all\.zip came from \S+/all\.zip, but this manifest means \S+/other\. Delete"
+        DatasetError, match=r"all\.zip came from \S+/all\.zip, but this manifest names \S+/other\. Delete"
     ):
         fetch_dataset(second)
     (folder / "archives/all.zip").unlink()
@@ -572,7 +572,9 @@ def test_a_file_that_may_not_grow_keeps_its_part_and_resumes(own, server, folder
     )  # fmt: skip
     assert child.returncode == 1
     part = folder / "archives/images.zip.part"
-    assert f"(File too large). {limit:,} bytes are kept in {part} and will be continued. Free the disk" in child.stderr
+    assert (
+        f"(File too large). {limit:,} bytes are kept in {part} and will be continued. Free disk space" in child.stderr
+    )
     assert part.read_bytes() == data_of[:limit]
     assert data("fetch", own)[0] == 0
     assert server.ranges()[:2] == [None, f"bytes={limit}-"]
@@ -669,7 +671,7 @@ def test_verify_finds_what_is_wrong(own, folder):
     Image.fromarray(values).save(mask)
     assert problem("val") == ("", 4)
     said, found = problem("val", deep=True)
-    assert f"{mask} stands the value 77" in said
+    assert f"{mask} there is the value 77" in said
     assert found == 4
     Image.fromarray(values[1:]).save(mask)
     assert "Expected the same size" in problem("val", deep=True)[0] or "value 77" in problem("val", deep=True)[0]

@@ -173,7 +173,7 @@ def png_cases():
     yield "with-text", Case(png(4, 5, 8, 2, rows_of(RGB), chunk(b"tEXt", b"Comment\0hello")), RGB)
     yield "trailing-bytes", Case(good + b"and more", RGB)
     yield "animated", Case(encode(PIL_RGB, "PNG", save_all=True, append_images=[TURNED]), RGB, "2 frames", warns=True)
-    yield "cut-in-half", Case(good[: len(good) // 2], says="fetch it again")
+    yield "cut-in-half", Case(good[: len(good) // 2], says="download it again")
     yield "cut-after-the-header", Case(good[:33], says="cannot be read")
     yield "signature-only", Case(good[:8], says="cannot be read")
     yield "flipped-bit-in-the-pixels", Case(flip(good, idat + 9), says="cannot be read")
@@ -181,8 +181,8 @@ def png_cases():
     yield "flipped-bit-in-a-text", Case(flip(png(1, 1, 8, 0, [b"\0"], chunk(b"tEXt", b"a\0b")), 43), says="cannot be")
     yield "no-pixels", Case(b"\x89PNG\r\n\x1a\n" + good[8:33] + chunk(b"IEND", b""), says="cannot be read")
     yield "zero-wide", Case(png(0, 1, 8, 0, [b""]), says="cannot be read")
-    yield "bomb", Case(png(60_000, 60_000, 1, 0, [b""]), says="over the cap")
-    yield "over-the-cap", Case(png(10_000, 9_000, 8, 0, [b""]), says="over the cap")
+    yield "bomb", Case(png(60_000, 60_000, 1, 0, [b""]), says="more than the limit")
+    yield "over-the-cap", Case(png(10_000, 9_000, 8, 0, [b""]), says="more than the limit")
 
 
 def tiff_cases():
@@ -216,7 +216,7 @@ def tiff_cases():
     yield "cut-in-the-pixels", Case(tiff(4, 5, 8, GRAY.tobytes())[:20], says="cannot be read")
     yield "header-only", Case(b"II*\0\x08\0\0\0", says="cannot be read")
     huge = tiff(60_000, 60_000, 8, b"\0")
-    yield "bomb", Case(huge, says="over the cap")
+    yield "bomb", Case(huge, says="more than the limit")
 
 
 def jpeg_cases():
@@ -241,7 +241,7 @@ def jpeg_cases():
     yield "cut-in-the-header", Case(good[:100], says="cannot be read")
     yield "marker-only", Case(b"\xff\xd8\xff\xe0", says="cannot be read")
     size = good.index(b"\xff\xc0") + 5
-    yield "bomb", Case(good[:size] + b"\xff\xdc\xff\xdc" + good[size + 4 :], says="over the cap")
+    yield "bomb", Case(good[:size] + b"\xff\xdc\xff\xdc" + good[size + 4 :], says="more than the limit")
 
 
 def other_cases():
@@ -286,7 +286,7 @@ def other_cases():
     yield "ppm-cut", Case(b"P6 4 5 255\n" + RGB.tobytes()[:-1], says="cannot be read")
     yield "pgm-plain-cut", Case(b"P2\n2 2\n10\n0 10 3", says="cannot be read")
     yield "ppm-negative", Case(b"P3 1 1 255\n-1 0 0\n", says="cannot be read")
-    yield "ppm-bomb", Case(b"P6 59999 59999 255\n", says="over the cap")
+    yield "ppm-bomb", Case(b"P6 59999 59999 255\n", says="more than the limit")
 
 
 def stranger_cases():
@@ -644,7 +644,7 @@ def test_the_cap_comes_before_decoding(monkeypatch):
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
     for name in ("png-over-the-cap", "png-bomb", "tiff-bomb", "jpeg-bomb", "other-ppm-bomb"):
-        with pytest.raises(ImageError, match="over the cap"):
+        with pytest.raises(ImageError, match="more than the limit"):
             read_image(CASES[name].data)
 
 

@@ -246,7 +246,7 @@ def encoded(image, format="PNG"):
         (png(2, 1, 8, 0, b"\x03"), "cannot be read"),
         (b"", "is empty"),
         (b"0 1 2", "a text file"),
-        (png(60_000, 60_000, 8, 0, b"\x03"), "over the cap"),
+        (png(60_000, 60_000, 8, 0, b"\x03"), "more than the limit"),
     ],
 )
 def test_files_that_hold_no_labels(tmp_path, data, says):

@@ -103,7 +103,7 @@ def test_lists_without_a_last_newline_with_windows_ends_or_no_text(tmp_path):
 def test_ids_of_ones_own(voc, shared):
     with pytest.raises(DatasetError, match="The option ids names 'a' 2 times"):
         lab.open_dataset("voc21", root=voc, ids=["a", "a"])
-    with pytest.raises(DatasetError, match="The option ids names no image"):
+    with pytest.raises(DatasetError, match="The option ids lists no images"):
         lab.open_dataset("voc21", root=voc, ids=[])
     with pytest.raises(DatasetError, match=r"none\.jpg is missing"):
         lab.open_dataset("voc21", root=voc, ids=["none"])
@@ -119,7 +119,7 @@ def test_masks_that_do_not_fit(voc):
     dataset = lab.open_dataset("voc21", root=voc, partial=True)
     good = raw.copy()
     for array, said in (
-        (np.where(raw == 1, 77, raw), r"2007_000033\.png stands the value 77\. Expected 0\.\.20, 255"),
+        (np.where(raw == 1, 77, raw), r"2007_000033\.png there is the value 77\. Expected 0\.\.20, 255"),
         (np.arange(raw.size).reshape(raw.shape) % 200, r"the values 21, 22, 23, 24, 25, 26, \.\.\."),
         (raw[:-1], r"500 x 366, but the mask .*2007_000033\.png is 500 x 365"),
         (raw.T, "lies on its side"),

@@ -47,7 +47,7 @@ def test_the_best_are_kept_and_of_equals_the_first():
         ConfigError, match="keep_labels is 5, but there are only 4 labels beside the background; use at m"
     ):
         kept(leads, CONFIG.replace(keep_labels=5), 0)
-    with pytest.raises(ConfigError, match="keep_labels is 6, and there are 5 labels; use at most 5"):
+    with pytest.raises(ConfigError, match="keep_labels is 6, but there are only 5 labels; use at most 5"):
         kept(leads, CONFIG.replace(keep_labels=6), None)
 
 

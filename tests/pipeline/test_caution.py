@@ -44,7 +44,7 @@ def test_a_run_says_it_as_a_warning_of_its_own_and_keeps_it(run, tiny, tmp_path)
     assert lab.recombine(run, placement="centred").attrs["caution"] == run.attrs["caution"]
     lab.save_run(run, tmp_path / "run.nc")
     assert lab.open_run(tmp_path / "run.nc").attrs["caution"] == run.attrs["caution"]
-    with pytest.warns(OutOfDistributionWarning, match="this image is none of them"):
+    with pytest.warns(OutOfDistributionWarning, match="this image is not one of them"):
         tiny.encode(Photographs()[0].image, CONFIG)
 
 

@@ -283,7 +283,7 @@ def test_fuse_knobs_make_no_difference(store):
 
 
 def test_another_picture_under_the_same_id_is_refused(store):
-    with pytest.raises(StoreError, match="'p004' is another one"):
+    with pytest.raises(StoreError, match="'p004' is not the one"):
         fill(store, dataset=Pictures(changed=4))
 
 
@@ -339,7 +339,7 @@ def test_what_is_no_store(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     for place in ("file", "photos", "nowhere"):
-        with pytest.raises(StoreError, match="no store"):
+        with pytest.raises(StoreError, match="is not an embedding store"):
             open_store(tmp_path / place)
     for place in ("file", "photos"):
         with pytest.raises(StoreError):
@@ -423,7 +423,7 @@ def test_a_full_disk_leaves_a_store_that_can_be_resumed(whole, tmp_path):
 def test_a_disk_that_is_too_small_is_seen_before_anything_is_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10_000, 9_000, 1_000))
-    with pytest.raises(OutputError, match=r"needs [\d,]+ bytes more, the disk has 1,000 free"):
+    with pytest.raises(OutputError, match=r"needs [\d,]+ more bytes, but the disk has only 1,000 free"):
         fill(tmp_path / "store")
     assert list(tmp_path.iterdir()) == []
 

@@ -287,7 +287,7 @@ def test_another_saliency_at_either_size(segmenter, picture, shape):
 def test_an_encode_knob_needs_the_network(segmenter, picture):
     run = segmenter.segment(picture, ["cat"], SMALL)
     for knobs in ({"stride": 4}, {"image_size": 96}, {"scales": (48,)}, {"image_resize": "nearest"}):
-        with pytest.raises(errors.RunError, match="needs the network"):
+        with pytest.raises(errors.RunError, match="needs the encoder"):
             lab.recombine(run, **knobs)
 
 

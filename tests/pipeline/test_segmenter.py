@@ -261,7 +261,7 @@ def test_sides_that_cannot_be(counting_encoder, picture):
     tiny = lab.load("tiny", saliency="none")
     with pytest.raises(errors.ModelError, match=r"patches of 8; use 32 or 40"):
         tiny.encode(picture, lab.Config(crop_input={64: 36}))
-    with pytest.raises(errors.ModelError, match="crops of 8 pixels only"):
+    with pytest.raises(errors.ModelError, match="only crops of 8 pixels"):
         lab.Segmenter(counting_encoder).encode(picture, lab.Config(crop_input={64: 96}))
     for given, says in (
         ({64: 4}, "expected 8 to 1024"),
