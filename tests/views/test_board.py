@@ -400,7 +400,7 @@ def test_a_grid_with_senseless_rows_says_how_many(browser):
     assert browser.root.form["price"] == "4 rows on 2 images, 1 of them without sense"
     browser.ask("run")
     failed = browser.root.rows["rows"][3]
-    assert "has a meaning only" in failed["error"]
+    assert "applies only" in failed["error"]
     assert (failed["miou"], failed["behind"]) == (None, None)
 
 
