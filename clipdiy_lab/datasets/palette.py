@@ -198,7 +198,7 @@ def _check_labels(labels: Integer[np.ndarray, "y x"], levels: int, holder: str) 
     array = np.asarray(labels)
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "iu":
         raise ImageError(
-            f"The label map is {describe(array)}. Expected H x W integers; "
+            f"The label map is an array of shape {array.shape} and type {array.dtype}. Expected H x W integers; "
             "pass one index per pixel, such as scores.argmax(axis=0)."
         )
     low, high = int(array.min()), int(array.max())

@@ -229,7 +229,7 @@ def test_facts_that_contradict_each_other(tmp_path, text, old, new, said):
 def test_other_ways_to_be_no_manifest(tmp_path, text):
     assert "field title: this field is missing" in refused(tmp_path, re.sub(r"title: .*\n", "", text, count=1))
     assert "line 2: field 'id' occurs twice" in refused(tmp_path, "id: voc21\n" + text)
-    assert "line 3: no YAML" in refused(tmp_path, 'id: a\ntitle: "b\n')
+    assert "line 3: not valid YAML" in refused(tmp_path, 'id: a\ntitle: "b\n')
     assert "the whole file" in refused(tmp_path, "- 1\n")
     assert "the whole file" in refused(tmp_path, "")
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\xfd")

@@ -122,7 +122,7 @@ def test_masks_that_do_not_fit(voc):
         (np.where(raw == 1, 77, raw), r"2007_000033\.png there is the value 77\. Expected 0\.\.20, 255"),
         (np.arange(raw.size).reshape(raw.shape) % 200, r"the values 21, 22, 23, 24, 25, 26, \.\.\."),
         (raw[:-1], r"500 x 366, but the mask .*2007_000033\.png is 500 x 365"),
-        (raw.T, "lies on its side"),
+        (raw.T, "was rotated"),
         (np.zeros((*raw.shape, 3)), r"2007_000033\.png' is a PNG of mode 'RGB'"),
         (np.zeros((*raw.shape, 4)), "mode 'RGBA'"),
     ):

@@ -116,7 +116,7 @@ def test_a_run_is_written_read_and_recombined(runs, config, tmp_path):
 def test_a_run_without_patch_tokens_says_so(golden_segmenter, image):
     run = golden_segmenter.segment(image, LABELS, CONFIG.replace(dense="none"))
     with pytest.raises(
-        errors.RunError, match="not encoded with the grids of dense 64 px, dense 32 px; and changing it needs"
+        errors.RunError, match="not encoded with the grids of dense 64 px, dense 32 px, and changing it needs"
     ):
         lab.recombine(run, dense="naclip")
     with pytest.raises(errors.ConfigError, match="weights has the grid 'dense', which this configuration lacks"):
