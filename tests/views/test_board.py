@@ -103,7 +103,7 @@ def test_a_cancelled_sweep_keeps_its_finished_rows(board):
     screen.progress = progress
     board.start()
     assert len(board.table) == PORTION
-    assert screen.lines["busy"] == "Stopped; 4 of 10 rows are finished and kept. Run goes on with the rest."
+    assert screen.lines["busy"] == "Stopped; 4 of 10 rows are finished and kept. Press Run to continue."
     assert screen.steps[-1] == (0, 0)
     assert not board.scheduler.busy
 
@@ -125,7 +125,7 @@ def test_a_grid_that_runs_again_takes_the_rows_that_are_finished(board, monkeypa
     assert list(board.table["saliency_weight"]) == [0.0, 0.25, 0.5]
     board.start()
     assert scored == [1]
-    assert board.screens[0].lines["busy"] == "Done: 3 rows, they were finished before."
+    assert board.screens[0].lines["busy"] == "Done: 3 rows, all already finished."
     board.limit = 1
     board.start()
     assert scored == [1, 3]  # another number of images is another score
@@ -178,7 +178,7 @@ def test_a_row_shows_its_images_worst_first_and_opens_the_explorer_with_its_conf
 
 def test_table_and_figure_go_into_files(board, tmp_path):
     board.choose(scales=[(256, 128, 64), (64,)])
-    with pytest.raises(OutputError, match="there is no row yet"):
+    with pytest.raises(OutputError, match="there are no rows yet"):
         board.export(tmp_path / "a.tex")
     board.start()
     for name in ("a.csv", "a.tex", "a.md", "a.html"):
@@ -375,7 +375,7 @@ def test_the_form_takes_values_and_refuses_beside_the_field(board, browser):
     assert browser.root.form["price"] == ""
     assert browser.refused("run") == "no knob varies yet; add one first."
     assert browser.refused("add", knob="saliency_weight") == ""
-    assert "is there already" in browser.refused("add", knob="saliency_weight")
+    assert "was already added" in browser.refused("add", knob="saliency_weight")
     assert browser.root.form["price"] == "3 rows on 2 images"
     assert browser.refused("choose", knob="saliency_weight", text="0, 0.5") == ""
     assert browser.root.form["chosen"] == [{"name": "saliency_weight", "text": "0; 0.5"}]
@@ -397,7 +397,7 @@ def test_the_form_takes_values_and_refuses_beside_the_field(board, browser):
 def test_a_grid_with_senseless_rows_says_how_many(browser):
     browser.ask("choose", knob="align_corners", text="False, True")
     browser.ask("choose", knob="placement", text="stretched, centred")
-    assert browser.root.form["price"] == "4 rows on 2 images, 1 of them without sense"
+    assert browser.root.form["price"] == "4 rows on 2 images, 1 of them invalid"
     browser.ask("run")
     failed = browser.root.rows["rows"][3]
     assert "applies only" in failed["error"]
@@ -456,7 +456,7 @@ def test_many_images_are_shown_from_both_ends(board):
 
 
 def test_files_and_latex_for_the_clipboard(board, browser, tmp_path, store, scenes):
-    assert "there is no row yet" in browser.refused("latex")
+    assert "there are no rows yet" in browser.refused("latex")
     browser.ask("choose", knob="saliency_weight", text="0, 1")
     browser.ask("run")
     path = tmp_path / "board.tex"

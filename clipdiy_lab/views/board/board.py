@@ -149,7 +149,7 @@ class Board(Live[BoardScreen]):
     @limit.setter
     def limit(self, images: int | None) -> None:
         if images is not None and not 1 <= images <= self.images_known:
-            raise ConfigError(f"images is {images}; expected 1 to {self.images_known}, all that there are.")
+            raise ConfigError(f"images is {images}; expected 1 to {self.images_known}, the number of images available.")
         self._limit = images
         self._chosen()
 
@@ -264,7 +264,7 @@ class Board(Live[BoardScreen]):
             self.passes.run(portion, images, watch)
             before += images
             yield self._finished(plan, images)
-        told = f"in {spoken(time.perf_counter() - start)}" if portions else "they were finished before"
+        told = f"in {spoken(time.perf_counter() - start)}" if portions else "all already finished"
         self._ended(f"Done: {counted(len(plan.trials), 'row')}, {told}.")
 
     def _watch(self, later: Sequence[Portion], images: int, before: int, total: int, ticket: Ticket) -> Watch:
@@ -301,9 +301,7 @@ class Board(Live[BoardScreen]):
             raise failure
 
     def _stopped(self, plan: BoardPlan) -> str:
-        return (
-            f"Stopped; {len(self._rows)} of {len(plan.trials)} rows are finished and kept. Run goes on with the rest."
-        )
+        return f"Stopped; {len(self._rows)} of {len(plan.trials)} rows are finished and kept. Press Run to continue."
 
     def _failed(self, error: BaseException) -> None:
         self._ended("")

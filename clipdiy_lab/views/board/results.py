@@ -132,7 +132,7 @@ class BoardResults:
         table = self.table
         table = table[table["miou_percent"].notna()]
         if table.empty:
-            raise FigureError("no row has a score yet; choose knobs and run.")
+            raise FigureError("no row has a score yet; choose knobs and run the grid.")
         return table
 
     def name_of(self, row: int) -> str:
@@ -152,7 +152,7 @@ class BoardResults:
 
     def _arrived(self) -> pd.DataFrame:
         if self.sweep.empty or not self.facts:
-            raise OutputError("there is no row yet; run the grid first.")
+            raise OutputError("there are no rows yet; run the grid first.")
         return self.sweep
 
     def export(self, path: str | PathLike[str]) -> Path:

@@ -36,24 +36,24 @@ def ablation_board(
     limit: int | None = None,
     segmenter: Segmenter | None = None,
 ) -> Board:
-    """Open the ablation board.
+    """Open the ablation board, an interactive view of a sweep.
 
     Parameters
     ----------
     store : Segmenter, or store of embeddings (`EmbeddingStore`, its folder, or what `open_store` returned)
-        With a segmenter, embeddings are made once for each set of encode knobs and kept as long as the board.
+        With a segmenter, embeddings are computed once for each set of encode knobs and kept as long as the board.
     dataset : Dataset
     base : Config, optional
-        What the knobs start from. Default: the store's own, or `Config()`.
+        Configuration that the knobs modify. Default: that of the store, or `Config()`.
     limit : int, optional
-        Only the first images.
+        Use only the first images.
     segmenter : Segmenter, optional
-        Whose text encoder is used with a store. Default: the encoder that the store names is loaded.
+        Segmenter whose text encoder is used with a store. Default: the encoder named in the store is loaded.
 
     Returns
     -------
     Board
-        Shows itself as the last line of a cell.
+        Displayed if it is the last line of a cell.
     """
     explorer = partial(Explorer, make_widgets=explorer_widgets)
     return Board(

@@ -34,7 +34,7 @@ def head(board: Board) -> dict[str, Any]:
         ("split", split, ""),
         ("model", segmenter.encoder.name, ""),
         ("saliency", board.passes.opened.saliency[0], ""),
-        ("images", f"{board.images} of {board.images_known}", "that every row is scored on"),
+        ("images", f"{board.images} of {board.images_known}", "on which every row is scored"),
     ]
     told = [{"name": name, "text": printable(str(text)), "more": more} for name, text, more in facts if text]
     return {"facts": told}
@@ -50,7 +50,7 @@ def form(board: Board) -> dict[str, Any]:
         and ``text`` of those in the grid; ``rows`` and ``left``, how many there are and how many of them are not
         finished; ``price``, a sentence.
     """
-    listed = {SALIENCY: f"what says where things are: {', '.join(saliency_names())}, oracle"}
+    listed = {SALIENCY: f"source of the foreground map: {', '.join(saliency_names())}, oracle"}
     listed |= {name: meta["help"] for name, meta in Config.knobs().items() if meta["form"] != "settled"}
     knobs = [{"name": name, "title": knob_title(name), "help": text} for name, text in listed.items()]
     chosen = [{"name": name, "text": printable(spelled(several))} for name, several in board.grid.items()]
@@ -72,7 +72,7 @@ def _price(board: Board, rows: int, left: int) -> str:
     said = [f"{counted(rows, 'row')} on {counted(board.images, 'image')}"]
     able = sum(trial.config is not None for trial in board.plan.trials)
     if able < rows:
-        said.append(f"{rows - able} of them without sense")
+        said.append(f"{rows - able} of them invalid")
     if left < able:
         said.append("all are finished" if not left else f"{able - left} are finished")
     seconds = board.expected() if left else None

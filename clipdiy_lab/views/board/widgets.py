@@ -121,7 +121,7 @@ class BoardPanel(AskedScreen):
     def _add(self, asked: Mapping[str, Any], _: Any) -> None:
         knob = str(asked["knob"])
         if knob in self.board.grid:
-            raise ConfigError(f"the knob {knob!r} is there already; change its values.")
+            raise ConfigError(f"the knob {knob!r} was already added; change its values.")
         self.board.choose(**{knob: suggested(knob)})
 
     def _choose(self, asked: Mapping[str, Any], _: Any) -> None:
@@ -155,7 +155,7 @@ class BoardPanel(AskedScreen):
     def _open(self, asked: Mapping[str, Any], _: Any) -> None:
         place = int(asked["place"])
         if not 0 <= place < len(self._scored):
-            raise StateError("the images of another row are shown now; choose one of these.")
+            raise StateError("the images of another row are shown now; choose one of them.")
         self._shut()
         look = self._scored[place]
         self.explorer = look.open()

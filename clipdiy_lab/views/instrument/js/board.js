@@ -36,7 +36,7 @@ import { Kernel } from "./kernel.js";
  * @property {string[]} colors
  */
 
-const GONE = "The kernel has stopped, so nothing more can be run. Run the cell again.";
+const GONE = "The kernel has stopped, so no more rows can be run. Run the cell again.";
 
 /** @param {{model: any, el: HTMLElement}} place */
 export function render({ model, el }) {

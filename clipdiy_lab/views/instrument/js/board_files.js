@@ -44,7 +44,7 @@ export function files(ask) {
       await navigator.clipboard.writeText(text);
       told.textContent = "LaTeX copied.";
     } catch {
-      refused.textContent = "The browser does not let the page copy; export a .tex file instead.";
+      refused.textContent = "The browser does not allow copying; export a .tex file instead.";
     }
   }
   const root = h(

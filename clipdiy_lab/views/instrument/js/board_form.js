@@ -76,7 +76,7 @@ export function gridForm(ask) {
   const refused = h("span", { class: "cdi-refused", role: "alert" });
   const images = field({
     title: "images",
-    help: "Every row is scored on the first so many images",
+    help: "Number of images on which every row is scored",
     kind: "images",
     send: (text) => ask("limit", { images: text }),
   });
@@ -109,14 +109,14 @@ export function gridForm(ask) {
     const knob = form.knobs.find((one) => one.name === name) ?? { name, title: name, help: "" };
     const values = field({
       title: knob.title,
-      help: `${knob.help}. Values with commas or semicolons between them.`,
+      help: `${knob.help}. Separate values by commas or semicolons.`,
       kind: "values",
       send: (text) => ask("choose", { knob: name, text }),
     });
     values.input.dataset.knob = name;
     const remove = h(
       "button",
-      { type: "button", "aria-label": `Do not vary ${knob.title}`, title: "Do not vary it", on: { click: off } },
+      { type: "button", "aria-label": `Do not vary ${knob.title}`, title: "Remove this knob", on: { click: off } },
       "\u00d7",
     );
     async function off() {

@@ -74,7 +74,7 @@ export function rowImages(open) {
       root.dataset.row = String(row);
       root.replaceChildren(
         h("h3", {}, `Images of ${name}`),
-        h("p", { class: "cdi-quiet" }, `Each of the first ${count} images is scored by itself; its own mIoU ranks it.`),
+        h("p", { class: "cdi-quiet" }, `The first ${count} images are scored separately and ranked by their own mIoU.`),
         ...(all
           ? [group("Worst first", cards)]
           : [group("Worst", cards.slice(0, cards.length / 2)), group("Best", cards.slice(cards.length / 2).reverse())]),
