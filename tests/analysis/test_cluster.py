@@ -362,7 +362,7 @@ def test_workers_that_see_no_data(client, quick, tmp_path, monkeypatch):
         Image.new(mode, (12, 10)).save(f"mine/{part}/one.png")
     Path("mine/classes.txt").write_text("background\ncat\n")
     mine = lab.open_dataset("./mine")
-    says = rf"On the worker {socket.gethostname()}: it sees no 'mine/images/one.png'.* same path"
+    says = rf"On the worker {socket.gethostname()}: it cannot see 'mine/images/one.png'.* same path"
     with pytest.raises(errors.ClusterError, match=says):
         lab.embed(quick, mine, tmp_path / "store", CONFIG, client=client)
     with pytest.raises(errors.ClusterError, match=says):
@@ -443,7 +443,7 @@ def test_a_scheduler_that_does_not_answer(silent, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"127.0.0.1:{server.getsockname()[1]}"
     for address in (silent, closed, "nonsense://x", "tcp://127.0.0.1:x"):
-        says = f"The scheduler {address!r} does not answer"
+        says = f"The scheduler {address!r} did not answer"
         with pytest.raises(errors.ClusterError, match=says), cluster.connect(address):
             pass
     done = CliRunner().invoke(app, ["embed", "scenes", "--store", "x", "--scheduler", closed])
@@ -489,7 +489,7 @@ def test_a_scheduler_of_another_version(tmp_path):
         while not file.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         address = json.loads(file.read_text())["address"]
-        says = f"The scheduler runs other versions: distributed 2020.1.0 there, {distributed.__version__} here"
+        says = f"The scheduler has other versions: distributed 2020.1.0 there, {distributed.__version__} here"
         warns = pytest.warns(match="Mismatched versions")  # dask's own, about every package
         with warns, pytest.raises(errors.ClusterError, match=says), cluster.connect(address):
             pass
@@ -507,7 +507,7 @@ def test_a_worker_of_another_version_of_the_lab(quick, tmp_path):
         worker = ["-m", "distributed.cli.dask_worker", home.scheduler_address, "--host", "127.0.0.1", "--no-nanny"]
         more = ["--nthreads", "1", "--no-dashboard"]
         with process(*worker, *more, path=[other.parent]), cluster.connect(home.scheduler_address) as client:
-            says = f"it runs other versions: clipdiy_lab 0.0.9 there, {lab.__version__} here"
+            says = f"it has other versions: clipdiy_lab 0.0.9 there, {lab.__version__} here"
             with pytest.raises(errors.ClusterError, match=says):
                 lab.embed(quick, Pictures(), tmp_path / "store", CONFIG, client=client)
 

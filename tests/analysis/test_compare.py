@@ -141,7 +141,7 @@ def test_what_cannot_be_compared_says_what_differs(results, segmenter):
         lab.compare(a, b["iou"])
     with pytest.raises(ConfigError, match="Dataset is given where a result of evaluate is expected"):
         lab.compare(a, xr.Dataset())
-    with pytest.raises(ConfigError, match="it is no comparison"):
+    with pytest.raises(ConfigError, match="this is not a comparison"):
         lab.results.setting_differences(a)
 
 
@@ -172,7 +172,7 @@ def test_rows_that_cannot_be_compared_say_why(table, segmenter):
     with pytest.raises(ConfigError, match="the rows are of sweeps that differ in images"):
         lab.compare(table.iloc[0], fewer.iloc[0])
     failed = lab.sweep(segmenter, Pictures(12), {"align_corners": [False, True], "placement": ["stretched", "centred"]})
-    with pytest.raises(ConfigError, match=r"the row 'b' has no score \(align_corners=True has a meaning only"):
+    with pytest.raises(ConfigError, match=r"the row 'b' has no score \(align_corners=True applies only"):
         lab.compare(failed.iloc[0], failed.iloc[3])
     with pytest.raises(ConfigError, match="the row 'a' is not from a sweep's table"):
         lab.compare(failed["error"], failed.iloc[0])

@@ -102,7 +102,7 @@ def test_saliency_weights_that_flip_do_so(run):
         for step, label in ((1e-4, rival[y, x]), (-1e-4, int(run["labels"][y, x]))):
             weight = CONFIG.saliency_weight + float(change[y, x]) + step
             assert int(lab.recombine(run, saliency_weight=weight)["labels"][y, x]) == label
-    with pytest.raises(errors.RunError, match=r"the stage 'refined' decides .* only where 'fused' decides"):
+    with pytest.raises(errors.RunError, match=r"from the stage 'refined', .* only where they come from 'fused'"):
         lab.explain.background_threshold(run)
 
 
@@ -162,7 +162,7 @@ def test_labels_that_were_not_kept_win_nowhere_and_are_nobody_s_rival(plain):
     np.testing.assert_allclose(one, other, atol=1e-6)
     assert "labels the 2 with the most evidence compete" in lab.explain.story(run, 180, 130).splitlines()[-1]
     assert f"{out!r} cannot win" in lab.explain.story(run, 180, 130, against=out).splitlines()[-1]
-    too_many = f"keep_labels is 20, and there are {len(kept) - 1} labels beside the background"
+    too_many = f"keep_labels is 20, but there are only {len(kept) - 1} labels beside the background"
     with pytest.raises(errors.ConfigError, match=too_many):
         lab.recombine(plain, keep_labels=20)
 
@@ -195,12 +195,12 @@ def test_a_sweep_from_a_store_refines_with_the_images_of_its_dataset(tiny, scene
     store = lab.embed(tiny, scenes, tmp_path / "store", CONFIG)
     table = lab.sweep(store, scenes, grid)
     refused = table["keep_labels"] == 20
-    assert table["error"][refused].str.contains("keep_labels is 20, and there are 19 labels beside the back").all()
+    assert table["error"][refused].str.contains("keep_labels is 20, but there are only 19 labels beside the back").all()
     assert (table["error"][~refused] == "").all()
     assert table["miou_percent"][0] != table["miou_percent"][3]
     settings = {"scales": [CONFIG.scales], "saliency_weight": [CONFIG.saliency_weight]}
     own = lab.sweep(tiny, scenes, {**grid, "keep_labels": [None, 3], **settings})
     np.testing.assert_allclose(table["miou_percent"][~refused], own["miou_percent"], atol=0.2)
     others = lab.open_dataset("scenes", split="val", length=3, seed=1)
-    with pytest.raises(errors.StoreError, match="is of other images"):
+    with pytest.raises(errors.StoreError, match="contains other images"):
         lab.sweep(store, others, grid)

@@ -77,7 +77,7 @@ def test_settings_are_those_of_the_official_codes():
 
 
 def test_what_is_not_reproduced_is_said():
-    with pytest.warns(ClipdiyWarning, match=r"NACLIP \(WACV 2025\) is not reproduced in full\. The official label"):
+    with pytest.warns(ClipdiyWarning, match=r"NACLIP \(WACV 2025\) is not fully reproduced\. The official label"):
         lab.published_method("naclip", benchmark="voc21")
     with pytest.warns(ClipdiyWarning, match=r"MaskCLIP .* normalises images with ImageNet's mean"):
         lab.published_method("maskclip", benchmark="context59")

@@ -420,6 +420,6 @@ def test_scores_that_cannot_be_written_are_refused_first(segmenter, tmp_path):
         evaluate(segmenter, dataset, predictions=tmp_path / "a", soft=["sofa", "sofa"])
     with pytest.raises(ConfigError, match="soft needs predictions="):
         evaluate(segmenter, dataset, soft=["sofa"])
-    with pytest.raises(ConfigError, match="without sliding windows"):
+    with pytest.raises(ConfigError, match="without sliding-window"):
         evaluate(segmenter, dataset, predictions=tmp_path / "a", soft=["sofa"], protocol="sliding")
     assert not (tmp_path / "a").exists()

@@ -176,7 +176,7 @@ def test_unknown_names(arguments, says, tmp_path):
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         lab.reproduce("scenes", limit=LIMIT, out=tmp_path / "file" / "out")
 
 

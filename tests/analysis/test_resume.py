@@ -308,7 +308,7 @@ def test_results_that_cannot_be_used(evaluate, tmp_path):
         evaluate(path)
     with pytest.raises(OutputError, match=r"ends in '\.csv'"):
         evaluate(tmp_path / "result.csv")
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="cannot be created"):
         evaluate(path / "inside")
 
 

@@ -126,7 +126,7 @@ def test_passes_do_not_change_a_row(store, scenes, segmenter, monkeypatch):
         ([1], "Config"),
         (None, "the grid is None; expected knobs with values"),
         (lab.Config(), "the grid is a Config; expected knobs with values, .* or a list of Configs"),
-        ({"saliency_weight": [2.0, 1.0]}, "saliency_weight=2.0 never makes sense"),
+        ({"saliency_weight": [2.0, 1.0]}, "saliency_weight=2.0 is never valid"),
         ({"label_names": ["cat"]}, "one word per label"),
         ({"saliency": [3]}, "names of saliency sources"),
         ({"saliency_weight": np.linspace(0, 1, 101), "temperature": range(1, 21)}, r"2,020 rows \(101 .* --yes"),
@@ -304,5 +304,5 @@ def test_an_exported_row_that_failed_says_why_and_makes_no_knob_vary(counting_en
     scores = " | ".join([*tables.SCORES, "error"])
     assert head == f"| align_corners | placement | {scores} |" or head == f"| placement | align_corners | {scores} |"
     assert all(line.endswith(" |  |") for line in good)
-    assert re.search(r"\|  \|  \|  \|  \| align_corners=True has a meaning only with [^|]* \|$", bad)
+    assert re.search(r"\|  \|  \|  \|  \| align_corners=True applies only with [^|]* \|$", bad)
     assert "stride: 2; " in caption

@@ -192,7 +192,7 @@ def test_table_and_figure_go_into_files(board, tmp_path):
 
 def test_bad_choices_change_nothing_and_are_said(board):
     board.choose(saliency_weight=[0.5])
-    for wrong, said in (({"saliencyweight": [1]}, "saliency_weight"), ({"stride": [99]}, "never makes sense"),
+    for wrong, said in (({"saliencyweight": [1]}, "saliency_weight"), ({"stride": [99]}, "is never valid"),
                         ({"saliency_weight": []}, "empty list")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             board.choose(**wrong)
@@ -210,7 +210,7 @@ def test_bad_choices_change_nothing_and_are_said(board):
 
 def test_a_refusal_names_the_knob_that_is_wrong(board):
     board.choose(scales=[(256, 128, 64), (64,)])
-    with pytest.raises(ConfigError, match=r"in the grid, saliency_weight=\(0, 0.5, 1\) never makes sense"):
+    with pytest.raises(ConfigError, match=r"in the grid, saliency_weight=\(0, 0.5, 1\) is never valid"):
         board.choose(saliency_weight=[(0, 0.5, 1)])
     assert list(board.grid) == ["scales"]
 
@@ -381,10 +381,10 @@ def test_the_form_takes_values_and_refuses_beside_the_field(board, browser):
     assert browser.root.form["chosen"] == [{"name": "saliency_weight", "text": "0; 0.5"}]
     before = browser.root.form
     for knob, text, said in (
-        ("saliency_weight", "0; soon", "saliency_weight='soon' never makes sense"),
-        ("saliency_weight", "0; 7", "saliency_weight=7 never makes sense"),
+        ("saliency_weight", "0; soon", "saliency_weight='soon' is never valid"),
+        ("saliency_weight", "0; 7", "saliency_weight=7 is never valid"),
         ("saliency_weight", " ", "saliency_weight has no values"),
-        ("placement", "left", "placement='left' never makes sense"),
+        ("placement", "left", "placement='left' is never valid"),
     ):
         assert said in browser.refused("choose", knob=knob, text=text)
     for images in ("0", "3", "many", "1.5", ""):

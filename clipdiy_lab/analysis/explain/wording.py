@@ -146,7 +146,7 @@ def _by_itself(name: str, templates: Sequence[str] | None) -> bool:
 def _warn_of_left_out(left_out: Mapping[str, str]) -> None:
     name, reason = next(iter(left_out.items()))
     warnings.warn(
-        f"{len(left_out)} of the word variations were left out, the first being {quoted(name)}: {reason}",
+        f"Left out {len(left_out)} of the variations of the wording, the first being {quoted(name)}: {reason}",
         ClipdiyWarning,
         stacklevel=3,
     )
