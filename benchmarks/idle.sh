@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-$(test -x .venv/bin/python && echo .venv/bin/python || command -v python3)}
-export PYTHONPATH=$PWD PYTHONWARNINGS=ignore
+# The policy is what the package sets where it is imported before torch, which these programs do not.
+export PYTHONPATH=$PWD PYTHONWARNINGS=ignore OMP_WAIT_POLICY=PASSIVE
 trap '"$python" benchmarks/quote.py' EXIT
 "$python" benchmarks/throughput.py
 "$python" benchmarks/growth.py

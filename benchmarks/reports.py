@@ -15,7 +15,8 @@ def facts(machine: dict[str, Any]) -> str:
     card = f", {machine['gpu']}" if machine["gpu"] else ""
     busy = " The machine was busy: these figures are provisional." if machine["load before"] > IDLE else ""
     return (
-        f"{machine['cores']} cores of {machine['processor']} ({instructions}){card}; threads: {machine['threads']}; "
+        f"{machine['cores']} cores of {machine['processor']} ({instructions}){card}; threads: {machine['threads']}, "
+        f"waiting: {machine.get('waiting threads', 'as OpenMP has it')}; "
         f"load before: {machine['load before']:.1f}; torch {machine['torch']}.{busy}"
     )
 

@@ -38,6 +38,7 @@ def machine() -> dict[str, Any]:
         "processor": model,
         "instructions": [one for one in known if one in flags.split()],
         "threads": torch.get_num_threads(),
+        "waiting threads": os.environ.get("OMP_WAIT_POLICY", "as OpenMP has it"),
         "torch": torch.__version__,
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
