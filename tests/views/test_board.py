@@ -9,6 +9,7 @@ from commands import python
 
 import clipdiy_lab as lab
 from clipdiy_lab.datasets.manifests import load_manifest
+from clipdiy_lab.datasets.sample import Sample
 from clipdiy_lab.errors import ConfigError, FigureError, OutputError, StoreError
 from clipdiy_lab.views.board import told
 from clipdiy_lab.views.board.board import Board
@@ -483,3 +484,22 @@ def test_python_and_the_browser_see_the_same_grid(board, browser):
     assert [one["text"] for one in browser.root.form["chosen"]] == ["0.0; 1.0", "centred"]
     board.limit = 1
     assert browser.root.form["price"] == "2 rows on 1 image"
+
+
+def test_a_model_that_does_not_know_such_images_is_said_to(tiny, scenes, browser, board):
+    assert browser.root.head["caution"] == ""
+
+    class Photographs:
+        name, label_names = "photographs", scenes.label_names
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+            return Sample("noise", noise, np.zeros((60, 60), np.uint8))
+
+    other = Board(tiny, Photographs(), scheduler=at_once())
+    assert "pictograms" in other.caution
+    assert told.head(other)["caution"] == other.caution
+    other.close()

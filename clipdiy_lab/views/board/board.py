@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,8 @@ from clipdiy_lab.datasets.manifests import manifest_of
 from clipdiy_lab.datasets.sample import Dataset, as_dataset
 from clipdiy_lab.errors import ClipdiyError, ConfigError
 from clipdiy_lab.method.config import Config
+from clipdiy_lab.method.schema import CAUTION
+from clipdiy_lab.pipeline.caution import of_dataset
 from clipdiy_lab.pipeline.segmenter import Segmenter
 from clipdiy_lab.pipeline.sources import Store, StoreSource, config_for
 from clipdiy_lab.pipeline.watch import Watch
@@ -26,7 +28,7 @@ from clipdiy_lab.views.board.grid import BoardPlan, Portion
 from clipdiy_lab.views.board.pace import counted, spoken
 from clipdiy_lab.views.board.passes import Passes
 from clipdiy_lab.views.board.results import BoardResults
-from clipdiy_lab.views.board.row_images import RowImages, ScoredImage
+from clipdiy_lab.views.board.row_images import LOOK, RowImages, ScoredImage
 from clipdiy_lab.views.board.screen import BoardScreen
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.live.scheduler import Job, LatestWins, Ticket
@@ -34,16 +36,6 @@ from clipdiy_lab.views.live.screen import Live
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-LOOK: Final = 40
-"""Images that are scored one by one for a row, unless more are asked for."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows that arrived, by their place in the grid."""
-
-    found: dict[int, dict[str, Any]]
 
 
 class Board(Live[BoardScreen]):
@@ -72,6 +64,10 @@ class Board(Live[BoardScreen]):
         Beside the knobs of `Config`, ``saliency``: names of sources.
     methods : tuple of str
         Whose published values stand beside ours; empty: everybody's.
+    protocol : Protocol
+        By which every row is scored.
+    caution : str
+        What the model does not know of such images; empty where nothing is known against it.
     error : str
         Why the last thing asked for was not done; empty where it was.
 
@@ -113,6 +109,7 @@ class Board(Live[BoardScreen]):
         own = self.passes.base if isinstance(self.passes.opened, StoreSource) else None
         self.base = self.passes.base = config_for(self.dataset, base, own)
         self.protocol = protocols.protocol_for(self.dataset, None)
+        self.caution = of_dataset(self.passes.opened.segmenter.encoder, self.dataset).get(CAUTION, "")
         self._limit = limit
         self.methods: tuple[str, ...] = ("CLIP-DIY",)
         self.grid: dict[str, Sequence[Any]] = {}
@@ -195,8 +192,8 @@ class Board(Live[BoardScreen]):
     def estimate(self) -> float:
         """Return the seconds that the rest of the grid will take.
 
-        What is like nothing that was run is tried on a few images first. Images of a segmenter are encoded once for
-        each set of encode knobs; that is counted in. Rows that are finished take no time.
+        What is like nothing that was run is tried on a few images first. Encoding is counted in, once for each set of
+        encode knobs; rows that are finished take no time.
 
         Raises
         ------
@@ -220,14 +217,14 @@ class Board(Live[BoardScreen]):
         self._clear()
         self.tell("Trying a few images …", "busy")
         self.each(lambda screen: screen.progress(0, 1, None))
-        self.scheduler.submit(Job(work, done, self.complain, self._ended))
+        self.scheduler.submit(Job(work, done, self._failed, self._ended))
 
     # Running
 
     def start(self) -> None:
         """Run the grid in the background; rows of another grid go, those of this one that are finished stay."""
         try:
-            plan = self.plan
+            plan, images = self.plan, self.images
         except ClipdiyError as error:
             self.complain(error)
             return
@@ -236,14 +233,13 @@ class Board(Live[BoardScreen]):
         self._clear()
         self.looker.cancel()
         self.each(lambda screen: screen.images([]))  # they were of another grid's row
-        images = self.images
-        job = Job(
-            lambda ticket: self._work(plan, images, ticket),
-            self._arrived,
-            self._failed,
-            lambda: self._ended(self._stopped(plan)),
-        )
-        self.scheduler.submit(job)
+
+        def stopped() -> None:
+            kept = f"{len(self._rows)} of {counted(len(plan.trials), 'row')} are finished and kept"
+            self._ended(f"Stopped; {kept}. Press Run to continue.")
+
+        work = partial(self._work, plan, images)
+        self.scheduler.submit(Job(work, self._arrived, self._failed, stopped))
 
     def cancel(self) -> None:
         """Stop after the image that is being scored; the rows that are finished stay."""
@@ -253,17 +249,17 @@ class Board(Live[BoardScreen]):
         """Wait until nothing runs; whether that came about in time."""
         return self.scheduler.wait(timeout)
 
-    def _work(self, plan: BoardPlan, images: int, ticket: Ticket) -> Iterator[_Rows]:
+    def _work(self, plan: BoardPlan, images: int, ticket: Ticket) -> Iterator[dict[int, dict[str, Any]]]:
         portions, start = self.passes.left(plan, images), time.perf_counter()
         self.tell("Running …", "busy")
-        yield self._finished(plan, images)
+        yield self.passes.rows(plan, images)
         total, before = images * len(portions), 0
         self.each(lambda screen: screen.progress(0, total, None))
         for number, portion in enumerate(portions):
             watch = self._watch(portions[number + 1 :], images, before, total, ticket)
             self.passes.run(portion, images, watch)
             before += images
-            yield self._finished(plan, images)
+            yield self.passes.rows(plan, images)
         told = f"in {spoken(time.perf_counter() - start)}" if portions else "all already finished"
         self._ended(f"Done: {counted(len(plan.trials), 'row')}, {told}.")
 
@@ -289,19 +285,10 @@ class Board(Live[BoardScreen]):
 
         return Watch(scored, unwanted)
 
-    def _finished(self, plan: BoardPlan, images: int) -> _Rows:
-        """Return the rows of a plan that are finished, those that make no sense among them."""
-        known = self.passes.finished
-        found = {n: known[t.key, images] for n, t in enumerate(plan.trials) if (t.key, images) in known}
-        return _Rows({n: {"error": t.error} for n, t in enumerate(plan.trials) if t.config is None} | found)
-
-    def _arrived(self, rows: _Rows) -> None:
-        self._rows |= rows.found
+    def _arrived(self, rows: dict[int, dict[str, Any]]) -> None:
+        self._rows = rows
         if failure := self.each(lambda screen: screen.rows()):
             raise failure
-
-    def _stopped(self, plan: BoardPlan) -> str:
-        return f"Stopped; {len(self._rows)} of {len(plan.trials)} rows are finished and kept. Press Run to continue."
 
     def _failed(self, error: BaseException) -> None:
         self._ended("")
@@ -370,11 +357,10 @@ class Board(Live[BoardScreen]):
         ClipdiyError
             If the row has no configuration, or its saliency source cannot be made here (``oracle``).
         """
-        labels = [name for name in self.dataset.label_names if name.lower() != self.base.background_label.lower()]
         config, given = self.config_of(row), dict(self._plan.trials[row].given if self._plan else ())
         source = self.passes.source_of(config, given.get(SALIENCY))
         behind = RowImages(row, config, source, self.passes.opened, self.dataset)
-        return behind.scored_images(min(count, self.images), labels, self._make_explorer)
+        return behind.scored_images(min(count, self.images), self._make_explorer)
 
     def show(self, row: int) -> None:
         """Draw the images of a row on every screen, in the background."""
@@ -389,11 +375,12 @@ class Board(Live[BoardScreen]):
 
         self._clear()
         self.tell(f"Scoring {min(LOOK, self.images)} images of this row one by one …", "wait")
-        self.looker.submit(Job(work, done, self._no_images, lambda: None))
+        self.looker.submit(Job(work, done, self.complain, lambda: None))
 
-    def _no_images(self, error: BaseException) -> None:
+    def complain(self, error: BaseException) -> None:
+        """Say on every screen what went wrong, and nothing more of what was waited for."""
         self.tell("", "wait")
-        self.complain(error)
+        super().complain(error)
 
     # How it shows itself
 

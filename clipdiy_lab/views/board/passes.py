@@ -95,6 +95,12 @@ class Passes:
             more = {REPLICATE_SCORES: replicates[row["key"]]} if row["key"] in replicates else {}
             self.finished[trial.key, images] = {**{str(name): value for name, value in row.items()}, **more}
 
+    def rows(self, plan: BoardPlan, images: int) -> dict[int, dict[str, Any]]:
+        """Return the rows of a plan that are finished by their places, those that make no sense among them."""
+        known = self.finished
+        found = {n: known[t.key, images] for n, t in enumerate(plan.trials) if (t.key, images) in known}
+        return {n: {"error": t.error} for n, t in enumerate(plan.trials) if t.config is None} | found
+
     def forget_failed(self) -> None:
         """Let rows that failed be tried again."""
         self.finished = {key: row for key, row in self.finished.items() if not row.get("error")}

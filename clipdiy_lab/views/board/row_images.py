@@ -27,6 +27,8 @@ from clipdiy_lab.views.colors import CHANGED, Rgb, css, label_colors
 from clipdiy_lab.views.explorer.explorer import Explorer
 from clipdiy_lab.views.explorer.image_sources import Picture, as_picture, scene
 
+LOOK: Final = 40
+"""Images that are scored one by one for a row, unless more are asked for."""
 _DIMMED: Final = 0.45
 """How bright the photograph is under a map of errors."""
 
@@ -149,16 +151,12 @@ class RowImages:
     opened: Source
     dataset: Dataset
 
-    def scored_images(
-        self, count: int, labels: Sequence[str], make_explorer: Callable[..., Explorer]
-    ) -> list[ScoredImage]:
+    def scored_images(self, count: int, make_explorer: Callable[..., Explorer]) -> list[ScoredImage]:
         """Score the first images one by one, the worst first.
 
         Parameters
         ----------
         count : int
-        labels : sequence of str
-            What the explorers look for.
         make_explorer : callable
             Takes the arguments of `Explorer`.
         """
@@ -168,19 +166,15 @@ class RowImages:
             result = evaluate(source, self.dataset, self.config, count, segmenter=self.opened.segmenter)
         positions = {str(name): position for position, name in enumerate(result["image_id"].values)}
         return [
-            self._scored(str(scores["image_id"]), float(scores["image_miou_percent"]), positions, labels, make_explorer)
+            self._scored(str(scores["image_id"]), float(scores["image_miou_percent"]), positions, make_explorer)
             for scores in image_scores(result).to_dict("records")
         ]
 
     def _scored(
-        self,
-        image_id: str,
-        score: float,
-        positions: dict[str, int],
-        labels: Sequence[str],
-        make_explorer: Callable[..., Explorer],
+        self, image_id: str, score: float, positions: dict[str, int], make_explorer: Callable[..., Explorer]
     ) -> ScoredImage:
-        index = self.opened.place(positions[image_id])
+        index, background = self.opened.place(positions[image_id]), self.config.background_label.lower()
+        labels = [name for name in self.dataset.label_names if name.lower() != background]
 
         def opened() -> Explorer:
             return make_explorer(self._picture(index), labels, self.source, config=self.config)

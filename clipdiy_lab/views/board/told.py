@@ -25,7 +25,13 @@ SHOWN: Final = 4
 
 
 def head(board: Board) -> dict[str, Any]:
-    """Return what every score is of: ``facts`` are pairs of a name and a text, with a sentence where there is one."""
+    """Return what every score is of.
+
+    Returns
+    -------
+    dict
+        ``facts`` with ``name``, ``text`` and ``more``, a sentence or empty; ``caution``, as of the board.
+    """
     protocol, segmenter = board.protocol, board.passes.opened.segmenter
     split = getattr(board.dataset, "split", None)
     facts = [
@@ -37,7 +43,7 @@ def head(board: Board) -> dict[str, Any]:
         ("images", f"{board.images} of {board.images_known}", "on which every row is scored"),
     ]
     told = [{"name": name, "text": printable(str(text)), "more": more} for name, text, more in facts if text]
-    return {"facts": told}
+    return {"facts": told, "caution": board.caution}
 
 
 def form(board: Board) -> dict[str, Any]:

@@ -62,6 +62,7 @@ export function render({ model, el }) {
   const images = rowImages((place) => act("open", { place }));
   const kept = files(ask);
   const facts = h("ul", { class: "cdi-facts" });
+  const caution = h("p", { class: "cdi-caution", role: "note", hidden: true });
   const standing = h("p", { class: "cdi-standing" }),
     note = h("p", { class: "cdi-quiet cdi-standing" });
   const results = h(
@@ -76,6 +77,7 @@ export function render({ model, el }) {
     "div",
     { class: "cdi cdi-board" },
     h("header", {}, h("div", { class: "cdi-title" }, h("strong", {}, "Ablation board")), facts),
+    caution,
     form.root,
     bar.root,
     results,
@@ -140,12 +142,13 @@ export function render({ model, el }) {
   }
 
   function heads() {
+    const head = model.get("head");
+    caution.textContent = head.caution;
+    caution.hidden = !head.caution;
     facts.replaceChildren(
-      ...model
-        .get("head")
-        .facts.map((/** @type {{name: string, text: string, more: string}} */ fact) =>
-          h("li", { title: fact.more }, h("span", { class: "cdi-quiet" }, fact.name), " ", h("b", {}, fact.text)),
-        ),
+      ...head.facts.map((/** @type {{name: string, text: string, more: string}} */ fact) =>
+        h("li", { title: fact.more }, h("span", { class: "cdi-quiet" }, fact.name), " ", h("b", {}, fact.text)),
+      ),
     );
   }
 
