@@ -155,6 +155,18 @@ def test_three_knobs_are_bars(board):
     assert board.page.locator(".cdi-plot .cdi-rowbar").count() == 8
 
 
+def test_published_values_stand_beside_ours_once_each(swept):
+    manifest = "__import__('clipdiy_lab.datasets.manifests', fromlist=['']).load_manifest('voc21')"
+    swept.ask(f"setattr(type(board.dataset), 'manifest', {manifest})")
+    try:
+        swept.ask("board.start()")
+        said(swept, ".cdi-published summary", "4 published values")
+        assert swept.page.locator(".cdi-plot .cdi-theirs").count() == 1
+        said(swept, ".cdi-plot text", "CLIP-DIY, published: 59.9")
+    finally:
+        swept.ask("delattr(type(board.dataset), 'manifest')")
+
+
 def test_values_are_refused_beside_their_field_and_nothing_changes(board):
     board.find(".cdi-addrow select").select_option("scales")
     click(board, "Add knob")

@@ -8,7 +8,7 @@ import { rgb } from "./paint.js";
 /** @typedef {{width: number, selected: number | null, choose: (row: number) => void}} View */
 /** @typedef {Row & {miou: number, miou_low: number, miou_high: number}} Scored */
 
-const LETTER = 6.6,
+const LETTER = 7,
   LINE = 16;
 
 /** @param {Told} told @param {View} view @returns {Element} */
@@ -65,9 +65,23 @@ function mark(row, told, view, ...parts) {
   return made;
 }
 
-/** Published values, each method and backbone once. @param {Told} told */
+/** Published values; what several papers tabulate of a method is one value. @param {Told} told @returns {[string, number][]} */
 function others({ published }) {
-  return [...new Map(published.map((one) => [`${one.method}, ${one.backbone}`, one.miou])).entries()];
+  const known = new Map(published.map(({ method, miou }) => [`${method} ${number(miou, 1)}`, { method, miou }]));
+  return [...known.values()].map(({ method, miou }) => [method, miou]);
+}
+
+/**
+ * Where an axis of numbers is marked: at the rows' own values where these have room, else in round steps.
+ * @param {number[]} numbers @param {number} from @param {number} to @param {(value: number) => number} x @param {number} count
+ * @returns {[string, number][]}
+ */
+function marks(numbers, from, to, x, count) {
+  const own = [...new Set(numbers)].sort((one, other) => one - other);
+  if (own.length < 9 && own.every((value, at) => !at || x(value) - x(own[at - 1]) > 6 * LETTER))
+    return own.map((value) => [String(Number(value.toPrecision(6))).replace("-", "\u2212"), value]);
+  const { values, digits } = ticks(from, to, count);
+  return values.map((value) => [number(value, digits), value]);
 }
 
 /** @param {Told} told @param {Scored[]} rows @param {View} view */
@@ -94,7 +108,7 @@ function points(told, rows, view) {
     top + (1 - (value - low + pad) / (high - low + 2 * pad)) * (height - top - bottom);
   const at = (/** @type {Row} */ row) =>
     x(knob.numeric ? Number(row.values[0].number) : told.rows.findIndex((one) => one.row === row.row));
-  const below = knob.numeric ? ticks(from, to, Math.min(6, width / 80)) : null;
+  const below = knob.numeric ? marks(numbers, from, to, x, Math.min(6, width / 80)) : null;
   const step = (width - left - right) / told.rows.length;
   const ordered = knob.numeric ? [...rows].sort((one, other) => at(one) - at(other)) : rows;
   const path = ordered.map((row) => `${at(row).toFixed(1)},${y(row.miou).toFixed(1)}`).join(" ");
@@ -107,7 +121,7 @@ function points(told, rows, view) {
       words(number(value, across.digits), left - 8, y(value) + 4, { "text-anchor": "end" }),
     ]),
     ...(below
-      ? below.values.map((value) => words(number(value, below.digits), x(value), height - bottom + 18, middle))
+      ? below.map(([text, value]) => words(text, x(value), height - bottom + 18, middle))
       : told.rows.map((row, place) =>
           words(short(row.values[0].text, Math.max(3, step / LETTER)), x(place), height - bottom + 18, middle),
         )),
@@ -117,10 +131,11 @@ function points(told, rows, view) {
       class: "cdi-axistitle",
       transform: `translate(13 ${(top + height - bottom) / 2}) rotate(-90)`,
     }),
-    ...known.flatMap(([name, miou]) => [
-      rule(left, y(miou), width - right, y(miou), "cdi-theirs"),
-      words(`${short(name, 40)}: ${number(miou, 1)} (published)`, width - right, y(miou) - 4, { "text-anchor": "end" }),
-    ]),
+    ...known.map(([, miou]) => rule(left, y(miou), width - right, y(miou), "cdi-theirs")),
+    // Many lines would write their names over each other; the table has them.
+    ...(known.length > 3
+      ? []
+      : known.map(([name, miou]) => words(`${name}, published: ${number(miou, 1)}`, left + 6, y(miou) + 15))),
     knob.numeric ? svg("polyline", { points: path, class: "cdi-trace" }) : null,
     ...rows.map((row) =>
       mark(
