@@ -500,6 +500,6 @@ def test_a_model_that_does_not_know_such_images_is_said_to(tiny, scenes, browser
             return Sample("noise", noise, np.zeros((60, 60), np.uint8))
 
     other = Board(tiny, Photographs(), scheduler=at_once())
-    assert "pictograms" in other.caution
+    assert "load another model" in other.caution
     assert told.head(other)["caution"] == other.caution
     other.close()
