@@ -1,7 +1,6 @@
 """The page of the benchmarks, from the files that the programs of `benchmarks/` wrote."""
 
 import csv
-import json
 import re
 import shutil
 from pathlib import Path
@@ -60,9 +59,6 @@ def make_page() -> None:
             text += title + _of_speed(path) + "\n"
         elif path.suffix == ".csv":
             text += title + _of_csv(path) + "\n"
-        elif path.suffix == ".json" and not path.with_suffix(".md").exists():
-            content = json.dumps(json.loads(path.read_text(encoding="utf-8")), indent=1)
-            text += f"{title}```json\n{content}\n```\n\n"
         elif path.suffix == ".png":
             (SOURCE / "benchmarks").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, SOURCE / "benchmarks" / path.name)
