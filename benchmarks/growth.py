@@ -51,7 +51,7 @@ WHAT = {
     "frame side": "the same with 21 labels and three grids, by side of the frame",
     "image side": "FOUND (DINO ViT-S/8, fp32) of a square image, by its side",
     "images": "`evaluate` with `tiny`, by images",
-    "workers": "`embed` of 40 scenes with `tiny`, by processes of one thread",
+    "workers": "`embed` of 16 scenes with `tiny` without saliency, by processes of one thread",
     "sweep rows": "`sweep` over 10 scenes from a store, by rows",
 }
 MEASURE = {"frame side": 2, "image side": 2}
@@ -99,12 +99,12 @@ def _workers(count: int, folder: Path) -> Callable[[], object]:
     from clipdiy_lab.pipeline.cluster import connect
 
     os.environ["OMP_NUM_THREADS"] = "1"  # of the worker processes
-    scenes, segmenter = lab.open_dataset("scenes", length=40), lab.load("tiny", device="cpu")
+    scenes, segmenter = lab.open_dataset("scenes", length=16), lab.load("tiny", saliency="none", device="cpu")
     cluster, stores = connect(workers=count), iter(range(1000))
     client = cluster.__enter__()  # the process ends without leaving it
 
     def embed(cluster: object = cluster) -> object:
-        return lab.embed(segmenter, scenes, folder / f"store{next(stores)}", shard_size=4, client=client)
+        return lab.embed(segmenter, scenes, folder / f"store{next(stores)}", shard_size=2, client=client)
 
     return embed
 
