@@ -63,10 +63,12 @@ notebook-tests: $(STAMP)
 	$(TESTS) --nbval --nbval-current-env --nbval-cell-timeout=300 \
 	  --nbval-sanitize-with notebooks/sanitize.cfg -p no:cacheprovider -W default notebooks
 
-# Executes the notebooks in place, without times and widget state, so that only what changed differs; commits nothing.
+# Executes the notebooks in place, without times and widget state, so that only what changed differs, and puts a picture
+# beside every figure; commits nothing.
 notebooks: $(STAMP)
 	$(BIN)/python -m jupyter nbconvert --to notebook --execute --inplace --coalesce-streams \
 	  --ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	$(BIN)/python tools/illustrate.py notebooks/*.ipynb
 
 # The site, with warnings as errors and without a network, into docs/_build/html. Its tools are installed for it alone.
 docs: $(DOCS_STAMP)

@@ -1,16 +1,22 @@
 """Guards around nbval, which compares nothing in a cell without an execution count and never compares pictures."""
 
 import ast
+import base64
+import html
 import json
 import re
+from io import BytesIO
 from pathlib import Path
 
+import nbconvert
 import pytest
+from PIL import Image
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 NOT_COMPARED = "nbval-ignore-output"
 TABLE = '<table border="1" class="dataframe">'
+FIGURE, PICTURE = "application/vnd.plotly.v1+json", "image/svg+xml"
 OWN_OBJECTS = "09_bring_your_own"
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
@@ -27,13 +33,24 @@ def source(cell):
     return "".join(cell["source"])
 
 
+def says_something(cell):
+    """Whether nbval compares text of the cell: what it prints, or a table."""
+    tables = [TABLE in "".join(out.get("data", {}).get("text/html", "")) for out in cell["outputs"]]
+    return any(tables) or any(out.get("name") == "stdout" for out in cell["outputs"])
+
+
+def figures_of(path):
+    outputs = [output.get("data", {}) for cell in code_of(loaded(path)) for output in cell["outputs"]]
+    return [data for data in outputs if FIGURE in data]
+
+
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def path(request):
     return request.param
 
 
 def test_there_are_notebooks():
-    assert len(NOTEBOOKS) == 11
+    assert len(NOTEBOOKS) == 12
 
 
 def test_the_notebook_is_executed_light_and_really_compared(path):
@@ -42,8 +59,7 @@ def test_the_notebook_is_executed_light_and_really_compared(path):
     counts = [cell["execution_count"] for cell in cells]
     assert counts == list(range(1, len(cells) + 1)), "run it top to bottom: make notebooks"
     compared = [cell for cell in cells if NOT_COMPARED not in cell["metadata"].get("tags", [])]
-    printed = [cell for cell in compared if any(out.get("name") == "stdout" for out in cell["outputs"])]
-    assert len(printed) >= 5
+    assert len([cell for cell in compared if says_something(cell)]) >= 5
     assert not [out for cell in cells for out in cell["outputs"] if out["output_type"] == "error"]
     assert not [out for cell in cells for out in cell["outputs"] if out.get("name") == "stderr"]
     assert "widgets" not in notebook["metadata"]
@@ -62,12 +78,34 @@ def test_a_figure_is_stored_without_the_library_that_draws_it(path):
             assert "<script" not in page
 
 
+def test_a_figure_has_a_picture_for_readers_without_plotly(path):
+    for data in figures_of(path):
+        svg, layout = "".join(data[PICTURE]), data[FIGURE]["layout"]
+        inside = re.search('href="data:image/webp;base64,([^"]+)"', svg)
+        assert inside, "make notebooks"
+        picture = Image.open(BytesIO(base64.b64decode(inside[1])))
+        assert picture.width == pytest.approx(1.5 * layout["width"], abs=1)
+        assert picture.height == pytest.approx(1.5 * layout["height"], abs=1)
+        title = html.unescape(re.search("<title>(.*)</title>", svg)[1])
+        assert title == html.unescape(layout["title"]["text"]).replace("<br>", " ")
+
+
+def test_a_page_made_of_a_notebook_shows_its_figures_and_tables(path, recwarn):
+    page, _ = nbconvert.HTMLExporter().from_filename(str(path))
+    assert page.count('src="data:image/svg+xml;base64,') == len(figures_of(path))
+    tables = sum(
+        TABLE in "".join(o.get("data", {}).get("text/html", "")) for c in code_of(loaded(path)) for o in c["outputs"]
+    )
+    assert page.count('class="dataframe"') == tables
+    assert not [one for one in recwarn if "not able to be represented" in str(one.message)]
+
+
 def test_every_picture_has_numbers_beside_it(path):
-    """Only printed text is compared, so a figure stands next to a cell that prints, up to one figure between them."""
+    """Only text is compared, so a figure stands next to a cell with some, up to one figure between them."""
     cells = code_of(loaded(path))
-    prints = [any(out.get("name") == "stdout" for out in cell["outputs"]) for cell in cells]
+    prints = [says_something(cell) for cell in cells]
     for place, cell in enumerate(cells):
-        if any("application/vnd.plotly.v1+json" in out.get("data", {}) for out in cell["outputs"]):
+        if any(FIGURE in out.get("data", {}) for out in cell["outputs"]):
             assert any(prints[max(0, place - 2) : place + 3]), source(cell)
 
 

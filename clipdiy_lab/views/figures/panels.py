@@ -89,16 +89,17 @@ def name_layers(
     colors: npt.NDArray[np.uint8],
     clear: int | None = None,
     opacity: float = 1.0,
+    cells: int = HOVER_CELLS,
 ) -> Sequence[go.Image | go.Heatmap]:
     """Return the traces of a map of names, y x x: their colours, and hover with the name.
 
-    The index `clear` and negative ones are clear; the latter have no name.
+    The index `clear` and negative ones are clear; the latter have no name. Hover has at most `cells` samples a side.
     """
     nothing = len(names)
     placed = np.where(indices < 0, nothing, indices)
     palette = np.concatenate([colors, np.zeros((1, 3), np.uint8)])
     source = data_uris.indexed(placed, palette, (nothing,) if clear is None else (nothing, clear))
-    ys, xs = (_sampled(length) for length in indices.shape)
+    ys, xs = (_sampled(length, cells) for length in indices.shape)
     sampled = placed[np.ix_(ys, xs)]
     hover = go.Heatmap(
         z=sampled.astype(np.uint16),
@@ -119,6 +120,7 @@ def label_layers(
     colors: npt.NDArray[np.uint8],
     background: int | None,
     opacity: float,
+    cells: int = HOVER_CELLS,
 ) -> Sequence[go.Image | go.Heatmap]:
     """Return the traces of labels over an image: photograph, outlines, label colours, hover with the label's name.
 
@@ -129,7 +131,7 @@ def label_layers(
     borders = np.where(edges(labels), labels, nothing)
     palette = np.concatenate([outlines(colors), np.zeros((1, 3), np.uint8)])
     drawn = go.Image(source=data_uris.indexed(borders, palette, (nothing,)), opacity=opacity**0.5, hoverinfo="skip")
-    filled, hover = name_layers(labels, names, colors, background, opacity)
+    filled, hover = name_layers(labels, names, colors, background, opacity, cells)
     return photo, filled, drawn, hover
 
 
@@ -152,7 +154,7 @@ def _shape(array: npt.NDArray[np.generic]) -> tuple[int, int]:
     return array.shape[0], array.shape[1]
 
 
-def _sampled(length: int) -> npt.NDArray[np.int32]:
-    """Return the middle pixels of at most 32 equal parts of an axis."""
-    step = math.ceil(length / HOVER_CELLS)
+def _sampled(length: int, cells: int = HOVER_CELLS) -> npt.NDArray[np.int32]:
+    """Return the middle pixels of at most so many equal parts of an axis."""
+    step = math.ceil(length / cells)
     return np.arange(step // 2, length, step, dtype=np.int32)

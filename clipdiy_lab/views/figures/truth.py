@@ -17,6 +17,8 @@ from clipdiy_lab.views.figures import inputs, panels
 from clipdiy_lab.views.figures.inputs import Run
 
 OPACITY: Final = 0.55
+HOVER: Final = 16
+"""Samples a side for hover: names weigh more than numbers, and these pictures are small and many."""
 IGNORED: Final = "ignored"
 _VERDICTS: Final = ("as in the mask", "another label", IGNORED)
 # Beside labels in their colours: no colour that a label has.
@@ -44,7 +46,7 @@ def predicted_layers(run: Run, colors: Colors) -> tuple[Sequence[go.Image | go.H
     names = s.labels_of(inputs.scores(run))
     found, photo = inputs.stage(run, "labels").values, inputs.stage(run, "image").values
     ours = np.stack([colors[name] for name in names])
-    layers = panels.label_layers(photo, found, names, ours, s.background_of(run), OPACITY)
+    layers = panels.label_layers(photo, found, names, ours, s.background_of(run), OPACITY, HOVER)
     return layers, [names[i] for i in np.unique(found)]
 
 
@@ -62,7 +64,7 @@ def true_layers(
     listed = [*names, IGNORED]
     ours = np.stack([colors[name] for name in listed])
     background = next((i for i, name in enumerate(names) if name.lower() == "background"), None)
-    layers = panels.label_layers(photo, inside, listed, ours, background, OPACITY)
+    layers = panels.label_layers(photo, inside, listed, ours, background, OPACITY, HOVER)
     return layers, [listed[i] for i in np.unique(inside)]
 
 
@@ -79,7 +81,7 @@ def error_layers(run: Run, mask: Mask, names: Sequence[str]) -> Sequence[go.Imag
     truth = np.array([*names, IGNORED], dtype=object)[inside]
     predicted = np.array(s.labels_of(inputs.scores(run)), dtype=object)[labels]
     verdict = np.where(inside == len(names), 2, (truth != predicted).astype(np.int64))
-    return panels.name_layers(verdict, _VERDICTS, _VERDICT_COLORS)
+    return panels.name_layers(verdict, _VERDICTS, _VERDICT_COLORS, cells=HOVER)
 
 
 def error_keys() -> list[go.Scatter]:
