@@ -218,22 +218,27 @@ def _reasons(one: Expectation, method: PublishedMethod, card: dict[str, Any], pa
     of, whole = one.images or card["images_of_split"], card["images_of_split"]
     if card["images"] != of:
         reasons.append(
-            f"The figure is of {of} images and this run of {card['images']}; {100 * card['miou_low']:.1f} to "
-            f"{100 * card['miou_high']:.1f} % is what other samples of so many images would give (95 %)."
+            f"The expected score is for {of} images and this run has {card['images']}; other samples of this size "
+            "would "
+            f"give {100 * card['miou_low']:.1f} to {100 * card['miou_high']:.1f} % (95 % confidence interval)."
         )
     if partial:
-        reasons.append(f"Samples with missing files were left out; {whole} images were there.")
+        reasons.append(f"Samples with missing files were left out; {whole} images were available.")
     if one.tolerance_points is None:
-        reasons.append("No tolerance is stated, because the source leaves settings open; the difference is not judged.")
+        reasons.append(
+            "There is no tolerance, because the source does not state all settings, and therefore no verdict."
+        )
     reasons += [f"{one.note[0].upper()}{one.note[1:]}."] if one.note else []
     reasons += method.not_reproduced
     for what in ("encoder", "saliency"):
         measured, used = getattr(one, f"{what}_fingerprint"), card[f"{what}_fingerprint"]
         if measured and measured != used:
-            reasons.append(f"The {what}'s weights are {used[:12]}; the figure was measured with {measured[:12]}.")
+            reasons.append(
+                f"The {what}'s weights are {used[:12]}; the expected score was measured with {measured[:12]}."
+            )
     if card["precision"] != "fp32":
         reasons.append(f"It was computed in {card['precision']}; cosines differ in the third digit or later.")
-    arithmetic = "Another processor or version of torch rounds otherwise, which turns near-ties"
+    arithmetic = "Another processor or version of torch rounds differently, which can change near-ties"
     if one.benchmark == _EMBEDDED:
         return [*reasons, f"{arithmetic}; on one machine the score is the same every time."]
     return [*reasons, f"{arithmetic}; another JPEG decoder gives pixels that differ by one or two grey levels."]
@@ -293,7 +298,7 @@ def to_document(report: dict[str, Any]) -> str:
             f"## {row['row']}\n",
             f"Expected {row['expected_percent']:.2f} % ({row['source']}), got {row['got_percent']:.2f} % (95 %: "
             f"{row['low_percent']:.2f} to {row['high_percent']:.2f}): {row['verdict']}.\n",
-            "Why it may differ:\n\n" + "".join(f"- {reason}\n" for reason in row["why_it_may_differ"]),
+            "Possible reasons for a difference:\n\n" + "".join(f"- {reason}\n" for reason in row["why_it_may_differ"]),
             to_markdown(pd.DataFrame({"what": list(hashes), "name and sha256": list(hashes.values())})),
             f"Configuration: `{card['config']}`\n\nProtocol: `{card['protocol_card']}`\n",
         ]

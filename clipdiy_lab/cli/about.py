@@ -21,7 +21,7 @@ def models(as_json: AsJson = False) -> None:
 
 @app.command()
 def methods(as_json: AsJson = False) -> None:
-    """List the published methods that `--method` knows, and on which benchmarks their settings are known."""
+    """List the published methods for `--method`, and the benchmarks for which their settings are known."""
     from clipdiy_lab.analysis.methods import list_methods
 
     shown = ["name", "title", "benchmark", "dense", "image_short", "window", "stride", "not_reproduced"]

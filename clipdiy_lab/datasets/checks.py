@@ -72,12 +72,12 @@ def _sameness(name: str, again: str) -> str:
     if name == again:
         return f" both say {quoted(name)}."
     if name.lower() != again.lower() and leveled(name) == leveled(again):
-        return f" are one name: {differing(name[:60], again[:60])}."
-    return f", {quoted(name)} and {quoted(again)}, are one name to a text encoder, which lowers letters."
+        return f" are the same name: {differing(name[:60], again[:60])}."
+    return f", {quoted(name)} and {quoted(again)}, are the same name for a text encoder, which ignores case."
 
 
 def name_findings(names: Sequence[str]) -> Iterator[Finding]:
-    """Names that stand for something else than they say, and a background that scoring would not find.
+    """Names that are probably wrong, and a background that scoring would not find.
 
     Examples
     --------
@@ -90,13 +90,14 @@ score with Config(background_label='bg')."
         yield numbered
         return
     if len(names) == 1 and leveled(names[0]) == BACKGROUND:
-        yield Finding("error", f"{names[0]!r} is the only name. Expected at least one more, for what is no background.")
+        yield Finding("error", f"{names[0]!r} is the only name. Expected at least one more, for the foreground.")
         return
     places = [number for number, name in enumerate(names) if leveled(name) == BACKGROUND]
     if places and places[0] > 0:
         yield Finding(
             "warning",
-            f"{names[places[0]]!r} is line {places[0] + 1}, so the mask value {places[0]} means background and 0 means "
+            f"{names[places[0]]!r} is line {places[0] + 1}, so the mask value {places[0]} means background, and 0 "
+            "means "
             f"{names[0]!r}. In most masks 0 is the background: check the order of the lines.",
         )
     if places or not names:
@@ -111,7 +112,7 @@ score with Config(background_label='bg')."
         return
     yield Finding(
         "warning",
-        f"No line says {BACKGROUND!r}, which the default configuration needs for scoring. Score with "
+        f"No line is {BACKGROUND!r}, which the default configuration needs for scoring. Score with "
         f"Config(background='none') if every pixel has one of these classes, or add the line.",
     )
 
@@ -144,7 +145,9 @@ def label_findings(
     elif len(nowhere) and whole:
         yield Finding("warning", f"{_nowhere(names, nowhere)} {share} {_cause(names, nowhere, ignored)}")
     elif ignored > _MUCH_IGNORED * total:
-        yield Finding("warning", f"{share[0].upper()}{share[1:]} Check that {IGNORE} stands for no class in the masks.")
+        yield Finding(
+            "warning", f"{share[0].upper()}{share[1:]} Check that {IGNORE} does not stand for a class in the masks."
+        )
 
 
 def _foreground_as_ignore(names: Sequence[str]) -> str:
@@ -159,14 +162,14 @@ def _cause(names: Sequence[str], nowhere: npt.NDArray[np.intp], ignored: int) ->
     if len(nowhere) == 1 and ignored and first:
         return f"If {IGNORE} stands for {names[first]!r} in the masks, write {first} instead."
     if first == 0 and len(nowhere) == 1:
-        return f"If the masks count from 1, the names are one off: {names[0]!r} is label 0."
+        return f"If the masks count from 1, the names are shifted by one: {names[0]!r} is label 0."
     if nowhere.tolist() == list(range(first, len(names))):
         return f"The masks end at label {first - 1}, {names[first - 1]!r}: check that the names belong to these masks."
     return "Check that the names are in the order of the mask values, from 0, and belong to these masks."
 
 
 def _nowhere(names: Sequence[str], nowhere: npt.NDArray[np.intp]) -> str:
-    verb = "is" if len(nowhere) == 1 else "are"
+    verb = "occurs" if len(nowhere) == 1 else "occur"
     return f"{len(nowhere)} of {len(names)} labels {verb} in no mask: {listed([names[label] for label in nowhere])}."
 
 
@@ -181,7 +184,7 @@ def _numbered(names: Sequence[str]) -> Finding | None:
             return Finding(
                 "error",
                 f"Each line has a number, as in {names[0]!r}, which would be part of the name and of its prompt. "
-                f"Write {matches[0][word]!r} alone: line n, from 0, names the mask value n.{start}",
+                f"Write only {matches[0][word]!r}: line n, counted from 0, names the mask value n.{start}",
             )
     return None
 

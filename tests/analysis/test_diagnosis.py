@@ -174,7 +174,7 @@ def test_foreground_saved_as_255_is_said(segmenter, tmp_path):
     out = tmp_path / "r.nc"
     result, said = evaluated(segmenter, dataset, out=out)
     (only,) = said
-    assert only.startswith("wrong: 1 of 2 labels is in no mask: 'car'. 16.7 % of the pixels are ignored")
+    assert only.startswith("wrong: 1 of 2 labels occurs in no mask: 'car'. 16.7 % of the pixels are ignored")
     assert "Painting tools save foreground as 255" in only
     assert findings(result) == [only.removeprefix("wrong: ")]
     assert evaluated(segmenter, dataset, out=out)[1] == said  # also where the result is read
@@ -187,7 +187,7 @@ def test_a_label_that_is_nowhere_is_said_of_a_whole_dataset_only(segmenter, tmp_
     dataset = own_folder(tmp_path / "mine", ["background", "car", "dog"], mask)
     _, said = evaluated(segmenter, dataset)
     assert len(said) == 1
-    assert "1 of 3 labels is in no mask: 'dog'" in said[0]
+    assert "1 of 3 labels occurs in no mask: 'dog'" in said[0]
     assert "If 255 stands for 'dog' in the masks, write 2 instead." in said[0]
     assert evaluated(segmenter, dataset, limit=2)[1] == []
 

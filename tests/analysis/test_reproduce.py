@@ -124,7 +124,7 @@ def test_another_number_of_images_is_shown_and_not_judged(own_table, tmp_path):
     found = lab.reproduce("scenes", limit=2, out=tmp_path / "out")
     assert found.agrees
     assert list(found.table["verdict"]) == ["not judged"]
-    assert "is of 200 images and this run of 2" in found.report["rows"][0]["why_it_may_differ"][0]
+    assert "is for 200 images and this run has 2" in found.report["rows"][0]["why_it_may_differ"][0]
 
 
 def test_what_is_missing_is_said_at_once_with_the_commands(elsewhere):

@@ -96,11 +96,11 @@ def test_the_background_alone():
 
 
 def test_counts_that_show_a_cause():
-    assert "error: 3 of 4 labels are in no mask: 'car', 'dog', 'bus'. 9.1 %" in found([100, 0, 0, 0], 10)
+    assert "error: 3 of 4 labels occur in no mask: 'car', 'dog', 'bus'. 9.1 %" in found([100, 0, 0, 0], 10)
     assert "Painting tools save foreground as 255" in found([100, 0], 1)
     assert "Painting tools save foreground as 255" in found([100, 0], 1, whole=False)
     assert "If 255 stands for 'dog' in the masks, write 2 instead." in found([5, 5, 0, 5], 3)
-    assert "If the masks count from 1, the names are one off: 'background' is label 0" in found([0, 5, 5], 0)
+    assert "If the masks count from 1, the names are shifted by one: 'background' is label 0" in found([0, 5, 5], 0)
     assert "The masks end at label 1, 'car': check that the names belong to these masks" in found([5, 5, 0, 0], 0)
     assert "in the order of the mask values" in found([5, 0, 0, 5], 0)
     assert found([0, 0], 3) == "error: Every pixel is ignored (mask value 255), so nothing can be scored."
@@ -118,7 +118,7 @@ def test_counts_that_show_nothing():
 def test_many_labels_are_not_all_listed():
     names = [f"thing {index}" for index in range(40)]
     (said,) = texts(label_findings(names, np.array([1] * 20 + [0] * 20), 0))
-    assert "20 of 40 labels are in no mask: 'thing 20', " in said
+    assert "20 of 40 labels occur in no mask: 'thing 20', " in said
     assert "'thing 24' and 15 more." in said
     assert "thing 25" not in said
 

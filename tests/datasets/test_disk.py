@@ -243,7 +243,7 @@ def test_names_that_only_look_alike_elsewhere(own):
     message = refused(own / "mine.yaml", root=own, list="list.txt")
     assert r"but its folder has 'cafe\u0301.png': 'caf\xe9.png' and 'cafe\u0301.png' look the same" in message
     (own / "classes.txt").write_text(f"background\n{COMPOSED}\n{DECOMPOSED}\n", encoding="utf-8")
-    assert r"Lines 2 and 3 are one name: 'caf\xe9' and 'cafe\u0301'" in refused(own)
+    assert r"Lines 2 and 3 are the same name: 'caf\xe9' and 'cafe\u0301'" in refused(own)
 
 
 def test_the_nearest_name_is_never_the_same_to_the_eye():

@@ -714,7 +714,7 @@ def test_verify_reports_on_a_folder_of_ones_own(scenes, folder, tmp_path):
             target.write_bytes(content)
     code, out, _ = data("verify", mine)  # four scenes do not have all labels
     assert code == 0
-    assert re.search(r"^masks: warning: \d+ of 21 labels are in no mask: .* of the pixels are ignored", out)
+    assert re.search(r"^masks: warning: \d+ of 21 labels occur in no mask: .* of the pixels are ignored", out)
     victim = sorted((mine / "masks").iterdir())[1]
     victim.unlink()
     (mine / "images/notes.txt").write_text("")

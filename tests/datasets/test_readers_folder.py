@@ -58,7 +58,7 @@ def test_own_folder_of_scenes(tmp_path):
     assert report["level"].tolist() == ["warning"]  # four scenes do not have all labels
     present = np.unique([voc_indices(scenes)[s.mask].max() for s in scenes])
     assert len(present) > 1
-    assert "labels are in no mask" in report["problem"][0]
+    assert "labels occur in no mask" in report["problem"][0]
 
 
 def test_own_photographs_are_turned_upright(own):
@@ -136,7 +136,7 @@ def test_own_folder_empty(own, tmp_path):
         (b"", "It is empty"),
         (b"a\n\nb\n", "Line 2 is empty"),
         (b"a\nb\na\n", "Lines 1 and 3 both say 'a'"),
-        (b"background\nCat\ncat\n", "Lines 2 and 3, 'Cat' and 'cat', are one name"),
+        (b"background\nCat\ncat\n", "Lines 2 and 3, 'Cat' and 'cat', are the same name"),
         (b"\xff\xfe\xfa", "UTF-8"),
         ("\n".join(map(str, range(256))).encode(), "has 256 lines. Expected at most 255"),
     ],
@@ -158,7 +158,7 @@ def test_own_folder_class_names(own, content, said):
         ("unlabeled\ncat\ncar\n", "warning", "Line 1, 'unlabeled', looks like the background"),
         ("cat\n_background_\ncar\n", "warning", "score with Config(background_label='_background_')"),
         ("bg\ncat\ncar\n", "warning", "Line 1, 'bg', looks like the background"),
-        ("cat\ndog\nbackground\n", "warning", "the mask value 2 means background and 0 means 'cat'"),
+        ("cat\ndog\nbackground\n", "warning", "the mask value 2 means background, and 0 means 'cat'"),
         ("cat\ndog\ncar\n", "warning", "Score with Config(background='none') if every pixel"),
     ],
 )
@@ -185,14 +185,14 @@ def test_foreground_saved_as_255(own):
     binary(own, 255)
     (problem,) = validate_folder(own).itertuples()
     assert (problem.file, problem.level) == ("masks", "error")
-    assert "1 of 2 labels is in no mask: 'car'. 33.3 % of the pixels are ignored" in problem.problem
+    assert "1 of 2 labels occurs in no mask: 'car'. 33.3 % of the pixels are ignored" in problem.problem
     assert "Painting tools save foreground as 255" in problem.problem
     assert "np.where(mask == 255, 1, mask)" in problem.problem
 
 
 def test_a_label_that_is_nowhere_and_much_that_is_ignored(own):
     (own / "classes.txt").write_text("background\ncat\nred car\nbus\n")
-    assert "1 of 4 labels is in no mask: 'bus'" in validate_folder(own)["problem"][0]
+    assert "1 of 4 labels occurs in no mask: 'bus'" in validate_folder(own)["problem"][0]
     (own / "masks/a.png").unlink()  # which may hold it
     assert validate_folder(own)["file"].tolist() == ["images/a.png"]
     for name in "ab":
