@@ -241,6 +241,6 @@ def test_the_command_line_sets_it(tmp_path, monkeypatch):
 def test_an_option_and_set_that_disagree_are_refused():
     command = ["evaluate", "scenes", "--set", "split=train"]
     done = CliRunner().invoke(app, [*command, "--split", "test"])
-    assert str(done.exception) == "--set says split=train, and --split says test; give one of the two."
+    assert str(done.exception) == "--set gives split=train, but --split gives test; use only one of the two."
     done = CliRunner().invoke(app, [*command, "--split", "train", "--set", "glow_text=2"])
     assert "glow_text is 2; expected 0.0 to 1.0" in str(done.exception)  # the same value twice is no contradiction

@@ -50,7 +50,7 @@ def subject_card(dataset: Dataset, protocol: Protocol, images: int, boundary: fl
 
 
 def _names(dataset: Dataset) -> tuple[str, str]:
-    """Name of the benchmark and of its part; a folder of one's own has no parts."""
+    """Name of the benchmark and of its part; a user-provided folder has no parts."""
     manifest = manifest_of(dataset)
     if manifest is not None:
         return manifest.id, dataset.name.removeprefix(f"{manifest.id}-")

@@ -260,7 +260,7 @@ def method_name(text: str) -> str:
 def read_dataset(name: str, split: str, root: Path | None, partial: bool, names: str | None = None) -> Any:
     """Return the dataset that the options name, with the label names of a variant where `names` says so.
 
-    Of `scenes` and of a folder of one's own everything is always there, so `partial` changes nothing.
+    `scenes` and user-provided folders are always complete, so `partial` has no effect on them.
     """
     from clipdiy_lab.datasets.manifests import manifest_names
     from clipdiy_lab.datasets.registry import open_dataset

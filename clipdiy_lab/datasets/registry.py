@@ -1,4 +1,4 @@
-"""Datasets by name: the embedded one, the benchmarks that a manifest describes, and folders of one's own."""
+"""Datasets by name: the embedded one, the benchmarks that a manifest describes, and user-provided folders."""
 
 from __future__ import annotations
 

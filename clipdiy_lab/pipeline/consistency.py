@@ -39,7 +39,7 @@ _CHANNELS = ["red", "green", "blue"]
 def require_consistent(run: xr.DataTree) -> None:
     """Check that a tree which `schema.validate` passed is one that the lab could have made.
 
-    Stages may be missing, and variables, nodes and attributes of one's own may be there.
+    Stages may be missing, and there may be additional variables, nodes and attributes.
 
     Raises
     ------

@@ -21,11 +21,11 @@ class SentSegmenter:
     Attributes
     ----------
     encoder : Recipe or Encoder
-        For `make_encoder`; or an object of one's own.
+        For `make_encoder`; or a user-defined object.
     precision : str
         In which the client's encoder computes.
     saliency : Recipe or Saliency
-        For `make_saliency`; or an object of one's own.
+        For `make_saliency`; or a user-defined object.
     fingerprints : (str, str)
         Of the client's encoder and saliency.
     batch_size : int or None

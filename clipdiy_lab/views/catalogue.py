@@ -212,7 +212,7 @@ def explanations() -> dict[str, Entry]:
 
 
 def recognised(array: xr.DataArray) -> Entry | None:
-    """Return the entry that an array is of, by its name and title; None for an array of one's own."""
+    """Return the entry that an array is of, by its name and title; None for a user-defined array."""
     entry = (stages() | explanations()).get(str(array.name))
     return entry if entry is not None and array.attrs.get("long_name") == entry.stage.title else None
 

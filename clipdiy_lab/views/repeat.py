@@ -28,7 +28,7 @@ class Maker:
     encoder, saliency : str
         Their names; the saliency is ``given`` where a map was given as an array.
     encoder_recipe, saliency_recipe : Recipe or None
-        None for an object of one's own, which no name makes.
+        None for a user-defined object, which cannot be made by name.
     precision : str
         In which the encoder computes.
     """
@@ -48,7 +48,7 @@ class Maker:
 
     @property
     def own(self) -> list[str]:
-        """What is an object of one's own."""
+        """Which objects are user-defined."""
         owns_saliency = self.saliency_recipe is None and self.saliency != GIVEN
         return ["encoder"] * (self.encoder_recipe is None) + ["saliency source"] * owns_saliency
 
@@ -70,7 +70,7 @@ class Maker:
 
 
 def segmenter_line(maker: Maker) -> str:
-    """Return the Python that makes the segmenter, or a comment that says which object of one's own it needs.
+    """Return the Python that makes the segmenter, or a comment that says which user-defined object it needs.
 
     Examples
     --------

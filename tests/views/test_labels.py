@@ -52,7 +52,7 @@ def test_every_picture_and_page_of_many_labels(many, tmp_path):
 
 def test_the_explorer_refuses_more_labels_than_it_tells_apart_before_it_computes(counting_encoder):
     labels = [f"thing {i}" for i in range(300)]
-    with pytest.raises(errors.LabelError, match="there are 300 labels; the explorer can distinguish at most 64 apart"):
+    with pytest.raises(errors.LabelError, match="there are 300 labels; the explorer can distinguish at most 64"):
         Explorer(np.zeros((70, 110, 3), np.uint8), labels, lab.Segmenter(counting_encoder))
     assert counting_encoder.batches == []
 

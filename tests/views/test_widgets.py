@@ -105,7 +105,7 @@ def test_words_are_added_with_what_was_chosen_and_a_bad_one_changes_nothing(brow
 
 def test_encode_knobs_are_asked_for_by_encode_and_refused_in_words(browser):
     for values, said in (
-        ({"scales": [128, "small"]}, "scales: 'small' is no whole number"),
+        ({"scales": [128, "small"]}, "scales: 'small' is not a whole number"),
         ({"stride": 99}, "stride is 99"),
         ({"image_size": "large"}, "write height x width"),
         ({"model": "tyni"}, "tyni"),

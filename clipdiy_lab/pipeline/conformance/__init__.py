@@ -1,1 +1,1 @@
-"""Whether an encoder, a saliency source or a dataset of one's own keeps what the lab relies on."""
+"""Checks that user-defined encoders, saliency sources and datasets meet the requirements of the lab."""

@@ -143,7 +143,7 @@ class Explorer(Live[ExplorerScreen]):
     def code(self) -> str:
         """Return the Python that makes the view.
 
-        It runs as it stands, except where it says which object of one's own it needs.
+        It runs as it stands, except where it says which of your own objects it needs.
         """
         view = self.view.competing
         maker = self._bench.maker(view)
