@@ -145,7 +145,7 @@ def test_it_is_drawn_everywhere(run, tmp_path):
     assert "8. Smoothed" in page
     assert "which is not supported in the browser" in page
     assert "<script" not in page
-    with pytest.raises(errors.RunError, match="'smoothed' decides here"):
+    with pytest.raises(errors.RunError, match="from the stage 'smoothed'"):
         scene(run)
 
 

@@ -109,6 +109,6 @@ def test_the_background_alone(golden_segmenter):
 def test_a_label_whose_variation_does_not_fit_has_a_page(golden_segmenter, tmp_path):
     label = " ".join(["cat"] * 10)
     run = golden_segmenter.segment(np.zeros((70, 110, 3), np.uint8), ["dog", label], SMALL)
-    with pytest.warns(errors.ClipdiyWarning, match="left out"):
+    with pytest.warns(errors.ClipdiyWarning, match="Left out 1"):
         page = lab.report(run, tmp_path / "page.html", segmenter=golden_segmenter).read_text()
-    assert "Left out, because a prompt would be longer than the text encoder reads: template: a close-up photo" in page
+    assert "Left out, because a prompt would be too long for the text encoder: template: a close-up photo" in page
