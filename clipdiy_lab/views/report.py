@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
+from clipdiy_lab.analysis.tables import in_percent
 from clipdiy_lab.datasets.images import content_hash, describe, read_image
 from clipdiy_lab.datasets.palette import write_label_png
 from clipdiy_lab.errors import FigureError, RunError
@@ -130,7 +131,7 @@ def _write_page(
     tables: Mapping[str, pd.DataFrame] | None,
     segmenter: Segmenter | None = None,
 ) -> Path:
-    page = document(look, scenes, {"Labels": label_table(look.run), **(tables or {})}, segmenter)
+    page = document(look, scenes, {"Labels": in_percent(label_table(look.run), "share"), **(tables or {})}, segmenter)
     return _written(page, target)
 
 
