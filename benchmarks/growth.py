@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ import plotly.graph_objects as go
 import torch
 from plotly.subplots import make_subplots
 from reports import tables
-from timing import machine
+from timing import machine, peak_memory
 
 import clipdiy_lab as lab
 from clipdiy_lab.errors import FigureError
@@ -117,13 +116,13 @@ def child(kind: str, at: int, rounds: int) -> None:
             rounds = 1  # long enough, and their first round is like the others
         else:
             do()
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         took = []
         for _ in range(rounds):
             start = time.perf_counter()
             do()
             took.append(time.perf_counter() - start)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = peak_memory()
         print(
             json.dumps(
                 {"at": at, "seconds": statistics.median(took), "MB": peak // 1024, "more": (peak - before) // 1024}

@@ -12,7 +12,6 @@ import io
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from parts import parts_of
 from pictures import HEIGHT, WIDTH, Pictures, calibration, pictures
 from PIL import Image
 from speed import load
-from timing import machine
+from timing import machine, peak_memory
 
 import clipdiy_lab as lab
 from clipdiy_lab.analysis.protocols import get_protocol
@@ -330,7 +329,7 @@ def child(what: str, argument: str, small: bool) -> None:
                 lab.embed(segmenter, some, Path(folder) / "store", config)
         else:
             lab.evaluate(segmenter, some, config)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(peak_memory() // 1024)
 
 
 PARTS = ("end_to_end", "networks", "whole_and_parts", "busy", "waiting", "memory")
