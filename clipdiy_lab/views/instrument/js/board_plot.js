@@ -132,10 +132,6 @@ function points(told, rows, view) {
       transform: `translate(13 ${(top + height - bottom) / 2}) rotate(-90)`,
     }),
     ...known.map(([, miou]) => rule(left, y(miou), width - right, y(miou), "cdi-theirs")),
-    // Many lines would write their names over each other; the table has them.
-    ...(known.length > 3
-      ? []
-      : known.map(([name, miou]) => words(`${name}, published: ${number(miou, 1)}`, left + 6, y(miou) + 15))),
     knob.numeric ? svg("polyline", { points: path, class: "cdi-trace" }) : null,
     ...rows.map((row) =>
       mark(
@@ -147,6 +143,12 @@ function points(told, rows, view) {
         svg("circle", { cx: at(row), cy: y(row.miou), r: 5.5, class: "cdi-dot" }),
       ),
     ),
+    // Many lines would write their names over each other; the table has them.
+    ...(known.length > 3
+      ? []
+      : known.map(([name, miou]) =>
+          words(`${name}, published: ${number(miou, 1)}`, left + 6, y(miou) + 15, { class: "cdi-over" }),
+        )),
     ...rows
       .filter(({ row }) => row === told.best)
       .map((row) =>
