@@ -29,4 +29,5 @@ def study(image: npt.NDArray[np.uint8]) -> pd.DataFrame:
     return lab.sweep(segmenter, lab.open_dataset("scenes"), {"saliency_weight": [0, 1]})
 
 
-lab.load(3)  # type: ignore[arg-type]  # Were the types not seen, this comment would be reported as needless.
+def mistake() -> lab.Segmenter:
+    return lab.load(3)  # type: ignore[arg-type]  # Were the types not seen, this comment would be reported as needless.
