@@ -17,7 +17,7 @@ EMBEDDED = "tiny"
 
 @runtime_checkable
 class Encoder(Protocol):
-    """What an encoder has to offer; any object that meets it will do.
+    """Protocol of an encoder; any object that meets it can be used.
 
     Attributes
     ----------
@@ -28,11 +28,11 @@ class Encoder(Protocol):
         Normalisation of the input, on the scale [0, 1].
     embedding_dim : int
     fingerprint : str
-        Identifies what decides the numbers: the weights and how they are run, usually a sha256.
+        Identifies everything that affects the embeddings: the weights and how they are run, usually a sha256.
 
     Notes
     -----
-    What an encoder may offer beside this stands in `clipdiy_lab.models.capabilities`.
+    Optional capabilities are described in `clipdiy_lab.models.capabilities`.
     """
 
     name: str
@@ -61,7 +61,7 @@ def as_encoder(given: object) -> Encoder:
     Raises
     ------
     ModelError
-        If it does not meet the protocol, or is a class and no object of it.
+        If it does not meet the protocol, or is a class instead of an object.
     """
     expected = "a name or an object with the attributes and methods of clipdiy_lab.models.encoders.Encoder"
     return require(given, Encoder, "encoder", expected, ModelError)  # type: ignore[type-abstract]

@@ -193,7 +193,7 @@ def _require(named: Named, path: Path | HubFile | None, tokenizer: Any) -> None:
 
 
 def list_models() -> pd.DataFrame:
-    """Every encoder that has a name: the embedded one, those of installed packages, open_clip's models and tags.
+    """List every encoder that can be loaded by name: the embedded one, those of installed packages, and open_clip's.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def list_models() -> pd.DataFrame:
     Warns
     -----
     ClipdiyWarning
-        If a package registers a name of the lab's, which then goes before it.
+        If a package registers a name of the lab; the lab's own takes precedence.
     """
     rows = [{"name": EMBEDDED, "architecture": "ViT-S/8 at 64 px", "tag": "scenes", "needs": "", "here": True}]
     rows += [

@@ -87,7 +87,7 @@ def leading_windows(run: xr.DataTree, parts: pd.DataFrame) -> str:
     top = parts.iloc[int(parts["difference"].abs().to_numpy().argmax())]
     cell = "patch" if of_tokens(top[s.GRID]) else "window"
     return (
-        f"Of this lead the grids give {listed}; the largest part of one {cell} is that of the "
+        f"Of this lead, the grids contribute {listed}; the largest contribution of a single {cell} is that of the "
         f"{grid_title(top[s.GRID])} {cell} at rows {top['top']:.0f} to {top['bottom'] - 1:.0f}, "
         f"columns {top['left']:.0f} to {top['right'] - 1:.0f} "
         f"({top['difference']:+.4f}; cosines {top['cosine']:.3f} and {top['cosine_against']:.3f})."

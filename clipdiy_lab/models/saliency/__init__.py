@@ -1,7 +1,7 @@
-"""Sources of saliency: where in an image there are objects, whatever they may be called.
+"""Saliency sources: maps of where in an image there are objects, independently of their labels.
 
-A source is anything that meets `Saliency`. Those that the lab brings, and those that installed packages register under
-the entry points ``clipdiy_lab.saliency``, are built by name:
+A source is any object that meets `Saliency`. The following sources, and those that installed packages register under
+the entry points ``clipdiy_lab.saliency``, can be built by name:
 
 ========== =====================================================================================
 name       what it is
@@ -97,17 +97,17 @@ _SOURCES: Registry[Saliency] = Registry(
 
 
 def names() -> tuple[str, ...]:
-    """Names that `build` knows.
+    """Names that `build` accepts.
 
     Returns
     -------
     tuple of str
-        In the order of the table above; then those of packages.
+        In the order of the table above, followed by those of packages.
 
     Warns
     -----
     ClipdiyWarning
-        If a package registers a name of the lab's, which then goes before it.
+        If a package registers a name of the lab; the lab's own takes precedence.
 
     Examples
     --------
@@ -139,10 +139,10 @@ def build(name: str, *, device: str = "cpu", **options: Any) -> Saliency:
     Raises
     ------
     ModelError
-        If the name is unknown, an option is unknown or missing, the source cannot work on this machine, or what a
-        package brings cannot be used.
+        If the name is unknown, an option is unknown or missing, the source does not run on this machine, or a source
+        from a package cannot be used.
     SaliencyError
-        If the value or file of "constant" or "file" is no saliency.
+        If the value of "constant" or the file of "file" is not a valid saliency map.
 
     Examples
     --------

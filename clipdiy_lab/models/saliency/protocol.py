@@ -19,20 +19,20 @@ GIVEN: Final = "given"
 
 @runtime_checkable
 class Saliency(Protocol):
-    """Anything that says, pixel by pixel, how likely an image shows an object there.
+    """Protocol of a saliency source, which estimates for each pixel the probability that it belongs to an object.
 
-    Sources give soft values. The hard variant of the ablations is a knob of the run (`Config.saliency_threshold`),
-    not of the source, so that one map serves both.
+    Sources return soft values. Binarisation is a knob of the run (`Config.saliency_threshold`) and not of the source,
+    so that the same map can be used for both.
     """
 
     @property
     def name(self) -> str:
-        """The name under which runs and tables mention the source."""
+        """The name of the source in runs and tables."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Sha256, hexadecimal, of what decides the numbers: weights where there are any, else the settings."""
+        """Sha256, hexadecimal, of everything that affects the map: the weights if any, otherwise the settings."""
         ...
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -46,7 +46,7 @@ def as_saliency(given: object) -> Saliency:
     Raises
     ------
     SaliencyError
-        If it does not meet the protocol, or is a class and no object of it.
+        If it does not meet the protocol, or is a class instead of an object.
     """
     expected = (
         "a name such as 'found' or 'none', or an object with the attributes name and fingerprint that takes an image "
@@ -56,7 +56,7 @@ def as_saliency(given: object) -> Saliency:
 
 
 def check_image(image: object) -> NDArray[np.uint8]:
-    """Check what a source was called with.
+    """Check the input of a source.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def check_image(image: object) -> NDArray[np.uint8]:
 
 
 def validate_map(saliency: object, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Check a saliency map, wherever it comes from.
+    """Check a saliency map from any source.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def validate_map(saliency: object, shape: tuple[int, int]) -> NDArray[np.float32
     Returns
     -------
     ndarray
-        H x W float32 in [0, 1]; values that rounding left outside by at most 1e-6 are clipped.
+        H x W float32 in [0, 1]; values outside by at most 1e-6, due to rounding, are clipped.
 
     Raises
     ------

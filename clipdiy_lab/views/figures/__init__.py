@@ -1,4 +1,4 @@
-"""Plotly figures: labelled data in, a `Figure` out. No model, no `show()`.
+"""Plotly figures: each function takes labelled data and returns a `Figure`, without using a model or calling `show()`.
 
 One for every stage of a run and every table about runs. A label has the same colour in all of them, images travel as
 palette PNG or WebP and not as lists of numbers, and every figure can be put on light or dark paper (`theme`) and into

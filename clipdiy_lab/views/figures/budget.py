@@ -23,23 +23,23 @@ _WORDS = {
 
 
 def error_budget(budget: xr.Dataset) -> go.Figure:
-    """Show the mIoU, and the IoU of every label, and which kind of wrong pixels the rest is lost to.
+    """Show the mIoU and the IoU of every label, and how much is lost to each kind of error.
 
     Parameters
     ----------
     budget : xarray.Dataset
-        What `explain.error_budget` gives. Labels that are neither true nor predicted are left out.
+        Result of `explain.error_budget`. Labels that are neither true nor predicted are left out.
 
     Returns
     -------
     plotly Figure
-        One trace for the IoU and one a kind of loss; all labels together stand first, then the label that loses most. A
-        bar sums to 100 %, but for what a protocol takes off for absent labels.
+        One trace for the IoU and one per kind of loss; all labels together come first, then the label that loses
+        most. A bar sums to 100 %, except for the loss that a protocol assigns to absent labels.
 
     Raises
     ------
     FigureError
-        If it is something else.
+        If it is another object.
     """
     label, loss = s.LABEL, s.LOSS
     known = inputs.variables(budget, lost_iou=[loss, label], lost_miou=[loss], iou=[s.INGREDIENT, label], miou=[])

@@ -26,7 +26,7 @@ _POINTS: Final = ("difference", "difference_low", "difference_high")
 
 
 def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("before", "after")) -> go.Figure:
-    """Show the IoU of every label in two results, joined by a line; the largest gain stands first.
+    """Show the IoU of every label in two results, joined by a line; the largest gain comes first.
 
     Parameters
     ----------
@@ -75,23 +75,23 @@ def dumbbells(before: xr.Dataset, after: xr.Dataset, names: tuple[str, str] = ("
 
 
 def differences(comparison: xr.Dataset, most: int = 30) -> go.Figure:
-    """Show what `compare` found.
+    """Show a comparison by `compare`.
 
-    Of results and of rows of a sweep: the difference in IoU of every label, and that in mIoU above them, with their
-    intervals where they are known; a filled marker stands where an interval leaves out zero. Of runs: the image, both
-    label maps, and where they differ.
+    For results and rows of a sweep: the difference in IoU of every label, and above them that in mIoU, with their
+    intervals if known; a filled marker means that the interval excludes zero. For runs: the image, both label maps, and
+    where they differ.
 
     Parameters
     ----------
     comparison : xarray.Dataset
         From `compare`.
     most : int
-        Labels with the largest differences that are shown.
+        Number of labels shown, those with the largest differences.
 
     Raises
     ------
     FigureError
-        If it is no comparison, or no label has a difference.
+        If it is not a comparison, or no label has a difference.
     """
     if isinstance(comparison, xr.Dataset) and comparison.attrs.get("kind") == "runs":
         return _changes(comparison)
@@ -156,7 +156,7 @@ def _percent(result: xr.Dataset) -> pd.Series[float]:
 
 
 def confusion(result: xr.Dataset, most: int = 25) -> go.Figure:
-    """Show which share of each true label's pixels is given which label; a row sums to 100 %.
+    """Show the confusion matrix: the share of each true label's pixels that gets each label; a row sums to 100 %.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def confusion(result: xr.Dataset, most: int = 25) -> go.Figure:
         ``confusion (..., true_label, label)`` in pixels, as `evaluate` gives it; other dimensions are summed. True
         labels without pixels stay empty.
     most : int
-        Labels that are shown: those with most wrong pixels, true or predicted. Shares are of all labels' pixels.
+        Number of labels shown: those with the most wrong pixels, true or predicted. Shares refer to all labels.
 
     Raises
     ------

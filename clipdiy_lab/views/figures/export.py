@@ -35,18 +35,19 @@ _INSTALL: Final = (
 
 
 def at_column_width(figure: go.Figure, columns: int = 1) -> go.Figure:
-    """Return a copy that is one column wide (84 mm) or two (174 mm) at 96 px an inch, with text of 8 points.
+    """Return a copy with the width of one column (84 mm) or two (174 mm) at 96 px per inch, with 8-point text.
 
     Parameters
     ----------
     figure : plotly Figure
-        One of this package's: it is arranged anew, so that text has room. Of others width and text are changed.
+        A figure of this package is laid out again, so that there is room for text. For other figures, only the width
+        and the text size change.
     columns : {1, 2}
 
     Raises
     ------
     FigureError
-        For another number of columns, or something else than a figure.
+        For another number of columns, or an object that is not a figure.
     """
     if columns not in COLUMN_MM:
         raise FigureError(f"columns is {columns!r}; expected 1 ({COLUMN_MM[1]:g} mm) or 2 ({COLUMN_MM[2]:g} mm).")
@@ -66,9 +67,9 @@ def _smaller(trace: Any, share: float) -> None:
 
 
 def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path:
-    """Write a figure for a paper: ``.svg``, ``.pdf`` or ``.png`` (300 dots an inch), or ``.html`` to be looked at.
+    """Write a figure for a paper: ``.svg``, ``.pdf`` or ``.png`` (300 dpi), or an interactive ``.html``.
 
-    The first three are drawn by kaleido in a browser of this machine; HTML needs neither and keeps its own size.
+    The first three are rendered by kaleido with a local browser; HTML needs neither and keeps its own size.
 
     Parameters
     ----------
@@ -81,10 +82,10 @@ def save(figure: go.Figure, path: str | PathLike[str], columns: int = 1) -> Path
     Raises
     ------
     FigureError
-        For another ending, something else than a figure, or where kaleido or a browser is missing: with what to
-        install.
+        For another extension, an object that is not a figure, or if kaleido or a browser is missing; the message tells
+        what to install.
     OutputError
-        If the place cannot be written to.
+        If the file cannot be written.
     """
     return save_all({path: figure}, columns)[0]
 

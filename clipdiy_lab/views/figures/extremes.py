@@ -46,13 +46,13 @@ def worst_and_best(
         ``image_id`` (column or index) and ``image_miou_percent``, as `results.image_scores` gives them; rows
         without a score are left out.
     pictures : mapping of image id, or callable
-        Gives the RGB image (height x width x 3, uint8), or a run, of which the labels are laid over the image. Asked
-        only for what is shown.
+        Returns the RGB image (height x width x 3, uint8), or a run, whose labels are drawn over the image. Used only
+        for the images that are shown.
     count : int
-        Images at each end; an image is shown once.
+        Number of worst and of best images; no image is shown twice.
     truth : mapping of image id, or callable, optional
-        Gives the mask (height x width, indices into `names`, 255 = ignored). Then every image has a row of three:
-        the run's labels, those of the mask, and where they are not the same. Needs runs as `pictures`.
+        Returns the mask (height x width, indices into `names`, 255 = ignored). Then every image has a row of three:
+        the run's labels, those of the mask, and where they differ. Needs runs as `pictures`.
     names : sequence of str
         With `truth`: the dataset's ``label_names``.
 
@@ -99,16 +99,16 @@ def doubtful(
     names: Sequence[str],
     count: int = 4,
 ) -> go.Figure:
-    """Show the images in which mask and confident prediction disagree most: both, and where, regions framed.
+    """Show the images in which masks and confident predictions disagree most, with the regions outlined.
 
     Parameters
     ----------
     regions : pandas.DataFrame
         From `results.doubtful`.
     runs : mapping of image id, or callable
-        Gives the run of an image, made with the configuration of the table.
+        Returns the run of an image, made with the configuration of the table.
     truth : mapping of image id, or callable
-        Gives the mask: height x width, indices into `names`, 255 = ignored.
+        Returns the mask: height x width, indices into `names`, 255 = ignored.
     names : sequence of str
         The dataset's ``label_names``.
     count : int

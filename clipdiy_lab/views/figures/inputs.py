@@ -26,7 +26,7 @@ def as_tree(run: Run) -> xr.DataTree:
     Raises
     ------
     RunError
-        If it is something else.
+        If it is another object.
     """
     if not isinstance(run, xr.DataTree | xr.Dataset):
         raise RunError(f"expected a run (xarray.DataTree or Dataset), got {type(run).__name__}.")

@@ -68,7 +68,7 @@ def explanation(run: Run, name: str, segmenter: Segmenter | None = None) -> go.F
     Raises
     ------
     FigureError
-        If there is no such map, or a run is not enough to make it: then make it with `explain` and use `pixel_map`.
+        If there is no such map, or it needs more than a run: then compute it with `explain` and use `pixel_map`.
     RunError
         If the run cannot have it.
     """
@@ -90,10 +90,10 @@ def explanation(run: Run, name: str, segmenter: Segmenter | None = None) -> go.F
 def pixel_map(
     array: xr.DataArray, title: str | None = None, unit: str | None = None, *, run: Run | None = None
 ) -> go.Figure:
-    """Show one map, or one per value of a further dimension on one colour range; clear where there is no value.
+    """Show one map, or one per value of a further dimension with a common colour range; NaN is transparent.
 
-    A stage or an explanation of the lab has its own colours and range. Of other arrays, values on both sides of zero
-    are coloured from blue over white to orange.
+    Stages and explanations of the lab have their own colours and range. In other arrays, values of both signs are
+    coloured from blue over white to orange.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def pixel_map(
     title, unit : str, optional
         Default: the array's ``long_name`` and ``units``.
     run : DataTree or Dataset, optional
-        The run that the map is of: then it has the aspect ratio of its image, and not of the frame.
+        The run to which the map belongs: then it is shown in the aspect ratio of the image instead of the frame.
 
     Raises
     ------

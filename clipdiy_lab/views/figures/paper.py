@@ -22,16 +22,16 @@ _IMAGE, _TRUTH = "Image", "In the mask"
 
 
 def overview(run: Run, label: str | None = None) -> go.Figure:
-    """Show the method on one image: image, the label's map of every grid, merged, saliency, scores, labels.
+    """Show all steps for one image: image, maps of a label from every grid, merged map, saliency, scores, labels.
 
-    The grids' maps and the merged one share one colour range; it stands in the title. Saliency is coloured from
-    0 to 1, the scores over their own range.
+    The maps of the grids and the merged map share one colour range, which is given in the title. Saliency is coloured
+    from 0 to 1, the scores over their own range.
 
     Parameters
     ----------
     run : DataTree or Dataset
     label : str, optional
-        Default: the label, other than the background, that won most pixels or came nearest.
+        Default: the label, other than the background, that won most pixels or came closest to winning.
 
     Raises
     ------
@@ -70,14 +70,14 @@ def comparison(
     truth: Sequence[npt.NDArray[np.uint8]] | None = None,
     names: Sequence[str] = (),
 ) -> go.Figure:
-    """Show images segmented in several ways: a row per image, a column per way, and the truth where it is known.
+    """Show images segmented in several ways: one row per image, one column per way, and the ground truth if given.
 
     Parameters
     ----------
     columns : mapping of str to sequence of runs
         Title of a column to its runs, one per image, the images in the same order in all columns.
     truth : sequence of uint8 arrays, height x width, optional
-        One mask an image, of any size: indices into `names`, 255 = ignored.
+        One mask per image, of any size: indices into `names`, 255 = ignored.
     names : sequence of str
         As a dataset's ``label_names``.
 

@@ -21,12 +21,12 @@ _MOST_WINDOWS = 4
 
 
 def contributions(table: pd.DataFrame) -> go.Figure:
-    """Show what each grid adds to each label's score at a pixel; the bars of a label sum to its score.
+    """Show the contribution of each grid to each label's score at a pixel; the bars of a label sum to its score.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        What `explain.pixel` gives: columns ``grid``, ``label`` and ``contribution``, one row per window and label.
+        Result of `explain.pixel`: columns ``grid``, ``label`` and ``contribution``, one row per window and label.
         Where there are ``top``, ``left`` and ``window``, hover lists the windows, with their ``cosine``.
 
     Returns

@@ -16,7 +16,7 @@ from clipdiy_lab.views.figures.style import DASHES, OTHER, SERIES, SYMBOLS
 
 
 def trimap(*results: xr.Dataset, names: Sequence[str] | None = None) -> go.Figure:
-    """Show the mIoU of results in bands of growing width around true outlines.
+    """Show the mIoU of results within bands of increasing width around true outlines.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def trimap(*results: xr.Dataset, names: Sequence[str] | None = None) -> go.Figur
 
 
 def reliability(calibration: xr.Dataset) -> go.Figure:
-    """Show the share of right pixels over the probability of their label; on the diagonal it means what it says.
+    """Show a reliability diagram: the share of correct pixels against the probability of their label.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def reliability(calibration: xr.Dataset) -> go.Figure:
     Raises
     ------
     FigureError
-        If it is something else.
+        If it is another object.
     """
     dims = ["temperature", "confidence_bin"]
     data = inputs.variables(calibration, bin_accuracy=dims, bin_confidence=dims, pixels=dims, ece=["temperature"])

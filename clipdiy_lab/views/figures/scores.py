@@ -34,14 +34,14 @@ _APART: Final = 0.02
 def miou_bars(
     table: pd.DataFrame, names: Sequence[str] | None = None, published: pd.DataFrame | None = None
 ) -> go.Figure:
-    """Show the mIoU of the rows of a sweep as bars, published values under them.
+    """Show the mIoU of the rows of a sweep as bars, with published values below them.
 
     Parameters
     ----------
     table : pandas.DataFrame
         ``miou_percent``; intervals are drawn where there are ``miou_low_percent`` and ``miou_high_percent``.
     names : sequence of str, optional
-        One a row. Default: the column ``name``, ``method`` or ``configuration``, else, of a sweep, what varies, else
+        One per row. Default: the column ``name``, ``method`` or ``configuration``, else, of a sweep, what varies, else
         the index.
     published : pandas.DataFrame, optional
         ``method``, ``dataset``, ``miou_percent`` and ``source``, which hover shows.
@@ -155,7 +155,7 @@ def _interval(table: pd.DataFrame, values: npt.NDArray[np.float64], color: str =
 
 
 def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
-    """Show the mIoU of two knobs as a heat map with the numbers in it.
+    """Show the mIoU over two knobs as a heat map with numbers.
 
     Parameters
     ----------
@@ -201,15 +201,15 @@ def sweep_heat(table: pd.DataFrame, x: str, y: str) -> go.Figure:
 
 
 def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figure:
-    """Show the mIoU over the values of one knob, with its interval where the table has one.
+    """Show the mIoU over the values of one knob, with its confidence interval if the table has one.
 
     Parameters
     ----------
     table : pandas.DataFrame
         A sweep; ``miou_percent`` and, for intervals, ``miou_low_percent`` and ``miou_high_percent``.
     knob : str
-        Column along x; numbers keep their distances, other values stand side by side. Of several lines the points
-        stand beside each other, so that no interval hides another.
+        Column for the x axis; numbers are placed to scale, other values at equal distances. With several lines, the
+        points are shifted so that no interval hides another.
     by : str, optional
         Column of a second knob: one line per value.
 
@@ -254,9 +254,9 @@ def sweep_line(table: pd.DataFrame, knob: str, by: str | None = None) -> go.Figu
 
 
 def cost(table: pd.DataFrame, spent: str = "windows", names: Sequence[str] | None = None) -> go.Figure:
-    """Show cost against mIoU; the configurations that no other beats in both have names and are joined by a line.
+    """Show mIoU against cost; Pareto-optimal configurations are labelled and joined by a line.
 
-    The axis of costs is logarithmic where the dearest costs more than ten times the cheapest.
+    The cost axis is logarithmic if the largest cost is more than ten times the smallest.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ MAX_LABELS: Final = 8
 
 
 def image(run: Run, grid: str | int | None = None) -> go.Figure:
-    """Show the image, with the windows of one grid where a grid is given, by its name or the side of its windows.
+    """Show the image and, if a grid is given by its name or the side of its windows, the windows of that grid.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def windows(run: Run, grid: str | int, label: str) -> go.Figure:
 
 
 def similarity(run: Run, label: str) -> go.Figure:
-    """Show the cosines of all grids side by side, on one colour range, with hover as `windows`.
+    """Show the cosines of all grids side by side with a common colour range, and hover texts as in `windows`.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def _cosines(run: Run, grids: Iterable[Grid], label: str, title: str) -> go.Figu
 
 
 def grids(run: Run, label: str) -> go.Figure:
-    """Show a label's map of every grid and merged, on one colour range.
+    """Show the map of a label for every grid and merged, with a common colour range.
 
     Raises
     ------
@@ -137,13 +137,13 @@ def grids_and_merged(run: Run, label: str) -> Drawing:
 
 
 def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the weighted mean of the grids, one map per label on one colour range.
+    """Show the weighted mean of the grids, one map per label with a common colour range.
 
     Parameters
     ----------
     run : DataTree or Dataset
     labels : sequence of str, optional
-        Default: those that won pixels, then those that came nearest; at most eight.
+        Default: those that won pixels, then those that came closest to winning; at most eight.
 
     Raises
     ------
@@ -154,17 +154,17 @@ def merged(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
 
 
 def guide(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the factor that saliency puts on each label; `labels` as for `merged`."""
+    """Show the factor by which saliency multiplies each label; `labels` as for `merged`."""
     return stage(run, "guide", labels)
 
 
 def fused(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show merged similarity times guide, one map per label on one colour range; `labels` as for `merged`."""
+    """Show merged similarity times guide, one map per label with a common colour range; `labels` as for `merged`."""
     return stage(run, "fused", labels)
 
 
 def probability(run: Run, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show the softmax of the scores, one map per label on one colour range; `labels` as for `merged`."""
+    """Show the softmax of the scores, one map per label with a common colour range; `labels` as for `merged`."""
     return stage(run, "probability", labels)
 
 
@@ -180,12 +180,12 @@ def saliency(run: Run) -> go.Figure:
 
 
 def margin(run: Run) -> go.Figure:
-    """Show by how much the winning label leads the runner-up."""
+    """Show the lead of the winning label over the runner-up."""
     return stage(run, "margin")
 
 
 def stage(run: Run, name: str, labels: Sequence[str] | None = None) -> go.Figure:
-    """Show any stage of numbers that has pixels: one map, or one map per label on one colour range.
+    """Show any numeric stage with pixels: one map, or one map per label with a common colour range.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def stage(run: Run, name: str, labels: Sequence[str] | None = None) -> go.Figure
 
 
 def guided(run: Run, label: str) -> go.Figure:
-    """Show what saliency does to a label: merged, guide, fused; each on its own colour range, in its title."""
+    """Show the effect of saliency on a label: merged, guide, fused; each with its own colour range in its title."""
     shown = []
     for name in ("merged", "guide", "fused"):
         array = inputs.stage(run, name)
@@ -231,13 +231,13 @@ def guided(run: Run, label: str) -> go.Figure:
 
 
 def overlay(run: Run, opacity: float = 0.55) -> go.Figure:
-    """Show the labels over the image, with a legend of the labels that won pixels; the background stays clear.
+    """Show the labels over the image, with a legend of the labels that won pixels; the background is transparent.
 
     Parameters
     ----------
     run : DataTree or Dataset
     opacity : float
-        Of the labels, 0 to 1.
+        Opacity of the labels, 0 to 1.
 
     Raises
     ------

@@ -73,12 +73,12 @@ def as_figure(given: object) -> go.Figure:
 
 
 def theme(figure: go.Figure, name: Theme) -> go.Figure:
-    """Return a copy of a figure on light or dark paper.
+    """Return a copy of a figure in the light or dark theme.
 
     Raises
     ------
     FigureError
-        For another name, or something else than a figure.
+        For another name, or an object that is not a figure.
     """
     figure = as_figure(figure)
     if name not in TEMPLATES:
