@@ -249,7 +249,7 @@ VIEWS = ["Labels", "Score", "Grids", "Margin", "Saliency"]
 EXPLAINED = {
     "Background threshold": 1,
     "Distance to the background threshold": 1,
-    "Change of the saliency weight that changes the label": 1,
+    "Change of the saliency weight that flips the label": 1,
     "Label that would win": 1,
     "The grid that decides": 1,
     "Shapley value of each grid": 3,

@@ -14,7 +14,7 @@ FLIP_CHANGE = s.Stage(
     name="flip_change",
     dims=(s.Y, s.X),
     kind="f4",
-    title="Change of the saliency weight that changes the label",
+    title="Change of the saliency weight that flips the label",
     sentence="The smallest change of the weight at which another label wins. Blue: decrease; orange: increase; pale: a "
     "small change is enough. Transparent pixels keep their label at every weight.",
     unit="change of the weight",
@@ -50,7 +50,7 @@ THRESHOLD_DISTANCE = s.Stage(
 
 
 def flip_weight(run: xr.DataTree) -> xr.Dataset:
-    """Smallest change of the saliency weight that changes the label of each pixel, and the new label.
+    """Smallest change of the saliency weight that flips the label of each pixel, and the new label.
 
     The score of every label is linear in the weight w, with or without refinement, so the crossing has a closed form
     (``docs/understanding/explain.md``). Both directions within [0, 1] are considered.
