@@ -39,7 +39,7 @@ def width_of(text: str, size: float = SIZE) -> float:
     Examples
     --------
     >>> round(width_of("cosine")), round(width_of("will")) < round(width_of("warm"))
-    (42, True)
+    (41, True)
     """
     return size * sum(map(_width, text))
 
