@@ -137,7 +137,7 @@ def test_a_click_tells_what_explain_tells(run, page_file, opened, share):
         assert score == pytest.approx(fused[label], abs=6e-5)
     assert f"{float(run['margin'].isel(at)):.4f} ahead of" in words
     threshold = lab.explain.background_threshold(run)["background_threshold"].isel(at)
-    assert f"below {float(threshold):.2f} it is background" in words
+    assert f"below {float(threshold):.2f} it would be background" in words
     flips = lab.explain.flip_weight(run).isel(at)
     if np.isnan(flips["flip_change"]):
         assert "No saliency weight from 0 to 1 changes the label." in words
