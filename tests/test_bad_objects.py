@@ -87,7 +87,7 @@ def test_what_is_neither_segmenter_nor_store(call, segmenter, scenes, tmp_path):
     path = tmp_path / "scenes.store"
     lab.embed(segmenter, scenes, path, limit=1)
     for given, says in (
-        ("tiny", r"tiny is no store of embeddings.*meant as a model, give a segmenter: lab.load\('tiny'\)"),
+        ("tiny", r"tiny is not an embedding store.*meant as a model, give a segmenter: lab.load\('tiny'\)"),
         (lab.open_store(path).drop_vars("image"), "Expected a store, or some images of it, as open_store"),
         (3.5, "source is a float; expected a segmenter .*, or a store of embeddings: what lab.embed or lab.open_store"),
     ):
