@@ -50,7 +50,7 @@ def name_errors(names: Sequence[str]) -> Iterator[Finding]:
     Examples
     --------
     >>> [finding.text for finding in name_errors(["Cat", "dog", "cat"])]
-    ["Lines 1 and 3, 'Cat' and 'cat', are one name to a text encoder, which lowers letters. Expected each once."]
+    ["Lines 1 and 3, 'Cat' and 'cat', are the same name for a text encoder, which ignores case. Expected each once."]
     """
     first: dict[str, int] = {}
     for number, name in enumerate(names):

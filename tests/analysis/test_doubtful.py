@@ -91,7 +91,7 @@ def test_galleries_show_mask_prediction_and_where_they_differ(table, result, seg
         return dataset[dataset.ids.index(image_id)].mask
 
     figure = lab.figures.doubtful(table, run_of, mask_of, dataset.label_names, count=2)
-    assert [note.text for note in figure.layout.annotations[1:3]] == ["in the mask", "not the same"]
+    assert [note.text for note in figure.layout.annotations[1:3]] == ["In the mask", "Not the same"]
     assert figure.layout.annotations[0].text.startswith(dataset.ids[CHANGED][:6])
     frames = [trace for trace in figure.data if trace.type == "scatter" and trace.mode == "lines"]
     assert len(frames) == table["image_id"].isin(table["image_id"].drop_duplicates()[:2]).sum()

@@ -38,7 +38,9 @@ def test_a_stored_figure_is_plotlys_and_no_wider_than_its_cell_beside_the_sideba
     try:
         page.goto(f"http://127.0.0.1:{server.port}/lab/tree/{name}?token={server.token}")
         page.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=1000 * LONG)
-        assert page.locator("#jp-left-stack").is_visible()
+        if not page.locator("#jp-left-stack").is_visible():  # as the workspace was left
+            page.evaluate("() => jupyterapp.commands.execute('application:toggle-left-area')")
+        page.locator("#jp-left-stack").wait_for()
         page.wait_for_function("() => document.querySelectorAll('.js-plotly-plot').length >= 8")
         assert page.locator(".jp-RenderedSVG").count() == 0
         widths = page.locator(".jp-OutputArea-output:has(.js-plotly-plot)").evaluate_all(

@@ -124,7 +124,7 @@ def test_what_does_not_go_together_is_refused(asked, says):
 def test_int8_without_images_and_crops_of_another_size_are_refused(by_openvino, scenes):
     with pytest.raises(errors.ModelError, match="needs images"):
         OpenVinoEncoder(load_encoder("tiny", device="cpu"), precision="int8")
-    with pytest.raises(errors.ModelError, match="reads crops of 64 pixels only; leave out crop_input"):
+    with pytest.raises(errors.ModelError, match="accepts only crops of 64 pixels; leave out crop_input"):
         by_openvino.encode(scenes[0].image, PLAIN.replace(crop_input={64: 48}))
 
 

@@ -24,7 +24,7 @@ _IMAGE, _TRUTH = "Image", "In the mask"
 def overview(run: Run, label: str | None = None) -> go.Figure:
     """Show all steps for one image: image, maps of a label from every grid, merged map, saliency, scores, labels.
 
-    The maps of the grids and the merged map share one colour range, which is given in the title. Saliency is coloured
+    The grids' maps and the merged map share one colour range, which is given in the title. Saliency is coloured
     from 0 to 1, the scores over their own range.
 
     Parameters

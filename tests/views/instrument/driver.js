@@ -35,20 +35,19 @@ const joined = (maps) => {
 
 /**
  * @param {any} packed a scene
- * @param {any[]} requests knobs, hidden labels and pixels of each
- * @param {boolean} brief whether scores and maps of all pixels are left out
+ * @param {any[]} requests knobs, hidden labels and pixels of each, and whether its maps are asked for
+ * @param {boolean} brief whether the scores of all pixels are left out
  */
 export function answers(packed, requests, brief = false) {
   const scene = unpack(packed);
   const engine = new Engine(scene);
-  return requests.map(({ knobs, hidden, pixels }) => {
+  return requests.map(({ knobs, hidden, pixels, maps = true }) => {
     const off = new Set(hidden);
     const { labels, margin } = engine.decide(knobs, off);
-    const maps = brief ? null : mapsOf(engine, knobs, off);
     return {
       labels: base64(labels),
       margin: base64(margin),
-      maps,
+      maps: maps ? mapsOf(engine, knobs, off) : null,
       scores: brief ? null : base64(engine.scores(knobs, off)),
       competing: engine.competing(knobs, off).labels,
       pixels: pixels.map((at) => {
