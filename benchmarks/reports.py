@@ -13,7 +13,7 @@ def facts(machine: dict[str, Any]) -> str:
     """Say on which machine, and at which load."""
     instructions = ", ".join(machine["instructions"])
     card = f", {machine['gpu']}" if machine["gpu"] else ""
-    busy = " The machine was busy: these figures are provisional." if machine["load before"] > IDLE else ""
+    busy = " A load above 1 before it: other work may have slowed it." if machine["load before"] > IDLE else ""
     return (
         f"{machine['cores']} cores of {machine['processor']} ({instructions}){card}; threads: {machine['threads']}, "
         f"waiting: {machine.get('waiting threads', 'as OpenMP has it')}; "
