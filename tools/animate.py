@@ -68,6 +68,12 @@ class Film:
         self.page.mouse.click(*self.at)
         self.take(6)
 
+    def choose(self, selector: str, value: str) -> None:
+        """Move to a list and choose from it; the open list itself is drawn by the system, so no frame shows it."""
+        self.onto(selector)
+        self.page.locator(selector).select_option(value)
+        self.take(8)
+
 
 def main(target: Path) -> None:
     """Write the film."""
@@ -101,7 +107,8 @@ def play(film: Film) -> None:
     film.onto(picture, 0.6, 0.6)
     film.take(6)
     slide(film, ".cdi-strip input[type=range]", 0.15, 1.0)
-    film.click("[role=tab][data-name=flip_change]")
+    film.click(".cdi-compare button")  # A comparison shows labels alone.
+    film.choose("[aria-label='Explanation map']", "deciding_grid")
     film.click("[role=tab][data-name=grids]")
     film.click("[role=tab][data-name=labels]")
     film.onto(".cdi-chip[data-label='1']")
